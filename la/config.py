@@ -1,0 +1,166 @@
+"""Every default, once, with its source: frozen configurations, and the profiles that name them.
+
+Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for the quick profile, [A] our assumption.
+`dataclasses.replace` makes a variant; nothing else configures anything.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+from la.types import PromptKind
+
+Mixer = Literal["class", "example", "class_example"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture (paper 3.2). The defaults are the paper's full-size LA (SAM)."""
+
+    backbone: Literal["sam_vit_b", "mae_vit_b", "tiny"] = "sam_vit_b"  # [P 4.2]
+    image_size: int = 1024  # [P 4.2]; MAE 480
+    resize: Literal["pad", "squash"] = "pad"  # [P 4.2] pad; [O] the MAE models squash
+    backbone_dim: int = 768  # V, [P 3.2]
+    embed_dim: int = 512  # D, [P 3.2]; [O] 256 in the published MAE models
+    mask_size: int = 256  # [P 4.2]
+    mask_channels: int = 16  # [O] width of the mask CNN before its last layer
+    n_heads: int = 8  # [O]
+    mlp_dim: int = 2048  # [O]
+    attention_downsample: int = 2  # [O] cross-attentions work at D / 2
+    logit_downsample: int = 8  # [P 3.2] the dot product of Eq. 5 works at D / 8
+    mixers: tuple[Mixer, ...] = ("example",)  # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
+    token_pool: int = 100  # R, [O]; 0 is Table 4's "w/o Token Pool"
+    spatial_convs: bool = True  # [P 3.2]; False is Table 4's "w/o Spatial Convolutions"
+    mode: Literal["exact", "masked"] = "masked"  # exact: as the published weights were trained
+    norm_first: bool = False  # [O] post-norm; [Q] pre-norm
+    first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
+    background: Literal["unprompted", "token"] = "unprompted"  # [O] a pair without prompts; [Q] learned
+    # What LA+ adds; each is off in the paper's model and can be switched alone.
+    highlight: bool = False  # support features weighted by the mask prompt
+    raster: bool = False  # boxes and points become soft maps and highlight too
+    aligned_init: bool = False  # decoder and prototypes start in one common space
+    residual: bool = False  # logits = masked-average-pooling similarity + the paper's logits
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """How training episodes are drawn (paper 3.3)."""
+
+    shapes: tuple[tuple[int, int, int], ...] = (  # [P 4.2] (B, N, K); [O] has (2,1,4) and (2,1,2)
+        (4, 1, 4), (2, 4, 2), (8, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1),
+    )  # fmt: skip
+    all_classes_probability: float = 0.5  # [P 3.3] the coin: a query with all N classes, or any
+    max_points: int = 10  # [P 4.2] per instance
+    box_jitter: float = 0.1  # [O] of the side, training only
+    kinds: tuple[PromptKind, ...] = tuple(PromptKind)  # [P 3.3] drawn at random for each instance
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation (paper 4.2, Eq. 6)."""
+
+    steps: int = 0  # set by the profile: the paper counts 50 epochs of |D_train| iterations
+    lr: float = 1e-5  # [P 4.2]; [O] 5e-5
+    weight_decay: float = 0.01  # [O] torch's default for AdamW
+    warmup_steps: int = 1_000  # [P 4.2] linear
+    schedule: Literal["cosine", "constant"] = "cosine"  # [P 4.2]; [O] the MAE runs stay constant
+    clip: float | None = None  # [O] none; [Q] global gradient norm 1
+    gamma: float = 2.0  # [O]; the paper names no value
+    class_weight: Literal["log", "power"] = "log"  # [O] 1 / log(1.1 + f); [Q] f^-power
+    weight_power: float = 0.5  # [Q] of the class frequency f
+    precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: int = 1
+    checkpoint_every: int = 1_000
+    seed: int = 42  # [O]
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation (paper 4.1 and the protocol in README, "How scores are made")."""
+
+    episodes: int = 1_000  # [P 4.1]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [P 4.1] five
+    protocol: Literal["clean", "paper"] = "clean"
+    folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
+    batch_size: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """A profile: everything a run needs besides its data and its fold."""
+
+    profile: str
+    model: ModelConfig
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+
+
+def digest(config) -> str:
+    """Twelve hex digits that change with any field of a configuration."""
+    text = json.dumps(asdict(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+PLUS = {"highlight": True, "raster": True, "aligned_init": True, "residual": True}
+
+ABLATIONS = {  # the rows of Table 4, as changes to the complete model
+    "complete": {},
+    "w/o Spatial Convolutions": {"spatial_convs": False},
+    "w/o Class Example Mixer": {"mixers": ()},
+    "w/o Token Pool": {"token_pool": 0},
+}
+
+_QUICK = Config(
+    profile="quick",
+    model=ModelConfig(
+        backbone="tiny", image_size=96, resize="pad", backbone_dim=128, embed_dim=96, mask_size=48,
+        mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2, token_pool=128,
+        norm_first=True, first_residual=True, background="token",
+    ),
+    episodes=EpisodeConfig(
+        shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
+    ),
+    train=TrainConfig(
+        steps=1_000, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", checkpoint_every=100, seed=0
+    ),
+    evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16),
+)  # fmt: skip
+
+_SAM = Config(profile="paper-sam", model=ModelConfig())
+_MAE = replace(
+    _SAM,
+    profile="paper-mae",
+    model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
+)
+
+PROFILES = {c.profile: c for c in (_QUICK, _SAM, _MAE)}
+
+
+def profile(name: str) -> Config:
+    """The named profile.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}; known: {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def with_method(config: Config, method: str) -> Config:
+    """The profile as method `la` (the paper's model) or `la+` (with the options of `PLUS`).
+
+    Raises:
+        ValueError: the method is neither.
+    """
+    if method == "la":
+        return config
+    if method == "la+":
+        return replace(
+            config,
+            model=replace(config.model, **PLUS),
+            train=replace(config.train, weight_power=0.35),
+        )
+    raise ValueError(f"no trainable method {method!r}; known: la, la+")

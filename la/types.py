@@ -1,0 +1,215 @@
+"""The words of the project: shape letters, and the values that travel between its parts (paper 3.1).
+
+Shape glossary; a letter means one thing everywhere:
+
+    B  episodes of a batch            N  ways, foreground classes of an episode
+    S  support images of the batch    C  N + 1 rows; row 0 is background on every class axis
+    E  examples: (support image, class) pairs that carry a prompt (Sec. 3.2 indexes them E_ni)
+    M  examples that carry a mask     P, Q  points, boxes of one example
+    K  shots: examples per class      R  rows of the class token pool
+    D  embedding width                V  backbone width
+    H W  pixels                       h w  feature cells
+    T  tokens of a sequence           L  support images of one episode
+
+Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the image
+file, *input* pixels those of the resized and padded square that the backbone sees.
+
+Support images and examples lie flat over the whole batch, with index vectors back to their episode:
+cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # target value that counts nowhere; what cross_entropy ignores by default
+
+
+class PromptKind(StrEnum):
+    """The three kinds of visual prompt (paper 3.1)."""
+
+    MASK = "mask"
+    BOX = "box"
+    POINT = "point"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A click at (x, y) in original pixels; `positive=False` says "not this class"."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box with corners (x0, y0) and (x1, y1) in original pixels."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One class on one support image. Each of its instances draws its prompt kind from `kinds`."""
+
+    support: int  # position in Episode.support_ids
+    row: int  # row of C, 1..N
+    kinds: tuple[PromptKind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What to segment and from which examples: ids only, no pixels (paper 3.1).
+
+    The query is never among the supports. `class_ids[n]` is the data set's category id of row n + 1.
+    `seed` fixes the prompts that are drawn and the rows of the class token pool.
+    """
+
+    query_id: int
+    class_ids: tuple[int, ...]
+    support_ids: tuple[int, ...]
+    examples: tuple[Example, ...]
+    seed: int
+
+    @property
+    def n_ways(self) -> int:
+        """Number of foreground classes N."""
+        return len(self.class_ids)
+
+    def to_json(self) -> str:
+        """One line of an episode list; the same episode always gives the same bytes."""
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Episode":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the line is not an episode.
+        """
+        try:
+            raw = json.loads(line)
+            examples = tuple(
+                Example(e["support"], e["row"], tuple(PromptKind(k) for k in e["kinds"]))
+                for e in raw["examples"]
+            )
+            ids = {name: tuple(raw[name]) for name in ("class_ids", "support_ids")}
+            return cls(query_id=raw["query_id"], examples=examples, seed=raw["seed"], **ids)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not an episode ({error!r}): {line[:80]}") from None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The visual prompts of E examples (paper 3.1, A_i), flat over the batch, in input pixels.
+
+    What pads a row of points or boxes is 0 in `point_labels` / False in `boxes_valid` and never read.
+    """
+
+    masks: Tensor  # (M, Hm, Wm) float, 1 inside the object; only examples that carry a mask
+    mask_example: Tensor  # (M,) int64, the example of each mask, ascending
+    points: Tensor  # (E, P, 2) float
+    point_labels: Tensor  # (E, P) int64: 1 positive, -1 negative, 0 padding
+    boxes: Tensor  # (E, Q, 4) float
+    boxes_valid: Tensor  # (E, Q) bool
+    example_support: Tensor  # (E,) int64 in [0, S)
+    example_row: Tensor  # (E,) int64 in [1, C)
+
+    def __post_init__(self) -> None:
+        check_shapes(
+            "Prompts",
+            masks=(self.masks, "M Hm Wm"),
+            mask_example=(self.mask_example, "M"),
+            points=(self.points, "E P 2"),
+            point_labels=(self.point_labels, "E P"),
+            boxes=(self.boxes, "E Q 4"),
+            boxes_valid=(self.boxes_valid, "E Q"),
+            example_support=(self.example_support, "E"),
+            example_row=(self.example_row, "E"),
+        )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Normalised input images, for the backbone to encode."""
+
+    query: Tensor  # (B, 3, H, W)
+    support: Tensor  # (S, 3, H, W)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen backbone made of the images; the backbone itself is not needed."""
+
+    query: Tensor  # (B, V, h, w)
+    support: Tensor  # (S, V, h, w)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B episodes as tensors. Rows beyond an episode's own N are False in `class_valid`."""
+
+    source: Pixels | Features
+    support_episode: Tensor  # (S,) int64 in [0, B), ascending
+    prompts: Prompts
+    token_rows: Tensor  # (B, C) int64 in [0, R), rows of the class token pool; row 0 for background
+    class_valid: Tensor  # (B, C) bool; row 0 always True
+    target: Tensor  # (B, H, W) int64 in [0, C) or IGNORE; original pixels, padded with IGNORE
+    query_size: Tensor  # (B, 2) int64, original (H, W)
+
+    @property
+    def n_rows(self) -> int:
+        """C: background and the classes of the widest episode."""
+        return self.class_valid.shape[1]
+
+
+class Segmenter(Protocol):
+    """Whatever turns a batch into scores: the model, a baseline, a reader's own ten lines."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, h, w) at any resolution in the input frame; the argmax over C is the label."""
+        ...
+
+
+def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
+    """Bind the letters of each shape spec, in order, and return their sizes.
+
+    Raises:
+        ValueError: a tensor disagrees with its spec or with an earlier tensor.
+    """
+    sizes: dict[str, int] = {}
+    first: dict[str, str] = {}
+    for name, (tensor, spec) in named.items():
+        letters, shape = spec.split(), tuple(tensor.shape)
+        wanted = f"{owner}.{name} has shape {shape}; expected ({', '.join(letters)})"
+        if len(letters) != len(shape):
+            raise ValueError(wanted)
+        for letter, size in zip(letters, shape, strict=True):
+            want = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+            if size != want:
+                known = f", and {owner}.{first[letter]} has {letter}={want}" if letter in first else ""
+                raise ValueError(wanted + known)
+            first.setdefault(letter, name)
+    return sizes
+
+
+def map_tensors(value, function):
+    """A copy of a (nested) dataclass with `function` applied to every tensor, e.g. `.to(device)`."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if is_dataclass(value):
+        return replace(value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
+    return value
+
+
+def to_device(value, device: torch.device | str):
+    """`map_tensors` for the usual case; asynchronous from pinned memory."""
+    return map_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
