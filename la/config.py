@@ -22,6 +22,7 @@ class ModelConfig:
     image_size: int = 1024  # [P 4.2]; MAE 480
     resize: Literal["pad", "squash"] = "pad"  # [P 4.2] pad; [O] the MAE models squash
     backbone_dim: int = 768  # V, [P 3.2]
+    patch_size: int = 16  # [P 3.2]
     embed_dim: int = 512  # D, [P 3.2]; [O] 256 in the published MAE models
     mask_size: int = 256  # [P 4.2]
     mask_channels: int = 16  # [O] width of the mask CNN before its last layer
@@ -29,18 +30,43 @@ class ModelConfig:
     mlp_dim: int = 2048  # [O]
     attention_downsample: int = 2  # [O] cross-attentions work at D / 2
     logit_downsample: int = 8  # [P 3.2] the dot product of Eq. 5 works at D / 8
-    mixers: tuple[Mixer, ...] = ("example",)  # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
+    mixers: tuple[Mixer, ...] = (
+        "example",
+    )  # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
     token_pool: int = 100  # R, [O]; 0 is Table 4's "w/o Token Pool"
     spatial_convs: bool = True  # [P 3.2]; False is Table 4's "w/o Spatial Convolutions"
     mode: Literal["exact", "masked"] = "masked"  # exact: as the published weights were trained
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
-    background: Literal["unprompted", "token"] = "unprompted"  # [O] a pair without prompts; [Q] learned
+    background: Literal["unprompted", "token"] = (
+        "unprompted"  # [O] a pair without prompts; [Q] learned
+    )
     # What LA+ adds; each is off in the paper's model and can be switched alone.
     highlight: bool = False  # support features weighted by the mask prompt
     raster: bool = False  # boxes and points become soft maps and highlight too
     aligned_init: bool = False  # decoder and prototypes start in one common space
     residual: bool = False  # logits = masked-average-pooling similarity + the paper's logits
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What counts as truth. The defaults are `clean`; PROTOCOLS["paper"] does as the official code."""
+
+    small_instances: Literal["keep", "drop", "ignore"] = "keep"  # below SMALL_AREA original pixels
+    image_filter: Literal["none", "class_area_2048"] = (
+        "none"  # images must show that much of a class
+    )
+    crowd: Literal["ignore", "foreground", "background"] = "ignore"
+    extra_unseen: Literal["background", "exclude"] = "background"  # the fold's other classes
+
+
+SMALL_AREA = 2 * 32 * 32  # [O] square pixels
+
+PROTOCOLS = {
+    "clean": Protocol(),
+    "paper": Protocol(small_instances="drop", crowd="background"),  # [O]
+    "hsnet": Protocol(image_filter="class_area_2048"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,8 +95,9 @@ class TrainConfig:
     gamma: float = 2.0  # [O]; the paper names no value
     class_weight: Literal["log", "power"] = "log"  # [O] 1 / log(1.1 + f); [Q] f^-power
     weight_power: float = 0.5  # [Q] of the class frequency f
+    target_side: int = 256  # [A] side of the map on which the loss is taken; [O] original pixels
     precision: Literal["float32", "bfloat16"] = "float32"
-    accumulate: int = 1
+    micro_batches: int = 1  # (B, N, K) batches per step over all processes; [P 4.2] one per GPU
     checkpoint_every: int = 1_000
     seed: int = 42  # [O]
 
@@ -81,7 +108,7 @@ class EvalConfig:
 
     episodes: int = 1_000  # [P 4.1]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [P 4.1] five
-    protocol: Literal["clean", "paper"] = "clean"
+    protocol: Literal["clean", "paper", "hsnet"] = "clean"
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
     batch_size: int = 4
 
@@ -115,7 +142,7 @@ ABLATIONS = {  # the rows of Table 4, as changes to the complete model
 _QUICK = Config(
     profile="quick",
     model=ModelConfig(
-        backbone="tiny", image_size=96, resize="pad", backbone_dim=128, embed_dim=96, mask_size=48,
+        backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8, embed_dim=96, mask_size=48,
         mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2, token_pool=128,
         norm_first=True, first_residual=True, background="token",
     ),
@@ -123,7 +150,7 @@ _QUICK = Config(
         shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
     ),
     train=TrainConfig(
-        steps=1_000, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", checkpoint_every=100, seed=0
+        steps=1_000, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48, checkpoint_every=100, seed=0
     ),
     evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16),
 )  # fmt: skip

@@ -195,7 +195,9 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
         for letter, size in zip(letters, shape, strict=True):
             want = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
             if size != want:
-                known = f", and {owner}.{first[letter]} has {letter}={want}" if letter in first else ""
+                known = (
+                    f", and {owner}.{first[letter]} has {letter}={want}" if letter in first else ""
+                )
                 raise ValueError(wanted + known)
             first.setdefault(letter, name)
     return sizes
@@ -206,7 +208,9 @@ def map_tensors(value, function):
     if isinstance(value, Tensor):
         return function(value)
     if is_dataclass(value):
-        return replace(value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
+        return replace(
+            value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)}
+        )
     return value
 
 

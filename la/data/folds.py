@@ -1,0 +1,37 @@
+"""COCO-20^i: which classes are seen in training and which are kept for the test (paper 4.1)."""
+
+from typing import Literal
+
+import numpy as np
+
+N_FOLDS = 4
+
+
+def unseen(
+    category_ids: np.ndarray, fold: int, rule: Literal["interleaved", "blocks"]
+) -> tuple[int, ...]:
+    """Class ids of the fold, by the rank of each category among the sorted ids.
+
+    `interleaved` holds ranks fold, fold + 4, fold + 8, ... (the official code, HSNet, DCAMA, FPTrans);
+    `blocks` holds a quarter of the ranks in one piece (PANet and most multi-way comparators of Table 2).
+
+    Raises:
+        ValueError: there is no such fold, or too few categories to make four.
+    """
+    if fold not in range(N_FOLDS):
+        raise ValueError(f"no fold {fold}; known: 0, 1, 2, 3")
+    ids = np.sort(np.asarray(category_ids))
+    if len(ids) < N_FOLDS:
+        raise ValueError(
+            f"{len(ids)} categories cannot be split into {N_FOLDS} folds; annotate at least 4"
+        )
+    chosen = ids[fold::N_FOLDS] if rule == "interleaved" else np.array_split(ids, N_FOLDS)[fold]
+    return tuple(int(i) for i in chosen)
+
+
+def seen(
+    category_ids: np.ndarray, fold: int, rule: Literal["interleaved", "blocks"]
+) -> tuple[int, ...]:
+    """The other three quarters: what training may use."""
+    held_out = set(unseen(category_ids, fold, rule))
+    return tuple(int(i) for i in np.sort(np.asarray(category_ids)) if int(i) not in held_out)

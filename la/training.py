@@ -1,0 +1,208 @@
+"""Episodic training (paper 3.3, 4.2): deterministic from (seed, step), stopped and resumed exactly.
+
+A step averages the gradient over `micro_batches` batches, each of one (B, N, K) drawn at random. They are
+split over the processes, so that two processes with one each take the very step of one process with two.
+"""
+
+import json
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from la.config import TrainConfig
+from la.data.atomic import atomic_write, sweep
+from la.losses import class_weights, focal_loss
+from la.types import Batch, to_device
+
+log = logging.getLogger(__name__)
+
+REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
+
+
+class Stopped(Exception):
+    """Training was asked to stop, saved its state and can be resumed by the same call."""
+
+
+class Diverged(RuntimeError):
+    """The loss is not finite; the last good state is kept and the batch is named."""
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to 0 over the remaining steps, or constant [P 4.2]."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
+    """Eq. 6 on the target's own grid."""
+    logits = model(batch)
+    side = batch.target.shape[-2:]
+    if logits.shape[-2:] != side:
+        logits = F.interpolate(logits, size=side, mode="bilinear")
+    weights = class_weights(
+        batch.target, batch.n_rows, config.class_weight, config.weight_power
+    )
+    return focal_loss(logits, batch.target, weights, config.gamma)
+
+
+def fit(
+    model: nn.Module,
+    micro_batch: Callable[[int], Batch],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    accelerator: Accelerator | None = None,
+    stop_after: int | None = None,
+    progress: str = "training",
+) -> list[dict]:
+    """Train to `config.steps`, from the newest state in `folder` if there is one.
+
+    Args:
+        micro_batch: batch number i of the run; step s takes numbers s * micro_batches and on.
+        folder: states, and the history as JSON lines, are kept here.
+        stop_after: save and raise `Stopped` after this many steps of this call.
+
+    Returns:
+        The history: one record a step with step, loss, lr and gradient norm.
+
+    Raises:
+        Stopped: on SIGTERM or `stop_after`, after saving.
+        Diverged: the loss became NaN or infinite; the history names the step.
+    """
+    accelerator = accelerator or Accelerator(mixed_precision=_mixed(config), cpu=_cpu_only())
+    mine = range(accelerator.process_index, config.micro_batches, accelerator.num_processes)
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    first, history = _resume(model, optimizer, folder)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    pending: list[tuple[int, Tensor, Tensor]] = []
+    bar = tqdm(
+        total=config.steps, initial=first, desc=progress, unit="step", mininterval=1.0,
+        disable=not accelerator.is_main_process,
+    )  # fmt: skip
+    with bar, _sigterm() as asked_to_stop:
+        for step in range(first, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config)
+            loss = _step(wrapped, optimizer, micro_batch, config, accelerator, step, mine)
+            pending.append((step, *loss))
+            bar.update()
+            last = step + 1 == config.steps
+            stop = asked_to_stop.is_set() or step + 1 - first == stop_after
+            if last or stop or (step + 1) % config.checkpoint_every == 0:
+                history += _records(pending, config)
+                pending = []
+                bar.set_postfix_str(f"loss {history[-1]['loss']:.4f}")
+                if accelerator.is_main_process:
+                    _save(model, optimizer, folder, step + 1, history)
+                accelerator.wait_for_everyone()
+            if stop and not last:
+                raise Stopped(f"saved at step {step + 1} of {config.steps}; run again to go on")
+    return history
+
+
+def _step(wrapped, optimizer, micro_batch, config, accelerator, step, mine) -> tuple[Tensor, Tensor]:
+    """One optimiser step; returns the mean loss over all processes and the gradient norm."""
+    total = torch.zeros((), device=accelerator.device)
+    optimizer.zero_grad(set_to_none=True)
+    for position, number in enumerate(mine):
+        batch = to_device(micro_batch(step * config.micro_batches + number), accelerator.device)
+        last = position + 1 == len(mine)
+        with nullcontext() if last else accelerator.no_sync(wrapped), accelerator.autocast():
+            loss = batch_loss(wrapped, batch, config) / len(mine)
+        with nullcontext() if last else accelerator.no_sync(wrapped):
+            accelerator.backward(loss)
+        total += loss.detach()
+    norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip or math.inf)
+    optimizer.step()
+    return accelerator.reduce(total, "mean"), torch.as_tensor(norm)
+
+
+def _records(pending: list[tuple[int, Tensor, Tensor]], config: TrainConfig) -> list[dict]:
+    """Losses leave the device together, once per checkpoint: no synchronisation within the loop."""
+    records = [
+        {"step": step, "loss": float(loss), "norm": float(norm), "lr": learning_rate(step, config)}
+        for step, loss, norm in pending
+    ]
+    for record in records:
+        if not math.isfinite(record["loss"]):
+            raise Diverged(
+                f"the loss of step {record['step']} is {record['loss']}; the last good state is kept. "
+                f"Lower the learning rate, or replay that step's episodes to look at them"
+            )
+    return records
+
+
+def _save(model, optimizer, folder: Path, step: int, history: list[dict]) -> None:
+    """Weights, both AdamW moments and the step in one file, written beside and renamed; two are kept."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        tensors[f"model/{name}"] = parameter.detach().cpu().contiguous()
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
+    with atomic_write(folder / "history.jsonl") as file:
+        file.write("".join(json.dumps(r) + "\n" for r in history).encode())
+    with atomic_write(folder / f"state-{step:08d}.safetensors") as file:
+        file.write(save(tensors, metadata={"step": str(step)}))
+    for old in sorted(folder.glob("state-*.safetensors"))[:-2]:
+        old.unlink()
+
+
+def _resume(model, optimizer, folder: Path) -> tuple[int, list[dict]]:
+    sweep(folder)
+    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
+        try:
+            with safe_open(path, "pt") as file:
+                step = int(file.metadata()["step"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except Exception as error:  # a broken file, whatever broke it: the older state serves
+            log.warning("cannot read %s (%s); taking the state before it", path.name, error)
+            continue
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(tensors[f"model/{name}"])
+                optimizer.state[parameter] = {
+                    key: tensors[f"{key}/{name}"].to(parameter.device if key != "step" else "cpu")
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        lines = (folder / "history.jsonl").read_text().splitlines()
+        return step, [json.loads(line) for line in lines][:step]
+    return 0, []
+
+
+@contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that the step in progress ends and is saved."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _mixed(config: TrainConfig) -> str:
+    return "bf16" if config.precision == "bfloat16" else "no"
+
+
+def _cpu_only() -> bool:
+    return not torch.cuda.is_available()
