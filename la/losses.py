@@ -32,21 +32,20 @@ def focal_loss(
     return loss.sum() / kept.sum().clamp(min=1)
 
 
-def official_focal_loss(logits: Tensor, target: Tensor, weights=None, gamma: float = 2.0) -> Tensor:
+def official_focal_loss(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
+) -> Tensor:
     """`focal_loss` as the published code divides it: by all B * H * W pixels."""
     counted = (target != IGNORE).sum() / target.numel()
-    return focal_loss(logits, target, weights, gamma) * counted
+    return focal_loss(logits, target, class_weights, gamma) * counted
 
 
 def class_weights(target: Tensor, n_rows: int, rule: str = "log", power: float = 0.5) -> Tensor:
     """The w_n of Eq. 6 (B, C), one per row over the whole batch; 1 for a row that does not occur.
 
-    `log` is the published code's 1 / log(1.1 + f), f the share among all pixels of target (B, H, W),
-    ignored ones included. `power` is f ** -power, f the share among the pixels that count, scaled
-    to a mean weight of 1 over them. The paper gives no formula.
-
-    Raises:
-        ValueError: `rule` is neither.
+    `log` is the published code's 1 / log(1.1 + f), f the share among all B * H * W pixels;
+    `power` is f ** -power, f the share among those that count, scaled to a mean of 1 over them.
+    Another rule is refused with a ValueError.
     """
     if rule not in ("log", "power"):
         raise ValueError(f"no class weight rule {rule!r}; known: log, power")
