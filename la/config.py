@@ -125,8 +125,9 @@ class Config:
 
 
 def digest(config) -> str:
-    """Twelve hex digits that change with any field of a configuration."""
-    text = json.dumps(asdict(config), sort_keys=True, default=str)
+    """Twelve hex digits that change with any field of a configuration or any value of a dict."""
+    plain = config if isinstance(config, dict) else asdict(config)
+    text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

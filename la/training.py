@@ -51,10 +51,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     """Eq. 6 on the target's own grid."""
-    logits = model(batch)
-    side = batch.target.shape[-2:]
-    if logits.shape[-2:] != side:
-        logits = F.interpolate(logits, size=side, mode="bilinear")
+    padded = ~batch.class_valid[:, :, None, None]
+    logits = model(batch).masked_fill(padded, 0)  # interpolating -inf would make NaN
+    logits = F.interpolate(logits, size=batch.target.shape[-2:], mode="bilinear")
+    logits = logits.masked_fill(padded, -math.inf)
     weights = class_weights(
         batch.target, batch.n_rows, config.class_weight, config.weight_power
     )

@@ -76,14 +76,14 @@ class Frame:
         return np.where(outside, padding, values[np.ix_(rows, columns)])
 
     def original_logits(self, logits: Tensor) -> Tensor:
-        """(C, h, w) over the input frame -> (C, H, W) over the original image.
+        """(B, C, h, w) over the input frame -> (B, C, H, W) over original images of this size.
 
         Bilinear to the input size, padding cut off, bilinear to the original size, as [O]; scores are
         therefore always made on original pixels, with no trace of the padding.
         """
         height, width = self.inner
-        upscaled = _bilinear(logits[None], (self.side, self.side))[..., :height, :width]
-        return _bilinear(upscaled, self.size)[0]
+        upscaled = _bilinear(logits, (self.side, self.side))[..., :height, :width]
+        return _bilinear(upscaled, self.size)
 
 
 @lru_cache(maxsize=1024)
