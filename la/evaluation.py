@@ -1,11 +1,10 @@
 """Scoring a segmenter on an episode list: pixels counted on original images, per episode (paper 4.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from la.config import ModelConfig
 from la.data.geometry import Frame
@@ -26,7 +25,7 @@ def count(
     batch_size: int,
     device: torch.device | str = "cpu",
     biases: Sequence[float] = (0.0,),
-    progress: str | None = None,
+    report: Callable[[int], None] = lambda episodes: None,
 ) -> np.ndarray:
     """Confusions (len(biases), episodes, C, C) [target, prediction]; each bias is added to background.
 
@@ -34,8 +33,7 @@ def count(
     """
     n_rows = 1 + max(e.n_ways for e in episodes)
     counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), dtype=np.int64)
-    starts = range(0, len(episodes), batch_size)
-    for start in tqdm(starts, desc=progress, disable=progress is None, unit="batch"):
+    for start in range(0, len(episodes), batch_size):
         batch = to_device(loader(list(episodes[start : start + batch_size])), device)
         scores = segmenter(batch)
         for b, logits in enumerate(original_scores(scores, batch, loader.model)):
@@ -44,6 +42,7 @@ def count(
             for i, bias in enumerate(biases):
                 painted = torch.where(best > logits[0] + bias, label + 1, 0)
                 counts[i, start + b] = episode_counts(painted, target, n_rows).cpu()
+        report(len(batch.query_size))
     return counts
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from la.config import TrainConfig
 from la.data.atomic import atomic_write, sweep
@@ -63,20 +62,22 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
 
 def fit(
     model: nn.Module,
-    micro_batch: Callable[[int], Batch],
+    batches: Callable[[list[int]], Iterable[Batch]],
     config: TrainConfig,
     folder: Path,
     *,
     accelerator: Accelerator | None = None,
     stop_after: int | None = None,
-    progress: str = "training",
+    report: Callable[[int], None] = lambda steps: None,
 ) -> list[dict]:
     """Train to `config.steps`, from the newest state in `folder` if there is one.
 
     Args:
-        micro_batch: batch number i of the run; step s takes numbers s * micro_batches and on.
+        batches: yields the batches of the given numbers, in their order; step s of the run takes
+            numbers s * micro_batches and on, each process its own share of them.
         folder: states, and the history as JSON lines, are kept here.
         stop_after: save and raise `Stopped` after this many steps of this call.
+        report: called with the number of steps done since the last call.
 
     Returns:
         The history: one record a step with step, loss, lr and gradient norm.
@@ -85,30 +86,31 @@ def fit(
         Stopped: on SIGTERM or `stop_after`, after saving.
         Diverged: the loss became NaN or infinite; the history names the step.
     """
-    accelerator = accelerator or Accelerator(mixed_precision=_mixed(config), cpu=_cpu_only())
+    accelerator = accelerator or Accelerator(
+        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
+        cpu=not torch.cuda.is_available(),
+    )
     mine = range(accelerator.process_index, config.micro_batches, accelerator.num_processes)
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     first, history = _resume(model, optimizer, folder)
+    report(first)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
+    steps = range(first, config.steps)
+    source = iter(batches([step * config.micro_batches + n for step in steps for n in mine]))
     pending: list[tuple[int, Tensor, Tensor]] = []
-    bar = tqdm(
-        total=config.steps, initial=first, desc=progress, unit="step", mininterval=1.0,
-        disable=not accelerator.is_main_process,
-    )  # fmt: skip
-    with bar, _sigterm() as asked_to_stop:
-        for step in range(first, config.steps):
+    with _sigterm() as asked_to_stop:
+        for step in steps:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
-            loss = _step(wrapped, optimizer, micro_batch, config, accelerator, step, mine)
-            pending.append((step, *loss))
-            bar.update()
+            share = [next(source) for _ in mine]
+            pending.append((step, *_step(wrapped, optimizer, share, config, accelerator)))
+            report(1)
             last = step + 1 == config.steps
             stop = asked_to_stop.is_set() or step + 1 - first == stop_after
             if last or stop or (step + 1) % config.checkpoint_every == 0:
                 history += _records(pending, config)
                 pending = []
-                bar.set_postfix_str(f"loss {history[-1]['loss']:.4f}")
                 if accelerator.is_main_process:
                     _save(model, optimizer, folder, step + 1, history)
                 accelerator.wait_for_everyone()
@@ -117,16 +119,16 @@ def fit(
     return history
 
 
-def _step(wrapped, optimizer, micro_batch, config, accelerator, step, mine) -> tuple[Tensor, Tensor]:
+def _step(wrapped, optimizer, share: list[Batch], config, accelerator) -> tuple[Tensor, Tensor]:
     """One optimiser step; returns the mean loss over all processes and the gradient norm."""
     total = torch.zeros((), device=accelerator.device)
     optimizer.zero_grad(set_to_none=True)
-    for position, number in enumerate(mine):
-        batch = to_device(micro_batch(step * config.micro_batches + number), accelerator.device)
-        last = position + 1 == len(mine)
-        with nullcontext() if last else accelerator.no_sync(wrapped), accelerator.autocast():
-            loss = batch_loss(wrapped, batch, config) / len(mine)
+    for position, batch in enumerate(share):
+        batch = to_device(batch, accelerator.device)
+        last = position + 1 == len(share)
         with nullcontext() if last else accelerator.no_sync(wrapped):
+            with accelerator.autocast():
+                loss = batch_loss(wrapped, batch, config) / len(share)
             accelerator.backward(loss)
         total += loss.detach()
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip or math.inf)
@@ -198,11 +200,3 @@ def _sigterm() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _mixed(config: TrainConfig) -> str:
-    return "bf16" if config.precision == "bfloat16" else "no"
-
-
-def _cpu_only() -> bool:
-    return not torch.cuda.is_available()

@@ -170,6 +170,10 @@ class Batch:
         """C: background and the classes of the widest episode."""
         return self.class_valid.shape[1]
 
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory, from which a GPU fetches while it computes."""
+        return map_tensors(self, lambda tensor: tensor.pin_memory())
+
 
 class Segmenter(Protocol):
     """Whatever turns a batch into scores: the model, a baseline, a reader's own ten lines."""
