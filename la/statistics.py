@@ -1,0 +1,107 @@
+"""How sure a number is: t-intervals over seeds, and a paired bootstrap over episodes.
+
+Seeds differ in the whole episode list; two methods on one list differ episode by episode, which a
+paired bootstrap resolves far better than two separate intervals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from la.rng import stream
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval; `low` and `high` are NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval excludes 0: for a difference, whether there is one to speak of."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval, for value +- half_width."""
+        return (self.high - self.low) / 2
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The mean over seeds with Student's t-interval; one seed has a value and no interval.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    values = np.asarray(values, float)
+    if not values.size:
+        raise ValueError("t_interval got no value; pass the score of each seed")
+    if values.size == 1:
+        return Interval(float(values[0]), np.nan, np.nan)
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    half = stats.t.ppf((1 + level) / 2, values.size - 1) * error
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def bootstrap(
+    counts: np.ndarray, *, seed: int, resamples: int = 1000, level: float = 0.95
+) -> Interval:
+    """The mIoU of one method, with a percentile interval over resampled episodes.
+
+    Args:
+        counts: (2, E, F), `Scores.intersection_union()`.
+    """
+    drawn = _miou(counts, _weights(counts, seed, resamples))
+    return _percentiles(float(_miou(counts, np.ones((1, counts.shape[1])))[0]), drawn, level)
+
+
+def paired_bootstrap(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """mIoU of `ours` minus `theirs` on one episode list, both resampled alike.
+
+    Args:
+        ours, theirs: (2, E, F), `Scores.intersection_union()` of both on the same episodes.
+
+    Raises:
+        ValueError: the two do not hold equally many episodes and classes.
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"paired_bootstrap: counts of shapes {ours.shape} and {theirs.shape}; score both "
+            "methods on the same episode list"
+        )
+    weights = _weights(ours, seed, resamples)
+    once = np.ones((1, ours.shape[1]))
+    value = float((_miou(ours, once) - _miou(theirs, once))[0])
+    return _percentiles(value, _miou(ours, weights) - _miou(theirs, weights), level)
+
+
+def _weights(counts: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """(resamples, E) how often each episode is drawn; the same for every method of a list."""
+    n_episodes = counts.shape[1]
+    rng = stream(seed, "bootstrap")
+    return rng.multinomial(n_episodes, np.full(n_episodes, 1 / n_episodes), resamples).astype(float)
+
+
+def _miou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) mean over classes of summed counts; a class not in a resample is left out."""
+    inter, union = weights @ counts  # (resamples, F) each
+    known = union > 0
+    iou = np.divide(inter, union, out=np.zeros_like(inter), where=known)
+    return iou.sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+
+
+def _percentiles(value: float, drawn: np.ndarray, level: float) -> Interval:
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))
