@@ -1,0 +1,160 @@
+"""Layers that the prompt encoder and the mask decoder share (paper 3.2, Eq. 1-2).
+
+Parameters are named as in the published weights. What is unusual here:
+  - Tokens are few and image cells many, so an attention between them does not project the image when
+    it need not: see `Attention.read` and `Attention.write`.
+  - Positions are never added to an image: W(image + position) = W image + W position, and the second
+    term is computed once for all images.
+  - `TwoWayLayer` is the published layer; `PreNormTwoWayLayer` normalises first and trains faster.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHORT = 4096  # scores of one head; up to here the explicit softmax is faster than the fused kernel
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of (B, D, h, w)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-6)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between."""
+
+    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.activation(self.lin1(x)))
+
+
+class FourierPosition(nn.Module):
+    """Random Fourier features of a place in the unit square; always computed in float32."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.empty(2, dim // 2))
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """(..., 2) in [0, 1] -> (..., D)."""
+        with torch.autocast(xy.device.type, enabled=False):
+            matrix = self.positional_encoding_gaussian_matrix.float()
+            angle = 2 * math.pi * ((2 * xy.float() - 1) @ matrix)
+            return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+    def grid(self, height: int, width: int) -> Tensor:
+        """(h*w, D), the positions of the cell centres of an image."""
+        device = self.positional_encoding_gaussian_matrix.device
+        y = (torch.arange(height, device=device) + 0.5) / height
+        x = (torch.arange(width, device=device) + 0.5) / width
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        return self(torch.stack([x, y], dim=-1).flatten(0, 1))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """Attention of (B, n_heads, Tq, d) to (B, n_heads, Tk, d); keys where `allowed` is False do not count."""
+    if q.shape[-2] * k.shape[-2] > SHORT:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return _softmax(scores, allowed, dim=-1) @ v
+
+
+def _softmax(scores: Tensor, allowed: Tensor | None, dim: int) -> Tensor:
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim)
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose heads together are `inner` wide.
+
+    `forward` is the usual one, between tokens. `read` and `write` are its two forms between T tokens
+    and the h*w cells of an image. Where T is small the projection of the image is moved to the token
+    side: q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x). That costs
+    n_heads * T products for each cell and channel instead of `inner`, and stores no projected image.
+    """
+
+    def __init__(self, dim: int, inner: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(dim, inner)
+        self.v_proj = nn.Linear(dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """(B, Tq, D) attends to (B, Tk, D); `allowed` is broadcast to (B, n_heads, Tq, Tk)."""
+        return self.attend_projected(q, self.k_proj(k), self.v_proj(v), allowed)
+
+    def attend_projected(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+        """As `forward`, for keys and values that `k_proj` and `v_proj` have seen already."""
+        q, k, v = self._split(self.q_proj(q)), self._split(k), self._split(v)
+        return self.out_proj(_merge(attend(q, k, v, allowed)))
+
+    def read(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
+        """Tokens (B, T, D) attend to an image (B, h*w, D): keys with `position` (h*w, D), values without."""
+        if not self._few(tokens):
+            k = self.k_proj(image) + F.linear(position, self.k_proj.weight)
+            return self.attend_projected(tokens, k, self.v_proj(image), None)
+        q = self._split(self.q_proj(tokens))
+        scores = self._scores(q, self.k_proj.weight, image, position)  # the key bias cancels
+        pooled = scores.softmax(-1).flatten(1, 2) @ image  # (B, n_heads*T, D)
+        pooled = pooled.unflatten(1, (self.n_heads, -1))
+        value = torch.einsum("bhtd,hcd->bhtc", pooled, self._by_head(self.v_proj.weight))
+        return self.out_proj(_merge(value) + self.v_proj.bias)
+
+    def write(
+        self, image: Tensor, position: Tensor, k: Tensor, v: Tensor, valid: Tensor | None
+    ) -> Tensor:
+        """An image (B, h*w, D) with `position` attends to tokens (B, T, D), `valid` (B, T) or all.
+
+        Returns (B, h*w, D), or (B, 1, D) where there is one token: then every cell gets the same.
+        """
+        if k.shape[1] == 1:
+            return self.out_proj(self.v_proj(v))
+        k, v = self._split(self.k_proj(k)), self._split(self.v_proj(v))
+        allowed = None if valid is None else valid[:, None, :, None]
+        if not self._few(image, k.shape[2]):
+            q = self._split(self.q_proj(image) + F.linear(position, self.q_proj.weight))
+            allowed = None if allowed is None else allowed.transpose(-2, -1)
+            return self.out_proj(_merge(attend(q, k, v, allowed)))
+        scores = self._scores(k, self.q_proj.weight, image, position)
+        bias = k @ self.q_proj.bias.view(self.n_heads, -1, 1) * k.shape[-1] ** -0.5
+        weight = _softmax(scores + bias, allowed, dim=2).flatten(1, 2)  # (B, n_heads*T, h*w)
+        out = self._by_head(self.out_proj.weight.T)
+        value = torch.einsum("bhtc,hcd->bhtd", v, out).flatten(1, 2)
+        return weight.transpose(1, 2) @ value + self.out_proj.bias
+
+    def _scores(self, tokens: Tensor, weight: Tensor, image: Tensor, position: Tensor) -> Tensor:
+        """(B, n_heads, T, d) . W (image + position) -> (B, n_heads, T, h*w)."""
+        tokens = tokens * tokens.shape[-1] ** -0.5
+        tokens = torch.einsum("bhtc,hcd->bhtd", tokens, self._by_head(weight)).flatten(1, 2)
+        scores = torch.baddbmm(tokens @ position.T, tokens, image.transpose(1, 2))
+        return scores.unflatten(1, (self.n_heads, -1))
+
+    def _few(self, x: Tensor, n_tokens: int | None = None) -> bool:
+        """Whether moving the projection to the token side saves work."""
+        n_tokens = x.shape[1] if n_tokens is None else n_tokens
+        return 2 * self.n_heads * n_tokens <= self.q_proj.out_features
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, n_heads, T, d)
+
+    def _by_head(self, weight: Tensor) -> Tensor:
+        return weight.unflatten(0, (self.n_heads, -1))  # (n_heads, d, D)
+
+
+def _merge(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)  # (B, T, inner)

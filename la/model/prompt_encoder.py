@@ -1,0 +1,282 @@
+"""Prompts and support images to class-example embeddings and prototypes (paper 3.2, Eq. 1-4).
+
+Only pairs of a support image and a class that carry a prompt are computed, and one unprompted pair a
+support image, whose embedding speaks for the background. They lie flat, E of them, with their index
+vectors; so cost grows with what was annotated. What pads, and pairs without any prompt, is masked
+wherever it could be seen. `la.model.exact` has the published weights' other way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from la.config import Mixer
+from la.model.layers import FourierPosition, LayerNorm2d
+from la.model.plus import Raster, coverage_weight, mean_under
+from la.model.prototypes import Pairs, Support, TokenPool, class_means, mixing_mask
+from la.model.two_way import MixBlock, PreNormMixBlock, TwoWayTransformer
+from la.types import Prompts
+
+NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING, NOTHING = range(6)
+
+
+@dataclass(frozen=True)
+class SparsePrompts:
+    """Points, and boxes as two corners each, in one form: a place and what is there."""
+
+    xy: Tensor  # (E, T, 2) float, input pixels
+    kind: Tensor  # (E, T) int64: a point's sign, a box's corner, padding, or "no sparse prompt"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images as the model sees them."""
+
+    features: Tensor  # (B, V, h, w), frozen
+    embeddings: Tensor  # (B, D, h, w), after the neck
+
+    @property
+    def cells(self) -> Tensor:
+        """The embeddings as (B, h*w, D)."""
+        return self.embeddings.flatten(2).transpose(1, 2)
+
+
+class PromptEncoder(nn.Module):
+    """`forward` is the whole way from support images and prompts to prototypes."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        n_heads: int,
+        mlp_dim: int,
+        downsample: int,
+        mask_channels: int,
+        image_size: int,
+        mixers: Sequence[Mixer],
+        token_pool: int,
+        background_token: bool,
+        norm_first: bool,
+        first_residual: bool,
+        highlight: bool,
+        residual: bool,
+        raster: Raster,
+    ) -> None:
+        super().__init__()
+        block = PreNormMixBlock if norm_first else MixBlock
+        self.image_size = image_size
+        self.mixers = tuple(mixers)
+        self.highlight, self.residual, self.raster = highlight, residual, raster
+        self.pe_layer = FourierPosition(dim)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.no_sparse_embedding = nn.Embedding(1, dim)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
+            LayerNorm2d(mask_channels // 4),
+            nn.GELU(),
+            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
+            LayerNorm2d(mask_channels),
+            nn.GELU(),
+            nn.Conv2d(mask_channels, dim, 1),
+        )
+        self.not_a_mask_embed = nn.Embedding(1, dim)
+        self.no_mask_embed = nn.Embedding(1, dim)  # used by `exact` alone
+        self.sparse_embedding_attention = block(dim, dim, n_heads, mlp_dim)
+        self.class_encoder = TokenPool(token_pool, dim) if token_pool else None
+        self.transformer = TwoWayTransformer(
+            dim,
+            dim // downsample,
+            n_heads,
+            mlp_dim,
+            norm_first=norm_first,
+            first_residual=first_residual,
+        )
+        for mixer in self.mixers:
+            self.add_module(f"{mixer}_attention", block(dim, dim // downsample, n_heads, mlp_dim))
+        self.background_token = nn.Embedding(1, dim) if background_token else None
+
+    def forward(
+        self,
+        images: Encoded,
+        prompts: Prompts,
+        support_episode: Tensor,
+        token_rows: Tensor,
+        class_valid: Tensor,
+    ) -> Support:
+        """Support images S, their prompts, `support_episode` (S,), `token_rows` and `class_valid` (B, C)."""
+        pairs = self.encode(images, prompts, support_episode, token_rows)
+        return self.combine(pairs, class_valid)
+
+    def encode(
+        self, images: Encoded, prompts: Prompts, support_episode: Tensor, token_rows: Tensor
+    ) -> Pairs:
+        """Class-example embeddings of the examples and of what `complete` adds to them."""
+        n_supports, n_rows = len(support_episode), token_rows.shape[1]
+        n_examples = len(prompts.example_row)
+        prompts = self.complete(prompts, n_supports, n_rows)
+        support, row = prompts.example_support, prompts.example_row
+        episode = support_episode[support]
+        present = self.present(prompts, n_examples)
+
+        token = self.class_encoder(token_rows[episode, row]) if self.class_encoder else None
+        tokens, valid = self.sparse_tokens(prompts, present, n_supports, n_rows)
+        if token is not None:
+            tokens = tokens + token[:, None]
+        weight = coverage_weight(self.raster, prompts, images.features) if self._weighs else None
+        image = self.dense(images, prompts, token, weight)
+        position = self.pe_layer.grid(*images.embeddings.shape[-2:])
+        _, image = self.transformer.exchange(tokens, image, position, valid)
+
+        features = mean_under(weight, images.features, support) if self.residual else None
+        embeddings = self.transformer.image_summary(image)
+        return Pairs(embeddings, features, support, episode, row, present)
+
+    def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
+        """Mix the pairs (Eq. 4) and average them by class."""
+        x = pairs.embeddings[None]  # (1, E, D)
+        for mixer in self.mixers:
+            allowed = _or_all(mixing_mask(mixer, pairs) & self.attended(pairs))
+            x = self.get_submodule(f"{mixer}_attention")(x, allowed)
+        prototypes = class_means(x[0], pairs, *class_valid.shape)
+        if self.background_token is not None:
+            background = self.background_token.weight.expand(len(prototypes), 1, -1)
+            prototypes = torch.cat([background.to(prototypes.dtype), prototypes[:, 1:]], dim=1)
+        features = pairs.features
+        if features is not None:
+            features = class_means(features, pairs, *class_valid.shape)
+        return Support(prototypes, features, class_valid, pairs)
+
+    def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
+        """The prompts with the pairs that carry none and are needed all the same: the background's."""
+        if self.background_token is not None:
+            return prompts
+        support = torch.arange(n_supports, device=prompts.points.device)
+        return with_unprompted(prompts, support, torch.zeros_like(support))
+
+    def present(self, prompts: Prompts, n_examples: int) -> Tensor:
+        """(E,) bool: pairs that count, i.e. examples with some prompt, and the background's."""
+        prompted = (prompts.point_labels != 0).any(1) | prompts.boxes_valid.any(1)
+        return has_mask(prompts) | prompted | (prompts.example_row == 0)
+
+    def attended(self, pairs: Pairs) -> Tensor:
+        """(E,) bool: pairs that others see in the mixer."""
+        return pairs.present
+
+    def sparse_tokens(
+        self, prompts: Prompts, present: Tensor, n_supports: int, n_rows: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens (E, T, D) of points and boxes after the self-attention of each support image.
+
+        The tokens of a pair see all tokens of their support image, of other classes too. For that the
+        images' tokens are laid out as (S, C, T), a pair in the place of its row.
+        """
+        sparse = self.sparse_prompts(prompts)
+        support, row = prompts.example_support, prompts.example_row
+        valid = self.padding(sparse)
+
+        def of_support_image(x: Tensor) -> Tensor:  # (E, T, X) -> (E, C*T, X)
+            grid = self.context_of(x, support, row, n_supports, n_rows)
+            return grid.view(n_supports, -1, x.shape[-1])[support]
+
+        allowed = None
+        if valid is not None:
+            allowed = of_support_image((valid & present[:, None])[..., None]).transpose(1, 2)
+            allowed = _or_all(allowed)[:, None]  # (E, 1, 1, C*T)
+        tokens = self.sparse_embedding_attention(self.embed(sparse), allowed, of_support_image)
+        return tokens, valid
+
+    def padding(self, sparse: SparsePrompts) -> Tensor | None:
+        """(E, T) bool: the tokens that are seen; None for all."""
+        return sparse.kind != PADDING
+
+    def context_of(
+        self, x: Tensor, support: Tensor, row: Tensor, n_supports: int, n_rows: int
+    ) -> Tensor:
+        """(E, T, X) in the places of their rows -> (S*C, T, X); where there is no pair, zeros."""
+        grid = x.new_zeros(n_supports * n_rows, *x.shape[1:])
+        return grid.index_copy(0, support * n_rows + row, x)
+
+    def sparse_prompts(self, prompts: Prompts) -> SparsePrompts:
+        """Points, box corners, and one slot for "no sparse prompt", used where there is none."""
+        corners = corner_kinds(prompts.boxes_valid.repeat_interleave(2, dim=1))
+        kind = torch.cat([point_kinds(prompts.point_labels), corners], dim=1)
+        nothing = torch.where((kind == PADDING).all(1, keepdim=True), NOTHING, PADDING)
+        xy = torch.cat([prompts.points, prompts.boxes.unflatten(2, (2, 2)).flatten(1, 2)], dim=1)
+        return SparsePrompts(F.pad(xy, (0, 0, 0, 1)), torch.cat([kind, nothing], dim=1))
+
+    def embed(self, sparse: SparsePrompts) -> Tensor:
+        """(E, T, D): what is there, plus where; a place counts for points and corners alone."""
+        kinds = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
+        what = torch.cat([embedding.weight for embedding in kinds])[sparse.kind]
+        where = self.pe_layer((sparse.xy + 0.5) / self.image_size)
+        return what + where * (sparse.kind < PADDING)[..., None]
+
+    def dense(
+        self, images: Encoded, prompts: Prompts, token: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        """The support image of each pair with its mask and token added, (E, h*w, D)."""
+        added = torch.where(has_mask(prompts)[:, None], 0, self.unmasked(prompts).weight)
+        added = added if token is None else added + token
+        image = images.cells[prompts.example_support]
+        if self.highlight:
+            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01)).unsqueeze(-1)
+        image = image + added[:, None].to(image.dtype)
+        if len(prompts.masks) == 0:
+            return image
+        masks = self.embed_masks(prompts.masks, images.embeddings.shape[-2:])
+        return image.index_add_(0, prompts.mask_example, masks.to(image.dtype))
+
+    def unmasked(self, prompts: Prompts) -> nn.Embedding:
+        """What stands for the mask of a pair that has none."""
+        return self.not_a_mask_embed
+
+    def embed_masks(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
+        """(M, Hm, Wm) -> (M, h*w, D). The last layer is linear, so it comes after the resize."""
+        x = self.mask_downscaling[:-1](masks[:, None].to(self.no_mask_embed.weight.dtype))
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+        last = self.mask_downscaling[-1]
+        return F.linear(x.flatten(2).transpose(1, 2), last.weight.flatten(1), last.bias)
+
+    @property
+    def _weighs(self) -> bool:
+        return self.highlight or self.residual
+
+
+def _or_all(allowed: Tensor) -> Tensor:
+    """Where a query may see no key, let it see all: its result is not used, but must be finite."""
+    return allowed | ~allowed.any(-1, keepdim=True)
+
+
+def point_kinds(labels: Tensor) -> Tensor:
+    """Kinds (E, P) of points labelled 1 positive, -1 negative, 0 padding."""
+    return torch.where(labels == 0, PADDING, torch.where(labels > 0, POSITIVE, NEGATIVE))
+
+
+def corner_kinds(valid: Tensor) -> Tensor:
+    """Kinds (E, 2Q) of box corners that alternate top-left, bottom-right."""
+    alternating = torch.arange(valid.shape[1], device=valid.device) % 2 + TOP_LEFT
+    return torch.where(valid, alternating, PADDING)
+
+
+def has_mask(prompts: Prompts) -> Tensor:
+    """(E,) bool."""
+    masked = torch.zeros_like(prompts.example_row, dtype=torch.bool)
+    return masked.index_fill(0, prompts.mask_example, True)
+
+
+def with_unprompted(prompts: Prompts, support: Tensor, row: Tensor) -> Prompts:
+    """`prompts` and, after them, one pair without any prompt for each (support, row)."""
+    n = len(support)
+    blank = {
+        name: torch.cat([x, x.new_zeros(n, *x.shape[1:])])
+        for name in ("points", "point_labels", "boxes", "boxes_valid")
+        for x in [getattr(prompts, name)]
+    }
+    support = torch.cat([prompts.example_support, support])
+    row = torch.cat([prompts.example_row, row])
+    return replace(prompts, **blank, example_support=support, example_row=row)
