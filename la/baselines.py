@@ -1,0 +1,293 @@
+"""Training-free segmenters on frozen features: what a few-shot model must beat (beside paper 4.3).
+
+Support tokens are s_j, with class weights V_jc made from the prompts, query tokens q_i; hats are
+L2-normalised. Scores are (B, C, h, w) on the token grid of the input frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from la.data.geometry import Frame
+from la.types import IGNORE, Batch, Features, Prompts, Segmenter
+
+Raster = Callable[[Prompts, tuple[int, int], int], Tensor]
+
+
+def hard_raster(prompts: Prompts, size: tuple[int, int], image_size: int) -> Tensor:
+    """Prompts as token weights (E, h, w) in [0, 1]: the share of each token that they cover.
+
+    A mask as it is, a box filled, a point its whole token; of several the largest. A negative point
+    clears its token. `image_size` is the side of the input frame in pixels.
+    """
+    h, w = size
+    points, labels = prompts.points, prompts.point_labels[..., None]
+    masks = points.new_zeros(len(prompts.example_row), 1, h * w)
+    pooled = F.adaptive_avg_pool2d(prompts.masks.to(points.dtype), size)
+    masks[prompts.mask_example, 0] = pooled.flatten(1)
+    x0, y0, x1, y1 = (prompts.boxes / image_size).unbind(-1)  # (E, Q) each, in [0, 1]
+    boxes = _overlap(y0, y1, h)[..., None] * _overlap(x0, x1, w)[..., None, :]  # (E, Q, h, w)
+    boxes = boxes.flatten(2) * prompts.boxes_valid[..., None]
+    x, y = (points / image_size * points.new_tensor([w, h])).long().unbind(-1)
+    clicked = F.one_hot(y.clamp(0, h - 1) * w + x.clamp(0, w - 1), h * w) * labels  # (E, P, h*w)
+    covered = torch.cat([masks, boxes, clicked], dim=1).amax(1)
+    return (covered * ~(clicked < 0).any(1)).unflatten(1, size)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch as tokens. Episodes with fewer than L supports end in tokens of weight 0."""
+
+    query_hat: Tensor  # (B, I, V), I = h * w
+    support: Tensor  # (B, L, T, V), not normalised
+    weights: Tensor  # (B, L, T, C), the V_jc; background is what no class of the image covers
+
+    @property
+    def support_hat(self) -> Tensor:
+        """(B, J, V), J = L * T."""
+        return F.normalize(self.support.flatten(1, 2), dim=-1)
+
+    @property
+    def balanced(self) -> Tensor:
+        """(B, J, C): V_jc over the class's mass, so that background does not win by its size."""
+        return _share(self.weights.flatten(1, 2), dim=1)
+
+    @property
+    def prototypes(self) -> Tensor:
+        """p_c (B, C, V): the mean over shots of sum_j V_jc s_j / sum_j V_jc."""
+        shots = torch.einsum("bltc,bltv->blcv", _share(self.weights, dim=2), self.support)
+        n_shots = (self.weights.sum(2) > 0).sum(1)  # (B, C)
+        return shots.sum(1) / n_shots.clamp(min=1)[..., None]
+
+
+def tokens(batch: Batch, raster: Raster, image_size: int) -> Tokens:
+    """The features and prompts of a batch as tokens, supports padded to the most of an episode.
+
+    Raises:
+        TypeError: the batch holds pixels.
+    """
+    if not isinstance(batch.source, Features):
+        raise TypeError("baselines work on backbone features; load the batch with a feature cache")
+    support, owner = batch.source.support.float(), batch.support_episode
+    n_supports, _, h, w = support.shape
+    maps = raster(batch.prompts, (h, w), image_size).to(support.dtype).flatten(1)  # (E, T)
+    weights = support.new_zeros(n_supports, batch.n_rows, h * w)
+    weights[batch.prompts.example_support, batch.prompts.example_row] = maps
+    weights[:, 0] = 1 - weights.amax(1)
+    counts = torch.bincount(owner, minlength=len(batch.class_valid))
+    place = torch.arange(n_supports, device=owner.device) - (counts.cumsum(0) - counts)[owner]
+
+    def padded(flat: Tensor) -> Tensor:  # (S, channels, T) -> (B, L, T, channels)
+        out = flat.new_zeros(len(counts), int(counts.max()), h * w, flat.shape[1])
+        out[owner, place] = flat.transpose(1, 2)
+        return out
+
+    query = batch.source.query.float().flatten(2).transpose(1, 2)
+    return Tokens(F.normalize(query, dim=-1), padded(support.flatten(2)), padded(weights))
+
+
+@dataclass(frozen=True)
+class Floor:
+    """All background: the score that any method must exceed."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, 1, 1)."""
+        first = torch.arange(batch.n_rows, device=batch.class_valid.device) == 0
+        return _without_padded_rows(
+            first.float().expand(batch.class_valid.shape)[..., None, None], batch
+        )
+
+
+@dataclass(frozen=True)
+class GridCeiling:
+    """The truth averaged to the token grid, upsampled: what is left to a method with no decoder."""
+
+    image_size: int
+    resize: Literal["pad", "squash"]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, h, w): the share of each row in each token; padding is background."""
+        maps = []
+        for target, (height, width) in zip(batch.target, batch.query_size.tolist(), strict=True):
+            frame = Frame((height, width), self.image_size, self.resize)
+            truth = target[:height, :width].cpu().numpy()
+            maps.append(torch.from_numpy(frame.sample(truth, self.image_size, IGNORE)))
+        truth = torch.stack(maps).to(batch.target.device)
+        rows = F.one_hot(truth.clamp(min=0), batch.n_rows) * (truth != IGNORE)[..., None]
+        share = F.adaptive_avg_pool2d(
+            rows.permute(0, 3, 1, 2).float(), batch.source.query.shape[-2:]
+        )
+        share[:, 0] += share.sum(1) == 0
+        return _without_padded_rows(_share(share, dim=1), batch)
+
+
+@dataclass(frozen=True)
+class OnTokens:
+    """What the feature baselines share: the side of the input, and how prompts become weights."""
+
+    image_size: int
+    raster: Raster = hard_raster
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, h, w)."""
+        scores = self.score(tokens(batch, self.raster, self.image_size)).transpose(1, 2)
+        return _without_padded_rows(scores.unflatten(2, batch.source.query.shape[-2:]), batch)
+
+    def score(self, t: Tokens) -> Tensor:
+        """Scores (B, I, C) of the query tokens."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ClassPrior(OnTokens):
+    """How often each row covers a place in the supports: sees the prompts, never the query."""
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        return _share(t.weights.sum(1), dim=2)
+
+
+@dataclass(frozen=True)
+class Prototype(OnTokens):
+    """20 cos(q_i, p_c), background included: PANet's idea.
+
+    Wang, Liew, Zou, Zhou, Feng: "PANet: Few-Shot Image Semantic Segmentation with Prototype
+    Alignment", 2019. One masked average per class and shot; the nearest prototype wins.
+    """
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        return 20 * t.query_hat @ F.normalize(t.prototypes, dim=-1).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class ThresholdPrototype(OnTokens):
+    """cos(q_i, p_c) against ONE threshold, which is the score of background.
+
+    PANet's masked average (see `Prototype`) without its background prototype.
+    """
+
+    threshold: float = 0.5
+    grid: ClassVar = ("threshold", tuple(round(0.05 * i, 2) for i in range(-4, 20)))
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        scores = t.query_hat @ F.normalize(t.prototypes, dim=-1).transpose(1, 2)
+        return torch.cat([torch.full_like(scores[..., :1], self.threshold), scores[..., 1:]], -1)
+
+
+@dataclass(frozen=True)
+class PartPrototypes(OnTokens):
+    """max over parts of cos(q_i, p_cm), the parts of a class by k-means: PPNet's idea.
+
+    Liu, Zhang, Zhang, He: "Part-aware Prototype Network for Few-shot Semantic Segmentation", 2020.
+    A class starts as parts of equal mass in reading order, so that nothing is drawn at random.
+    """
+
+    parts: int = 3
+    rounds: int = 10
+    grid: ClassVar = ("parts", (1, 2, 3, 5, 8))
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        support, weights = t.support_hat, t.weights.flatten(1, 2)  # (B, J, V), (B, J, C)
+        middle = t.balanced.cumsum(1) - t.balanced / 2  # share of the class's mass before token j
+        part = (middle * self.parts).long().clamp(0, self.parts - 1)  # (B, J, C)
+        for _ in range(self.rounds):
+            member = F.one_hot(part, self.parts) * weights[..., None]  # (B, J, C, parts)
+            centres = F.normalize(torch.einsum("bjcp,bjv->bcpv", member, support), dim=-1)
+            near = torch.einsum("bjv,bcpv->bjcp", support, centres)
+            empty = (member.sum(1) == 0)[:, None]  # (B, 1, C, parts)
+            part = near.masked_fill(empty, -2).argmax(-1)
+        scores = torch.einsum("biv,bcpv->bicp", t.query_hat, centres)
+        return scores.masked_fill(empty, -2).amax(-1)
+
+
+@dataclass(frozen=True)
+class Affinity(OnTokens):
+    """m_ic = sum_j A_ij V_jc, A = softmax_j(cos(q_i, s_j) / T), all classes at once: DCAMA's idea.
+
+    Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention Weighted
+    Mask Aggregation for Few-Shot Segmentation", 2022. Without its training and its many levels;
+    V_jc is divided by the mass of its class, m_ic by its sum over c.
+    """
+
+    temperature: float = 0.05
+    grid: ClassVar = ("temperature", (0.02, 0.03, 0.05, 0.1, 0.2))
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        real = (t.balanced.sum(-1) > 0)[:, None].expand(-1, t.query_hat.shape[1], -1)  # (B, I, J)
+        mixed = F.scaled_dot_product_attention(
+            t.query_hat, t.support_hat, t.balanced, attn_mask=real, scale=1 / self.temperature
+        )
+        return _share(mixed, dim=2)
+
+
+@dataclass(frozen=True)
+class Ridge(OnTokens):
+    """A closed-form ridge regression of V_jc on the support tokens, classes of equal mass.
+
+    Bertinetto, Henriques, Torr, Vedaldi: "Meta-learning with differentiable closed-form solvers",
+    2019. Without its meta-learning. `penalty` is relative to a mass of 1 per class.
+    """
+
+    penalty: float = 0.01
+    grid: ClassVar = ("penalty", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
+
+    def score(self, t: Tokens) -> Tensor:
+        """(B, I, C)"""
+        x, q = (F.pad(hat, (0, 1), value=1.0) for hat in (t.support_hat, t.query_hat))
+        weighted = (x * t.balanced.sum(-1, keepdim=True)).transpose(1, 2)  # (B, V + 1, J)
+        normal = weighted @ x + self.penalty * torch.eye(x.shape[-1], device=x.device)
+        return q @ torch.linalg.solve(normal, x.transpose(1, 2) @ t.balanced)
+
+
+def baselines(
+    image_size: int, resize: Literal["pad", "squash"], raster: Raster = hard_raster
+) -> dict[str, Segmenter]:
+    """Every baseline by the name that tables print, hyper-parameters not yet fitted."""
+    on_tokens = {
+        "class_prior": ClassPrior,
+        "prototype": Prototype,
+        "threshold_prototype": ThresholdPrototype,
+        "part_prototypes": PartPrototypes,
+        "affinity": Affinity,
+        "ridge": Ridge,
+    }
+    built = {name: kind(image_size, raster) for name, kind in on_tokens.items()}
+    return {"floor": Floor(), "grid_ceiling": GridCeiling(image_size, resize), **built}
+
+
+def fit_on_seen(
+    segmenter: Segmenter, score: Callable[[Segmenter], float]
+) -> tuple[Segmenter, dict[float, float]]:
+    """The segmenter with the best value of its `grid`, and the score of each value tried.
+
+    `score` is `miou_star` on episodes of *seen* classes. What has no grid comes back as it is.
+    """
+    if not hasattr(segmenter, "grid"):
+        return segmenter, {}
+    name, values = segmenter.grid
+    tried = {value: score(replace(segmenter, **{name: value})) for value in values}
+    return replace(segmenter, **{name: max(tried, key=tried.get)}), tried
+
+
+def _overlap(low: Tensor, high: Tensor, n: int) -> Tensor:
+    """(..., n) how much of each of n equal cells of [0, 1] lies between low and high (...)."""
+    edge = torch.arange(n, device=low.device)
+    return ((high * n)[..., None] - edge).clamp(0, 1) - ((low * n)[..., None] - edge).clamp(0, 1)
+
+
+def _share(values: Tensor, dim: int) -> Tensor:
+    """Values over their sum along `dim`; 0 where that is 0."""
+    total = values.sum(dim, keepdim=True)
+    return values / total.where(total > 0, 1.0)
+
+
+def _without_padded_rows(scores: Tensor, batch: Batch) -> Tensor:
+    return scores.masked_fill(~batch.class_valid[:, :, None, None], -torch.inf)
