@@ -111,6 +111,7 @@ class EvalConfig:
     protocol: Literal["clean", "paper", "hsnet"] = "clean"
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
     batch_size: int = 4
+    seen_episodes: int = 240  # [Q] of seen classes, on which scalars are fitted
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from la.baselines import fit_on_seen
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
@@ -74,8 +75,23 @@ def calibrate(
     bias are both chosen by this function, on the same episodes. Ties go to the bias nearest 0.
     """
     counts = count(segmenter, episodes, loader, biases=biases, **options)
-    classes = sorted({c for e in episodes for c in e.class_ids})
-    ids = [e.class_ids for e in episodes]
-    miou = [Scores.of(zip(ids, c, strict=True), classes).miou_star for c in counts]
+    miou = [_miou(episodes, c) for c in counts]
     best = max(miou)
     return float(min((b for b, m in zip(biases, miou, strict=True) if m == best), key=abs))
+
+
+def best_of_grid(
+    segmenter: Segmenter, episodes: Sequence[Episode], loader: BatchLoader, **options
+) -> float:
+    """The value of the segmenter's one hyper-parameter (`grid`) that is best on *seen* classes."""
+
+    def score(candidate: Segmenter) -> float:
+        return _miou(episodes, count(candidate, episodes, loader, **options)[0])
+
+    fitted, _ = fit_on_seen(segmenter, score)
+    return getattr(fitted, segmenter.grid[0])
+
+
+def _miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
+    classes = sorted({c for e in episodes for c in e.class_ids})
+    return Scores.of(zip((e.class_ids for e in episodes), counts, strict=True), classes).miou_star

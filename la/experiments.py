@@ -1,0 +1,368 @@
+"""The one composer: data, backbone, model, training and evaluation become the cells of a table.
+
+What exists is not computed again. A trained model is known by the digest of its whole configuration, its
+data and its backbone; a cell by that and its own fields. Nothing knows which table asks.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from la import checkpoints
+from la.config import PROTOCOLS, Config, digest
+from la.data import folds
+from la.data.atomic import atomic_write
+from la.data.dataset import Data, open_data
+from la.data.episodes import EpisodeSampler, episode_list, list_sha256
+from la.data.features import FeatureKey, FeatureStore
+from la.data.geometry import Frame
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count
+from la.methods import method
+from la.model.backbone import build_backbone, weights_sha256
+from la.model.label_anything import LabelAnything
+from la.results import Cell, CellResult, load_cell, provenance, save_cell
+from la.rng import stream
+from la.training import fit
+from la.types import Batch, Episode, Segmenter
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int], None]
+HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parent.parent))
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A profile at work on a data set. `source` is a COCO-format folder; None is the profile's own data."""
+
+    config: Config
+    source: Path | None = None
+    home: Path = HOME
+
+    @cached_property
+    def data(self) -> Data:
+        """The images and annotations; written or indexed on first use."""
+        return open_data(self.source, self.home / "cache")
+
+    @cached_property
+    def device(self) -> torch.device:
+        """A GPU where there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def results(self) -> Path:
+        """`results/<profile>`, or `results/<profile>@<folder>` for somebody's own data."""
+        name = self.config.profile
+        return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
+
+    def classes(self, fold: int, *, seen: bool) -> tuple[int, ...]:
+        """Class ids of the fold that are trained on (`seen`) or tested on."""
+        rule = folds.seen if seen else folds.unseen
+        return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
+
+    def sampler(self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol="clean"):
+        """A sampler of test images for one (n_ways, k_shots).
+
+        Raises:
+            ValueError: the fold cannot serve the shape.
+        """
+        try:
+            classes = self.classes(fold, seen=seen)
+            return EpisodeSampler(self.data.test, classes, PROTOCOLS[protocol], [shape])
+        except ValueError as error:
+            raise ValueError(f"fold {fold}: {error}") from None
+
+    def episodes(self, cell: Cell) -> list[Episode]:
+        """The episode list of a cell; the same for every method."""
+        sampler = self.sampler(cell.fold, (cell.n_ways, cell.k_shots), protocol=cell.protocol)
+        return _draw(sampler, cell, cell.episodes, cell.seed)
+
+    def loader(self, index: CocoIndex, fold: int, protocol: str = "clean", **options) -> BatchLoader:
+        """Loads batches of cached features."""
+        return BatchLoader(
+            index,
+            self.config.model,
+            self.config.episodes,
+            PROTOCOLS[protocol],
+            fold_class_ids=self.classes(fold, seen=False),
+            read_features=self.features(index).read,
+            **options,
+        )
+
+    @cached_property
+    def _stores(self) -> dict[str, FeatureStore]:
+        return {}
+
+    def features(self, index: CocoIndex) -> FeatureStore:
+        """The feature cache of an index, complete; the backbone is built only if images are missing."""
+        model = self.config.model
+        if index.sha256 not in self._stores:
+            key = FeatureKey(
+                model.backbone, self.backbone_sha256, model.image_size, model.resize, "float16"
+            )
+            folder = self.home / "cache" / "features" / index.sha256[:12]
+            self._stores[index.sha256] = FeatureStore.open(folder, key)
+        store = self._stores[index.sha256]
+        missing = store.missing(index.image_ids)
+        if missing:
+            backbone = build_backbone(model).to(self.device)
+
+            def load(image_id: int) -> torch.Tensor:
+                image = index.read_image(image_id)
+                return Frame((image.height, image.width), model.image_size, model.resize).image(image)
+
+            def encode(images: torch.Tensor) -> torch.Tensor:
+                return backbone(images.to(self.device))
+
+            store.write(missing, load, encode, batch_size=16, progress=True)
+        return store
+
+    @cached_property
+    def backbone_sha256(self) -> str:
+        """Of the frozen backbone's weights."""
+        return weights_sha256(self.config.model)
+
+    def run_folder(self, name: str, fold: int) -> Path:
+        """Where a trained method keeps its states, history and weights."""
+        config = method(name).configure(self.config)
+        identity = {
+            "model": config.model, "episodes": config.episodes, "train": config.train,
+            "folds": config.evaluation.folds, "data": self.data.fingerprint,
+            "backbone": self.backbone_sha256,
+        }  # fmt: skip
+        key = digest({k: str(v) for k, v in identity.items()})
+        return self.home / "runs" / config.profile / f"{name.split()[0]}_fold{fold}_{key}"
+
+    def train(
+        self, name: str, fold: int, *, stop_after: int | None = None, report: Report = lambda n: None
+    ) -> Path:
+        """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing."""
+        config, folder = method(name).configure(self.config), self.run_folder(name, fold)
+        path = folder / "model.safetensors"
+        if path.exists():
+            report(config.train.steps)
+            return path
+        seed = config.train.seed
+        model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(seed))
+        batches = _TrainingBatches(self, replace(config), fold)
+        fit(
+            model.to(self.device), batches.of, config.train, folder,
+            stop_after=stop_after, report=report,
+        )  # fmt: skip
+        checkpoints.save(model, path)
+        return path
+
+    def segmenter(self, name: str, fold: int) -> tuple[Segmenter, str]:
+        """The method ready to segment, and the SHA-256 of its checkpoint ("" without weights)."""
+        if method(name).build is not None:
+            return method(name).build(self.config.model), ""
+        path = self.train(name, fold)
+        return checkpoints.load_model(path).to(self.device).eval(), checkpoints.file_sha256(path)
+
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell."""
+        identity = {
+            "data": self.data.fingerprint,
+            "backbone": self.backbone_sha256,
+            "model": self.run_folder(cell.method, cell.fold).name
+            if method(cell.method).configure
+            else str(self.config.model.image_size),
+        }
+        return self.results / "cells" / cell.file_name(digest(identity))
+
+    def run_cell(self, cell: Cell, report: Report = lambda n: None) -> CellResult:
+        """The result of a cell; computed only if its file is missing."""
+        path = self.path(cell)
+        if path.exists():
+            report(cell.episodes)
+            return load_cell(path)
+        episodes = self.episodes(cell)
+        segmenter, checkpoint = self.segmenter(cell.method, cell.fold)
+        segmenter, bias = self._fitted(cell, segmenter)
+        started = time.perf_counter()
+        counts = count(
+            segmenter, episodes, self.loader(self.data.test, cell.fold, cell.protocol),
+            batch_size=self.config.evaluation.batch_size, device=self.device, biases=(bias,),
+            report=report,
+        )[0]  # fmt: skip
+        result = CellResult(
+            cell=cell,
+            classes=self.classes(cell.fold, seen=False),
+            class_ids=[e.class_ids for e in episodes],
+            confusion=counts,
+            episodes_sha256=list_sha256(episodes),
+            checkpoint_sha256=checkpoint,
+            data=f"{self.data.name} {self.data.fingerprint}",
+            bias=bias,
+            seconds=round(time.perf_counter() - started, 2),
+            provenance=provenance(),
+        )
+        save_cell(result, path)
+        return result
+
+    def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
+        """The segmenter and its background bias with what is fitted on seen classes, once, and kept."""
+        chosen = method(cell.method)
+        grid = getattr(segmenter, "grid", None) if chosen.build else None
+        if not chosen.biases and grid is None:
+            return segmenter, 0.0
+        fitted = replace(cell, episodes=self.config.evaluation.seen_episodes, seed=CALIBRATION_SEED)
+        path = self.results / "fits" / self.path(fitted).name
+        if not path.exists():
+            n_classes = len(self.classes(cell.fold, seen=True))
+            shape = (min(cell.n_ways, n_classes), cell.k_shots)
+            sampler = self.sampler(cell.fold, shape, seen=True, protocol=cell.protocol)
+            episodes = _draw(sampler, fitted, fitted.episodes, fitted.seed)
+            options = {
+                "episodes": episodes,
+                "loader": self.loader(self.data.test, cell.fold, cell.protocol),
+                "batch_size": self.config.evaluation.batch_size,
+                "device": self.device,
+            }
+            value = (
+                calibrate(segmenter, biases=chosen.biases, **options)
+                if chosen.biases
+                else best_of_grid(segmenter, **options)
+            )
+            note = {"cell": str(fitted), "value": value, "episodes_sha256": list_sha256(episodes)}
+            with atomic_write(path) as file:
+                file.write(json.dumps(note, indent=1).encode())
+        value = json.loads(path.read_text())["value"]
+        if chosen.biases:
+            return segmenter, value
+        return replace(segmenter, **{grid[0]: value}), 0.0
+
+
+def _draw(sampler: EpisodeSampler, cell: Cell, episodes: int, seed: int) -> list[Episode]:
+    return episode_list(
+        sampler, n_ways=cell.n_ways, k_shots=cell.k_shots, episodes=episodes, seed=seed,
+        kinds=cell.kinds,
+    )  # fmt: skip
+
+
+class _TrainingBatches:
+    """Batch number i of a run: one (B, N, K) at random and B episodes of it (paper 3.3)."""
+
+    def __init__(self, bench: Workbench, config: Config, fold: int) -> None:
+        self.config = config
+        self.sampler = EpisodeSampler(
+            bench.data.train,
+            bench.classes(fold, seen=True),
+            PROTOCOLS[config.evaluation.protocol],
+            {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes},
+        )
+        self.loader = bench.loader(
+            bench.data.train, fold, config.evaluation.protocol,
+            target_side=config.train.target_side, jitter=True,
+        )  # fmt: skip
+
+    def __getitem__(self, number: int) -> Batch:
+        """The batch; the same in any worker or process."""
+        shapes, seed = self.config.episodes.shapes, self.config.train.seed
+        rng = stream(seed, "batch shapes", number)
+        n_episodes, n_ways, k_shots = shapes[int(rng.integers(len(shapes)))]
+        largest = max(b for b, _, _ in shapes)
+        return self.loader(
+            [
+                self.sampler.training_episode(
+                    number * largest + b, n_ways=n_ways, k_shots=k_shots, seed=seed,
+                    config=self.config.episodes,
+                )
+                for b in range(n_episodes)
+            ]
+        )  # fmt: skip
+
+    def of(self, numbers: list[int]) -> Iterable[Batch]:
+        """The batches of these numbers, made ahead by worker processes where a GPU waits for them."""
+        cuda = torch.cuda.is_available()
+        workers = min(8, os.cpu_count() or 1) if cuda else 0
+        return DataLoader(
+            self, sampler=numbers, batch_size=None, num_workers=workers, pin_memory=cuda
+        )
+
+
+def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
+    """The results of all cells; missing ones are trained and evaluated, with one progress bar.
+
+    Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers do not
+    depend on how many cores there are. Stopped at any moment, the same call goes on where it was.
+    """
+    missing = [cell for cell in cells if not bench.path(cell).exists()]
+    if missing:
+        for store in (bench.data.train, bench.data.test):
+            bench.features(store)
+        for cell in missing:
+            bench.episodes(replace(cell, episodes=1))  # refuses what cannot be drawn before the work
+        jobs: dict[tuple[str, int], list[Cell]] = {}
+        for cell in sorted(missing, key=lambda c: method(c.method).configure is None):
+            jobs.setdefault((cell.method.split()[0], cell.fold), []).append(cell)
+        _run_jobs(bench, list(jobs.values()))
+    return [bench.run_cell(cell) for cell in cells]
+
+
+def _run_jobs(bench: Workbench, jobs: list[list[Cell]]) -> None:
+    steps = bench.config.train.steps
+    trained = sum(method(job[0].method).configure is not None for job in jobs)
+    cells = [cell for job in jobs for cell in job]
+    reused = f"{len(cells)} cells to compute, {trained} models to have trained"
+    log.info(reused)
+    with tqdm(total=trained * steps + sum(c.episodes for c in cells), unit=" units") as bar:
+        bar.set_description(reused)
+        if bench.device.type == "cuda":
+            for job in jobs:
+                _job(bench, job, bar.update)
+            return
+        context = multiprocessing.get_context("spawn")
+        with context.Manager() as manager:
+            queue = manager.Queue()
+            with ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,)) as pool:
+                futures = [pool.submit(_job, bench, job) for job in jobs]
+                try:
+                    while not all(f.done() for f in futures) or not queue.empty():
+                        bar.update(_take(queue))
+                        for future in futures:
+                            if future.done():
+                                future.result()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+
+
+def _take(queue) -> int:
+    try:
+        return queue.get(timeout=0.5)
+    except Exception as error:  # queue.Empty arrives through the manager
+        if type(error).__name__ != "Empty":
+            raise
+        return 0
+
+
+_QUEUE = None  # of the parent's progress bar; set in worker processes only
+
+
+def _start_worker(queue) -> None:
+    global _QUEUE
+    _QUEUE = queue
+    torch.set_num_threads(1)
+
+
+def _job(bench: Workbench, cells: list[Cell], report: Report | None = None) -> None:
+    """Train one method on one fold if it must be, then compute its cells."""
+    report = report or _QUEUE.put
+    if method(cells[0].method).configure is not None:
+        bench.train(cells[0].method, cells[0].fold, report=report)
+    for cell in cells:
+        bench.run_cell(cell, report)
