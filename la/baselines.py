@@ -15,27 +15,33 @@ from torch import Tensor
 from la.data.geometry import Frame
 from la.types import IGNORE, Batch, Features, Prompts, Segmenter
 
-Raster = Callable[[Prompts, tuple[int, int], int], Tensor]
+Raster = Callable[[Prompts, tuple[int, int]], Tensor]  # prompts, (h, w) -> (E, h, w) in [0, 1]
 
 
-def hard_raster(prompts: Prompts, size: tuple[int, int], image_size: int) -> Tensor:
-    """Prompts as token weights (E, h, w) in [0, 1]: the share of each token that they cover.
+@dataclass(frozen=True)
+class HardRaster:
+    """Prompts as the share of each token that they cover: the default rule.
 
     A mask as it is, a box filled, a point its whole token; of several the largest. A negative point
-    clears its token. `image_size` is the side of the input frame in pixels.
+    clears its token.
     """
-    h, w = size
-    points, labels = prompts.points, prompts.point_labels[..., None]
-    masks = points.new_zeros(len(prompts.example_row), 1, h * w)
-    pooled = F.adaptive_avg_pool2d(prompts.masks.to(points.dtype), size)
-    masks[prompts.mask_example, 0] = pooled.flatten(1)
-    x0, y0, x1, y1 = (prompts.boxes / image_size).unbind(-1)  # (E, Q) each, in [0, 1]
-    boxes = _overlap(y0, y1, h)[..., None] * _overlap(x0, x1, w)[..., None, :]  # (E, Q, h, w)
-    boxes = boxes.flatten(2) * prompts.boxes_valid[..., None]
-    x, y = (points / image_size * points.new_tensor([w, h])).long().unbind(-1)
-    clicked = F.one_hot(y.clamp(0, h - 1) * w + x.clamp(0, w - 1), h * w) * labels  # (E, P, h*w)
-    covered = torch.cat([masks, boxes, clicked], dim=1).amax(1)
-    return (covered * ~(clicked < 0).any(1)).unflatten(1, size)
+
+    image_size: int  # side of the input frame in pixels
+
+    def __call__(self, prompts: Prompts, size: tuple[int, int]) -> Tensor:
+        """(E, h, w) in [0, 1]."""
+        h, w = size
+        masks = prompts.points.new_zeros(len(prompts.example_row), 1, h * w)
+        pooled = F.adaptive_avg_pool2d(prompts.masks.to(masks.dtype), size)
+        masks[prompts.mask_example, 0] = pooled.flatten(1)
+        x0, y0, x1, y1 = (prompts.boxes / self.image_size).unbind(-1)  # (E, Q) each, in [0, 1]
+        boxes = _overlap(y0, y1, h)[..., None] * _overlap(x0, x1, w)[..., None, :]  # (E, Q, h, w)
+        boxes = boxes.flatten(2) * prompts.boxes_valid[..., None]
+        x, y = (prompts.points / self.image_size * masks.new_tensor([w, h])).long().unbind(-1)
+        token = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)  # (E, P)
+        clicked = F.one_hot(token, h * w) * prompts.point_labels[..., None]
+        covered = torch.cat([masks, boxes, clicked], dim=1).amax(1)
+        return (covered * ~(clicked < 0).any(1)).unflatten(1, size)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Tokens:
         return shots.sum(1) / n_shots.clamp(min=1)[..., None]
 
 
-def tokens(batch: Batch, raster: Raster, image_size: int) -> Tokens:
+def tokens(batch: Batch, raster: Raster) -> Tokens:
     """The features and prompts of a batch as tokens, supports padded to the most of an episode.
 
     Raises:
@@ -74,7 +80,7 @@ def tokens(batch: Batch, raster: Raster, image_size: int) -> Tokens:
         raise TypeError("baselines work on backbone features; load the batch with a feature cache")
     support, owner = batch.source.support.float(), batch.support_episode
     n_supports, _, h, w = support.shape
-    maps = raster(batch.prompts, (h, w), image_size).to(support.dtype).flatten(1)  # (E, T)
+    maps = raster(batch.prompts, (h, w)).to(support.dtype).flatten(1)  # (E, T)
     weights = support.new_zeros(n_supports, batch.n_rows, h * w)
     weights[batch.prompts.example_support, batch.prompts.example_row] = maps
     weights[:, 0] = 1 - weights.amax(1)
@@ -127,14 +133,13 @@ class GridCeiling:
 
 @dataclass(frozen=True)
 class OnTokens:
-    """What the feature baselines share: the side of the input, and how prompts become weights."""
+    """What the feature baselines share: how prompts become token weights."""
 
-    image_size: int
-    raster: Raster = hard_raster
+    raster: Raster
 
     def __call__(self, batch: Batch) -> Tensor:
         """Scores (B, C, h, w)."""
-        scores = self.score(tokens(batch, self.raster, self.image_size)).transpose(1, 2)
+        scores = self.score(tokens(batch, self.raster)).transpose(1, 2)
         return _without_padded_rows(scores.unflatten(2, batch.source.query.shape[-2:]), batch)
 
     def score(self, t: Tokens) -> Tensor:
@@ -248,19 +253,20 @@ class Ridge(OnTokens):
 
 
 def baselines(
-    image_size: int, resize: Literal["pad", "squash"], raster: Raster = hard_raster
+    image_size: int, resize: Literal["pad", "squash"], raster: Raster | None = None
 ) -> dict[str, Segmenter]:
     """Every baseline by the name that tables print, hyper-parameters not yet fitted."""
-    on_tokens = {
-        "class_prior": ClassPrior,
-        "prototype": Prototype,
-        "threshold_prototype": ThresholdPrototype,
-        "part_prototypes": PartPrototypes,
-        "affinity": Affinity,
-        "ridge": Ridge,
+    raster = raster or HardRaster(image_size)
+    return {
+        "floor": Floor(),
+        "class_prior": ClassPrior(raster),
+        "grid_ceiling": GridCeiling(image_size, resize),
+        "prototype": Prototype(raster),
+        "threshold_prototype": ThresholdPrototype(raster),
+        "part_prototypes": PartPrototypes(raster),
+        "affinity": Affinity(raster),
+        "ridge": Ridge(raster),
     }
-    built = {name: kind(image_size, raster) for name, kind in on_tokens.items()}
-    return {"floor": Floor(), "grid_ceiling": GridCeiling(image_size, resize), **built}
 
 
 def fit_on_seen(

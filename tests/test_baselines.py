@@ -12,13 +12,13 @@ from la.baselines import (
     ClassPrior,
     Floor,
     GridCeiling,
+    HardRaster,
     PartPrototypes,
     Prototype,
     Ridge,
     ThresholdPrototype,
     baselines,
     fit_on_seen,
-    hard_raster,
     tokens,
 )
 from la.data.geometry import Frame
@@ -26,6 +26,7 @@ from la.metrics import Scores, episode_counts
 from la.types import IGNORE, Batch, Features, Pixels, Prompts
 
 SIDE, GRID, WIDTH = 32, 4, 6  # input pixels, tokens a side, V
+HARD = HardRaster(SIDE)
 
 
 def make_prompts(masks, supports, rows):
@@ -102,7 +103,7 @@ def prototypes_in_loops(batch, b):
 
 
 def test_prototype_is_its_formula_written_out(batch):
-    scores = Prototype(SIDE)(batch)
+    scores = Prototype(HARD)(batch)
     for b in range(2):
         query = batch.source.query[b].flatten(1)
         for c, p in enumerate(prototypes_in_loops(batch, b)):
@@ -111,14 +112,14 @@ def test_prototype_is_its_formula_written_out(batch):
 
 
 def test_the_threshold_prototype_has_the_threshold_where_the_other_has_background(batch):
-    scores, with_background = ThresholdPrototype(SIDE, threshold=0.3)(batch), Prototype(SIDE)(batch)
+    scores, with_background = ThresholdPrototype(HARD, threshold=0.3)(batch), Prototype(HARD)(batch)
     assert (scores[:, 0] == 0.3).all()
     torch.testing.assert_close(scores[0, 1:], with_background[0, 1:] / 20)
 
 
 def test_affinity_is_its_formula_written_out(batch):
     temperature = 0.1
-    scores = Affinity(SIDE, temperature=temperature)(batch)
+    scores = Affinity(HARD, temperature=temperature)(batch)
     for b in range(2):
         weights, n_rows = weights_in_loops(batch, b), int(batch.class_valid[b].sum())
         mass = sum(v.sum(1) for v in weights.values())  # (C,)
@@ -141,7 +142,7 @@ def test_affinity_is_its_formula_written_out(batch):
 def test_ridge_solves_its_least_squares(batch):
     """Rows repeated by the root of their weight, handed to a general solver."""
     penalty, b = 0.05, 0
-    scores = Ridge(SIDE, penalty=penalty)(batch)[b].flatten(1).T  # (I, C)
+    scores = Ridge(HARD, penalty=penalty)(batch)[b].flatten(1).T  # (I, C)
     weights = weights_in_loops(batch, b)
     v = torch.cat(list(weights.values()), dim=1).T.double()  # (J, C)
     share = v / v.sum(0)
@@ -157,10 +158,10 @@ def test_ridge_solves_its_least_squares(batch):
 
 
 def test_one_part_is_the_mean_direction_and_more_parts_find_the_halves_of_a_class(batch):
-    t = tokens(batch, hard_raster, SIDE)
+    t = tokens(batch, HARD)
     centre = torch.einsum("bjc,bjv->bcv", t.weights.flatten(1, 2), t.support_hat)
     expected = t.query_hat @ F.normalize(centre, dim=-1).transpose(1, 2)
-    one = PartPrototypes(SIDE, parts=1)(batch)
+    one = PartPrototypes(HARD, parts=1)(batch)
     torch.testing.assert_close(one[0].flatten(1).T, expected[0])
 
     halves = torch.zeros(4, WIDTH, GRID, GRID)
@@ -169,12 +170,12 @@ def test_one_part_is_the_mean_direction_and_more_parts_find_the_halves_of_a_clas
     query = torch.zeros(2, WIDTH, GRID, GRID)
     query[:, 1] = 1
     both = replace(batch, source=Features(query, halves))
-    assert PartPrototypes(SIDE, parts=2)(both)[0].min() == pytest.approx(1, abs=1e-4)
-    assert PartPrototypes(SIDE, parts=1)(both)[0].max() < 0.95
+    assert PartPrototypes(HARD, parts=2)(both)[0].min() == pytest.approx(1, abs=1e-4)
+    assert PartPrototypes(HARD, parts=1)(both)[0].max() < 0.95
 
 
 def test_class_prior_counts_coverage_and_floor_is_all_background(batch):
-    prior = ClassPrior(SIDE)(batch)
+    prior = ClassPrior(HARD)(batch)
     weights = weights_in_loops(batch, 1)[3]
     expected = (weights / weights.sum(0))[:2].view(2, GRID, GRID)
     torch.testing.assert_close(prior[1, :2], expected)
@@ -230,7 +231,7 @@ def test_a_box_is_filled_exactly_and_a_point_takes_its_token():
         ),
         point_labels=torch.tensor([[0, 0], [1, 0], [1, -1]]),
     )
-    got = hard_raster(prompts, (GRID, GRID), SIDE)
+    got = HARD(prompts, (GRID, GRID))
     filled = torch.zeros(SIDE, SIDE)
     filled[6:25, 4:18] = 1
     torch.testing.assert_close(got[0], F.avg_pool2d(filled[None], SIDE // GRID)[0])
@@ -241,10 +242,10 @@ def test_a_box_is_filled_exactly_and_a_point_takes_its_token():
 
 
 def test_another_raster_is_used_where_one_is_given(batch):
-    def everything(prompts, size, image_size):
+    def everything(prompts, size):
         return torch.ones(len(prompts.example_row), *size)
 
-    scores = ClassPrior(SIDE, everything)(batch)
+    scores = ClassPrior(everything)(batch)
     assert (scores[1, 1] == 1).all() and (scores[1, 0] == 0).all()
 
 
@@ -314,7 +315,7 @@ def test_the_grid_ceiling_bounds_every_method_without_a_decoder_and_the_floor_is
 
 
 def test_fitting_takes_the_best_value_of_the_grid_and_leaves_the_rest():
-    seen, start = blobs(1), ThresholdPrototype(64, threshold=0.95)
+    seen, start = blobs(1), ThresholdPrototype(HardRaster(64), threshold=0.95)
     fitted, tried = fit_on_seen(start, lambda s: miou(s, seen))
     assert fitted == replace(start, threshold=fitted.threshold)
     assert tried[fitted.threshold] == max(tried.values()) == miou(fitted, seen) > miou(start, seen)
@@ -325,4 +326,4 @@ def test_fitting_takes_the_best_value_of_the_grid_and_leaves_the_rest():
 def test_a_batch_of_pixels_is_refused(batch):
     pixels = replace(batch, source=Pixels(torch.zeros(2, 3, 8, 8), torch.zeros(4, 3, 8, 8)))
     with pytest.raises(TypeError, match="feature cache"):
-        Prototype(SIDE)(pixels)
+        Prototype(HARD)(pixels)
