@@ -35,19 +35,14 @@ class Block(nn.Module):
 class TinyViT(nn.Module):
     """Images to features, standardised per channel as measured on the pretraining images."""
 
-    def __init__(
-        self, dim: int = 128, depth: int = 4, n_heads: int = 2, mlp_dim: int = 384
-    ) -> None:
+    def __init__(self, dim: int = 128, depth: int = 4, n_heads: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for n_in, n_out in ((3, 32), (32, 64), (64, dim)):
-            layers += [
-                nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(n_out),
-                nn.GELU(),
-            ]
+            layers += [nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), nn.BatchNorm2d(n_out)]
+            layers += [nn.GELU()]
         self.stem = nn.Sequential(*layers, nn.Conv2d(dim, dim, 1))
-        self.blocks = nn.Sequential(*(Block(dim, n_heads, mlp_dim) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(dim, n_heads, 3 * dim) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.register_buffer("mean", torch.zeros(dim, 1, 1))
         self.register_buffer("std", torch.ones(dim, 1, 1))
@@ -59,9 +54,8 @@ class TinyViT(nn.Module):
             ValueError: a side is not a multiple of 8.
         """
         if images.shape[2] % CELL or images.shape[3] % CELL:
-            raise ValueError(
-                f"image sides must be multiples of {CELL}, not {tuple(images.shape[2:])}"
-            )
+            size = tuple(images.shape[2:])
+            raise ValueError(f"image sides must be multiples of {CELL}, not {size}")
         x = self.stem(images)  # (B, V, h, w)
         h, w = x.shape[2:]
         tokens = x.flatten(2).transpose(1, 2) + positions(h, w, x.shape[1]).to(x)  # (B, T, V)
@@ -72,10 +66,9 @@ class TinyViT(nn.Module):
 def positions(h: int, w: int, dim: int) -> Tensor:
     """(h * w, dim) sines and cosines of the cell's row (first half) and column, in float32."""
     rate = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
-    row, column = (torch.arange(size)[:, None] * rate for size in (h, w))
-    row, column = (torch.cat([angle.sin(), angle.cos()], 1) for angle in (row, column))
-    both = [row[:, None].expand(h, w, -1), column[None].expand(h, w, -1)]
-    return torch.cat(both, 2).flatten(0, 1)
+    angles = (torch.arange(size)[:, None] * rate for size in (h, w))
+    row, column = (torch.cat([angle.sin(), angle.cos()], 1) for angle in angles)
+    return torch.cat([row.repeat_interleave(w, 0), column.repeat(h, 1)], 1)
 
 
 def load_tiny_vit(path: Path = WEIGHTS) -> TinyViT:
