@@ -47,22 +47,15 @@ def pretrain(
         head = nn.Conv2d(128, n_rows * FINER**2, 1)
     model.train().to(memory_format=torch.channels_last)
     parameters = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=lr,
-    )
+    vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+    others = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05}
+    optimizer = torch.optim.AdamW([others, vectors], lr=lr)
     weight = torch.full((n_rows,), FOREGROUND).index_fill_(0, torch.tensor(0), BACKGROUND)
     bar = tqdm(range(steps), desc="pretraining", disable=not progress)
     for step in bar:
-        rng = stream(seed, "pretraining batch", step)
-        picked = torch.from_numpy(rng.choice(n_images, batch_size, replace=n_images < batch_size))
-        batch, target = images[picked], targets[picked]
-        for axis in (1, 2):
-            flip = torch.from_numpy(rng.random(batch_size) < 0.5)
-            batch[flip], target[flip] = batch[flip].flip(axis), target[flip].flip(axis)
+        batch, target = _draw_batch(
+            images, targets, batch_size, stream(seed, "pretraining batch", step)
+        )
         rate = min((step + 1) / 50, 0.5 + 0.5 * np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = lr * rate
@@ -77,6 +70,19 @@ def pretrain(
             logging.getLogger(__name__).info("step %d: loss %.4f", step, loss.item())
     _measure(model.eval(), images[:1024])
     return model.requires_grad_(False)
+
+
+def _draw_batch(
+    images: Tensor, targets: Tensor, batch_size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Some of the images and their targets, each flipped either way or not."""
+    n = len(images)
+    picked = torch.from_numpy(rng.choice(n, batch_size, replace=n < batch_size))
+    batch, target = images[picked], targets[picked]
+    for axis in (1, 2):
+        flip = torch.from_numpy(rng.random(batch_size) < 0.5)
+        batch[flip], target[flip] = batch[flip].flip(axis), target[flip].flip(axis)
+    return batch, target
 
 
 def normalise(images: Tensor) -> Tensor:
