@@ -226,10 +226,9 @@ class Affinity(OnTokens):
 
     def score(self, t: Tokens) -> Tensor:
         """(B, I, C)"""
-        real = (t.balanced.sum(-1) > 0)[:, None].expand(-1, t.query_hat.shape[1], -1)  # (B, I, J)
         mixed = F.scaled_dot_product_attention(
-            t.query_hat, t.support_hat, t.balanced, attn_mask=real, scale=1 / self.temperature
-        )
+            t.query_hat, t.support_hat, t.balanced, scale=1 / self.temperature
+        )  # tokens of weight 0 enter the softmax alone, which the sum over c takes out again
         return _share(mixed, dim=2)
 
 
