@@ -1,0 +1,566 @@
+// PromptEditor and PredictionViewer: plain JavaScript on two canvases, no library, no network.
+// Text from outside (class names, file names, messages) only ever becomes text nodes.
+
+const ICONS = {
+  select: "M4 2l9 6-4 1 2 4-2 1-2-4-3 3z", point: "M8 3v10M3 8h10", negative: "M3 8h10", box: "M2.5 3.5h11v9h-11z",
+  brush: "M13 3L7 9M7 9c-2-1-4 1-3 4 3 1 5-1 3-4z", eraser: "M6 13l-3-3 7-7 4 4-6 6zM6 6l4 4M6 13h8",
+  lasso: "M8 3c4 0 6 2 6 4s-3 4-6 4-6-2-6-4 2-4 6-4zM5 11c-1 1 0 3-2 3", undo: "M6 3L3 6l3 3M3 6h7a3 3 0 010 6H7",
+  redo: "M10 3l3 3-3 3M13 6H6a3 3 0 000 6h3", remove: "M4 4l8 8M12 4l-8 8", clear: "M3 4h10M6 4V2h4v2M4 4l1 10h6l1-10",
+  eye: "M1 8c3-6 11-6 14 0-3 6-11 6-14 0zM8 6.5a1.5 1.5 0 100 3 1.5 1.5 0 000-3", rename: "M3 13l1-4 7-7 3 3-7 7z",
+  add: "M8 3v10M3 8h10", previous: "M10 3L5 8l5 5", next: "M6 3l5 5-5 5",
+};
+const TOOLS = [ // name, key, label, how to use it
+  ["select", "v", "Select", "Click a prompt to select it, drag to move it, Del removes it."],
+  ["point", "p", "Point", "Click the object. Alt-click: a point that is not the object."],
+  ["negative", "n", "Not here", "Click what does not belong to the class."],
+  ["box", "r", "Box", "Drag from corner to corner."],
+  ["brush", "b", "Brush", "Paint the object. [ and ] change the size."],
+  ["eraser", "e", "Eraser", "Rub out painted parts of the active class."],
+  ["lasso", "l", "Lasso", "Drag around the object, or click corners and close with Enter."],
+];
+
+function h(tag, props = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) el.addEventListener(key.slice(2), value);
+    else if (value !== false && value != null) el.setAttribute(key, value === true ? "" : value);
+  }
+  el.append(...children);
+  return el;
+}
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  svg.firstChild.setAttribute("d", ICONS[name]);
+  return svg;
+}
+
+const button = (name, label, onclick, props = {}) =>
+  h("button", { type: "button", "aria-label": label, title: label, onclick, ...props }, icon(name));
+const slider = (label, min, max, value, step, oninput) =>
+  h("label", { class: "la-slider" }, label, h("input", { type: "range", "aria-label": label, min, max, step, value,
+    oninput: (e) => oninput(+e.target.value) }));
+const near = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
+const round = (v) => Math.round(v * 100) / 100;
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+async function inflate(plane) {
+  const stream = new Blob([bytes(plane.data)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return { size: plane.size, data: new Uint8Array(await new Response(stream).arrayBuffer()) };
+}
+
+function surface(w, h_) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [w, h_];
+  return canvas;
+}
+
+// A map of bytes as a picture: rgba(value, index) gives [r, g, b, a].
+function picture({ size: [w, h_], data }, rgba) {
+  const canvas = surface(w, h_), image = new ImageData(w, h_);
+  for (let i = 0; i < data.length; i++) image.data.set(rgba(data[i], i), i * 4);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+const hex = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+
+// Colours of a label map, with a solid line where the label changes; hidden rows stay clear.
+function tinted(map, palette, opacity, hidden) {
+  const [w, h_] = map.size, { data } = map, clear = [0, 0, 0, 0];
+  const inner = [], edge = [];
+  for (let n = 0; n < 256; n++) {
+    const colour = n ? hex(palette[(n - 1) % palette.length]) : [0, 0, 0];
+    inner[n] = !n || hidden.has(n) ? clear : [...colour, opacity * 255];
+    edge[n] = !n || hidden.has(n) ? clear : [...colour, Math.min(255, opacity * 640)];
+  }
+  return picture(map, (n, i) => {
+    const x = i % w;
+    const border = n && ((x && data[i - 1] !== n) || (x < w - 1 && data[i + 1] !== n) ||
+      (i >= w && data[i - w] !== n) || (i < w * (h_ - 1) && data[i + w] !== n));
+    return border ? edge[n] : inner[n];
+  });
+}
+
+function outline(c, pts) {
+  c.beginPath();
+  for (const [x, y] of pts) c.lineTo(x, y);
+}
+
+// Brush, lasso and mask prompts as solid pixels; the same rules as la.data.drawn.rasterize.
+function paintMask(c, p, colour, [w, h_]) {
+  c.globalCompositeOperation = p.erase ? "destination-out" : "source-over";
+  Object.assign(c, { fillStyle: colour, strokeStyle: colour, lineCap: "round", lineJoin: "round" });
+  if (p.type === "brush") {
+    outline(c, p.pts.length > 1 ? p.pts : [p.pts[0], p.pts[0]]);
+    c.lineWidth = 2 * p.r;
+    c.stroke();
+  } else if (p.type === "lasso") {
+    outline(c, p.pts);
+    c.fill();
+  } else if (p.type === "mask") {
+    const data = new Uint8Array(w * h_);
+    let at = 0;
+    p.counts.forEach((count, k) => {
+      for (const end = at + count; at < end; at++) if (k % 2) data[(at % h_) * w + Math.floor(at / h_)] = 1;
+    });
+    const solid = [...hex(colour), 255], clear = [0, 0, 0, 0];
+    c.imageSmoothingEnabled = false;
+    c.drawImage(picture({ size: [w, h_], data }, (v) => (v ? solid : clear)), 0, 0);
+  }
+}
+
+function hits(p, xy, reach, [, h_]) {
+  const c = surface(1, 1).getContext("2d");
+  if (p.erase) return false;
+  if (p.type === "point") return near(p.pts[0], xy) < reach;
+  if (p.type === "mask") {
+    let at = Math.floor(xy[0]) * h_ + Math.floor(xy[1]);
+    return p.counts.findIndex((count) => (at -= count) < 0) % 2 === 1;
+  }
+  const [[x0, y0], [x1, y1] = []] = p.pts;
+  outline(c, p.type === "box" ? [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]] : p.pts);
+  c.lineWidth = p.type === "brush" ? 2 * p.r : 2 * reach;
+  return c.isPointInStroke(...xy) || (p.type === "lasso" && c.isPointInPath(...xy));
+}
+
+// A canvas with one image that can be zoomed and panned; everything is in original pixels.
+class Stage {
+  constructor(label, paint) {
+    this.canvas = h("canvas", { class: "la-canvas", role: "img", "aria-label": label });
+    Object.assign(this, { paint, image: null, size: [1, 1], view: null, panning: null });
+    this.zoom = h("select", { "aria-label": `Zoom of ${label}`, title: "Zoom (Ctrl+wheel); Space-drag moves",
+      onchange: (e) => this.scaleTo(+e.target.value) });
+    for (const z of [0, 0.5, 1, 2, 3, 4, 8]) this.zoom.append(h("option", { value: z }, z ? `${z * 100} %` : "Fit"));
+    this.zoom.append(h("option", { value: -1, hidden: true }, "Free"));
+    this.canvas.addEventListener("wheel", (e) => {
+      if (!e.ctrlKey) return; // a plain wheel scrolls the page
+      e.preventDefault();
+      this.scaleTo(this.now().scale * Math.exp(-e.deltaY / 300), [e.offsetX, e.offsetY]);
+    }, { passive: false });
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.canvas);
+  }
+
+  show(image, size) {
+    if (image !== this.image) this.view = null;
+    Object.assign(this, { image, size });
+    this.draw();
+  }
+
+  now() {
+    const [w, h_] = this.size, { clientWidth: cw, clientHeight: ch } = this.canvas;
+    const scale = Math.max(1e-3, Math.min((cw - 16) / w, (ch - 16) / h_));
+    return this.view ?? { scale, x: (cw - w * scale) / 2, y: (ch - h_ * scale) / 2 };
+  }
+
+  scaleTo(scale, at = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) {
+    const { scale: old, x, y } = this.now(), next = Math.min(64, Math.max(0.02, scale));
+    const move = (a, b) => Math.round(a - ((a - b) / old) * next);
+    this.view = scale ? { scale: next, x: move(at[0], x), y: move(at[1], y) } : null;
+    this.draw();
+  }
+
+  at(e) { // original pixels, clamped to the image: a release outside keeps its prompt
+    const box = this.canvas.getBoundingClientRect(), { scale, x, y } = this.now();
+    const xy = [(e.clientX - box.left - x) / scale, (e.clientY - box.top - y) / scale];
+    return xy.map((v, i) => round(Math.min(this.size[i], Math.max(0, v))));
+  }
+
+  pan(e) { // follows the pointer while it is down
+    const { scale, x, y } = this.now();
+    this.panning = { scale, x: x - e.clientX, y: y - e.clientY };
+  }
+
+  panTo(e) {
+    this.view = { scale: this.panning.scale, x: this.panning.x + e.clientX, y: this.panning.y + e.clientY };
+    this.draw();
+  }
+
+  draw() {
+    const { canvas, size: [w, h_] } = this, ratio = devicePixelRatio || 1, { scale, x, y } = this.now();
+    const [cw, ch] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (canvas.width !== cw || canvas.height !== ch) [canvas.width, canvas.height] = [cw, ch];
+    const c = canvas.getContext("2d");
+    c.setTransform(1, 0, 0, 1, 0, 0);
+    c.clearRect(0, 0, cw, ch);
+    c.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
+    c.imageSmoothingEnabled = scale < 3;
+    canvas.dataset.view = [scale, x, y].join(); // where the image lies, for tests and for assistive tools
+    this.zoom.value = this.view ? [...this.zoom.options].find((o) => +o.value === scale)?.value ?? -1 : 0;
+    if (this.image) {
+      c.drawImage(this.image, 0, 0, w, h_);
+      this.paint(c, scale);
+    }
+  }
+}
+
+// What editor and viewer share: images as bitmaps, mask layers per class, prompts as marks.
+class Scene {
+  constructor(palette) {
+    Object.assign(this, { palette, images: [], bitmaps: [], urls: [], layers: new Map() });
+  }
+
+  colour(n) { return this.palette[(n - 1) % this.palette.length]; }
+
+  async load(images) {
+    this.free();
+    this.images = images;
+    const blobs = images.map(({ jpeg }) => new Blob([bytes(jpeg)], { type: "image/jpeg" }));
+    this.urls = blobs.map((blob) => URL.createObjectURL(blob));
+    const bitmaps = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
+    if (this.images === images) this.bitmaps = bitmaps;
+  }
+
+  free() {
+    this.urls.forEach((url) => URL.revokeObjectURL(url));
+    this.bitmaps.forEach((bitmap) => bitmap.close());
+    Object.assign(this, { images: [], bitmaps: [], urls: [] });
+    this.layers.clear();
+  }
+
+  size(img) { return [this.images[img].width, this.images[img].height]; }
+
+  layer(img, cls, prompts) { // painted on when prompts were added, anew when they changed otherwise
+    const list = prompts.filter((p) => p.img === img && p.cls === cls && !["point", "box"].includes(p.type));
+    const key = `${img}/${cls}`, [w, h_] = this.size(img), { width, height } = this.bitmaps[img];
+    let found = this.layers.get(key);
+    if (!found || found.list.length > list.length || found.list.some((p, i) => p !== list[i])) {
+      found = { list: [], canvas: surface(width, height) };
+      found.canvas.getContext("2d").scale(width / w, height / h_);
+      this.layers.set(key, found);
+    }
+    const c = found.canvas.getContext("2d");
+    for (const p of list.slice(found.list.length)) paintMask(c, p, this.colour(cls), [w, h_]);
+    found.list = list;
+    return found.canvas;
+  }
+
+  paint(c, scale, { img, prompts, n, hidden, opacity, selected }) {
+    c.globalAlpha = opacity;
+    for (let cls = 1; cls <= n; cls++)
+      if (!hidden.has(cls)) c.drawImage(this.layer(img, cls, prompts), 0, 0, ...this.size(img));
+    c.globalAlpha = 1;
+    for (const p of prompts)
+      if (p.img === img && !hidden.has(p.cls)) this.mark(c, p, scale, p === selected);
+  }
+
+  mark(c, p, scale, selected) {
+    const [[x, y] = [0, 0], [x1, y1] = []] = p.pts, px = 1 / scale, dark = "rgba(0,0,0,.75)";
+    const stroke = (width, style, dash = []) => {
+      Object.assign(c, { lineWidth: width * px, strokeStyle: style, lineCap: "round" });
+      c.setLineDash(dash.map((d) => d * px));
+      c.stroke();
+      c.setLineDash([]);
+    };
+    if (p.type === "point") {
+      c.beginPath();
+      c.arc(x, y, (selected ? 9 : 7) * px, 0, 7);
+      c.fillStyle = p.label > 0 ? this.colour(p.cls) : "#fff";
+      c.fill();
+      stroke(selected ? 6 : 4, dark);
+      stroke(selected ? 3 : 2, p.label > 0 ? "#fff" : this.colour(p.cls));
+      c.beginPath();
+      for (const [dx, dy] of p.label > 0 ? [[3, 0], [0, 3]] : [[3, 0]]) {
+        c.moveTo(x - dx * px, y - dy * px);
+        c.lineTo(x + dx * px, y + dy * px);
+      }
+      stroke(2, dark);
+    } else if (p.type === "box" && x1 !== undefined) {
+      c.beginPath();
+      c.rect(x, y, x1 - x, y1 - y);
+      stroke(4.5, dark);
+      stroke(2.5, this.colour(p.cls));
+      if (selected) stroke(2.5, "#fff", [5, 5]);
+    } else if (selected && p.pts.length) {
+      outline(c, p.type === "lasso" ? [...p.pts, p.pts[0]] : p.pts);
+      stroke(3.5, dark);
+      stroke(2, "#fff", [5, 5]);
+    }
+  }
+}
+
+function editor(model, el) {
+  const scene = new Scene(model.get("palette")), hidden = new Set();
+  let now = { prompts: model.get("prompts"), classes: model.get("classes") }, past = [], future = [];
+  let tool = "point", cls = 1, radius = 12, opacity = 0.5, img = -1, selected = null, draft = null, moved = null;
+  let labels = null, tint = null, space = false, timer = 0, covered = false, sending = false;
+  const support = new Stage("Support image", paintSupport), target = new Stage("Query image", paintQuery);
+
+  // --- state: every change of prompts or classes is one step of one history, and goes to Python at once
+  function send(changes) {
+    const seq = model.get("seq") + 1;
+    sending = true;
+    for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
+    sending = false;
+    model.save_changes();
+    clearTimeout(timer);
+    timer = setTimeout(() => model.get("ack") < seq && say("error",
+      "The kernel does not answer: it is busy or was restarted. Run the cell again to go on."), 3000);
+  }
+  const put = (state) => { now = state; selected = null; send(state); refresh(); };
+  const edit = (changes) => { past.push(now); future = []; put({ ...now, ...changes }); };
+  const undo = () => { if (past.length) { future.push(now); put(past.pop()); } };
+  const redo = () => { if (future.length) { past.push(now); put(future.pop()); } };
+  const add = (p) => edit({ prompts: [...now.prompts, p] });
+  const drop = (gone) => edit({ prompts: now.prompts.filter((p) => !gone(p)) });
+  const remove = () => { const last = selected ?? now.prompts.findLast((p) => p.img === img); if (last) drop((p) => p === last); };
+  const ask = (what, buffers = []) => { send({}); model.send(what, undefined, buffers); };
+  function removeClass(n) {
+    const prompts = now.prompts.filter((p) => p.cls !== n).map((p) => (p.cls > n ? { ...p, cls: p.cls - 1 } : p));
+    const shift = [...hidden].filter((k) => k !== n).map((k) => k - (k > n));
+    hidden.clear();
+    shift.forEach((k) => hidden.add(k));
+    cls = Math.max(1, cls - (cls >= n));
+    edit({ prompts, classes: now.classes.filter((_, k) => k !== n - 1) });
+  }
+  function name(n, text) { // n = 0 adds a class
+    text = text.trim();
+    if (!text || now.classes.some((c, k) => c === text && k !== n - 1)) return text && say("error", "Two classes need two names.");
+    if (!n) cls = now.classes.length + 1;
+    edit({ classes: n ? now.classes.map((c, k) => (k === n - 1 ? text : c)) : [...now.classes, text] });
+  }
+
+  // --- drawing with the pointer
+  function down(e) {
+    root.focus({ preventScroll: true });
+    if (e.button === 1 || space) return support.pan(e);
+    if (img < 0 || (e.button && tool !== "point")) return;
+    const xy = support.at(e), prompt = { img, cls, type: tool, pts: [xy] };
+    if (!now.classes.length) return say("error", "Add a class first.");
+    hidden.delete(cls);
+    if (tool === "point" || tool === "negative") {
+      const label = tool === "negative" || e.altKey || e.button === 2 ? -1 : 1;
+      add({ ...prompt, type: "point", label });
+    } else if (tool === "select") {
+      const reach = 9 / support.now().scale, mine = now.prompts.filter((p) => p.img === img && !hidden.has(p.cls));
+      selected = mine.findLast((p) => hits(p, xy, reach, scene.size(img))) ?? null;
+      moved = selected && { from: xy, of: selected };
+      refresh();
+    } else if (tool === "lasso") {
+      if (!draft) draft = { ...prompt, erase: false };
+      else if (draft.pts.length > 2 && near(xy, draft.pts[0]) < 9 / support.now().scale) return commit();
+      else draft.pts.push(xy);
+      draft.held = true;
+    } else if (tool === "box") draft = prompt;
+    else if (tool === "eraser" && !now.prompts.some((p) => p.img === img && p.cls === cls && !/point|box/.test(p.type)))
+      say("idle", `Nothing of ${now.classes[cls - 1]} is painted here; pick the class to rub out.`);
+    else {
+      draft = { ...prompt, type: "brush", r: radius, erase: tool === "eraser" };
+      paintMask(scene.layer(img, cls, now.prompts).getContext("2d"), draft, scene.colour(cls), scene.size(img));
+    }
+    support.draw();
+  }
+  function move(e) {
+    if (support.panning) return support.panTo(e);
+    for (const event of e.getCoalescedEvents?.().length ? e.getCoalescedEvents() : [e]) {
+      const xy = support.at(event), last = draft?.pts.at(-1);
+      if (moved) {
+        const [w, h_] = scene.size(img), fit = (v, i) => round(Math.min([w, h_][i], Math.max(0, v)));
+        const pts = moved.of.pts.map((p) => p.map((v, i) => fit(v + xy[i] - moved.from[i], i)));
+        if (near(xy, moved.from) * support.now().scale > 3) selected = { ...moved.of, pts };
+      } else if (draft?.type === "box") draft.pts[1] = xy;
+      else if (draft?.type === "brush" && near(xy, last)) {
+        draft.pts.push(xy);
+        const piece = { ...draft, pts: [last, xy] };
+        paintMask(scene.layer(img, cls, now.prompts).getContext("2d"), piece, scene.colour(cls), scene.size(img));
+      } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.pts.push(xy);
+      else if (draft) draft.tip = xy;
+    }
+    if (draft || moved) support.draw();
+  }
+  function up(e) {
+    support.panning = null;
+    if (moved && selected !== moved.of) edit({ prompts: now.prompts.map((p) => (p === moved.of ? selected : p)) });
+    moved = null;
+    if (draft?.type === "lasso") {
+      draft.held = false;
+      if (draft.pts.length > 8) commit(); // dragged; clicks go on as corners
+    } else if (draft) commit();
+    if (e.type === "pointercancel") cancel();
+  }
+  function commit() {
+    const { held, tip, ...p } = draft;
+    draft = null;
+    scene.layers.delete(`${img}/${cls}`); // the live strokes; painted anew from the prompts
+    if (p.type === "box") {
+      p.pts = p.pts.map((xy) => xy.map(Math.round));
+      const [[x0, y0], [x1, y1] = [x0, y0]] = p.pts;
+      p.pts = [[Math.min(x0, x1), Math.min(y0, y1)], [Math.max(x0, x1), Math.max(y0, y1)]];
+      if (x0 === x1 || y0 === y1) return say("idle", "Drag from corner to corner to draw a box."), support.draw();
+    }
+    if (p.type === "lasso" && p.pts.length < 3) return say("idle", "A lasso needs three corners."), support.draw();
+    add(p);
+  }
+  function cancel() {
+    if (draft) scene.layers.delete(`${img}/${cls}`);
+    draft = moved = selected = null;
+    refresh();
+  }
+
+  // --- keys: only those used here are kept from the notebook; Tab and typing in fields go their way
+  function key(e) {
+    const typing = /^(text|file)$/.test(e.target.type) || e.target.tagName === "SELECT", k = e.key.toLowerCase();
+    const step = () => { const mine = now.prompts.filter((p) => p.img === img); selected = mine[(mine.indexOf(selected) + 1) % mine.length]; refresh(); };
+    const known = e.ctrlKey || e.metaKey
+      ? { z: e.shiftKey ? redo : undo, y: redo }[k]
+      : TOOLS.some((t) => t[1] === k) ? () => pick(TOOLS.find((t) => t[1] === k)[0])
+      : /^[1-9]$/.test(k) && +k <= now.classes.length ? () => { cls = +k; refresh(); }
+      : { delete: remove, backspace: remove, escape: cancel, h: () => { covered = !covered; refresh(); }, f: () => support.scaleTo(0),
+          "[": () => resize(radius / 1.25), "]": () => resize(radius * 1.25), ".": step, enter: draft && commit,
+          " ": e.target.tagName !== "BUTTON" && (() => { space = true; }) }[k];
+    if (!known || typing || e.altKey) return;
+    e.preventDefault();
+    e.stopPropagation();
+    known();
+  }
+  function pick(name_) { if (draft) cancel(); tool = name_; refresh(); }
+  function resize(r) { radius = Math.min(200, Math.max(1, Math.round(r > radius ? Math.ceil(r) : Math.floor(r)))); refresh(); }
+  function say(state, text) { ui.status.dataset.state = state; ui.status.textContent = text; }
+
+  // --- what is shown
+  function paintSupport(c, scale) {
+    const prompts = now.prompts.map((p) => (p === moved?.of ? selected : p));
+    if (!covered) scene.paint(c, scale, { img, prompts, n: now.classes.length, hidden, opacity, selected });
+    if (draft?.type === "box") scene.mark(c, draft, scale);
+    if (draft?.type === "lasso") scene.mark(c, { ...draft, pts: [...draft.pts, draft.tip ?? draft.pts[0]] }, scale, true);
+  }
+  function paintQuery(c) {
+    if (tint && !covered) c.drawImage(tint, 0, 0, ...target.size);
+  }
+  function recolour() {
+    const fits = labels && labels.img === model.get("query");
+    tint = fits ? tinted(labels, scene.palette, opacity, hidden) : null;
+    ui.query.dataset.labels = fits ? labels.seq : "";
+    target.draw();
+  }
+  function classRow(name_, k) {
+    const n = k + 1, off = hidden.has(n);
+    const rename = () => {
+      const field = h("input", { type: "text", value: name_, "aria-label": `New name of ${name_}`, onblur: () => { name(n, field.value); refresh(); },
+        onkeydown: (e) => { if (e.key === "Enter" || e.key === "Escape") { if (e.key === "Escape") field.value = name_; root.focus(); } } });
+      choose.replaceWith(field);
+      field.select();
+    };
+    const choose = h("button", { type: "button", role: "radio", class: "la-class", "aria-checked": String(n === cls), "aria-label": name_,
+      onclick: () => { cls = n; refresh(); }, ondblclick: rename },
+      h("i", { style: `background:${scene.colour(n)}` }, n < 10 ? String(n) : ""), h("span", {}, name_));
+    return h("div", { class: "la-row", "data-off": off }, choose, button("rename", `Rename ${name_}`, rename),
+      button("eye", `${off ? "Show" : "Hide"} ${name_}`, () => { off ? hidden.delete(n) : hidden.add(n); refresh(); }, { "aria-pressed": String(!off) }),
+      button("remove", `Remove ${name_} and its prompts`, () => removeClass(n)));
+  }
+  function thumbnails(role) {
+    const shown = role === "support" ? img : model.get("query");
+    return scene.images.flatMap((image, i) => {
+      if (image.role !== role || !scene.urls[i]) return [];
+      const mine = now.prompts.filter((p) => p.img === i), rows = [...new Set(mine.map((p) => p.cls))].sort();
+      const dots = rows.map((n) => h("i", { style: `background:${scene.colour(n)}` }));
+      const label = `${role} ${image.file_name}` + (role === "support" ? `, ${mine.length} prompts` : "");
+      return [h("button", { type: "button", class: "la-thumb", title: label, "aria-label": label, "aria-pressed": String(i === shown),
+        onclick: () => { role === "support" ? (img = i, cancel()) : (send({ query: i }), refresh()); } },
+        h("img", { src: scene.urls[i], alt: "" }), h("span", {}, ...dots))];
+    });
+  }
+  function adder(role) {
+    const field = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true, onchange: async () => {
+      for (const file of field.files) {
+        if (file.size > 8e6) say("error", `${file.name} is larger than 8 MB; give its path to PromptEditor instead.`);
+        else ask({ do: "add", role, name: file.name }, [await file.arrayBuffer()]);
+      }
+      field.value = "";
+    } });
+    return [field, button("add", `Add ${role} photos`, () => field.click())];
+  }
+  function refresh() { // everything but the pixels of a stroke
+    const role = (r) => scene.images.findIndex((image) => image.role === r), q = model.get("query");
+    if (scene.images[img]?.role !== "support") img = role("support");
+    for (const [stage, i] of [[support, img], [target, q]])
+      if (scene.bitmaps[i]) stage.show(scene.bitmaps[i], scene.size(i)); else stage.show(null, [1, 1]);
+    for (const [tool_, el_] of Object.entries(ui.tools)) el_.setAttribute("aria-pressed", String(tool_ === tool));
+    ui.classes.replaceChildren(...now.classes.map(classRow));
+    ui.support.replaceChildren(...thumbnails("support"));
+    ui.query.replaceChildren(...thumbnails("query"));
+    ui.hint.textContent = TOOLS.find((t) => t[0] === tool)[3];
+    ui.empty.hidden = now.prompts.length > 0;
+    ui.empty.firstChild.textContent = img < 0 ? "Add a support photo, or load the example." : "Pick a class, then click the object in the picture.";
+    ui.radius.value = radius;
+    ui.undo.disabled = !past.length;
+    ui.redo.disabled = !future.length;
+    ui.hide.setAttribute("aria-pressed", String(!covered));
+    support.canvas.dataset.tool = tool;
+    recolour();
+  }
+
+  const ui = {
+    tools: Object.fromEntries(TOOLS.map(([name_, k, label, tip]) =>
+      [name_, h("button", { type: "button", title: `${label} (${k.toUpperCase()}): ${tip}`, "aria-label": label, onclick: () => pick(name_) }, icon(name_), h("span", {}, label))])),
+    classes: h("div", { role: "radiogroup", "aria-label": "Classes" }),
+    support: h("div", { class: "la-strip", role: "group", "aria-label": "Support images" }),
+    query: h("div", { class: "la-strip", role: "group", "aria-label": "Query images" }),
+    hint: h("p", { class: "la-hint" }), status: h("span", { class: "la-status", role: "status", "aria-live": "polite" }),
+    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", onclick: () => ask({ do: "example" }) }, "Load example")),
+    undo: button("undo", "Undo (Ctrl+Z)", undo), redo: button("redo", "Redo (Ctrl+Y)", redo),
+    hide: button("eye", "Show or hide everything drawn (H)", () => { covered = !covered; refresh(); }),
+    about: h("span", { class: "la-about" }, model.get("about")),
+  };
+  const size = slider("Brush size", 1, 200, radius, 1, resize);
+  ui.radius = size.querySelector("input");
+  const fresh = h("input", { type: "text", placeholder: "Add a class", "aria-label": "Name of a new class", onkeydown: (e) => e.key === "Enter" && addClass() });
+  const addClass = () => { name(0, fresh.value); fresh.value = ""; };
+  const text = (label, title, what) => h("button", { type: "button", title, onclick: () => ask({ do: what }) }, label);
+  const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
+  const pane = (title, stage, strip, role, ...more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom),
+    h("div", { class: "la-stage" }, stage.canvas, ...more), h("div", { class: "la-photos" }, strip, ...adder(role)));
+  const root = h("div", { class: "la-root", tabindex: 0, "data-lm-suppress-shortcuts": "true", role: "application", "aria-label": "Prompt editor",
+    onkeydown: key, onkeyup: (e) => { if (e.key === " ") space = false; }, onblur: () => { space = false; } },
+    h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, bar(...Object.values(ui.tools)), bar(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
+      bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img))),
+      bar(text("Example", "Load example photos and prompts", "example"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
+    h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), ui.classes, h("div", { class: "la-row" }, fresh, button("add", "Add class", addClass)), ui.hint),
+      pane("Support", support, ui.support, "support", ui.empty), pane("Query", target, ui.query, "query")),
+    h("footer", {}, ui.status, ui.about));
+  for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerup: up, pointercancel: up }))
+    support.canvas.addEventListener(type, (e) => { if (type === "pointerdown") support.canvas.setPointerCapture(e.pointerId); handler(e); });
+  support.canvas.addEventListener("contextmenu", (e) => tool === "point" && e.preventDefault());
+  support.canvas.addEventListener("dblclick", () => draft && commit());
+  target.canvas.addEventListener("pointerdown", (e) => { root.focus({ preventScroll: true }); target.canvas.setPointerCapture(e.pointerId); target.pan(e); });
+  target.canvas.addEventListener("pointermove", (e) => target.panning && target.panTo(e));
+  target.canvas.addEventListener("pointerup", () => { target.panning = null; });
+  el.append(root);
+
+  // --- what Python says
+  const outside = () => { // prompts or classes set in Python are a step of the history too
+    const state = { prompts: model.get("prompts"), classes: model.get("classes") };
+    if (sending || JSON.stringify(state) === JSON.stringify(now)) return;
+    past.push(now);
+    [now, future, selected] = [state, [], null];
+    cls = Math.min(cls, Math.max(1, now.classes.length));
+    refresh();
+  };
+  const listeners = {
+    "change:prompts": outside, "change:classes": outside, "change:query": refresh,
+    "change:about": () => { ui.about.textContent = model.get("about"); },
+    "change:status": () => say(model.get("status").state, model.get("status").text),
+    "change:images": async () => { past = []; future = []; await scene.load(model.get("images")); refresh(); },
+    "change:overlay": async () => {
+      const overlay = model.get("overlay"), next = overlay.data ? { ...(await inflate(overlay)), img: overlay.img } : null;
+      if (overlay !== model.get("overlay")) return; // a newer one came meanwhile
+      labels = next && { ...next, seq: (labels?.seq ?? 0) + 1 };
+      recolour();
+    },
+  };
+  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+  listeners["change:status"]();
+  listeners["change:images"]().then(listeners["change:overlay"]);
+  return () => {
+    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
+    clearTimeout(timer);
+    [support, target].forEach((stage) => stage.observer.disconnect());
+    scene.free();
+  };
+}
+
+export default { render: ({ model, el }) => (model.get("view") === "viewer" ? viewer : editor)(model, el) };

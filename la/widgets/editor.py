@@ -1,0 +1,361 @@
+"""PromptEditor: draw prompts on support images in JupyterLab, see the query segmented (paper 3.1).
+
+The browser keeps tools, zoom and undo and sends vector prompts (`la.data.drawn`). Python encodes
+each image once, predicts in one background thread where the newest prompts win, and sends a label
+map back.
+"""
+
+import json
+import os
+import threading
+import time
+import zlib
+from base64 import b64encode
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+from traitlets import Dict, Int, List, TraitError, Unicode, validate
+
+from la.data import drawn, synthetic
+from la.rng import stream
+
+LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the original pixels
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Photo:
+    """An image at its original size, and what the predictor made of it."""
+
+    name: str
+    role: str  # "support" or "query"
+    image: Image.Image
+    path: Path | None = None
+    encoded: Any = None
+
+
+def open_photo(source, role: str, name: str = "image.png") -> Photo:
+    """A path, PIL image, array (H, W[, 3]) or file content (with a name), upright and RGB.
+
+    Raises:
+        ValueError: it is no image; says which.
+    """
+    path = Path(source) if isinstance(source, str | Path) else None
+    name = path.name if path else name
+    try:
+        if isinstance(source, np.ndarray):
+            image = Image.fromarray(source)
+        else:
+            source = BytesIO(source) if isinstance(source, bytes) else source
+            image = source if isinstance(source, Image.Image) else Image.open(source)
+        return Photo(name, role, ImageOps.exif_transpose(image).convert("RGB"), path)
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """The image for the browser: long side at most `LONG_SIDE`."""
+    small, out = image.copy(), BytesIO()
+    small.thumbnail((LONG_SIDE, LONG_SIDE))
+    small.save(out, "JPEG", quality=90, subsampling=0)
+    return out.getvalue()
+
+
+def plane(values: np.ndarray) -> dict:
+    """A map (H, W) of bytes for the browser, subsampled like `jpeg` and deflated."""
+    small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
+    shrink = min(1, LONG_SIDE / max(small.size))
+    if shrink < 1:
+        size = [max(1, round(side * shrink)) for side in small.size]
+        small = small.resize(size, Image.Resampling.NEAREST)
+    return {"size": list(small.size), "data": zlib.compress(small.tobytes(), 1)}
+
+
+def example() -> tuple[list[Photo], list[str], list[dict]]:
+    """Photos, classes and prompts from the embedded data set: two supports and a query."""
+    world, photos, prompts, index = synthetic.kinds("benchmark")[0:12:4], [], [], 0
+    while len(photos) < 3:
+        scene = synthetic.draw_scene(world, stream(0, "example of the prompt editor", index))
+        img, index = len(photos), index + 1
+        if {c for c, mask in scene.instances if mask.sum() > 300} != {0, 1, 2}:
+            continue  # a scene that shows all three classes well
+        role = "support" if img < 2 else "query"
+        photos.append(open_photo(scene.image, role, f"example-{img + 1}.png"))
+        for c, mask in scene.instances if img < 2 else ():
+            (top, left), (bottom, right) = (f(mask.nonzero(), 1) for f in (np.min, np.max))
+            corners = [[int(left), int(top)], [int(right) + 1, int(bottom) + 1]]
+            box = {"img": img, "cls": c + 1, "type": "box", "pts": corners}
+            prompts.append(box if c != img else drawn.mask_prompt(mask, img, c + 1))
+    return photos, [kind.name for kind in world], prompts
+
+
+class PromptEditor(anywidget.AnyWidget):
+    """Points, boxes, brush, eraser and lasso for several classes on several images, live.
+
+    `predictor` has `encode(image)`, `support([(encoded, {class: prompts}), ...])`,
+    `predict(encoded, support)` and `describe()`, as `la.predictor.Predictor`; without one the
+    editor draws and saves only. `prompts` gets and sets plain data, `classes` the names.
+
+    Raises:
+        ValueError: an image cannot be read.
+        TraitError: classes or prompts do not fit.
+    """
+
+    _esm = (HERE / "editor.js").read_text()  # text: a path would be watched, and leak each editor
+    _css = (HERE / "editor.css").read_text()
+    view = Unicode("editor").tag(sync=True)
+    palette = List(list(drawn.PALETTE)).tag(sync=True)
+    images = List().tag(sync=True)  # file_name, original width and height, role, jpeg
+    classes = List(Unicode()).tag(sync=True)
+    prompts = List(Dict()).tag(sync=True)
+    query = Int(-1).tag(sync=True)  # the image that is segmented
+    seq = Int(0).tag(sync=True)  # counts what the browser sent; `ack` says that it arrived
+    ack = Int(0).tag(sync=True)
+    status = Dict({"state": "idle", "text": ""}).tag(sync=True)
+    overlay = Dict().tag(sync=True)
+    about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
+
+    def __init__(
+        self, support=(), queries=(), classes=("object",), prompts=(), predictor=None
+    ) -> None:
+        self._lock = threading.RLock()  # over _photos with prompts, _dirty and _worker
+        self._photos: list[Photo] = []
+        self._dirty, self._worker, self._support = False, None, None
+        self._labels = np.zeros((1, 1), np.uint8)
+        self._predictor = predictor
+        super().__init__()
+        if predictor is not None:
+            self.about = "{name} · {hash} · trained on {trained_on}".format(**predictor.describe())
+        sources = [("support", image) for image in support] + [("query", q) for q in queries]
+        photos = [open_photo(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
+        self._show(photos, classes, prompts)
+        self.observe(self._changed, ["prompts", "classes", "query", "images"])
+        self.observe(lambda change: self.set_trait("ack", change.new), "seq")
+        self.on_msg(self._on_message)
+        self._changed()
+
+    def _show(self, photos: list[Photo], classes, prompts) -> None:
+        with self._lock, self.hold_sync(), self.hold_trait_notifications():
+            self._photos = photos
+            entries = zip(self.drawing.images, photos, strict=True)
+            self.images = [asdict(entry) | {"jpeg": jpeg(p.image)} for entry, p in entries]
+            self.classes, self.prompts, self.overlay = list(classes), list(prompts), {}
+            self.query = next((i for i, p in enumerate(photos) if p.role == "query"), -1)
+
+    @validate("classes", "prompts")
+    def _fit(self, proposal):
+        proposed = {"classes": self.classes, "prompts": self.prompts}
+        proposed[proposal.trait.name] = proposal.value
+        names = proposed["classes"]
+        if not all(names) or len(set(names)) < len(names) or len(names) > 254:
+            raise TraitError(f"classes need different names, at most 254; got {names}")
+        try:
+            args = proposed["prompts"], self.drawing.images, len(names)
+            proposed["prompts"] = drawn.check_prompts(*args)
+        except ValueError as error:
+            raise TraitError(str(error)) from None
+        return proposed[proposal.trait.name]
+
+    @property
+    def drawing(self) -> drawn.Drawing:
+        """Images, classes and prompts as a value."""
+        images = (drawn.DrawnImage(p.name, *p.image.size, p.role) for p in self._photos)
+        return drawn.Drawing(tuple(images), tuple(self.classes), tuple(self.prompts))
+
+    @property
+    def support(self):
+        """The predictor's value for the prompts; RuntimeError says why there is none."""
+        self.wait()
+        if self._support is None:
+            raise RuntimeError(f"no support: {self.status['text'] or self.about}")
+        return self._support
+
+    def to_coco(self) -> dict:
+        """The content of `prompts.json` (`la.data.drawn`)."""
+        return drawn.to_coco(self.drawing)
+
+    def from_coco(self, data: dict, folder: str | Path = ".") -> None:
+        """Show what `to_coco` gave; images that the editor does not hold are opened in `folder`.
+
+        Raises:
+            ValueError: the data or an image do not fit; says which.
+        """
+        drawing, known = drawn.from_coco(data), {p.name: p for p in self._photos}
+        photos = []
+        for entry in drawing.images:
+            path = Path(folder, entry.file_name)
+            photo = known.get(path.name) or open_photo(path, entry.role)
+            if photo.image.size != (entry.width, entry.height):
+                raise ValueError(f"{path} is not {entry.width} x {entry.height}, as it was")
+            photos.append(replace(photo, role=entry.role))
+        self._show(photos, drawing.classes, drawing.prompts)
+
+    def load(self, path: str | Path = "prompts.json") -> None:
+        """`from_coco` of a file; image names are relative to it."""
+        drawing = drawn.read(path)
+        self.from_coco(drawn.to_coco(drawing), Path(path).parent)
+
+    def save(self, path: str | Path = "prompts.json") -> Path:
+        """Write `prompts.json`, and beside it the images that no file holds yet."""
+        path, data = Path(path), self.to_coco()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for i, (photo, entry) in enumerate(zip(self._photos, data["images"], strict=True), 1):
+            if photo.path is None:
+                photo.path = path.parent / f"{i}-{Path(photo.name).stem}.png"
+                photo.image.save(photo.path)
+                photo.name = photo.path.name
+            entry["file_name"] = os.path.relpath(photo.path, path.parent)
+        path.write_text(json.dumps(data), encoding="utf-8")
+        return path
+
+    def export(self, folder: str | Path = "masks") -> Path:
+        """Write drawn and predicted masks: a palette PNG an image, `masks.json` (COCO RLE)."""
+        folder, drawing, found = Path(folder), self.drawing, []
+        folder.mkdir(parents=True, exist_ok=True)
+        for img, (photo, prompts) in enumerate(
+            zip(self._photos, drawn.annotate(drawing), strict=True)
+        ):
+            labels = np.zeros(photo.image.size[::-1], np.uint8)
+            if photo.role == "query" and self._predictor is not None:
+                labels = np.asarray(self._predictor.predict(photo.encoded, self.support).labels)
+            for n, name in enumerate(drawing.classes, 1):
+                for mask in (p for p in prompts.get(name, ()) if isinstance(p, np.ndarray)):
+                    labels[mask] = n
+                found.append(drawn.mask_prompt(labels == n, img, n))
+            drawn.palette_png(labels).save(folder / f"{img + 1}-{Path(photo.name).stem}.png")
+        masks = drawn.to_coco(replace(drawing, prompts=tuple(found)))
+        (folder / "masks.json").write_text(json.dumps(masks), encoding="utf-8")
+        return folder
+
+    def set_state(self, sync_data) -> None:
+        """A message of the browser; what is wrong with it is said in the status line."""
+        try:
+            super().set_state(sync_data)
+        except TraitError as error:
+            self._say("error", str(error))
+
+    def _say(self, state: str, text: str) -> None:
+        self.status = {"state": state, "text": text}
+
+    def _on_message(self, _widget, content: dict, buffers) -> None:
+        try:
+            if content["do"] == "save":
+                self._say("done", f"Saved {len(self.prompts)} prompts in {self.save()}")
+            elif content["do"] == "export":
+                self._say("done", f"Masks of all images are in the folder {self.export()}")
+            elif content["do"] == "example":
+                self._show(*example())
+            elif content["do"] == "add":
+                photo = open_photo(bytes(buffers[0]), content["role"], content["name"])
+                self._show([*self._photos, photo], self.classes, self.prompts)
+        except Exception as error:  # whatever it is: the notebook would hide it from the reader
+            self._say("error", f"{content.get('do')} failed: {error}")
+
+    def _changed(self, _change=None) -> None:
+        """There is work; the one worker runs already and will see it, or starts."""
+        with self._lock:
+            self._dirty = self._predictor is not None
+            if self._dirty and self._worker is None:
+                self._worker = threading.Thread(target=self._work, daemon=True)
+                self._worker.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until the prediction belongs to the prompts; False if that takes longer (seconds)."""
+        worker = self._worker
+        if worker is not None:
+            worker.join(timeout)
+        return self._worker is None
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._dirty:
+                    self._worker = None
+                    return
+                self._dirty, drawing, photos = False, self.drawing, list(self._photos)
+            try:
+                self._predict(drawing, photos, self.query)
+            except Exception as error:  # in a thread nobody would see it
+                self._support, self.overlay = None, {}
+                self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
+
+    def _predict(self, drawing: drawn.Drawing, photos: list[Photo], query: int) -> None:
+        predictor, start = self._predictor, time.perf_counter()
+        for i, photo in enumerate(photos, 1):
+            if photo.encoded is None:
+                self._say("busy", f"Encoding image {i} of {len(photos)}: {photo.name}")
+                photo.encoded = predictor.encode(photo.image)
+        encoded, start = time.perf_counter() - start, time.perf_counter()
+        annotated = zip(photos, drawn.annotate(drawing), strict=True)
+        examples = [(photo.encoded, prompts) for photo, prompts in annotated if prompts]
+        self._support = predictor.support(examples) if examples else None
+        if not examples or query < 0:
+            wanted = "a query image" if examples else "a prompt on a support image"
+            self.overlay = {}
+            return self._say("idle", f"Waiting for {wanted}")
+        prediction = predictor.predict(photos[query].encoded, self._support)
+        took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
+        rows = np.array([0, *(drawing.classes.index(n) + 1 for n in prediction.class_names)])
+        self._labels = rows[np.asarray(prediction.labels)]
+        self.overlay = {"img": query, **plane(self._labels)}
+        self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
+
+    def snapshot(self, timeout: float = 60) -> Image.Image:
+        """The editor as a picture: supports with prompts, the query with its label map."""
+        self.wait(timeout)
+        drawing, overlay = self.drawing, self.overlay
+        shown = [i for i, p in enumerate(self._photos) if p.role == "support" or i == self.query]
+        figure = Figure((2.6 * max(1, len(shown)), 3), dpi=80, layout="constrained")
+        figure.suptitle("Live in JupyterLab: run this cell and draw", fontsize=10)
+        for place, i in enumerate(shown, 1):
+            photo, axes = self._photos[i], figure.add_subplot(1, len(shown), place)
+            axes.imshow(photo.image, extent=(0, photo.image.width, photo.image.height, 0))
+            axes.set_title(f"{photo.role}: {photo.name}", fontsize=8)
+            axes.axis("off")
+            if overlay and i == overlay["img"]:
+                _tint(axes, self._labels)
+            for p in (p for p in drawing.prompts if p["img"] == i):
+                colour, (xs, ys) = _colour(p["cls"]), np.array(p["pts"] or [[]]).T.reshape(2, -1)
+                if p["type"] == "point":
+                    axes.plot(xs, ys, "o" if p["label"] > 0 else "X", c=colour, mec="white", ms=8)
+                elif p["type"] == "box":
+                    axes.plot(xs[[0, 1, 1, 0, 0]], ys[[0, 0, 1, 1, 0]], c=colour, lw=2)
+            for n in range(1, len(drawing.classes) + 1):
+                strokes = [p for p in drawing.prompts if (p["img"], p["cls"]) == (i, n)]
+                _tint(axes, drawn.rasterize(strokes, photo.image.size[::-1]) * n)
+        out = BytesIO()
+        figure.savefig(out, format="png")
+        return Image.open(out).quantize(128)
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live widget, and the picture for where no kernel runs; taken when the cell runs."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        out = BytesIO()
+        self.snapshot(timeout=5).save(out, "PNG", optimize=True)
+        picture = {"image/png": b64encode(out.getvalue()).decode()}
+        text = "PromptEditor, live in JupyterLab: run this cell and draw"
+        return {**data, **picture, "text/plain": text}, metadata
+
+    def close(self) -> None:
+        """Remove the editor and let its images, encodings and model go."""
+        with self._lock:
+            self._photos, self._predictor, self._support, self._dirty = [], None, None, False
+            self._labels = np.zeros((1, 1), np.uint8)
+        super().close()
+
+
+def _colour(n: int) -> str:
+    return drawn.PALETTE[(n - 1) % len(drawn.PALETTE)]
+
+
+def _tint(axes, labels: np.ndarray) -> None:
+    """Lay the colours of a label map (H, W) over a picture."""
+    rgba = np.asarray(drawn.palette_png(labels).convert("RGBA")).copy()
+    rgba[..., 3] = 150 * (labels > 0)
+    axes.imshow(rgba, extent=(0, labels.shape[1], labels.shape[0], 0))
