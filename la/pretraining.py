@@ -22,17 +22,12 @@ from la.rng import stream
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, of RGB in [0, 1]
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 FINER = 2  # targets are on a grid this much finer than the feature cells
+LR = 2e-3
 FOREGROUND, BACKGROUND = 2.0, 0.6  # loss weights
 
 
 def pretrain(
-    *,
-    steps: int,
-    seed: int,
-    n_images: int = 12_000,
-    batch_size: int = 32,
-    lr: float = 2e-3,
-    progress: bool = True,
+    *, steps: int, seed: int, n_images: int = 12_000, batch_size: int = 32, progress: bool = True
 ) -> TinyViT:
     """A backbone trained for `steps` batches of scenes, and its feature statistics.
 
@@ -49,16 +44,15 @@ def pretrain(
     parameters = [*model.parameters(), *head.parameters()]
     vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
     others = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05}
-    optimizer = torch.optim.AdamW([others, vectors], lr=lr)
+    optimizer = torch.optim.AdamW([others, vectors], lr=LR)
     weight = torch.full((n_rows,), FOREGROUND).index_fill_(0, torch.tensor(0), BACKGROUND)
     bar = tqdm(range(steps), desc="pretraining", disable=not progress)
     for step in bar:
-        batch, target = _draw_batch(
-            images, targets, batch_size, stream(seed, "pretraining batch", step)
-        )
+        rng = stream(seed, "pretraining batch", step)
+        batch, target = _draw_batch(images, targets, batch_size, rng)
         rate = min((step + 1) / 50, 0.5 + 0.5 * np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = lr * rate
+            group["lr"] = LR * rate
         logits = F.pixel_shuffle(head(model(normalise(batch))), FINER)
         loss = F.cross_entropy(logits, target.long(), weight)
         optimizer.zero_grad()
@@ -111,8 +105,8 @@ def _measure(model: TinyViT, images: Tensor) -> None:
 
 def save(model: TinyViT, path: Path, **made_with: int) -> None:
     """Write the weights in float32, with how they were made in the file's metadata."""
-    note = {"data": "generated scenes of the 200 pretraining shapes", "format": "pt"}
-    note |= {name: str(value) for name, value in made_with.items()}
+    note = {name: str(value) for name, value in made_with.items()}
+    note |= {"data": "generated scenes of the 200 pretraining shapes", "format": "pt"}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, path, metadata=note)
