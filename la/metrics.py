@@ -182,7 +182,6 @@ def miou_renamed_in_place(scores: Scores) -> float:
     for n, ids in enumerate(scores.class_ids.T[:, :, None]):  # (E, 1) of row n + 1
         position = np.searchsorted(scores.classes, ids) + 1
         index = np.where((index == n + 1) & (ids >= 0), position, index)
-    index = np.where(scores.class_ids < 0, 0, index)
     total = scores.class_confusion(np.pad(index, ((0, 0), (1, 0))))
     hits = total.diagonal()
     return _mean(_ratio(hits, total.sum(0) + total.sum(1) - hits)[1:])

@@ -214,3 +214,11 @@ def test_renaming_in_place_is_harmless_for_one_way_and_merges_18_of_190_two_way_
         swapped = Scores.of([(ids, [[5, 0, 0], [0, 0, 5], [0, 5, 0]])], classes)
         hit += miou_renamed_in_place(swapped) == 1.0  # both wrong, yet merged into one right class
     assert hit == 18
+
+
+def test_renaming_in_place_stops_at_an_episodes_own_classes():
+    """Ids 2 and 3 merge in position 3, which the missing third row must not move on."""
+    two = ((2, 3), [[5, 0, 0], [0, 4, 0], [0, 0, 4]])
+    three = ((1, 2, 3), [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 6, 0], [3, 0, 0, 7]])
+    scores = Scores.of([two, three], [1, 2, 3, 4])  # 3 px of class 3 are taken for background
+    assert miou_renamed_in_place(scores) == pytest.approx((6 / 6 + (8 + 7) / (8 + 10)) / 2)
