@@ -41,7 +41,7 @@ class Mlp(nn.Module):
 
 
 class FourierPosition(nn.Module):
-    """Random Fourier features of a place in the unit square; always computed in float32."""
+    """Random Fourier features of a place in the unit square; never in half precision."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -50,15 +50,15 @@ class FourierPosition(nn.Module):
     def forward(self, xy: Tensor) -> Tensor:
         """(..., 2) in [0, 1] -> (..., D)."""
         with torch.autocast(xy.device.type, enabled=False):
-            matrix = self.positional_encoding_gaussian_matrix.float()
-            angle = 2 * math.pi * ((2 * xy.float() - 1) @ matrix)
+            matrix = self.positional_encoding_gaussian_matrix
+            angle = 2 * math.pi * ((2 * xy.to(matrix.dtype) - 1) @ matrix)
             return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def grid(self, height: int, width: int) -> Tensor:
         """(h*w, D), the positions of the cell centres of an image."""
-        device = self.positional_encoding_gaussian_matrix.device
-        y = (torch.arange(height, device=device) + 0.5) / height
-        x = (torch.arange(width, device=device) + 0.5) / width
+        like = self.positional_encoding_gaussian_matrix
+        y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
+        x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
         y, x = torch.meshgrid(y, x, indexing="ij")
         return self(torch.stack([x, y], dim=-1).flatten(0, 1))
 
