@@ -234,15 +234,25 @@ class Scene {
       this.layers.set(key, found);
     }
     const c = found.canvas.getContext("2d");
+    if (list.length === found.list.length) return found;
     for (const p of list.slice(found.list.length)) paintMask(c, p, this.colour(cls), [w, h_]);
-    found.list = list;
-    return found.canvas;
+    const ring = surface(width, height), r = ring.getContext("2d");
+    for (const [dx, dy] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) r.drawImage(found.canvas, dx, dy);
+    r.globalCompositeOperation = "destination-out";
+    r.drawImage(found.canvas, 0, 0);
+    r.globalCompositeOperation = "source-in";
+    r.fillRect(0, 0, width, height);
+    return Object.assign(found, { list, ring });
   }
 
   paint(c, scale, { img, prompts, n, hidden, opacity, selected }) {
-    c.globalAlpha = opacity;
-    for (let cls = 1; cls <= n; cls++)
-      if (!hidden.has(cls)) c.drawImage(this.layer(img, cls, prompts), 0, 0, ...this.size(img));
+    for (let cls = 1; cls <= n; cls++) {
+      const { canvas, ring } = hidden.has(cls) ? {} : this.layer(img, cls, prompts);
+      c.globalAlpha = opacity;
+      if (canvas) c.drawImage(canvas, 0, 0, ...this.size(img));
+      c.globalAlpha = Math.min(1, 2 * opacity);
+      if (ring) c.drawImage(ring, 0, 0, ...this.size(img));
+    }
     c.globalAlpha = 1;
     for (const p of prompts)
       if (p.img === img && !hidden.has(p.cls)) this.mark(c, p, scale, p === selected);
@@ -350,7 +360,7 @@ function editor(model, el) {
       say("idle", `Nothing of ${now.classes[cls - 1]} is painted here; pick the class to rub out.`);
     else {
       draft = { ...prompt, type: "brush", r: radius, erase: tool === "eraser" };
-      paintMask(scene.layer(img, cls, now.prompts).getContext("2d"), draft, scene.colour(cls), scene.size(img));
+      paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), draft, scene.colour(cls), scene.size(img));
     }
     support.draw();
   }
@@ -366,7 +376,7 @@ function editor(model, el) {
       else if (draft?.type === "brush" && near(xy, last)) {
         draft.pts.push(xy);
         const piece = { ...draft, pts: [last, xy] };
-        paintMask(scene.layer(img, cls, now.prompts).getContext("2d"), piece, scene.colour(cls), scene.size(img));
+        paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), piece, scene.colour(cls), scene.size(img));
       } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.pts.push(xy);
       else if (draft) draft.tip = xy;
     }
@@ -517,9 +527,9 @@ function editor(model, el) {
   const root = h("div", { class: "la-root", tabindex: 0, "data-lm-suppress-shortcuts": "true", role: "application", "aria-label": "Prompt editor",
     onkeydown: key, onkeyup: (e) => { if (e.key === " ") space = false; }, onblur: () => { space = false; } },
     h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, bar(...Object.values(ui.tools)), bar(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
-      bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img))),
-      bar(text("Example", "Load example photos and prompts", "example"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
-    h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), ui.classes, h("div", { class: "la-row" }, fresh, button("add", "Add class", addClass)), ui.hint),
+      bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img)))),
+    h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), ui.classes, h("div", { class: "la-row" }, fresh, button("add", "Add class", addClass)), ui.hint,
+      h("div", { class: "la-files" }, text("Example", "Load example photos and prompts", "example"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
       pane("Support", support, ui.support, "support", ui.empty), pane("Query", target, ui.query, "query")),
     h("footer", {}, ui.status, ui.about));
   for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerup: up, pointercancel: up }))
@@ -558,6 +568,136 @@ function editor(model, el) {
   return () => {
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
     clearTimeout(timer);
+    [support, target].forEach((stage) => stage.observer.disconnect());
+    scene.free();
+  };
+}
+
+const MISTAKES = [["False positive", "#D55E00"], ["False negative", "#56B4E9"], ["Confused class", "#CC79A7"]];
+const LAYERS = ["Truth", "Prediction", "Errors", "Probability", "Attention", "Prototypes"];
+
+function viewer(model, el) {
+  const scene = new Scene(model.get("palette")), hidden = new Set(), table = model.get("table");
+  const support = new Stage("Support image", paintSupport), target = new Stage("Query image", paintQuery);
+  let episode = null, maps = {}, layer = "Errors", row = 1, opacity = 0.6, img = 0, tint = null;
+  const filter = { cls: "", kind: "", most: 1 };
+
+  const matches = () => [...table.keys()].filter((i) => (!filter.cls || table[i].classes.includes(filter.cls)) &&
+    (!filter.kind || table[i].kind === filter.kind) && table[i].iou <= filter.most);
+  function go(i) {
+    model.set("index", i);
+    model.save_changes();
+    list();
+  }
+  function step(by) {
+    const found = matches(), at = found.indexOf(model.get("index"));
+    if (found.length) go(found[Math.min(found.length - 1, Math.max(0, at + by))]);
+  }
+  const heat = (map) => map && picture(map, (v) => [255, 255 - v * 0.8, Math.max(0, 160 - 2 * v), v * opacity]);
+  function recolour() {
+    if (!episode) return;
+    const { truth, prediction } = maps, kinds = MISTAKES.map(([, colour]) => [...hex(colour), 255 * opacity]);
+    const wrong = (v, i) => { const t = truth.data[i]; return v === t || t === 255 ? [0, 0, 0, 0] : kinds[!t ? 0 : !v ? 1 : 2]; };
+    const rows = { size: truth.size, data: truth.data.map((v) => (v === 255 ? 0 : v)) };
+    tint = layer === "Truth" ? tinted(rows, scene.palette, opacity, hidden) : layer === "Errors" ? picture(prediction, wrong)
+      : layer === "Probability" ? heat(maps.probabilities[row]) : tinted(prediction, scene.palette, opacity, hidden);
+    for (const [name, el_] of Object.entries(ui.layers)) el_.setAttribute("aria-pressed", String(name === layer));
+    const missing = { Probability: maps.probabilities, Attention: maps.attention, Prototypes: episode.prototypes }[layer]?.length === 0;
+    ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.` : "";
+    ui.legend.replaceChildren(...(layer === "Errors" ? MISTAKES.map(([name, colour]) => [name, colour, ""])
+      : episode.classes.map((name, k) => [name, scene.colour(k + 1), episode.ious[k] == null ? "absent" : `IoU ${episode.ious[k].toFixed(2)}`]))
+      .map(([name, colour, value]) => h("span", {}, h("i", { style: `background:${colour}` }), `${name} `, h("b", {}, value))));
+    [support, target].forEach((stage) => stage.draw());
+  }
+  function paintSupport(c, scale) {
+    scene.paint(c, scale, { img, prompts: episode.prompts, n: episode.classes.length, hidden, opacity: 0.5 });
+    const map = layer === "Attention" && heat(maps.attention[img]);
+    c.imageSmoothingEnabled = true;
+    if (map) c.drawImage(map, 0, 0, ...support.size);
+  }
+  function paintQuery(c, scale) {
+    const [w, h_] = target.size, points = episode.prototypes;
+    if (layer !== "Prototypes") return tint && c.drawImage(tint, 0, 0, w, h_);
+    const reach = Math.max(1e-9, ...points.flat().map(Math.abs)) * 1.25;
+    Object.assign(c, { fillStyle: "#fff", font: `${13 / scale}px system-ui, sans-serif` });
+    c.fillRect(0, 0, w, h_);
+    points.forEach(([x, y], n) => {
+      const at = [w / 2 + (x / reach) * (w / 2), h_ / 2 - (y / reach) * (h_ / 2)];
+      scene.mark(c, { type: "point", label: n ? 1 : -1, cls: n || 8, pts: [at] }, scale);
+      c.fillStyle = "#222";
+      c.fillText(n ? episode.classes[n - 1] : "background", at[0] + 11 / scale, at[1] + 4 / scale);
+    });
+  }
+  function hover(e) {
+    const [x, y] = target.at(e), { size: [w, h_], data } = maps.prediction ?? { size: [0, 0] };
+    const at = ([mw, mh]) => Math.min(mh - 1, Math.floor((y / target.size[1]) * mh)) * mw + Math.min(mw - 1, Math.floor((x / target.size[0]) * mw));
+    if (!w) return;
+    const name = (n) => (n === 255 ? "ignored" : n ? episode.classes[n - 1] : "background"), n = data[at([w, h_])];
+    const p = maps.probabilities[n], sure = p ? ` (${Math.round(p.data[at(p.size)] / 2.55)} %)` : "";
+    ui.status.textContent = `${name(n)}${sure}; truth: ${name(maps.truth.data[at([w, h_])])}`;
+  }
+  function list() {
+    const found = matches();
+    ui.count.textContent = `${found.length} of ${table.length} episodes, worst first`;
+    ui.list.replaceChildren(...found.map((i) => h("button", { type: "button", role: "option", "aria-selected": String(i === model.get("index")), onclick: () => go(i) },
+      h("span", {}, table[i].name), h("b", {}, table[i].iou.toFixed(2)))));
+    ui.list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
+  }
+  const choose = (label, key, values) => h("select", { "aria-label": label, onchange: (e) => { filter[key] = e.target.value; list(); } },
+    h("option", { value: "" }, label), ...[...new Set(values)].sort().map((v) => h("option", { value: v }, v)));
+  const strip = h("div", { class: "la-strip", role: "group", "aria-label": "Support images" });
+  const ui = {
+    layers: Object.fromEntries(LAYERS.map((name) => [name, h("button", { type: "button", onclick: () => { layer = name; recolour(); } }, h("span", {}, name))])),
+    row: h("select", { "aria-label": "Class of the probability layer", onchange: (e) => { row = +e.target.value; layer = "Probability"; recolour(); } }),
+    list: h("div", { class: "la-list", role: "listbox", "aria-label": "Episodes" }), count: h("p", { class: "la-hint" }),
+    legend: h("div", { class: "la-legend" }), status: h("span", { class: "la-status", role: "status", "aria-live": "polite" }), below: h("div"),
+  };
+  const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
+  const pane = (title, stage, more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom), h("div", { class: "la-stage" }, stage.canvas), more);
+  const root = h("div", { class: "la-root", tabindex: 0, "data-lm-suppress-shortcuts": "true", role: "application", "aria-label": "Prediction viewer", onkeydown: (e) => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
+    if (!by || /^(SELECT|INPUT)$/.test(e.target.tagName)) return;
+    e.preventDefault();
+    e.stopPropagation();
+    step(by);
+  } },
+    h("div", { class: "la-bar la-choice", role: "toolbar", "aria-label": "Layers" }, bar(...Object.values(ui.layers), ui.row), bar(slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; recolour(); })),
+      bar(button("previous", "Previous episode (left arrow)", () => step(-1)), button("next", "Next episode (right arrow)", () => step(1))),
+      bar(h("button", { type: "button", onclick: () => model.send({ do: "open" }) }, "Open in PromptEditor"))),
+    h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Episodes" }, h("div", { class: "la-filters" }, choose("All classes", "cls", table.flatMap((e) => e.classes)), choose("All prompt kinds", "kind", table.map((e) => e.kind)),
+      slider("IoU up to", 0, 1, 1, 0.05, (v) => { filter.most = v; list(); })), ui.count, ui.list),
+      pane("Support and prompts", support, h("div", { class: "la-photos" }, strip)), pane("Query", target, ui.legend)),
+    h("footer", {}, ui.status, h("span", { class: "la-about" }, "Arrow keys step through the episodes")));
+  target.canvas.addEventListener("pointermove", hover);
+  el.append(root, ui.below);
+
+  const listeners = {
+    "change:index": list,
+    "change:episode": async () => {
+      const next = model.get("episode"), many = (planes) => Promise.all(planes.map(inflate));
+      const [truth, prediction, probabilities, attention] = await Promise.all([inflate(next.truth), inflate(next.prediction), many(next.probabilities), many(next.attention)]);
+      if (next !== model.get("episode")) return;
+      await scene.load(next.images);
+      [episode, maps, img] = [next, { truth, prediction, probabilities, attention }, 0];
+      const last = next.images.length - 1, show = (i) => { img = i; support.show(scene.bitmaps[i], scene.size(i)); };
+      strip.replaceChildren(...scene.urls.slice(0, last).map((src, i) => h("button", { type: "button", class: "la-thumb", "aria-label": `Support image ${i + 1}`, onclick: () => show(i) }, h("img", { src, alt: "" }))));
+      ui.row.replaceChildren(...["background", ...next.classes].map((name, n) => h("option", { value: n, selected: n === row }, name)));
+      if (last) show(0);
+      target.show(scene.bitmaps[last], scene.size(last));
+      recolour();
+      root.dataset.episode = next.index;
+    },
+    "change:opened": async () => { // below the viewer, as a child view of the same kernel
+      const id = model.get("opened")?.replace("IPY_MODEL_", "");
+      const view = id && (await model.widget_manager.create_view(await model.widget_manager.get_model(id)));
+      ui.below.replaceChildren(...(view ? [view.el] : []));
+    },
+  };
+  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+  list();
+  listeners["change:episode"]();
+  return () => {
+    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
     [support, target].forEach((stage) => stage.observer.disconnect());
     scene.free();
   };

@@ -67,10 +67,10 @@ def jpeg(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def plane(values: np.ndarray) -> dict:
+def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict:
     """A map (H, W) of bytes for the browser, subsampled like `jpeg` and deflated."""
     small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
-    shrink = min(1, LONG_SIDE / max(small.size))
+    shrink = min(1, long_side / max(small.size))
     if shrink < 1:
         size = [max(1, round(side * shrink)) for side in small.size]
         small = small.resize(size, Image.Resampling.NEAREST)
@@ -319,7 +319,7 @@ class PromptEditor(anywidget.AnyWidget):
             axes.set_title(f"{photo.role}: {photo.name}", fontsize=8)
             axes.axis("off")
             if overlay and i == overlay["img"]:
-                _tint(axes, self._labels)
+                tint(axes, self._labels)
             for p in (p for p in drawing.prompts if p["img"] == i):
                 colour, (xs, ys) = _colour(p["cls"]), np.array(p["pts"] or [[]]).T.reshape(2, -1)
                 if p["type"] == "point":
@@ -328,19 +328,15 @@ class PromptEditor(anywidget.AnyWidget):
                     axes.plot(xs[[0, 1, 1, 0, 0]], ys[[0, 0, 1, 1, 0]], c=colour, lw=2)
             for n in range(1, len(drawing.classes) + 1):
                 strokes = [p for p in drawing.prompts if (p["img"], p["cls"]) == (i, n)]
-                _tint(axes, drawn.rasterize(strokes, photo.image.size[::-1]) * n)
+                tint(axes, drawn.rasterize(strokes, photo.image.size[::-1]) * n)
         out = BytesIO()
         figure.savefig(out, format="png")
-        return Image.open(out).quantize(128)
+        return Image.open(out)
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and the picture for where no kernel runs; taken when the cell runs."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        out = BytesIO()
-        self.snapshot(timeout=5).save(out, "PNG", optimize=True)
-        picture = {"image/png": b64encode(out.getvalue()).decode()}
-        text = "PromptEditor, live in JupyterLab: run this cell and draw"
-        return {**data, **picture, "text/plain": text}, metadata
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return static_form(bundle, self.snapshot(timeout=5), "PromptEditor")
 
     def close(self) -> None:
         """Remove the editor and let its images, encodings and model go."""
@@ -354,8 +350,17 @@ def _colour(n: int) -> str:
     return drawn.PALETTE[(n - 1) % len(drawn.PALETTE)]
 
 
-def _tint(axes, labels: np.ndarray) -> None:
+def tint(axes, labels: np.ndarray) -> None:
     """Lay the colours of a label map (H, W) over a picture."""
     rgba = np.asarray(drawn.palette_png(labels).convert("RGBA")).copy()
     rgba[..., 3] = 150 * (labels > 0)
     axes.imshow(rgba, extent=(0, labels.shape[1], labels.shape[0], 0))
+
+
+def static_form(bundle, picture: Image.Image, name: str):
+    """A widget's mime bundle with a picture for where no kernel runs; live, the widget wins."""
+    out = BytesIO()
+    picture.convert("RGB").quantize(128).save(out, "PNG", optimize=True)
+    text = f"{name}, live in JupyterLab: run this cell"
+    png = b64encode(out.getvalue()).decode()
+    return {**bundle[0], "image/png": png, "text/plain": text}, bundle[1]
