@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from la import checkpoints
+from la import config as configs
 from la.config import PROTOCOLS, Config, digest
 from la.data import folds
 from la.data.atomic import atomic_write
@@ -29,14 +30,17 @@ from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count
+from la.data.prompts import Drawn
+from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count, original_scores
 from la.methods import method
+from la.metrics import Scores, episode_counts
 from la.model.backbone import build_backbone, weights_sha256
 from la.model.label_anything import LabelAnything
+from la.plotting import EpisodePicture, SupportPicture
 from la.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.rng import stream
 from la.training import fit
-from la.types import Batch, Episode, Segmenter
+from la.types import Batch, Episode, Segmenter, to_device
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,24 @@ class Workbench:
     config: Config
     source: Path | None = None
     home: Path = HOME
+
+    @classmethod
+    def open(cls, profile: str, data: str | Path | None = None) -> "Workbench":
+        """The named profile on its own data, or on a COCO-format folder.
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        return cls(configs.profile(profile), Path(data) if data else None)
+
+    def headline(self) -> str:
+        """Profile, device and why, data: the first line of whatever is run."""
+        cuda = self.device.type == "cuda"
+        device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
+        text = f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
+        if self.config.profile == "quick":
+            text += " Generated images or a tiny backbone: **not the paper's setting**."
+        return text
 
     @cached_property
     def data(self) -> Data:
@@ -213,6 +235,37 @@ class Workbench:
         save_cell(result, path)
         return result
 
+    def picture(self, cell: Cell, number: int) -> EpisodePicture:
+        """One episode of a cell with the method's prediction, to be looked at."""
+        episode = self.episodes(cell)[number]
+        index = self.data.test
+        loader = self.loader(index, cell.fold, cell.protocol)
+        segmenter, _ = self.segmenter(cell.method, cell.fold)
+        segmenter, bias = self._fitted(cell, segmenter)
+        batch = to_device(loader([episode]), self.device)
+        with torch.inference_mode():
+            logits = original_scores(segmenter(batch), batch, self.config.model)[0]
+        logits[0] += bias
+        prediction, target = logits.argmax(0).cpu(), batch.target[0].cpu()
+        names = tuple(index.class_name(c) for c in episode.class_ids)
+        counts = episode_counts(prediction, target, episode.n_ways + 1).numpy()
+        iou = Scores.of([(episode.class_ids, counts)], episode.class_ids).iou
+        drawn: list[dict[int, Drawn]] = [{} for _ in episode.support_ids]
+        for example, prompts in zip(episode.examples, loader.draw(episode), strict=True):
+            drawn[example.support][example.row] = prompts
+        return EpisodePicture(
+            number=number,
+            class_names=names,
+            supports=tuple(
+                SupportPicture(index.read_image(i), prompts)
+                for i, prompts in zip(episode.support_ids, drawn, strict=True)
+            ),
+            query=index.read_image(episode.query_id),
+            target=target.numpy(),
+            prediction=prediction.numpy(),
+            iou={n: float(v) for n, v in zip(names, iou, strict=True) if v == v},
+        )
+
     def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
         """The segmenter and its background bias with what is fitted on seen classes, once, and kept."""
         chosen = method(cell.method)
@@ -292,6 +345,11 @@ class _TrainingBatches:
         return DataLoader(
             self, sampler=numbers, batch_size=None, num_workers=workers, pin_memory=cuda
         )
+
+
+def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[EpisodePicture]:
+    """These episodes of a cell, each with the method's prediction."""
+    return [bench.picture(cell, number) for number in numbers]
 
 
 def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:

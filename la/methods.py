@@ -41,7 +41,7 @@ def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
 
     def build(config: ModelConfig) -> Segmenter:
         soft = Raster(config.image_size, config.mask_size, sparse=True)
-        return kind(config.image_size, lambda prompts, size, _: soft(prompts, size), **options)
+        return kind(soft, **options)
 
     return build
 

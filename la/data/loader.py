@@ -116,18 +116,24 @@ class BatchLoader:
         )
         return [mask for mask in map(index.mask, rows) if mask.any()]
 
+    def draw(self, episode: Episode) -> list[Drawn]:
+        """The prompts of each of the episode's examples, in original pixels."""
+        rng = stream(episode.seed, "prompts")
+        drawn = []
+        for example in episode.examples:
+            image_id = episode.support_ids[example.support]
+            instances = self.instances(image_id, episode.class_ids[example.row - 1])
+            drawn.append(
+                draw_prompts(instances, example.kinds, rng, self.episodes, jitter=self.jitter)
+            )
+        return drawn
+
     def _prompts(self, episodes: list[Episode]) -> Prompts:
         drawn: list[tuple[Frame, Drawn]] = []
         supports, rows, first_support = [], [], 0
         for episode in episodes:
-            rng = stream(episode.seed, "prompts")
-            for example in episode.examples:
-                image_id = episode.support_ids[example.support]
-                instances = self.instances(image_id, episode.class_ids[example.row - 1])
-                prompts = draw_prompts(
-                    instances, example.kinds, rng, self.episodes, jitter=self.jitter
-                )
-                drawn.append((self._frame(image_id), prompts))
+            for example, prompts in zip(episode.examples, self.draw(episode), strict=True):
+                drawn.append((self._frame(episode.support_ids[example.support]), prompts))
                 supports.append(first_support + example.support)
                 rows.append(example.row)
             first_support += len(episode.support_ids)

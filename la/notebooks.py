@@ -1,0 +1,71 @@
+"""Running a notebook: its cells computed first, then papermill, and a name only for one that succeeded."""
+
+import ast
+import logging
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+
+from la import config as configs
+from la.experiments import HOME, Workbench, compute
+from la.tables import TABLES, cells
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def run(name: str, profile: str, *, data: Path | None = None, parameters: dict | None = None) -> Path:
+    """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
+
+    While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb` with its
+    traceback, so that a failed notebook is never taken for a made one.
+
+    Raises:
+        ValueError: no such notebook or profile, or a parameter that the notebook does not have.
+        papermill.PapermillExecutionError: a cell of the notebook failed.
+    """
+    source = FOLDER / f"{name}.ipynb"
+    if not source.exists():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.ipynb")))
+        raise ValueError(f"no notebook {name!r} in notebooks/; known: {known}")
+    bench = Workbench(configs.profile(profile), data)
+    values = {"profile": profile, "data": str(data) if data else None} | (parameters or {})
+    known = papermill.inspect_notebook(str(source))
+    if unknown := sorted(set(values) - set(known) - {"data"}):
+        raise ValueError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    values = {k: v for k, v in values.items() if k in known}
+    if name in TABLES:
+        given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
+        wanted = {k: given[k] for k in ("folds", "seeds", "episodes")}
+        compute(bench, cells(name, **wanted))
+    partial = bench.results / f"{name}.partial.ipynb"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a stray one
+    try:
+        papermill.execute_notebook(
+            str(source), str(partial), values, cwd=str(HOME), progress_bar=False,
+            store_widget_state=False, kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )  # fmt: skip
+    except papermill.PapermillExecutionError:
+        os.replace(partial, bench.results / f"{name}.failed.ipynb")
+        raise
+    _tidy(partial)
+    final = bench.results / f"{name}.ipynb"
+    os.replace(partial, final)
+    (bench.results / f"{name}.failed.ipynb").unlink(missing_ok=True)
+    return final
+
+
+def _tidy(path: Path) -> None:
+    """Drop what changes from run to run or names this machine: paths, per-cell times, widget state."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    kept = notebook.metadata.pop("papermill", {})
+    notebook.metadata["papermill"] = {"parameters": kept.get("parameters", {})}
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+    nbformat.write(notebook, path)
