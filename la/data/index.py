@@ -1,8 +1,8 @@
 """`CocoIndex`: the images, categories and instances of an annotation file, without a pixel read.
 
 A file is parsed once. Its arrays go to a cache file that is named by the annotation file's SHA-256
-and memory-mapped from then on (safetensors' layout). Segmentations stay polygons and run lengths until
-`mask` asks for pixels.
+and memory-mapped from then on (safetensors' layout). Segmentations stay polygons and run lengths
+until `mask` asks for pixels.
 """
 
 import hashlib
