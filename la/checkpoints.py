@@ -1,0 +1,241 @@
+"""Weights on disk: our own files, and the authors' published ones (their layout is read and written).
+
+Ours is one safetensors file with the `ModelConfig`, mode included, as JSON in its metadata. A published
+model is a folder with tensors named `model.*` and a config.json that holds only what was passed to its
+constructor; what the model is made of is read off the tensors. No pickle with code in it is ever run.
+"""
+
+import hashlib
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from la.config import ModelConfig
+from la.model.backbone import (
+    UNUSED,
+    empty_backbone,
+    load_encoder,
+    load_strictly,
+    spelled_as_published,
+)
+from la.model.label_anything import LabelAnything
+
+QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
+AUTHORS = "pasqualedem/"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+MIXERS = {
+    "class_attention": "class",
+    "example_attention": "example",
+    "class_example_attention": "class_example",
+}
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that `load_model` knows by name; any other id on the Hugging Face hub loads as well."""
+
+    name: str
+    megabytes: int
+    source: str
+    licence: str
+    trained_on: str
+    revision: str = "main"  # a commit of the hub pins it; none is known here, so "main" is not pinned
+
+
+_HUB = ("https://huggingface.co/pasqualedem", "MIT, as the authors' code; see the model's page")
+KNOWN = (
+    KnownModel("quick", 4, "this package", "MIT", "the embedded data set, classes seen in fold 0"),
+    KnownModel(AUTHORS + "label_anything_coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, fold 0's seen classes"),
+    KnownModel(AUTHORS + "label_anything_mae_480_coco", 381, *_HUB, "COCO, all classes"),
+    KnownModel(AUTHORS + "label_anything_sam_1024_coco", 468, *_HUB, "COCO, all classes"),
+    KnownModel(AUTHORS + "label_anything_256_sam_1024_coco", 399, *_HUB, "COCO, all classes"),
+)  # fmt: skip
+
+
+def known_models() -> tuple[KnownModel, ...]:
+    """What `python -m la models` lists."""
+    return KNOWN
+
+
+def load_model(source: str | Path) -> LabelAnything:
+    """A model from a known name, an id on the Hugging Face hub, a folder or a file; in evaluation mode.
+
+    With an image encoder among the tensors, `model.backbone` is set, else it is None.
+
+    Raises:
+        ValueError: the file is no checkpoint, or a tensor is missing, unexpected or mis-shaped.
+        FileNotFoundError: there is nothing of that name.
+    """
+    weights, options = load_weights(source)
+    config = ModelConfig(**_tuples(options["la"])) if "la" in options else infer(weights, options)
+    encoder = {k.removeprefix("image_encoder."): v for k, v in weights.items() if k.startswith("image_encoder.")}  # fmt: skip
+    model = LabelAnything.empty(config)
+    rest = {k: v for k, v in weights.items() if not k.startswith("image_encoder.")}
+    load_strictly(model, rest, str(source))
+    if encoder:
+        model.backbone = empty_backbone(config)
+        load_encoder(model.backbone.encoder, encoder, str(source))
+    return model.eval()
+
+
+def load_weights(source: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors named as in `LabelAnything`, and the options beside them ("la": ours, else the authors').
+
+    Raises:
+        ValueError: the file is no checkpoint.
+        FileNotFoundError: there is nothing of that name.
+    """
+    path = _find(source)
+    weights, options = _read(path)
+    config = path.parent / "config.json"
+    if "la" not in options and config.exists():
+        options = json.loads(config.read_text())
+    if weights and all(key.startswith("model.") for key in weights):
+        weights = {key.removeprefix("model."): value for key, value in weights.items()}
+    return weights, options
+
+
+def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
+    """The configuration of a published model: what its tensors show, and what only its options say.
+
+    Raises:
+        ValueError: a tensor from which a size is read is missing.
+    """
+
+    def size(key: str, axis: int) -> int:
+        if key not in weights:
+            raise ValueError(f"not a Label Anything checkpoint: it lacks the tensor {key!r}")
+        return weights[key].shape[axis]
+
+    encoder = "prompt_encoder."
+    dim = size(encoder + "no_mask_embed.weight", 1)
+    inner = size(encoder + "transformer.layers.0.cross_attn_token_to_image.q_proj.weight", 0)
+    bank = encoder + "class_encoder.pos_embedding"
+    is_mae = (
+        "image_encoder.embeddings.cls_token" in weights
+        or "mae" in str(options.get("encoder", ""))
+        or ("image_encoder.pos_embed" not in weights and not options.get("custom_preprocess", True))
+    )
+    padded = options.get("custom_preprocess", bool(options) or not is_mae)
+    return ModelConfig(
+        backbone="mae_vit_b" if is_mae else "sam_vit_b",
+        image_size=options.get("image_size", 480 if is_mae else 1024),
+        resize="pad" if padded else "squash",
+        backbone_dim=size("neck.0.weight", 1) if "neck.0.weight" in weights else dim,
+        embed_dim=dim,
+        mask_channels=size(encoder + "mask_downscaling.3.weight", 0),
+        mlp_dim=size(encoder + "sparse_embedding_attention.mlp.lin1.weight", 0),
+        attention_downsample=dim // inner,
+        logit_downsample=dim // size("mask_decoder.class_mlp.layers.2.weight", 0),
+        mixers=tuple(m for key, m in MIXERS.items() if f"{encoder}{key}.norm.weight" in weights),
+        token_pool=weights[bank].shape[2] if bank in weights else 0,
+        spatial_convs="mask_decoder.spatial_convs.0.weight" in weights,
+        mode="exact",
+    )
+
+
+def save(model: LabelAnything, path: Path) -> None:
+    """Write our own layout. A backbone is left out: it is frozen, and made anew from its own weights."""
+    config = json.dumps(asdict(model.config), sort_keys=True)
+    save_file(_without_backbone(model), path, metadata={"la_config": config})
+
+
+def save_official(model: LabelAnything, folder: Path) -> None:
+    """Write the published layout, for the authors' code: model.safetensors and config.json in `folder`."""
+    config, weights = model.config, _without_backbone(model)
+    if model.backbone is not None:
+        encoder = model.backbone.encoder.state_dict()
+        encoder = {spelled_as_published(k): v.contiguous() for k, v in encoder.items()}
+        encoder |= {k: torch.zeros(shape) for k, shape in UNUSED[config.backbone].items()}
+        weights |= {f"image_encoder.{key}": value for key, value in encoder.items()}
+    options = {
+        "encoder": "vit_b_mae" if config.backbone == "mae_vit_b" else "vit_b",
+        "image_size": config.image_size,
+        "image_embed_dim": config.backbone_dim,
+        "embed_dim": config.embed_dim,
+        "custom_preprocess": config.resize == "pad",
+        "class_attention": "class" in config.mixers,
+        "example_attention": "example" in config.mixers,
+        "example_class_attention": "class_example" in config.mixers,
+        "fusion_transformer": "TwoWayTransformer",
+        "spatial_convs": 3 if config.spatial_convs else None,
+    }
+    if config.token_pool:
+        bank = {"bank_size": config.token_pool, "embed_dim": config.embed_dim}
+        options["class_encoder"] = {"name": "RandomMatrixEncoder", **bank}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({f"model.{k}": v for k, v in weights.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(options, indent=2))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_backbone(model: LabelAnything) -> dict[str, Tensor]:
+    weights = model.state_dict().items()
+    return {k: v.detach().cpu().contiguous() for k, v in weights if not k.startswith("backbone.")}
+
+
+def _tuples(options: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+def _find(source: str | Path) -> Path:
+    """The file with the tensors; a hub's is downloaded once and then found without a network."""
+    path = QUICK if str(source) == "quick" else Path(source)
+    for candidate in (path, *(path / name for name in WEIGHT_FILES)):
+        if candidate.is_file():
+            return candidate
+    if path.exists() or str(source).count("/") != 1 or path.suffix:
+        names = ", ".join(model.name for model in KNOWN)
+        raise FileNotFoundError(f"no checkpoint at {source}; give a file, a folder with {WEIGHT_FILES[0]}, or one of: {names}")  # fmt: skip
+    return _download(str(source))
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    revision = next((model.revision for model in KNOWN if model.name == name), "main")
+    try:
+        hf_hub_download(name, "config.json", revision=revision)
+        for file in WEIGHT_FILES:
+            try:
+                return Path(hf_hub_download(name, file, revision=revision))
+            except EntryNotFoundError:
+                continue
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(f"{name} is not in the local cache and the Hugging Face hub does not give it: {error}") from error  # fmt: skip
+    raise FileNotFoundError(f"{name} on the Hugging Face hub holds none of {WEIGHT_FILES}")
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors of a file, and our own configuration where it holds one."""
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+        own = metadata.get("la_config")
+        return weights, {"la": json.loads(own)} if own else {}
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        raise ValueError(
+            f"{path} is refused: it is damaged, or a pickle that holds more than tensors and might "
+            "run code when opened; ask for a .safetensors file, or save its state dict alone"
+        ) from None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError(f"{path} is not a state dict: expected names and tensors, nothing else")
+    return weights, {}
