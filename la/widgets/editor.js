@@ -133,7 +133,7 @@ class Stage {
     this.canvas = h("canvas", { class: "la-canvas", role: "img", "aria-label": label });
     Object.assign(this, { paint, image: null, size: [1, 1], view: null, panning: null });
     this.zoom = h("select", { "aria-label": `Zoom of ${label}`, title: "Zoom (Ctrl+wheel); Space-drag moves",
-      onchange: (e) => this.scaleTo(+e.target.value) });
+      onchange: (e) => { this.scaleTo(+e.target.value); this.canvas.closest(".la-root").focus(); } });
     for (const z of [0, 0.5, 1, 2, 3, 4, 8]) this.zoom.append(h("option", { value: z }, z ? `${z * 100} %` : "Fit"));
     this.zoom.append(h("option", { value: -1, hidden: true }, "Free"));
     this.canvas.addEventListener("wheel", (e) => {
@@ -377,23 +377,25 @@ function editor(model, el) {
         draft.pts.push(xy);
         const piece = { ...draft, pts: [last, xy] };
         paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), piece, scene.colour(cls), scene.size(img));
-      } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.pts.push(xy);
+      } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.dragged = draft.pts.push(xy);
       else if (draft) draft.tip = xy;
     }
     if (draft || moved) support.draw();
   }
   function up(e) {
     support.panning = null;
-    if (moved && selected !== moved.of) edit({ prompts: now.prompts.map((p) => (p === moved.of ? selected : p)) });
+    const there = selected;
+    if (moved && there !== moved.of) edit({ prompts: now.prompts.map((p) => (p === moved.of ? there : p)) });
+    if (moved) selected = there;
     moved = null;
     if (draft?.type === "lasso") {
       draft.held = false;
-      if (draft.pts.length > 8) commit(); // dragged; clicks go on as corners
+      if (draft.dragged) commit(); // clicks go on as corners
     } else if (draft) commit();
     if (e.type === "pointercancel") cancel();
   }
   function commit() {
-    const { held, tip, ...p } = draft;
+    const { held, dragged, tip, ...p } = draft;
     draft = null;
     scene.layers.delete(`${img}/${cls}`); // the live strokes; painted anew from the prompts
     if (p.type === "box") {
@@ -456,11 +458,11 @@ function editor(model, el) {
       field.select();
     };
     const choose = h("button", { type: "button", role: "radio", class: "la-class", "aria-checked": String(n === cls), "aria-label": name_,
-      onclick: () => { cls = n; refresh(); }, ondblclick: rename },
+      onclick: (e) => { if (e.detail === 2) return rename(); cls = n; refresh(); } }, // a double click renames
       h("i", { style: `background:${scene.colour(n)}` }, n < 10 ? String(n) : ""), h("span", {}, name_));
     return h("div", { class: "la-row", "data-off": off }, choose, button("rename", `Rename ${name_}`, rename),
-      button("eye", `${off ? "Show" : "Hide"} ${name_}`, () => { off ? hidden.delete(n) : hidden.add(n); refresh(); }, { "aria-pressed": String(!off) }),
-      button("remove", `Remove ${name_} and its prompts`, () => removeClass(n)));
+      button("remove", `Remove ${name_} and its prompts`, () => removeClass(n)),
+      button("eye", `${off ? "Show" : "Hide"} ${name_}`, () => { off ? hidden.delete(n) : hidden.add(n); refresh(); }, { "aria-pressed": String(!off) }));
   }
   function thumbnails(role) {
     const shown = role === "support" ? img : model.get("query");
@@ -486,6 +488,7 @@ function editor(model, el) {
   }
   function refresh() { // everything but the pixels of a stroke
     const role = (r) => scene.images.findIndex((image) => image.role === r), q = model.get("query");
+    const held = root.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
     if (scene.images[img]?.role !== "support") img = role("support");
     for (const [stage, i] of [[support, img], [target, q]])
       if (scene.bitmaps[i]) stage.show(scene.bitmaps[i], scene.size(i)); else stage.show(null, [1, 1]);
@@ -502,6 +505,11 @@ function editor(model, el) {
     ui.hide.setAttribute("aria-pressed", String(!covered));
     support.canvas.dataset.tool = tool;
     recolour();
+    if (held) restore(held);
+  }
+  function restore(label) { // what had the focus was replaced: keys must not go to the notebook instead
+    const again = [...root.querySelectorAll("[aria-label]")].find((e) => e.getAttribute("aria-label") === label && !e.disabled);
+    if (!root.contains(document.activeElement) || document.activeElement.disabled) (again ?? root).focus({ preventScroll: true });
   }
 
   const ui = {
@@ -511,7 +519,7 @@ function editor(model, el) {
     support: h("div", { class: "la-strip", role: "group", "aria-label": "Support images" }),
     query: h("div", { class: "la-strip", role: "group", "aria-label": "Query images" }),
     hint: h("p", { class: "la-hint" }), status: h("span", { class: "la-status", role: "status", "aria-live": "polite" }),
-    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", onclick: () => ask({ do: "example" }) }, "Load example")),
+    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", title: "Show example photos and prompts", onclick: () => ask({ do: "example" }) }, "Load example")),
     undo: button("undo", "Undo (Ctrl+Z)", undo), redo: button("redo", "Redo (Ctrl+Y)", redo),
     hide: button("eye", "Show or hide everything drawn (H)", () => { covered = !covered; refresh(); }),
     about: h("span", { class: "la-about" }, model.get("about")),
@@ -529,7 +537,7 @@ function editor(model, el) {
     h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, bar(...Object.values(ui.tools)), bar(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
       bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img)))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), ui.classes, h("div", { class: "la-row" }, fresh, button("add", "Add class", addClass)), ui.hint,
-      h("div", { class: "la-files" }, text("Example", "Load example photos and prompts", "example"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
+      h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
       pane("Support", support, ui.support, "support", ui.empty), pane("Query", target, ui.query, "query")),
     h("footer", {}, ui.status, ui.about));
   for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerup: up, pointercancel: up }))

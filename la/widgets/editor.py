@@ -223,7 +223,8 @@ class PromptEditor(anywidget.AnyWidget):
         ):
             labels = np.zeros(photo.image.size[::-1], np.uint8)
             if photo.role == "query" and self._predictor is not None:
-                labels = np.asarray(self._predictor.predict(photo.encoded, self.support).labels)
+                support = self.support  # waits for the encodings
+                labels = _rows(self._predictor.predict(photo.encoded, support), drawing.classes)
             for n, name in enumerate(drawing.classes, 1):
                 for mask in (p for p in prompts.get(name, ()) if isinstance(p, np.ndarray)):
                     labels[mask] = n
@@ -249,6 +250,9 @@ class PromptEditor(anywidget.AnyWidget):
                 self._say("done", f"Saved {len(self.prompts)} prompts in {self.save()}")
             elif content["do"] == "export":
                 self._say("done", f"Masks of all images are in the folder {self.export()}")
+            elif content["do"] == "load":
+                self.load()
+                self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
             elif content["do"] == "example":
                 self._show(*example())
             elif content["do"] == "add":
@@ -301,8 +305,7 @@ class PromptEditor(anywidget.AnyWidget):
             return self._say("idle", f"Waiting for {wanted}")
         prediction = predictor.predict(photos[query].encoded, self._support)
         took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
-        rows = np.array([0, *(drawing.classes.index(n) + 1 for n in prediction.class_names)])
-        self._labels = rows[np.asarray(prediction.labels)]
+        self._labels = _rows(prediction, drawing.classes)
         self.overlay = {"img": query, **plane(self._labels)}
         self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
 
@@ -344,6 +347,12 @@ class PromptEditor(anywidget.AnyWidget):
             self._photos, self._predictor, self._support, self._dirty = [], None, None, False
             self._labels = np.zeros((1, 1), np.uint8)
         super().close()
+
+
+def _rows(prediction, classes: tuple[str, ...]) -> np.ndarray:
+    """The label map (H, W) in rows of the editor's classes; unprompted ones are not predicted."""
+    rows = [0, *(classes.index(name) + 1 for name in prediction.class_names)]
+    return np.array(rows, np.uint8)[np.asarray(prediction.labels)]
 
 
 def _colour(n: int) -> str:

@@ -1,53 +1,12 @@
-"""A browser, the widgets' module in a plain page beside a fake model, and a real JupyterLab."""
+"""A browser, and a real JupyterLab."""
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-import zlib
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from la.widgets import editor
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-    " --disable-background-networking --disable-component-update --disable-sync"
-).split()
-FAKE_MODEL = """
-    window.fake = (state) => {
-        const on = {};
-        const model = {
-            state, saved: 0, sent: [], python: null,
-            get: (key) => state[key],
-            set(key, value) {
-                if (state[key] === value) return;
-                state[key] = value;
-                (on["change:" + key] ?? []).forEach((f) => f());
-            },
-            save_changes() { this.saved += 1; this.python?.(); },
-            send(content, _, buffers) { this.sent.push([content, buffers?.length ?? 0]); },
-            on(event, f) { (on[event] ??= []).push(f); },
-            off(event, f) { on[event] = on[event].filter((g) => g !== f); },
-            listeners: () => Object.values(on).flat().length,
-        };
-        return model;
-    };
-    const view = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-    window.revive = (value) => {
-        if (Array.isArray(value)) return value.map(revive);
-        if (!value || typeof value !== "object") return value;
-        if (value.base64 !== undefined) return view(value.base64);
-        return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, revive(v)]));
-    };
-"""
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="session")
@@ -77,37 +36,3 @@ def page(browser):
     yield page
     context.close()
     assert not errors
-
-
-def packed(value):
-    """`value` for `revive` in the page: bytes travel as base64."""
-    from base64 import b64encode
-
-    if isinstance(value, bytes):
-        return {"base64": b64encode(value).decode()}
-    if isinstance(value, dict):
-        return {k: packed(v) for k, v in value.items()}
-    return [packed(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture with a few soft blocks."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(60, 200, (5, 6, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def mount(page, state: dict) -> None:
-    """Show a widget with this state in an empty page; its model is `window.model`."""
-    css = (editor.HERE / "editor.css").read_text()
-    page.set_content(f"<style>{css} body {{ margin: 8px }}</style><div id=w></div>")
-    page.evaluate(FAKE_MODEL)
-    page.evaluate(
-        """async ([source, state]) => {
-            const blob = new Blob([source], { type: "text/javascript" });
-            window.widget = (await import(URL.createObjectURL(blob))).default;
-            window.model = fake(revive(state));
-            window.unmount = widget.render({ model, el: document.getElementById("w") });
-        }""",
-        [(editor.HERE / "editor.js").read_text(), packed(state)],
-    )

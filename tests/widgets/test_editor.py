@@ -1,0 +1,266 @@
+"""The editor's Python side, with a predictor that remembers what it was asked."""
+
+import gc
+import json
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from stub_predictor import Stub
+from traitlets import TraitError
+from widget_page import photo
+
+from la.data import drawn
+from la.types import Box
+from la.widgets import PromptEditor
+from la.widgets.editor import example, open_photo, plane
+
+BOX = {"img": 0, "cls": 1, "type": "box", "pts": [[2, 3], [20, 18]]}
+BRUSH = {"img": 1, "cls": 2, "type": "brush", "pts": [[4, 4], [9, 9]], "r": 3, "erase": False}
+
+
+def make(predictor=None, prompts=(BOX, BRUSH)) -> PromptEditor:
+    supports = [photo(40, 30), photo(24, 24, 1)]
+    return PromptEditor(supports, [photo(32, 20, 2)], ["dog", "cat"], prompts, predictor)
+
+
+def labels(editor) -> np.ndarray:
+    import zlib
+
+    width, height = editor.overlay["size"]
+    data = zlib.decompress(editor.overlay["data"])
+    return np.frombuffer(data, np.uint8).reshape(height, width)
+
+
+def test_prompts_reach_the_predictor_by_image_and_class_and_its_labels_come_back():
+    predictor = Stub()
+    editor = make(predictor)
+    assert editor.wait(10)
+    (first, second) = predictor.asked[-1]
+    assert first[1] == {"dog": [Box(2, 3, 20, 18)]}
+    assert list(second[1]) == ["cat"] and second[1]["cat"][0].shape == (24, 24)
+    assert np.array_equal(labels(editor), Stub.labels((20, 32), 2))
+    assert editor.status["state"] == "done" and "Segmented query-3.png in" in editor.status["text"]
+    assert editor.about == "stub · 0123abcd · trained on nothing"
+    editor.close()
+
+
+def test_a_label_map_speaks_of_the_editor_s_classes_when_only_some_are_prompted():
+    editor = make(Stub(), [BRUSH])
+    editor.wait(10)
+    assert set(np.unique(labels(editor))) == {0, 2}
+    editor.close()
+
+
+def test_each_image_is_encoded_once():
+    predictor = Stub()
+    editor = make(predictor)
+    editor.wait(10)
+    for x in range(3, 8):
+        editor.prompts = [*editor.prompts, {**BOX, "pts": [[x, 3], [20, 18]]}]
+        editor.wait(10)
+    assert predictor.encoded == 3 and len(predictor.asked) == 6
+    editor.close()
+
+
+def test_progress_of_encoding_is_said():
+    said = []
+    predictor = Stub()
+    editor = make(predictor, [])
+    editor.wait(10)
+    editor.observe(lambda change: said.append(change.new["text"]), "status")
+    editor._show(*example())
+    editor.wait(20)
+    assert [text for text in said if "Encoding" in text][0] == (
+        "Encoding image 1 of 3: example-1.png"
+    )
+    editor.close()
+
+
+def test_while_the_predictor_works_only_the_newest_prompts_wait():
+    predictor = Stub(seconds=0.3)
+    editor = make(predictor, [BOX])
+    editor.wait(10)
+    before = len(predictor.asked)
+    for x in range(10):
+        editor.prompts = [*editor.prompts, {**BOX, "pts": [[x, 0], [30, 25]]}]
+        time.sleep(0.01)
+    assert editor.wait(10)
+    assert len(predictor.asked) - before <= 3
+    assert len(predictor.asked[-1][0][1]["dog"]) == 11
+    editor.close()
+
+
+def test_clicks_from_many_threads_end_with_the_newest():
+    predictor = Stub()
+    editor = make(predictor, [])
+    lock = threading.Lock()
+
+    def click(x: int) -> None:
+        with lock:
+            editor.prompts = [*editor.prompts, {**BOX, "pts": [[x, 0], [30, 25]]}]
+
+    threads = [threading.Thread(target=click, args=(x,)) for x in range(12)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert editor.wait(10)
+    assert len(predictor.asked[-1][0][1]["dog"]) == 12
+    editor.close()
+
+
+def test_an_exception_of_the_predictor_is_said_and_the_next_click_works():
+    predictor = Stub()
+    editor = make(predictor)
+    editor.wait(10)
+    predictor.fail = ValueError("no such prompt")
+    editor.prompts = [BOX]
+    editor.wait(10)
+    text = "Prediction failed: ValueError: no such prompt"
+    assert editor.status == {"state": "error", "text": text} and editor.overlay == {}
+    with pytest.raises(RuntimeError, match="no such prompt"):
+        _ = editor.support
+    predictor.fail = None
+    editor.prompts = [BOX, BRUSH]
+    assert editor.support == ("dog", "cat") and editor.status["state"] == "done"
+    editor.close()
+
+
+def test_every_message_is_acknowledged_at_once():
+    editor = make(Stub(seconds=0.5))
+    editor.set_state({"seq": 7})
+    assert editor.ack == 7
+    editor.close()
+
+
+def test_bad_prompts_from_the_browser_end_in_the_status_line():
+    editor = make()
+    editor.set_state({"prompts": [{**BOX, "cls": 9}], "seq": 1})
+    assert "cls must be the number of a class, 1 to 2" in editor.status["text"]
+    assert editor.prompts == [BOX, BRUSH]
+    editor.close()
+
+
+def test_classes_and_prompts_change_together():
+    editor = make()
+    editor.set_state({"classes": ["cat"], "prompts": [{**BRUSH, "cls": 1}], "seq": 1})
+    assert editor.classes == ["cat"] and editor.status["state"] != "error"
+    with pytest.raises(TraitError, match="1 to 1"):
+        editor.prompts = [{**BRUSH, "cls": 2}]
+    with pytest.raises(TraitError, match="different names"):
+        editor.classes = ["cat", "cat"]
+    editor.close()
+
+
+def test_the_example_has_two_supports_a_query_and_several_kinds_of_prompt():
+    photos, classes, prompts = example()
+    assert [p.role for p in photos] == ["support", "support", "query"]
+    assert {p["type"] for p in prompts} >= {"box", "mask"} and len(classes) == 3
+    editor = make(Stub())
+    editor._on_message(editor, {"do": "example"}, [])
+    assert editor.wait(10) and set(np.unique(labels(editor))) == {0, 1, 2, 3}
+    editor.close()
+
+
+def test_a_photo_is_added_from_its_bytes_and_a_broken_one_gives_a_sentence(tmp_path):
+    editor = make(Stub())
+    path = tmp_path / "new.png"
+    photo(50, 20).save(path)
+    add = {"do": "add", "role": "support", "name": "new.png"}
+    editor._on_message(editor, add, [memoryview(path.read_bytes())])
+    assert [i["file_name"] for i in editor.images][-1] == "new.png"
+    editor._on_message(editor, add | {"name": "broken.jpg"}, [memoryview(b"\xff\xd8 no photo")])
+    assert "broken.jpg cannot be read as an image" in editor.status["text"]
+    assert len(editor.images) == 4
+    editor.close()
+
+
+def test_what_is_no_image_is_refused_by_name(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ValueError, match="broken.jpg cannot be read as an image.*use JPEG or PNG"):
+        PromptEditor([tmp_path / "broken.jpg"])
+    with pytest.raises(ValueError, match="none.png cannot be read"):
+        PromptEditor([tmp_path / "none.png"])
+    with pytest.raises(ValueError, match="support-1.png cannot be read"):
+        PromptEditor([np.zeros((3, 3, 3))])
+
+
+def test_photos_are_turned_upright_and_kept_at_their_size():
+    image = Image.new("RGB", (40, 30))
+    image.getexif()[0x0112] = 6  # rotated by a quarter
+    assert open_photo(image, "support").image.size == (30, 40)
+    editor = PromptEditor([photo(4000, 3000), photo(1, 1)])
+    assert [(i["width"], i["height"]) for i in editor.images] == [(4000, 3000), (1, 1)]
+    assert max(Image.open(__import__("io").BytesIO(editor.images[0]["jpeg"])).size) == 1024
+    assert plane(np.zeros((3000, 4000)))["size"] == [1024, 768]
+    assert plane(np.zeros((3, 4000)))["size"] == [1024, 1]
+    editor.close()
+
+
+def test_saved_prompts_load_into_another_editor_with_the_same_masks(tmp_path):
+    editor = make()
+    path = editor.save(tmp_path / "work" / "prompts.json")
+    other = PromptEditor()
+    other.load(path)
+    assert other.drawing.classes == ("dog", "cat") and other.prompts == editor.prompts
+    for mine, theirs in zip(
+        drawn.annotate(editor.drawing), drawn.annotate(other.drawing), strict=True
+    ):
+        assert str(mine) == str(theirs)
+    assert [p.image.tobytes() for p in other._photos] == [p.image.tobytes() for p in editor._photos]
+    assert drawn.read(path).images[0].file_name == "1-support-1.png"
+    editor.close()
+    other.close()
+
+
+def test_coco_goes_out_and_in():
+    editor = make()
+    data = json.loads(json.dumps(editor.to_coco()))
+    editor.prompts = []
+    editor.from_coco(data)
+    assert editor.prompts == [BOX, BRUSH]
+    data["images"][0]["width"] = 41
+    with pytest.raises(ValueError, match="is not 41 x 30"):
+        editor.from_coco(data)
+    editor.close()
+
+
+def test_export_writes_palette_pictures_and_coco_run_lengths(tmp_path):
+    editor = make(Stub())
+    folder = editor.export(tmp_path / "masks")
+    want = [np.zeros((30, 40)), drawn.rasterize([BRUSH], (24, 24)) * 2, Stub.labels((20, 32), 2)]
+    names = ("1-support-1.png", "2-support-2.png", "3-query-3.png")
+    for name, labels in zip(names, want, strict=True):
+        picture = Image.open(folder / name)
+        assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels)
+    data = json.loads((folder / "masks.json").read_text())
+    found = np.zeros((20, 32), int)
+    for a in (a for a in data["annotations"] if a["image_id"] == 3):
+        found[coco_mask.decode(a["segmentation"]) > 0] = a["category_id"]
+    assert np.array_equal(found, want[2])
+    editor.close()
+
+
+def test_the_static_form_is_a_picture_with_a_line_that_says_where_it_lives():
+    editor = make(Stub())
+    data, _ = editor._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == "PromptEditor, live in JupyterLab: run this cell"
+    assert data["image/png"].startswith("iVBOR") and len(data["image/png"]) < 200_000
+    bare, _ = PromptEditor()._repr_mimebundle_()
+    assert bare["image/png"].startswith("iVBOR")
+    editor.close()
+
+
+def test_closing_frees_images_encodings_and_model():
+    predictor = Stub()
+    editor = make(predictor)
+    editor.wait(10)
+    held = weakref.ref(predictor), weakref.ref(editor), weakref.ref(editor._photos[0].image)
+    editor.close()
+    del editor, predictor
+    gc.collect()
+    assert [ref() for ref in held] == [None, None, None]

@@ -1,0 +1,509 @@
+"""The editor's JavaScript alone, in a plain page beside a fake model: real mouse, real keys."""
+
+import zlib
+
+import numpy as np
+import pytest
+from widget_page import mount, photo
+
+from la.data import drawn
+from la.widgets import editor
+
+pytestmark = pytest.mark.browser
+
+
+def entry(image, name="photo.png", role="support") -> dict:
+    width, height = image.size
+    size = {"width": width, "height": height}
+    return {"file_name": name, **size, "role": role, "jpeg": editor.jpeg(image)}
+
+
+def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
+    images = images or (photo(320, 240), photo(200, 260, 1))
+    entries = [entry(image, f"photo-{i}.png") for i, image in enumerate(images)]
+    entries.append(entry(photo(160, 120, 2), "query.png", "query"))
+    return {
+        "view": "editor",
+        "palette": list(drawn.PALETTE),
+        "images": entries,
+        "classes": list(classes),
+        "prompts": list(prompts),
+        "query": len(images),
+        "seq": 0,
+        "ack": 0,
+        "status": {"state": "idle", "text": ""},
+        "overlay": {},
+        "about": "stub",
+    }
+
+
+class Desk:
+    """The editor in the page, spoken to in original pixels of the support image."""
+
+    def __init__(self, page, content: dict) -> None:
+        self.page = page
+        mount(page, content)
+        self.canvas = page.locator("canvas[aria-label='Support image']")
+        page.wait_for_selector(".la-thumb")
+        self.zoom("1")
+
+    def zoom(self, value: str) -> None:
+        self.page.get_by_label("Zoom of Support image").select_option(value)
+
+    def client(self, x: float, y: float) -> tuple[float, float]:
+        scale, left, top = map(float, self.canvas.get_attribute("data-view").split(","))
+        box = self.canvas.bounding_box()
+        return box["x"] + left + x * scale, box["y"] + top + y * scale
+
+    def click(self, x: float, y: float, **options) -> None:
+        self.page.mouse.click(*self.client(x, y), **options)
+
+    def drag(self, *spots, steps: int = 1) -> None:
+        self.page.mouse.move(*self.client(*spots[0]))
+        self.page.mouse.down()
+        for spot in spots[1:]:
+            self.page.mouse.move(*self.client(*spot), steps=steps)
+        self.page.mouse.up()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def tool(self, label: str) -> None:
+        self.page.get_by_role("button", name=label, exact=True).click()
+
+    def get(self, name: str):
+        return self.page.evaluate("(name) => model.get(name)", name)
+
+    @property
+    def prompts(self) -> list[dict]:
+        return self.get("prompts")
+
+    @property
+    def status(self) -> str:
+        return self.page.get_by_role("status").inner_text()
+
+    def from_python(self, **changes) -> None:
+        script = "(changes) => { for (const k in changes) model.set(k, changes[k]); }"
+        self.page.evaluate(script, changes)
+
+    def label_map(self, labels: np.ndarray, img: int) -> None:
+        data = list(zlib.compress(labels.astype(np.uint8).tobytes(), 1))
+        script = """([size, data, img]) =>
+            model.set("overlay", { img, size, data: new DataView(new Uint8Array(data).buffer) })"""
+        self.page.evaluate(script, [list(labels.shape[::-1]), data, img])
+
+    def pixel(self, x: float, y: float, label: str = "Support image") -> list[int]:
+        script = """([label, x, y]) => {
+            const canvas = document.querySelector(`canvas[aria-label='${label}']`);
+            const [scale, left, top] = canvas.dataset.view.split(",").map(Number);
+            const at = [left + x * scale, top + y * scale].map(Math.round);
+            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
+        }"""
+        return self.page.evaluate(script, [label, x, y])
+
+
+@pytest.fixture
+def desk(page) -> Desk:
+    return Desk(page, state())
+
+
+def test_each_tool_makes_its_prompt(desk):
+    desk.tool("Point")
+    desk.click(50, 60)
+    desk.page.keyboard.down("Alt")
+    desk.click(70, 60)
+    desk.page.keyboard.up("Alt")
+    desk.click(90, 60, button="right")
+    desk.press("n")
+    desk.click(110, 60)
+    desk.press("2", "r")
+    desk.drag((20, 30), (120, 100))
+    desk.press("b")
+    desk.drag((30, 150), (60, 160), (90, 150))
+    desk.press("e")
+    desk.drag((60, 155), (70, 155))
+    desk.press("l")
+    desk.drag((200, 50), (250, 50), (250, 100), (200, 100), steps=5)
+    kinds = [(p["type"], p["cls"], p.get("label"), p.get("erase")) for p in desk.prompts]
+    assert kinds == [
+        ("point", 1, 1, None),
+        ("point", 1, -1, None),
+        ("point", 1, -1, None),
+        ("point", 1, -1, None),
+        ("box", 2, None, None),
+        ("brush", 2, None, False),
+        ("brush", 2, None, True),
+        ("lasso", 2, None, False),
+    ]
+    images = [drawn.DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.get("images")]
+    assert drawn.check_prompts(desk.prompts, images, 2) == desk.prompts
+
+
+@pytest.mark.parametrize("zoom", ["1", "3"])
+def test_a_box_is_exact_to_the_pixel(desk, zoom):
+    desk.zoom(zoom)
+    desk.press("r")
+    scale, left, top = map(float, desk.canvas.get_attribute("data-view").split(","))
+    inside = (max(0, -left / scale), max(0, -top / scale))
+    x, y = round(inside[0] + 13), round(inside[1] + 17)
+    desk.drag((x, y), (x + 61, y + 43))
+    desk.drag((x + 90, y + 80), (x + 70, y + 50))  # from the lower right
+    assert desk.prompts[0]["pts"] == [[x, y], [x + 61, y + 43]]
+    assert desk.prompts[1]["pts"] == [[x + 70, y + 50], [x + 90, y + 80]]
+
+
+def test_the_canvas_measures_what_the_mouse_measures(desk):
+    sides = "(e) => [e.clientWidth, e.clientHeight]"
+    box = desk.canvas.bounding_box()
+    assert desk.canvas.evaluate(sides) == pytest.approx([box["width"], box["height"]], abs=0.5)
+
+
+@pytest.mark.parametrize("tool", ["r", "b", "l"])
+def test_a_release_outside_the_canvas_keeps_the_prompt_clamped(desk, tool):
+    desk.press(tool)
+    desk.drag((300, 200), (315, 190), (500, 60), (900, 600), steps=6)
+    (prompt,) = desk.prompts
+    xs, ys = np.array(prompt["pts"]).T
+    assert xs.max() == 320 and ys.max() == 240 and xs.min() >= 0 and ys.min() >= 0
+
+
+def test_a_stroke_of_60_steps_arrives_whole(desk):
+    desk.press("b")
+    desk.drag((20, 20), (260, 200), steps=60)
+    (prompt,) = desk.prompts
+    assert len(prompt["pts"]) == 61
+    assert prompt["pts"][0] == [20, 20] and prompt["pts"][-1] == [260, 200]
+
+
+def test_a_drawn_mask_is_the_one_that_python_makes(page):
+    black = photo(320, 240).point(lambda _: 0)
+    desk = Desk(page, state(black))
+    page.get_by_label("Opacity").evaluate(
+        "(e) => { e.value = 1; e.dispatchEvent(new Event('input')) }"
+    )
+    desk.press("b")
+    desk.drag((40, 40), (90, 120), (150, 60), (270, 200), steps=12)
+    desk.press("[", "[", "e")
+    desk.drag((100, 30), (120, 180), steps=12)
+    desk.press("l")
+    desk.drag((180, 40), (300, 50), (280, 120), (200, 30), (220, 110), steps=8)
+    shown = np.array(
+        page.evaluate(
+            """() => {
+                const canvas = document.querySelector("canvas[aria-label='Support image']");
+                const [, x, y] = canvas.dataset.view.split(",").map(Number);
+                const data = canvas.getContext("2d").getImageData(x, y, 320, 240).data;
+                return [...data].filter((_, i) => i % 4 === 0);
+            }"""
+        )
+    ).reshape(240, 320)
+    mask = drawn.rasterize(desk.prompts, (240, 320))
+    shown = shown > 230 / 4  # of a pixel half covered the black outline takes another half
+    both, either = shown & mask, shown | mask
+    assert mask.sum() > 5000 and both.sum() / either.sum() >= 0.99
+
+
+def test_undo_all_and_redo_all_of_50_mixed_prompts_change_nothing(desk):
+    rng = np.random.default_rng(0)
+    keys = ["p", "n", "r", "b", "l"]
+    for i in range(50):
+        desk.press(keys[i % 5], str(1 + i % 2))
+        x, y = rng.integers(5, 180, 2).tolist()
+        if keys[i % 5] in "pn":
+            desk.click(x, y)
+        else:
+            desk.drag((x, y), (x + 30, y + 4), (x + 40, y + 30), steps=3)
+    made = desk.prompts
+    assert len(made) == 50
+    desk.press(*["Control+z"] * 50)
+    assert desk.prompts == [] and desk.page.get_by_label("Undo (Ctrl+Z)").is_disabled()
+    desk.press(*["Control+y"] * 25, *["Control+Shift+Z"] * 25)
+    assert desk.prompts == made
+    assert desk.page.get_by_label("Redo (Ctrl+Y)").is_disabled()
+
+
+def test_a_lasso_of_clicked_corners_closes_with_enter_and_goes_with_escape(desk):
+    desk.press("l")
+    for corner in ((50, 50), (120, 60), (80, 120)):
+        desk.click(*corner)
+        desk.page.wait_for_timeout(20)
+    assert desk.prompts == []
+    desk.press("Enter")
+    assert desk.prompts[0]["pts"] == [[50, 50], [120, 60], [80, 120]]
+    desk.click(150, 150)
+    desk.press("Escape", "Enter")
+    assert len(desk.prompts) == 1
+
+
+def test_a_prompt_is_selected_moved_and_deleted(desk):
+    desk.press("p")
+    desk.click(50, 50)
+    desk.click(150, 100)
+    desk.press("v")
+    desk.drag((50, 50), (60, 70), steps=4)
+    assert desk.prompts[0]["pts"] == [[60, 70]]
+    desk.press("Delete")
+    assert [p["pts"] for p in desk.prompts] == [[[150, 100]]]
+    desk.press("Control+z", "Control+z")
+    assert desk.prompts[0]["pts"] == [[50, 50]]
+
+
+def test_delete_without_a_selection_takes_the_last_and_clear_takes_this_image(desk):
+    desk.press("p")
+    desk.click(50, 50)
+    desk.click(80, 80)
+    desk.press("Delete")
+    assert len(desk.prompts) == 1
+    desk.page.get_by_label("support photo-1.png").click()
+    desk.click(20, 20)
+    desk.page.get_by_role("button", name="Clear this image").click()
+    assert [p["img"] for p in desk.prompts] == [0]
+
+
+def test_classes_are_added_renamed_and_removed_with_their_prompts(desk):
+    page = desk.page
+    desk.press("p", "2")
+    desk.click(50, 50)
+    page.get_by_label("Name of a new class").fill("<img src=x onerror=alert(1)>")
+    page.get_by_label("Name of a new class").press("Enter")
+    assert desk.get("classes") == ["dog", "cat", "<img src=x onerror=alert(1)>"]
+    assert page.locator(".la-class span", has_text="<img src=x").count() == 1
+    assert page.locator(".la-class img").count() == 0
+    desk.click(90, 90)
+    page.get_by_role("radio", name="dog").dblclick()
+    page.get_by_label("New name of dog").fill("wolf")
+    page.get_by_label("New name of dog").press("Enter")
+    assert desk.get("classes")[0] == "wolf"
+    page.get_by_role("radio", name="cat").hover()
+    page.get_by_label("Remove cat and its prompts").click()
+    assert desk.get("classes") == ["wolf", "<img src=x onerror=alert(1)>"]
+    assert [p["cls"] for p in desk.prompts] == [2]
+    page.get_by_role("application").focus()
+    desk.press("Control+z")
+    assert desk.get("classes")[1] == "cat" and [p["cls"] for p in desk.prompts] == [2, 3]
+
+
+def test_the_focus_stays_in_the_editor_when_a_control_is_redrawn(desk):
+    for label in (
+        "Hide cat",
+        "Undo (Ctrl+Z)",
+        "Clear this image",
+        "support photo-1.png, 0 prompts",
+    ):
+        desk.press("p")
+        desk.click(40, 40)
+        desk.page.get_by_label(label, exact=True).click()
+        assert desk.page.evaluate("document.activeElement.closest('.la-root') !== null"), label
+    desk.page.get_by_role("radio", name="dog").click()
+    assert desk.page.evaluate("document.activeElement.getAttribute('aria-label')") == "dog"
+
+
+def test_two_classes_of_one_name_are_refused_with_a_sentence(desk):
+    desk.page.get_by_label("Name of a new class").fill("dog")
+    desk.page.get_by_label("Name of a new class").press("Enter")
+    assert desk.status == "Two classes need two names." and desk.get("classes") == ["dog", "cat"]
+
+
+def test_typing_a_name_draws_nothing_and_picks_no_tool(desk):
+    field = desk.page.get_by_label("Name of a new class")
+    field.press_sequentially("bell 2h")
+    assert field.input_value() == "bell 2h"
+    assert desk.canvas.get_attribute("data-tool") == "point"
+
+
+def test_ctrl_wheel_zooms_at_the_pointer_and_a_plain_wheel_does_not(desk):
+    before = desk.canvas.get_attribute("data-view")
+    spot = desk.client(100, 80)
+    desk.page.mouse.move(*spot)
+    desk.page.mouse.wheel(0, 120)
+    assert desk.canvas.get_attribute("data-view") == before
+    desk.page.keyboard.down("Control")
+    desk.page.mouse.wheel(0, -240)
+    desk.page.keyboard.up("Control")
+    desk.page.wait_for_function(
+        "(v) => document.querySelector('canvas').dataset.view !== v", arg=before
+    )
+    assert np.abs(np.subtract(desk.client(100, 80), spot)).max() <= 1.5
+    desk.canvas.hover()
+    desk.press("p", "f")
+    assert float(desk.canvas.get_attribute("data-view").split(",")[0]) > 1
+
+
+def test_space_drag_pans_and_draws_nothing(desk):
+    before = desk.client(0, 0)
+    desk.click(10, 10)
+    desk.page.keyboard.down("Space")
+    desk.drag((100, 100), (130, 80), steps=3)
+    desk.page.keyboard.up("Space")
+    assert np.subtract(desk.client(0, 0), before) == pytest.approx([30, -20], abs=1)
+    assert len(desk.prompts) == 1
+
+
+def test_every_control_has_an_accessible_name_and_tab_is_not_trapped(desk):
+    unnamed = desk.page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, canvas")]
+            .filter((e) => !e.hidden && !e.getAttribute("aria-label") && !e.textContent.trim())
+            .map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+    desk.page.get_by_role("application").focus()
+    seen = set()
+    for _ in range(60):
+        desk.press("Tab")
+        seen.add(desk.page.evaluate("document.activeElement.tagName"))
+    assert {"BUTTON", "INPUT", "SELECT", "BODY"} <= seen
+
+
+def test_an_empty_editor_says_what_to_do_and_offers_an_example(page):
+    desk = Desk.__new__(Desk)
+    desk.page = page
+    content = state() | {"images": [], "query": -1}
+    mount(page, content)
+    assert "Add a support photo" in page.locator(".la-empty").inner_text()
+    page.get_by_role("button", name="Load example").click()
+    assert page.evaluate("model.sent") == [[{"do": "example"}, 0]]
+
+
+def test_the_hint_goes_with_the_first_prompt(desk):
+    assert "click the object" in desk.page.locator(".la-empty").inner_text()
+    desk.press("p")
+    desk.click(30, 30)
+    assert desk.page.locator(".la-empty").is_hidden()
+
+
+def test_a_kernel_that_does_not_answer_is_noticed(desk):
+    desk.press("p")
+    desk.click(30, 30)
+    desk.page.wait_for_function(
+        "document.querySelector('[role=status]').textContent.includes('kernel does not answer')"
+    )
+
+
+def test_a_kernel_that_answers_raises_no_alarm(desk):
+    desk.page.evaluate("() => { model.python = () => model.set('ack', model.get('seq')); }")
+    desk.press("p")
+    desk.click(30, 30)
+    desk.page.wait_for_timeout(3300)
+    assert desk.status == ""
+
+
+def test_the_label_map_is_coloured_and_hidden_without_the_kernel(desk):
+    labels = np.zeros((120, 160), np.uint8)
+    labels[30:90, 40:120] = 2
+    before = desk.pixel(80, 60, "Query image")
+    desk.label_map(labels, img=2)
+    desk.page.wait_for_selector(".la-strip[data-labels='1']")
+    saved, tinted = desk.page.evaluate("model.saved"), desk.pixel(80, 60, "Query image")
+    assert tinted != before and tinted[2] > tinted[0]  # class 2 is sky blue
+    desk.page.get_by_label("Hide cat").click()
+    assert desk.pixel(80, 60, "Query image") == before
+    desk.page.get_by_label("Show cat").click()
+    desk.press("h")
+    assert desk.pixel(80, 60, "Query image") == before
+    assert desk.page.evaluate("model.saved") == saved
+
+
+def test_an_error_is_shown_and_drawing_goes_on(desk):
+    desk.from_python(status={"state": "error", "text": "Prediction failed: <b>no</b>"})
+    assert desk.status == "Prediction failed: <b>no</b>"
+    desk.press("p")
+    desk.click(30, 30)
+    assert len(desk.prompts) == 1
+
+
+def test_prompts_set_in_python_are_drawn_and_can_be_undone(desk):
+    before = desk.pixel(60, 60)
+    box = {"img": 0, "cls": 1, "type": "lasso", "pts": [[20, 20], [99, 20], [99, 99], [20, 99]]}
+    desk.from_python(prompts=[box | {"erase": False}])
+    assert desk.pixel(60, 60) != before
+    desk.canvas.hover()
+    desk.page.get_by_label("Undo (Ctrl+Z)").click()
+    assert desk.prompts == [] and desk.pixel(60, 60) == before
+
+
+def test_a_mask_prompt_shows_its_pixels(page):
+    mask = np.zeros((240, 320), bool)
+    mask[50:100, 200:300] = True
+    mask[60:70, 220:230] = False
+    bare = Desk(page, state())
+    plain = [bare.pixel(*xy) for xy in ((250, 80), (225, 65), (100, 80))]
+    desk = Desk(page, state(prompts=[drawn.mask_prompt(mask, 0, 1)]))
+    shown = [desk.pixel(*xy) for xy in ((250, 80), (225, 65), (100, 80))]
+    assert [a != b for a, b in zip(plain, shown, strict=True)] == [True, False, False]
+    desk.press("v")
+    desk.click(250, 80)
+    desk.press("Delete")
+    assert desk.prompts == []
+
+
+def test_rubbing_out_where_nothing_is_painted_is_explained(desk):
+    desk.press("e")
+    desk.drag((20, 20), (60, 60))
+    assert desk.prompts == [] and "Nothing of dog is painted here" in desk.status
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (1, 1), (3000, 2)])
+def test_a_photo_of_any_size_can_be_prompted(page, size):
+    desk = Desk(page, state(photo(*size)))
+    desk.zoom("0")
+    width, height = size
+    desk.press("p")
+    desk.click(width / 2, height / 2)
+    desk.press("b")
+    desk.drag((width * 0.2, height * 0.2), (width * 0.6, height * 0.6), steps=4)
+    desk.press("r")
+    desk.drag((0, 0), (width, height), steps=3)
+    assert [p["type"] for p in desk.prompts] == ["point", "brush", "box"]
+    assert desk.prompts[-1]["pts"] == [[0, 0], [width, height]]
+
+
+def test_a_brush_move_is_on_the_canvas_within_a_frame(page):
+    rng = np.random.default_rng(1)
+    many = [
+        {"img": 0, "cls": 1 + i % 2, "type": "brush", "pts": pts, "r": 60, "erase": False}
+        for i, pts in enumerate(rng.integers(0, 3000, (50, 30, 2)).tolist())
+    ]
+    desk = Desk(page, state(photo(4000, 3000), prompts=many))
+    desk.zoom("0")
+    desk.press("b")
+    page.evaluate(
+        """() => {
+            window.echoes = [];
+            addEventListener("pointermove", (e) => { window.t0 = performance.now(); }, true);
+            addEventListener("pointermove", () => echoes.push(performance.now() - t0));
+        }"""
+    )
+    desk.drag((500, 500), (3500, 2500), steps=60)
+    echoes = page.evaluate("echoes").copy()
+    assert len(echoes) >= 60 and np.percentile(echoes, 95) < 16, np.percentile(echoes, [50, 95])
+
+
+def test_a_newer_label_map_is_not_overtaken(desk):
+    first, second = np.ones((120, 160)), np.full((120, 160), 2)
+    script = """(maps) => maps.forEach(([size, data]) =>
+        model.set("overlay", { img: 2, size, data: new DataView(new Uint8Array(data).buffer) }))"""
+    packed = [
+        [[160, 120], list(zlib.compress(m.astype(np.uint8).tobytes(), 1))] for m in (first, second)
+    ]
+    desk.page.evaluate(script, packed)
+    desk.page.wait_for_selector(".la-strip[data-labels='1']")
+    desk.page.wait_for_timeout(100)
+    pixel = desk.pixel(80, 60, "Query image")
+    assert pixel[2] > pixel[0]
+    assert desk.page.locator(".la-strip[data-labels='1']").count() == 1
+
+
+def test_unmounting_lets_everything_go(desk):
+    assert desk.page.evaluate("model.listeners()") > 0
+    desk.page.evaluate("unmount()")
+    assert desk.page.evaluate("model.listeners()") == 0
+
+
+def test_photos_are_handed_to_python(desk, tmp_path):
+    path = tmp_path / "new photo.png"
+    photo(20, 10).save(path)
+    desk.page.locator("input[type=file]").first.set_input_files(path)
+    desk.page.wait_for_function("model.sent.length === 1")
+    content = {"do": "add", "role": "support", "name": "new photo.png"}
+    assert desk.page.evaluate("model.sent") == [[content, 1]]
