@@ -1,0 +1,149 @@
+"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources")."""
+
+import logging
+import os
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from la.data.atomic import claim
+from la.data.transfer import Remote, check_disk, download, file_size, unpack
+
+log = logging.getLogger(__name__)
+
+COCO, HUB, AUTHOR = "http://images.cocodataset.org", "https://huggingface.co", "pasqualedem"
+
+
+def _images(name: str, size: int, md5: str, files: int) -> Remote:
+    return Remote(f"{COCO}/zips/{name}.zip", size, f"md5:{md5}", rf"{name}/[^/]+\.jpg", files)
+
+
+FILES = {
+    "annotations": Remote(
+        f"{COCO}/annotations/annotations_trainval2014.zip", 252_872_794,
+        "md5:0a379cfc70b0e71301e0f377548639bd", r"annotations/instances_(train|val)2014\.json", 2,
+    ),
+    "train2014": _images("train2014", 13_510_573_713, "0da8c0bd3d6becc4dcb32757491aca88", 82_783),
+    "val2014": _images("val2014", 6_645_013_297, "a3d79f5ed8d289b7a7554ce06a5782b3", 40_504),
+    "train2017": _images("train2017", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2", 118_287),
+    "val2017": _images("val2017", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", 5_000),
+    "sam": Remote(
+        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", 375_042_383,
+        "sha256:ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "mae": Remote(
+        f"{HUB}/facebook/vit-mae-base/resolve/25b184bea5538bf5c4c852c79d221195fdd2778d/model.safetensors",
+        447_670_680, "sha256:479dcef4bd5df06259399027b789f21e9d9a1b79f37155a64176d55bc26fdae8",
+    ),
+}  # fmt: skip
+LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
+WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}
+
+
+def coco_folder(cache: Path) -> Path:
+    """Where COCO lies: `LA_COCO`, else `coco` in the cache."""
+    return Path(os.environ.get("LA_COCO") or cache / "coco")
+
+
+def coco_missing(root: Path) -> tuple[str, ...]:
+    """Names in `FILES` not unpacked under `root` or `root/images`, of the fuller layout."""
+    lacking = [[name for name in layout if not _unpacked(root, name)] for layout in LAYOUTS]
+    fullest = min(lacking, key=lambda names: (sum(_to_get(root, n) > 0 for n in names), len(names)))
+    return tuple(name for name in ("annotations", *fullest) if not _unpacked(root, name))
+
+
+def coco_bytes(root: Path) -> int:
+    """Bytes of disk that `fetch("coco", root)` needs: archives, and as much again unpacked."""
+    return sum(_to_get(root, name) + FILES[name].size for name in coco_missing(root))
+
+
+def published_folder(root: Path, fold: int) -> Path:
+    """Where the authors' model of a fold lies below the folder of weights."""
+    return root / "published" / f"fold{fold}"
+
+
+def fetch(what: str, root: Path, *, mirror: str | None = None, progress: bool = True) -> Path:
+    """Get what is missing of "coco" into its folder, of "sam", "mae", "published" into `root`.
+
+    Args:
+        mirror: stands for the publisher's scheme and host; path and checksums stay the same.
+
+    Returns:
+        The folder, or the file of a backbone's weights.
+
+    Raises:
+        ValueError: an unknown name, or what came is not the published file.
+        FileNotFoundError: the server has no such file.
+        OSError: no room on the disk, or the connection keeps breaking.
+    """
+    options = {"mirror": mirror, "progress": progress}
+    if what == "coco":
+        check_disk(root, coco_bytes(root))
+        for name in coco_missing(root):
+            _fetch_archive(name, root, options)
+        return root
+    if what in WEIGHTS:
+        return download(FILES[what], root / WEIGHTS[what], **options)
+    if what == "published":
+        for fold in range(4):
+            _fetch_published(fold, published_folder(root, fold), mirror)
+        return root / "published"
+    raise ValueError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
+
+
+def _fetch_archive(name: str, root: Path, options: dict) -> None:
+    archive = _archive(root, name)
+    with claim(root / name, wait=True):
+        ours = not archive.exists()
+        if ours:
+            download(FILES[name], archive, **options)
+        unpack(archive, root, FILES[name].wanted, progress=options["progress"])
+        if not _unpacked(root, name):
+            wanted = f"the {FILES[name].files} files of {name}"
+            raise ValueError(f"{archive} does not hold {wanted}; delete it and fetch it again")
+        if ours:  # what was here before is not ours to delete
+            os.sync()
+            archive.unlink()
+
+
+def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
+    """The model's id ends in the name of a training run, so the hub is asked for it."""
+    if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
+        return
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api, start = HfApi(endpoint=mirror), f"{AUTHOR}/label_anything_coco_fold{fold}_mae_"
+    try:
+        found = sorted(m.id for m in api.list_models(author=AUTHOR, search="label_anything_coco"))
+        fits = [name for name in found if name.startswith(start)]
+        if not fits:
+            raise FileNotFoundError(
+                f"{mirror or HUB} lists no model {start}*; put its config.json and "
+                f"model.safetensors into {folder}"
+            )
+        log.info("fold %d is %s, of %s", fold, fits[0], ", ".join(fits))
+        files = ["config.json", "model.safetensors"]
+        api.snapshot_download(fits[0], local_dir=folder, allow_patterns=files)
+    except (HfHubHTTPError, ConnectionError) as error:
+        raise ConnectionError(
+            f"{mirror or HUB} does not answer ({error}); try again later"
+        ) from None
+
+
+def _unpacked(root: Path, name: str) -> bool:
+    folders = [folder for folder in (root / name, root / "images" / name) if folder.is_dir()]
+    names = ((f"{name}/{entry.name}" for entry in os.scandir(folder)) for folder in folders)
+    wanted = re.compile(FILES[name].wanted)
+    return any(sum(map(bool, map(wanted.fullmatch, n))) >= FILES[name].files for n in names)
+
+
+def _archive(root: Path, name: str) -> Path:
+    return root / PurePosixPath(urlsplit(FILES[name].url).path).name
+
+
+def _to_get(root: Path, name: str) -> int:
+    """Bytes of the archive that are not here."""
+    archive = _archive(root, name)
+    part = archive.with_name(archive.name + ".part")
+    return 0 if archive.exists() else FILES[name].size - max(0, file_size(part))

@@ -1,0 +1,353 @@
+"""Downloads: resumed, checked, never half there; archives that cannot write where they like."""
+
+import errno
+import hashlib
+import io
+import re
+import shutil
+import stat
+import threading
+import zipfile
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import pytest
+
+from la.data import download, transfer
+from la.data.transfer import Remote
+from la.rng import stream
+
+
+class Site:
+    """A server of `files` {path: bytes} that keeps a log of (path, first byte asked for).
+
+    `breaks` {path: n}: so often the connection closes after 40 % of what was asked for. `corrupt`
+    {path: n}: so often every byte that is sent is wrong. `ranges=False`: Range is ignored.
+    """
+
+    def __init__(self) -> None:
+        self.files, self.breaks, self.corrupt, self.log = {}, {}, {}, []
+        self.ranges = True
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                site.answer(self)
+
+            def log_message(self, *words):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
+        self.thread.start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = urlsplit(request.path).path
+        if path not in self.files:
+            request.send_error(404)
+            return
+        whole = self.files[path]
+        first = int(re.fullmatch(r"bytes=(\d+)-", request.headers["Range"])[1])
+        self.log.append((path, first))
+        body = whole[first:] if self.ranges else whole
+        request.send_response(206 if self.ranges else 200)
+        if self.ranges:
+            request.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        if self.corrupt.get(path, 0):
+            self.corrupt[path] -= 1
+            body = bytes(255 - byte for byte in body)
+        if self.breaks.get(path, 0):
+            self.breaks[path] -= 1
+            body = body[: len(body) * 2 // 5]
+        request.wfile.write(body)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def site(monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0.0)
+    site = Site()
+    yield site
+    site.close()
+
+
+def _bytes(size: int, seed: int = 0) -> bytes:
+    return stream(seed, "file", size).bytes(size)
+
+
+def _remote(site: Site, body: bytes, path: str = "/a/file.bin") -> Remote:
+    site.files[path] = body
+    return Remote(site.url + path, len(body), f"sha256:{hashlib.sha256(body).hexdigest()}")
+
+
+def _zip(entries: dict[str, bytes], *, link: str = "") -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, body in entries.items():
+            info = zipfile.ZipInfo(name)
+            if name == link:
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            zipped.writestr(info, body)
+    return held.getvalue()
+
+
+def _names(folder) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_connection_that_breaks_twice_is_taken_up_where_it_broke(site, tmp_path):
+    body = _bytes(100_000)
+    remote = _remote(site, body)
+    site.breaks["/a/file.bin"] = 2
+    path = transfer.download(remote, tmp_path / "file.bin", progress=False)
+    assert path.read_bytes() == body
+    assert [first for _, first in site.log] == [0, 40_000, 64_000]
+    assert _names(tmp_path) == ["file.bin"]
+
+
+def test_a_part_left_by_an_earlier_run_is_completed_not_fetched_again(site, tmp_path):
+    body = _bytes(5_000)
+    (tmp_path / "file.bin.part").write_bytes(body[:3_000])
+    transfer.download(_remote(site, body), tmp_path / "file.bin", progress=False)
+    assert (tmp_path / "file.bin").read_bytes() == body
+    assert site.log == [("/a/file.bin", 3_000)]
+
+
+def test_a_server_that_cannot_resume_is_read_from_the_start(site, tmp_path):
+    body = _bytes(5_000)
+    site.ranges = False
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 3_000)
+    transfer.download(_remote(site, body), tmp_path / "file.bin", progress=False)
+    assert (tmp_path / "file.bin").read_bytes() == body
+
+
+def test_one_corrupt_answer_is_fetched_once_more_and_two_are_refused(site, tmp_path):
+    body = _bytes(5_000)
+    remote = _remote(site, body)
+    site.corrupt["/a/file.bin"] = 1
+    assert transfer.download(remote, tmp_path / "one", progress=False).read_bytes() == body
+    site.corrupt["/a/file.bin"] = 2
+    with pytest.raises(
+        ValueError, match="has the sha256 .* and the published file .*twice; try later"
+    ):
+        transfer.download(remote, tmp_path / "two", progress=False)
+    assert _names(tmp_path) == ["one"]
+
+
+def test_a_connection_that_brings_nothing_is_given_up_and_its_part_kept(site, tmp_path):
+    body = _bytes(1_000)
+    remote = _remote(site, body)
+    site.breaks["/a/file.bin"] = 100  # 40 % of one byte is none
+    with pytest.raises(
+        ConnectionError, match="broke off at 9.. of 1000 bytes .*run the same command"
+    ):
+        transfer.download(remote, tmp_path / "file.bin", progress=False)
+    assert _names(tmp_path) == ["file.bin.part"]
+    site.breaks.clear()
+    assert transfer.download(remote, tmp_path / "file.bin", progress=False).read_bytes() == body
+
+
+def test_what_the_server_lacks_or_has_in_another_size_is_said_at_once(site, tmp_path):
+    remote = _remote(site, _bytes(1_000))
+    absent = replace(remote, url=site.url + "/nothing")
+    with pytest.raises(FileNotFoundError, match="/nothing is not to be had .*404.*name a --mirror"):
+        transfer.download(absent, tmp_path / "f", progress=False)
+    with pytest.raises(ValueError, match="has 1000 bytes where the published file has 999"):
+        transfer.download(replace(remote, size=999), tmp_path / "f", progress=False)
+    with pytest.raises(ValueError, match="'file:///tmp' is no address; give one like https"):
+        transfer.download(remote, tmp_path / "f", mirror="file:///tmp", progress=False)
+    assert _names(tmp_path) == []
+
+
+def test_a_file_that_is_there_is_checked_and_not_fetched(site, tmp_path):
+    body = _bytes(1_000)
+    remote = _remote(site, body)
+    (tmp_path / "good").write_bytes(body)
+    (tmp_path / "bad").write_bytes(_bytes(1_000, seed=1))
+    assert transfer.download(remote, tmp_path / "good", progress=False) == tmp_path / "good"
+    with pytest.raises(ValueError, match="bad has the sha256 .*delete it and fetch it again"):
+        transfer.download(remote, tmp_path / "bad", progress=False)
+    assert site.log == []
+
+
+def test_a_disk_without_room_is_noticed_before_the_first_byte(site, tmp_path):
+    remote = replace(_remote(site, b"x"), size=10**18)
+    with pytest.raises(OSError, match=r"needs 1000000000.0 GB and has .* GB free; make room"):
+        transfer.download(remote, tmp_path / "f", progress=False)
+    assert site.log == []
+
+
+def test_a_disk_that_fills_up_is_named_and_leaves_no_file(tmp_path, monkeypatch):
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(_zip({"a/1.jpg": b"one"}))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match=r"the disk is full at .*1\.jpg.*make room and run the same"):
+        transfer.unpack(archive, tmp_path / "to", r".*\.jpg", progress=False)
+    assert not (tmp_path / "to/a/1.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/evil", "C:/evil", "..\\evil", "a/..\\..\\evil"]
+)
+def test_an_entry_that_leads_out_of_its_folder_refuses_the_archive(name, tmp_path):
+    archive = tmp_path / "in" / "a.zip"
+    archive.parent.mkdir()
+    archive.write_bytes(_zip({"a/1.jpg": b"one", name: b"evil"}))
+    with pytest.raises(ValueError, match="leads out of the folder; delete the archive"):
+        transfer.unpack(archive, tmp_path / "to" / "here", ".*", progress=False)
+    assert _names(tmp_path) == ["in/a.zip"]
+
+
+def test_a_link_in_an_archive_refuses_it(tmp_path):
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(_zip({"a/1.jpg": b"/etc/passwd"}, link="a/1.jpg"))
+    with pytest.raises(ValueError, match="'a/1.jpg' is a link or leads out"):
+        transfer.unpack(archive, tmp_path, ".*", progress=False)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no zip"])
+def test_a_damaged_archive_is_refused_and_leaves_no_damaged_file(damage, tmp_path):
+    entries = {f"a/{i}.jpg": _bytes(3_000, seed=i) for i in range(3)}
+    body = bytearray(_zip(entries))
+    if damage == "cut":
+        del body[len(body) // 2 :]
+    elif damage == "flip":
+        body[len(body) // 2] ^= 255
+    else:
+        body[:] = b"nonsense"
+    (tmp_path / "a.zip").write_bytes(body)
+    with pytest.raises(ValueError, match="no whole archive .*delete it and fetch it again"):
+        transfer.unpack(tmp_path / "a.zip", tmp_path / "to", r"a/.*\.jpg", progress=False)
+    for path in (tmp_path / "to").rglob("*.jpg"):
+        assert path.read_bytes() == entries[f"a/{path.name}"]
+
+
+@pytest.fixture
+def coco(site, monkeypatch):
+    """COCO in small, under the publisher's paths: what each archive unpacks to."""
+    held = {
+        "annotations": {
+            "annotations/instances_train2014.json": b"{}",
+            "annotations/instances_val2014.json": b"{}",
+            "annotations/captions_train2014.json": b"not wanted",
+        }
+    }
+    for seed, name in enumerate(("train2014", "val2014", "train2017", "val2017")):
+        held[name] = {f"{name}/{i}.jpg": _bytes(20_000, seed * 100 + i) for i in range(seed + 2)}
+    for name, entries in held.items():
+        body, remote = _zip(entries), download.FILES[name]
+        site.files[urlsplit(remote.url).path] = body
+        small = {"size": len(body), "checksum": f"md5:{hashlib.md5(body).hexdigest()}"}
+        files = 2 if name == "annotations" else len(entries)
+        monkeypatch.setitem(download.FILES, name, replace(remote, files=files, **small))
+    return held
+
+
+def test_coco_from_an_empty_folder_over_a_bad_line_is_complete(site, coco, tmp_path):
+    site.breaks["/zips/train2014.zip"] = 2
+    site.corrupt["/zips/val2014.zip"] = 1
+    root = tmp_path / "coco"
+    assert download.coco_missing(root) == ("annotations", "train2014", "val2014")
+    assert download.fetch("coco", root, mirror=site.url, progress=False) == root
+    assert download.coco_missing(root) == () and download.coco_bytes(root) == 0
+    wanted = coco["annotations"] | coco["train2014"] | coco["val2014"]
+    del wanted["annotations/captions_train2014.json"]
+    assert _names(root) == sorted(wanted)
+    assert all((root / name).read_bytes() == body for name, body in wanted.items())
+    n_requests = len(site.log)
+    download.fetch("coco", root, mirror=site.url, progress=False)
+    assert len(site.log) == n_requests
+
+
+def test_images_of_2017_zipped_or_unpacked_serve_as_well(site, coco, tmp_path):
+    (tmp_path / "train2017.zip").write_bytes(site.files["/zips/train2017.zip"])
+    for name, body in coco["val2017"].items():
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    assert download.coco_missing(tmp_path) == ("annotations", "train2017")
+    download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+    assert download.coco_missing(tmp_path) == ()
+    assert {path for path, _ in site.log} == {"/annotations/annotations_trainval2014.zip"}
+    assert (tmp_path / "train2017.zip").exists(), "an archive that was there is left there"
+
+
+def test_unpacking_goes_on_after_a_kill_and_mends_what_was_cut(site, coco, tmp_path):
+    first, second = list(coco["val2014"])[:2]
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / first).write_bytes(coco["val2014"][first][:100])
+    (tmp_path / f"{second}.part").write_bytes(b"half")
+    download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+    assert all((tmp_path / n).read_bytes() == body for n, body in coco["val2014"].items())
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_an_archive_with_too_few_images_is_said_so(site, coco, tmp_path):
+    (tmp_path / "val2014.zip").write_bytes(_zip({"val2014/1.jpg": b"one"}))
+    with pytest.raises(ValueError, match="val2014.zip does not hold the 3 files of val2014"):
+        download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+
+
+def test_backbones_come_from_a_mirror_under_their_published_paths(site, tmp_path, monkeypatch):
+    for what, path in (("sam", "/segment_anything/"), ("mae", "/facebook/vit-mae-base/")):
+        body = _bytes(2_000, seed=len(what))
+        remote = download.FILES[what]
+        assert urlsplit(remote.url).path.startswith(path)
+        small = {"size": len(body), "checksum": f"sha256:{hashlib.sha256(body).hexdigest()}"}
+        monkeypatch.setitem(download.FILES, what, replace(remote, **small))
+        site.files[urlsplit(remote.url).path] = body
+        got = download.fetch(what, tmp_path, mirror=site.url + "/", progress=False)
+        assert got == tmp_path / download.WEIGHTS[what] and got.read_bytes() == body
+
+
+def test_an_unknown_thing_lists_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="'imagenet'; fetch coco, sam, mae or published"):
+        download.fetch("imagenet", tmp_path)
+
+
+def test_the_published_folds_are_looked_up_by_name_and_one_that_is_here_is_not(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    class Hub:
+        def __init__(self, endpoint):
+            assert endpoint == "http://hub"
+
+        def list_models(self, author, search):
+            names = [f"{author}/{search}_fold{fold}_mae_run{fold}" for fold in (3, 2, 1)]
+            return [SimpleNamespace(id=name) for name in [*names, f"{author}/{search}_fold1_sam_x"]]
+
+        def snapshot_download(self, name, local_dir, allow_patterns):
+            asked.append((name, local_dir.name, allow_patterns))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    files = ["config.json", "model.safetensors"]
+    with pytest.raises(
+        FileNotFoundError, match=r"http://hub lists no model pas.*_fold0_mae_\*; put"
+    ):
+        download.fetch("published", tmp_path, mirror="http://hub")
+    here = download.published_folder(tmp_path, 0)
+    here.mkdir(parents=True)
+    for name in files:
+        (here / name).write_bytes(b"")
+    assert download.fetch("published", tmp_path, mirror="http://hub") == tmp_path / "published"
+    start = "pasqualedem/label_anything_coco_fold"
+    assert asked == [(f"{start}{f}_mae_run{f}", f"fold{f}", files) for f in (1, 2, 3)]
