@@ -63,7 +63,10 @@ def _evaluate(a) -> None:
     scores = result.scores
     shown = {
         "miou_star": scores.miou_star,
-        "per_class": {bench.data.test.class_name(c): _number(v) for c, v in scores.iou_by_class()},
+        "per_class": {
+            bench.data.test.class_name(c): _number(v)
+            for c, v in zip(scores.classes, scores.iou, strict=True)
+        },
         "episodes": a.episodes,
         "episodes_sha256": result.episodes_sha256,
         "checkpoint_sha256": result.checkpoint_sha256,
@@ -95,7 +98,10 @@ def _bench(a):
     config = configs.profile(a.profile)
     bench = Workbench(config, a.data)
     why = "a GPU is there" if bench.device.type == "cuda" else "no GPU is there"
-    print(f"profile {config.profile} on {bench.device.type} ({why}); {bench.data.note}", file=sys.stderr)
+    print(
+        f"profile {config.profile} on {bench.device.type} ({why}); {bench.data.note}",
+        file=sys.stderr,
+    )
     return bench
 
 
@@ -137,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
 
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--profile", default="quick", help="quick, paper-sam or paper-mae")
-    where.add_argument("--data", type=Path, help="a COCO-format folder instead of the profile's data")
+    where.add_argument(
+        "--data", type=Path, help="a COCO-format folder instead of the profile's data"
+    )
     cell = argparse.ArgumentParser(add_help=False)
     cell.add_argument("--method", default="la+", help="a row of the tables")
     cell.add_argument("--fold", type=int, default=0)

@@ -152,7 +152,7 @@ _QUICK = Config(
         shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
     ),
     train=TrainConfig(
-        steps=1_000, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48, checkpoint_every=100, seed=0
+        steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48, checkpoint_every=100, seed=0
     ),
     evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16),
 )  # fmt: skip

@@ -10,11 +10,14 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from queue import Empty
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -69,7 +72,9 @@ class Workbench:
         """Profile, device and why, data: the first line of whatever is run."""
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
-        text = f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
+        text = (
+            f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
+        )
         if self.config.profile == "quick":
             text += " Generated images or a tiny backbone: **not the paper's setting**."
         return text
@@ -112,7 +117,9 @@ class Workbench:
         sampler = self.sampler(cell.fold, (cell.n_ways, cell.k_shots), protocol=cell.protocol)
         return _draw(sampler, cell, cell.episodes, cell.seed)
 
-    def loader(self, index: CocoIndex, fold: int, protocol: str = "clean", **options) -> BatchLoader:
+    def loader(
+        self, index: CocoIndex, fold: int, protocol: str = "clean", **options
+    ) -> BatchLoader:
         """Loads batches of cached features."""
         return BatchLoader(
             index,
@@ -144,7 +151,9 @@ class Workbench:
 
             def load(image_id: int) -> torch.Tensor:
                 image = index.read_image(image_id)
-                return Frame((image.height, image.width), model.image_size, model.resize).image(image)
+                return Frame((image.height, image.width), model.image_size, model.resize).image(
+                    image
+                )
 
             def encode(images: torch.Tensor) -> torch.Tensor:
                 return backbone(images.to(self.device))
@@ -166,10 +175,20 @@ class Workbench:
             "backbone": self.backbone_sha256,
         }  # fmt: skip
         key = digest({k: str(v) for k, v in identity.items()})
-        return self.home / "runs" / config.profile / f"{name.split()[0]}_fold{fold}_{key}"
+        return (
+            self.home
+            / "runs"
+            / config.profile
+            / f"{(method(name).trains_as or name)}_fold{fold}_{key}".replace(" ", "-")
+        )
 
     def train(
-        self, name: str, fold: int, *, stop_after: int | None = None, report: Report = lambda n: None
+        self,
+        name: str,
+        fold: int,
+        *,
+        stop_after: int | None = None,
+        report: Report = lambda n: None,
     ) -> Path:
         """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing."""
         config, folder = method(name).configure(self.config), self.run_folder(name, fold)
@@ -223,7 +242,7 @@ class Workbench:
         result = CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),
-            class_ids=[e.class_ids for e in episodes],
+            class_ids=np.array([e.class_ids for e in episodes]),
             confusion=counts,
             episodes_sha256=list_sha256(episodes),
             checkpoint_sha256=checkpoint,
@@ -355,57 +374,57 @@ def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[Episo
 def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     """The results of all cells; missing ones are trained and evaluated, with one progress bar.
 
-    Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers do not
-    depend on how many cores there are. Stopped at any moment, the same call goes on where it was.
+    Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers do
+    not depend on how many cores there are. Stopped at any moment, the same call goes on where it was.
     """
     missing = [cell for cell in cells if not bench.path(cell).exists()]
     if missing:
-        for store in (bench.data.train, bench.data.test):
-            bench.features(store)
         for cell in missing:
-            bench.episodes(replace(cell, episodes=1))  # refuses what cannot be drawn before the work
+            bench.episodes(
+                replace(cell, episodes=1)
+            )  # refuses what cannot be drawn before the work
         jobs: dict[tuple[str, int], list[Cell]] = {}
         for cell in sorted(missing, key=lambda c: method(c.method).configure is None):
-            jobs.setdefault((cell.method.split()[0], cell.fold), []).append(cell)
-        _run_jobs(bench, list(jobs.values()))
+            jobs.setdefault((method(cell.method).trains_as or cell.method, cell.fold), []).append(
+                cell
+            )
+        trained = sum(method(name).configure is not None for name, _ in jobs)
+        log.warning(
+            "%d cells are there, %d to compute; %d models to train or go on training",
+            len(cells) - len(missing), len(missing), trained,
+        )  # fmt: skip
+        units = trained * bench.config.train.steps + sum(cell.episodes for cell in missing)
+        with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
+            if bench.device.type == "cuda":
+                for job in jobs.values():
+                    _job(bench, job, bar.update)
+            else:
+                _in_processes(bench, list(jobs.values()), bar.update)
     return [bench.run_cell(cell) for cell in cells]
 
 
-def _run_jobs(bench: Workbench, jobs: list[list[Cell]]) -> None:
-    steps = bench.config.train.steps
-    trained = sum(method(job[0].method).configure is not None for job in jobs)
-    cells = [cell for job in jobs for cell in job]
-    reused = f"{len(cells)} cells to compute, {trained} models to have trained"
-    log.info(reused)
-    with tqdm(total=trained * steps + sum(c.episodes for c in cells), unit=" units") as bar:
-        bar.set_description(reused)
-        if bench.device.type == "cuda":
-            for job in jobs:
-                _job(bench, job, bar.update)
-            return
-        context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager:
-            queue = manager.Queue()
-            with ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,)) as pool:
-                futures = [pool.submit(_job, bench, job) for job in jobs]
-                try:
-                    while not all(f.done() for f in futures) or not queue.empty():
-                        bar.update(_take(queue))
-                        for future in futures:
-                            if future.done():
-                                future.result()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+def _in_processes(bench: Workbench, jobs: list[list[Cell]], report: Report) -> None:
+    context = multiprocessing.get_context("spawn")
+    n = os.cpu_count() or 1
+    with context.Manager() as manager:
+        queue = manager.Queue()
+        with ProcessPoolExecutor(n, context, _start_worker, (queue,)) as pool:
+            try:
+                _wait([pool.submit(_features, bench) for _ in range(n)], queue, report)
+                _wait([pool.submit(_job, bench, job) for job in jobs], queue, report)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
-def _take(queue) -> int:
-    try:
-        return queue.get(timeout=0.5)
-    except Exception as error:  # queue.Empty arrives through the manager
-        if type(error).__name__ != "Empty":
-            raise
-        return 0
+def _wait(futures: list[Future], queue, report: Report) -> None:
+    """Pass progress on until all are done; the first failure is raised at once."""
+    while not all(future.done() for future in futures) or not queue.empty():
+        with suppress(Empty):
+            report(queue.get(timeout=0.5))
+        for future in futures:
+            if future.done():
+                future.result()
 
 
 _QUEUE = None  # of the parent's progress bar; set in worker processes only
@@ -415,6 +434,12 @@ def _start_worker(queue) -> None:
     global _QUEUE
     _QUEUE = queue
     torch.set_num_threads(1)
+
+
+def _features(bench: Workbench) -> None:
+    """Features of all images; several processes share the shards out among them."""
+    for index in (bench.data.train, bench.data.test):
+        bench.features(index)
 
 
 def _job(bench: Workbench, cells: list[Cell], report: Report | None = None) -> None:

@@ -26,6 +26,7 @@ class Method:
     configure: Callable[[Config], Config] | None = None
     build: Callable[[ModelConfig], Segmenter] | None = None
     biases: tuple[float, ...] = ()
+    trains_as: str | None = None  # the method whose weights it shares
 
 
 def _plus(config: Config, **changes) -> Config:
@@ -48,7 +49,7 @@ def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
 
 METHODS = {
     "la+": Method("LA+", configure=_plus, biases=BIASES),
-    "la+ uncalibrated": Method("LA+ without calibration", configure=_plus),
+    "la+ uncalibrated": Method("LA+ without calibration", configure=_plus, trains_as="la+"),
     "la": Method("LA, the paper's model", configure=lambda config: config),
     "threshold_prototype": Method(
         "Prototype, threshold",

@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 
-def run(name: str, profile: str, *, data: Path | None = None, parameters: dict | None = None) -> Path:
+def run(
+    name: str, profile: str, *, data: Path | None = None, parameters: dict | None = None
+) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
 
     While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb` with its
