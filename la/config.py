@@ -6,7 +6,9 @@ Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for th
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from la.types import PromptKind
@@ -112,6 +114,7 @@ class EvalConfig:
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
     batch_size: int = 4
     seen_episodes: int = 240  # [Q] of seen classes, on which scalars are fitted
+    ablation_share: float = 1.0  # [P 4.4] of the training steps, for each model of Table 4
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,14 @@ _QUICK = Config(
     train=TrainConfig(
         steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48, checkpoint_every=100, seed=0
     ),
-    evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16),
+    evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4),
 )  # fmt: skip
+_SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
+    _QUICK,
+    profile="smoke",
+    train=replace(_QUICK.train, steps=4, warmup_steps=2),
+    evaluation=EvalConfig(episodes=8, seeds=(0, 1), batch_size=8, seen_episodes=8),
+)
 
 _SAM = Config(profile="paper-sam", model=ModelConfig())
 _MAE = replace(
@@ -164,7 +173,7 @@ _MAE = replace(
     model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
 )
 
-PROFILES = {c.profile: c for c in (_QUICK, _SAM, _MAE)}
+PROFILES = {c.profile: c for c in (_QUICK, _SAM, _MAE, _SMOKE)}
 
 
 def profile(name: str) -> Config:
@@ -193,3 +202,8 @@ def with_method(config: Config, method: str) -> Config:
             train=replace(config.train, weight_power=0.35),
         )
     raise ValueError(f"no trainable method {method!r}; known: la, la+")
+
+
+def weights_folder() -> Path:
+    """Where fetched weights lie: `LA_WEIGHTS`, else the user's cache."""
+    return Path(os.environ.get("LA_WEIGHTS") or Path.home() / ".cache" / "label-anything")
