@@ -1,13 +1,14 @@
 """Drawing episodes: ids only, no pixel is read (paper 3.3 for training, 4.1 for the test).
 
-Episode i of a seed depends on (seed, i), the classes and their images, and on nothing else: not on the
-order in which episodes are asked for, nor on workers, processes or devices.
+Episode i of a seed depends on (seed, i), its shape, the classes and their images, and on nothing
+else: not on the order in which episodes are asked for, nor on workers, processes or devices.
 """
 
 import hashlib
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 
@@ -16,14 +17,15 @@ from la.data.index import CocoIndex
 from la.rng import stream
 from la.types import Episode, Example, PromptKind
 
-_BLOCK = 256  # test episodes that share one stream: seeding one costs more than drawing an episode
+_example = lru_cache(maxsize=2**14)(Example)  # equal ones are one object
+_BLOCK = 256  # episodes that share one stream: seeding one costs more than drawing an episode
 
 
 class EpisodeSampler:
     """Draws episodes for the given classes from the images of an index.
 
-    A class that has fewer than K + 1 images cannot be drawn at K shots; it is left out (`left_out`), and a
-    request that the remaining classes cannot serve is refused here, not at episode 4,000.
+    A class that has fewer than K + 1 images cannot be drawn at K shots; it is left out, and
+    what the remaining classes cannot serve is refused here, not at episode 4,000.
 
     Args:
         shapes: the (n_ways, k_shots) that will be asked for.
@@ -43,12 +45,13 @@ class EpisodeSampler:
         self._index = index
         shown = presence(index, self.class_ids, protocol)  # (n_images, n_classes)
         self._ids = index.image_ids.tolist()
-        self._images = [np.flatnonzero(column).tolist() for column in shown.T]  # rows, per class
-        self._shown = np.packbits(shown, axis=0).T.copy()  # (n_classes, n_images / 8)
-        self._holds = [sum(1 << c for c in np.flatnonzero(row).tolist()) for row in shown]
+        columns = np.ascontiguousarray(shown.T)
+        self._images = [np.flatnonzero(column).tolist() for column in columns]  # rows, per class
+        self._shown = _integers(columns)  # per class, bit i for row i
+        self._holds = _integers(shown)  # per row, bit c for class c
         self._drawable: dict[int, list[int]] = {}
         for n_ways, k_shots in shapes:
-            self._check(n_ways, k_shots)
+            self._classes_for(n_ways, k_shots)
 
     def left_out(self, k_shots: int) -> dict[str, int]:
         """Names of the classes that cannot be drawn at K shots, with their number of images."""
@@ -56,38 +59,40 @@ class EpisodeSampler:
         counts = ((name, len(images)) for name, images in zip(names, self._images, strict=True))
         return {name: n for name, n in counts if n <= k_shots}
 
-    def _check(self, n_ways: int, k_shots: int) -> None:
+    def _classes_for(self, n_ways: int, k_shots: int) -> list[int]:
+        """Positions of the classes that can be drawn at K shots; refuses what they cannot serve."""
         if n_ways < 1 or k_shots < 1:
             raise ValueError(f"n_ways={n_ways} and k_shots={k_shots} must be at least 1")
-        drawable = [c for c, images in enumerate(self._images) if len(images) > k_shots]
+        if k_shots not in self._drawable:
+            enough = [c for c, images in enumerate(self._images) if len(images) > k_shots]
+            self._drawable[k_shots] = enough
+        drawable = self._drawable[k_shots]
         if n_ways > len(drawable):
             few = ", ".join(f"{name} ({n})" for name, n in self.left_out(k_shots).items()) or "none"
             raise ValueError(
                 f"{len(self.class_ids)} classes are given and {len(drawable)} of them have the "
-                f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be drawn; "
-                f"use n_ways <= {len(drawable)} (too few images: {few})"
+                f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be "
+                f"drawn; use n_ways <= {len(drawable)} (too few images: {few})"
             )
-        self._drawable[k_shots] = drawable
+        return drawable
 
     def evaluation_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, kinds: tuple[PromptKind, ...]
     ) -> Episode:
         """Test episode i: the first class is uniform, and so is the query among its images.
 
-        The other N - 1 classes are uniform without replacement, whether the query shows them or not.
+        The other N - 1 are uniform without replacement, whether the query shows them or not.
+
+        Raises:
+            ValueError: fewer than `n_ways` classes have `k_shots` + 1 images.
         """
-        if k_shots not in self._drawable or n_ways > len(self._drawable[k_shots]):
-            self._check(n_ways, k_shots)
-        width = n_ways + 1 + n_ways * k_shots + 1
-        name = f"test {n_ways}-way {k_shots}-shot"
-        uniforms = _uniforms(seed, name, i // _BLOCK, width)[i % _BLOCK]
-        drawable = self._drawable[k_shots]
-        taken: list[int] = []
-        classes = [drawable[_pick(uniforms[n], len(drawable), taken)] for n in range(n_ways)]
+        drawable = self._classes_for(n_ways, k_shots)
+        draws = _draws(seed, f"test {n_ways}-way {k_shots}-shot", i, n_ways * (k_shots + 1) + 2)
+        classes = _distinct(draws, drawable, n_ways)
         candidates = self._images[classes[0]]
-        query = candidates[int(uniforms[n_ways] * len(candidates))]
-        supports = self._supports(classes, query, uniforms[n_ways + 1 : -1])
-        return self._episode(query, sorted(classes), supports, [kinds], int(uniforms[-1] * 2**53))
+        query = candidates[int(next(draws) * len(candidates))]
+        supports = self._supports(classes, k_shots, query, draws)
+        return self._episode(query, classes, supports, repeat(kinds), next(draws))
 
     def training_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, config: EpisodeConfig
@@ -95,39 +100,47 @@ class EpisodeSampler:
         """Training episode i (Sec. 3.3): the coin decides if the query must hold all N classes.
 
         Where no image holds them all, the last class is dropped until one does, so N may shrink.
+
+        Raises:
+            ValueError: fewer than `n_ways` classes have `k_shots` + 1 images.
         """
-        rng = stream(seed, "training episodes", i)
-        drawable = self._drawable[k_shots]
-        classes = [drawable[c] for c in rng.permutation(len(drawable))[:n_ways].tolist()]
-        if rng.random() < config.all_classes_probability:
-            classes, rows = self._holding_all(classes)
+        drawable = self._classes_for(n_ways, k_shots)
+        width = n_ways * (k_shots + 1) + 4 + n_ways**2 * k_shots
+        draws = _draws(seed, f"training {n_ways}-way {k_shots}-shot", i, width)
+        classes = _distinct(draws, drawable, n_ways)
+        coin, which, draw, prompts = (next(draws) for _ in range(4))
+        if coin < config.all_classes_probability:
+            classes, query = self._query_with_all(classes, draw)
         else:
-            rows = self._images[classes[int(rng.integers(n_ways))]]
-        query = int(rows[int(rng.integers(len(rows)))])
-        supports = self._supports(classes, query, rng.random(len(classes) * k_shots).tolist())
+            candidates = self._images[classes[int(which * n_ways)]]
+            query = candidates[int(draw * len(candidates))]
+        supports = self._supports(classes, k_shots, query, draws)
         subsets = _subsets(config.kinds)
-        sets = rng.integers(len(subsets), size=len(supports) * len(classes)).tolist()
-        kinds = [subsets[s] for s in sets]
-        return self._episode(query, sorted(classes), supports, kinds, int(rng.integers(2**53)))
+        kinds = (subsets[int(uniform * len(subsets))] for uniform in draws)
+        return self._episode(query, classes, supports, kinds, prompts)
 
-    def _holding_all(self, classes: list[int]) -> tuple[list[int], np.ndarray]:
-        n_images = len(self._ids)
-        for n_ways in range(len(classes), 0, -1):
-            bits = np.bitwise_and.reduce(self._shown[classes[:n_ways]], axis=0)
-            if bits.any():
-                return classes[:n_ways], np.flatnonzero(np.unpackbits(bits, count=n_images))
-        raise AssertionError("a drawable class has images")
+    def _query_with_all(self, classes: list[int], draw: float) -> tuple[list[int], int]:
+        """The longest head of `classes` that some image holds whole, and one of its images."""
+        bits = self._shown[classes[0]]
+        for n, class_row in enumerate(classes[1:], 1):
+            both = bits & self._shown[class_row]
+            if not both:
+                classes = classes[:n]
+                break
+            bits = both
+        return classes, _nth_bit(bits, int(draw * bits.bit_count()))
 
-    def _supports(self, classes: list[int], query: int, uniforms: list[float]) -> list[int]:
+    def _supports(
+        self, classes: list[int], k_shots: int, query: int, draws: Iterator[float]
+    ) -> list[int]:
         """Rows of K images of each class, distinct within the class and never the query."""
-        k_shots = len(uniforms) // len(classes)
         supports: dict[int, None] = {}  # keeps the order, drops what two classes both drew
-        for n, class_row in enumerate(classes):
+        for class_row in classes:
             images = self._images[class_row]
-            at = bisect_left(images, query)
-            taken = [at] if at < len(images) and images[at] == query else []
-            for uniform in uniforms[n * k_shots : (n + 1) * k_shots]:
-                supports[images[_pick(uniform, len(images), taken)]] = None
+            shows = self._holds[query] >> class_row & 1
+            taken = [bisect_left(images, query)] if shows else []
+            for _ in range(k_shots):
+                supports[images[_pick(next(draws), len(images), taken)]] = None
         return list(supports)
 
     def _episode(
@@ -135,22 +148,26 @@ class EpisodeSampler:
         query: int,
         classes: list[int],
         supports: list[int],
-        kinds: list[tuple[PromptKind, ...]],
-        seed: int,
+        kinds: Iterator[tuple[PromptKind, ...]],
+        seed: float,
     ) -> Episode:
-        """Every support image carries the annotations of all the episode's classes that it shows."""
+        """A support image carries the annotations of all the episode's classes that it shows."""
+        classes = sorted(classes)
+        wanted = sum(1 << c for c in classes)
+        row_of = {1 << c: n for n, c in enumerate(classes, 1)}
         examples = []
         for position, support in enumerate(supports):
-            holds = self._holds[support]
-            for n, class_row in enumerate(classes):
-                if holds >> class_row & 1:
-                    examples.append(Example(position, n + 1, kinds[len(examples) % len(kinds)]))
+            held = self._holds[support] & wanted
+            while held:
+                lowest = held & -held
+                examples.append(_example(position, row_of[lowest], next(kinds)))
+                held ^= lowest
         return Episode(
             query_id=self._ids[query],
-            class_ids=tuple(self.class_ids[c] for c in classes),
-            support_ids=tuple(self._ids[s] for s in supports),
+            class_ids=tuple([self.class_ids[c] for c in classes]),
+            support_ids=tuple([self._ids[s] for s in supports]),
             examples=tuple(examples),
-            seed=seed,
+            seed=int(seed * 2**53),
         )
 
 
@@ -159,12 +176,18 @@ def presence(index: CocoIndex, class_ids: tuple[int, ...], protocol: Protocol) -
     countable = ~index.annotation_crowd
     if protocol.small_instances != "keep":
         countable &= index.annotation_area >= SMALL_AREA
-    columns = np.searchsorted(index.category_ids, class_ids)
-    area = np.zeros((len(index.image_ids), len(index.category_ids)))
-    rows = (index.annotation_image[countable], index.annotation_category[countable])
-    np.add.at(area, rows, np.maximum(index.annotation_area[countable], 1e-9))
-    least = SMALL_AREA if protocol.image_filter == "class_area_2048" else 1e-9
-    return area[:, columns] >= least
+    column_of = np.full(len(index.category_ids), -1)
+    column_of[np.searchsorted(index.category_ids, class_ids)] = np.arange(len(class_ids))
+    column = column_of[index.annotation_category]
+    kept = np.flatnonzero(countable & (column >= 0))
+    size = len(index.image_ids), len(class_ids)
+    cell = index.annotation_image[kept] * len(class_ids) + column[kept]
+    if protocol.image_filter == "class_area_2048":
+        area = np.bincount(cell, index.annotation_area[kept], minlength=size[0] * size[1])
+        return (area >= SMALL_AREA).reshape(size)
+    shown = np.zeros(size, dtype=bool)
+    shown.reshape(-1)[cell] = True
+    return shown
 
 
 def episode_list(
@@ -184,9 +207,36 @@ def episode_list(
 
 
 def list_sha256(episodes: Iterable[Episode]) -> str:
-    """SHA-256 of an episode list as JSON lines: two methods with equal hashes met equal episodes."""
+    """SHA-256 of an episode list as JSON lines: equal hashes, equal episodes."""
     lines = "".join(episode.to_json() + "\n" for episode in episodes)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _integers(table: np.ndarray) -> list[int]:
+    """Each row of a bool table as one integer, column c its bit c."""
+    packed = np.packbits(table, axis=1, bitorder="little")
+    raw, width = packed.tobytes(), packed.shape[1]
+    return [int.from_bytes(raw[i : i + width], "little") for i in range(0, len(raw), width)]
+
+
+def _nth_bit(bits: int, n: int) -> int:
+    """The position of the set bit that has n set bits below it, by halving."""
+    position = 0
+    while (length := bits.bit_length()) > 1:
+        half = length // 2
+        low = bits & ((1 << half) - 1)
+        below = low.bit_count()
+        if n < below:
+            bits = low
+        else:
+            bits, n, position = bits >> half, n - below, position + half
+    return position
+
+
+def _distinct(draws: Iterator[float], values: list[int], n: int) -> list[int]:
+    """n different values, uniformly and in random order."""
+    left = values.copy()
+    return [left.pop(int(next(draws) * len(left))) for _ in range(n)]
 
 
 def _pick(uniform: float, n: int, taken: list[int]) -> int:
@@ -198,9 +248,14 @@ def _pick(uniform: float, n: int, taken: list[int]) -> int:
     return position
 
 
-@lru_cache(maxsize=8)
-def _uniforms(seed: int, purpose: str, block: int, width: int) -> list[list[float]]:
-    return stream(seed, purpose, block).random((_BLOCK, width)).tolist()
+def _draws(seed: int, purpose: str, i: int, n: int) -> Iterator[float]:
+    """The n uniform numbers of episode i."""
+    return iter(_block(seed, purpose, i // _BLOCK, n)[i % _BLOCK])
+
+
+@lru_cache(maxsize=32)
+def _block(seed: int, purpose: str, block: int, n: int) -> list[list[float]]:
+    return stream(seed, purpose, block).random((_BLOCK, n)).tolist()
 
 
 @lru_cache(maxsize=8)

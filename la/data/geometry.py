@@ -1,7 +1,7 @@
 """Between original and input pixels: the one place that knows frames (paper 4.2).
 
-`pad` scales the long side to the input size and pads right and bottom with zeros; `squash` resizes both
-sides to it. Either way a point at (x, y) goes to (x * sx, y * sy), so one class serves both.
+`pad` scales the long side to the input size and pads right and bottom with zeros; `squash` resizes
+both sides to it. Either way a point at (x, y) goes to (x * sx, y * sy), so one class serves both.
 """
 
 from dataclasses import dataclass
@@ -66,20 +66,30 @@ class Frame:
         return boxes / np.array(self.scale * 2)
 
     def sample(self, values: np.ndarray, side: int, padding: int = 0) -> np.ndarray:
-        """(H, W) over original pixels -> (side, side) over the input: mask prompts, training targets.
+        """(H, W) over original pixels -> (side, side) over the input, for prompts and targets.
 
         Two nearest steps, to the input frame and from there to `side`, as [O] makes them.
         """
-        rows = _cells(self.size[0], self.inner[0], self.side, side)
-        columns = _cells(self.size[1], self.inner[1], self.side, side)
-        outside = (rows < 0)[:, None] | (columns < 0)
-        return np.where(outside, padding, values[np.ix_(rows, columns)])
+        rows = _shown(self.size[0], self.inner[0], self.side, side)
+        columns = _shown(self.size[1], self.inner[1], self.side, side)
+        sampled = np.full((side, side), padding, values.dtype)
+        sampled[: len(rows), : len(columns)] = values[rows][:, columns]
+        return sampled
+
+    def mask(self, mask: np.ndarray, side: int) -> np.ndarray:
+        """`sample` for a mask prompt; an object that falls between the cells keeps one."""
+        sampled = self.sample(mask, side)
+        if not sampled.any() and mask.any():
+            y, x = np.argwhere(mask).mean(0)
+            column, row = self.points(np.array([[x, y]]) + 0.5)[0] * side / self.side
+            sampled[int(row), int(column)] = True
+        return sampled
 
     def original_logits(self, logits: Tensor) -> Tensor:
         """(B, C, h, w) over the input frame -> (B, C, H, W) over original images of this size.
 
-        Bilinear to the input size, padding cut off, bilinear to the original size, as [O]; scores are
-        therefore always made on original pixels, with no trace of the padding.
+        Bilinear to the input size, padding cut off, bilinear to the original size, as [O]: scores
+        are always made on original pixels, with no trace of the padding.
         """
         height, width = self.inner
         upscaled = _bilinear(logits, (self.side, self.side))[..., :height, :width]
@@ -87,10 +97,10 @@ class Frame:
 
 
 @lru_cache(maxsize=1024)
-def _cells(original: int, inner: int, input_side: int, side: int) -> np.ndarray:
-    """(side,) the original row or column that each cell of a mask shows, -1 in the padding."""
+def _shown(original: int, inner: int, input_side: int, side: int) -> np.ndarray:
+    """The original rows or columns that the first cells of a mask show; later ones are padding."""
     at = np.arange(side) * input_side // side  # input pixel under each cell
-    return np.where(at < inner, np.minimum(at * original // inner, original - 1), -1)
+    return np.minimum(at[at < inner] * original // inner, original - 1)
 
 
 def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:

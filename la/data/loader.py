@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from la.config import SMALL_AREA, EpisodeConfig, ModelConfig, Protocol
+from la.data.cutouts import Cutout, Cutouts
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.prompts import Drawn, draw_prompts
@@ -41,17 +43,7 @@ class BatchLoader:
         n_rows = 1 + max(e.n_ways for e in episodes)
         support_ids = [i for e in episodes for i in e.support_ids]
         query_ids = [e.query_id for e in episodes]
-        targets = [self.target(e) for e in episodes]
-        query_size = torch.tensor([t.shape for t in targets])
-        if self.target_side is not None:
-            frames = map(self._frame, query_ids)
-            targets = [
-                f.sample(t, self.target_side, IGNORE) for f, t in zip(frames, targets, strict=True)
-            ]
-        size = np.max([t.shape for t in targets], axis=0)
-        target = torch.full((len(episodes), *size), IGNORE, dtype=torch.int64)
-        for b, painted in enumerate(targets):
-            target[b, : painted.shape[0], : painted.shape[1]] = torch.from_numpy(painted)
+        frames = [self._frame(i) for i in query_ids]
         ways = torch.tensor([e.n_ways for e in episodes])
         return Batch(
             source=self._source(query_ids, support_ids),
@@ -61,32 +53,56 @@ class BatchLoader:
             prompts=self._prompts(episodes),
             token_rows=self._token_rows(episodes, n_rows),
             class_valid=torch.arange(n_rows) <= ways[:, None],
-            target=target,
-            query_size=query_size,
+            target=self._targets(episodes, frames),
+            query_size=torch.tensor([frame.size for frame in frames]),
         )
 
+    def _targets(self, episodes: list[Episode], frames: list[Frame]) -> Tensor:
+        if self.target_side is not None:
+            painted = [
+                frame.sample(self.target(episode), self.target_side, IGNORE)
+                for frame, episode in zip(frames, episodes, strict=True)
+            ]
+            return torch.from_numpy(np.stack(painted)).long()
+        height, width = np.max([frame.size for frame in frames], axis=0)
+        targets = np.full((len(episodes), height, width), IGNORE, dtype=np.int64)
+        for canvas, frame, episode in zip(targets, frames, episodes, strict=True):
+            shown = canvas[: frame.size[0], : frame.size[1]]
+            shown[:] = 0
+            self._paint(shown, episode)
+        return torch.from_numpy(targets)
+
     def target(self, episode: Episode) -> np.ndarray:
-        """(H, W) rows of C over the query's original pixels; later annotations lie on top."""
+        """(H, W) int16 rows of C over the query's original pixels; later annotations lie on top."""
+        painted = np.zeros(self._frame(episode.query_id).size, dtype=np.int16)
+        self._paint(painted, episode)
+        return painted
+
+    def _paint(self, canvas: np.ndarray, episode: Episode) -> None:
+        """Crowds first, so that single instances lie on top; `canvas` starts as background."""
         index, protocol = self.index, self.protocol
-        row_of = {class_id: n + 1 for n, class_id in enumerate(episode.class_ids)}
+        row_of = dict(zip(episode.class_ids, range(1, episode.n_ways + 1), strict=True))
         if protocol.extra_unseen == "exclude":
             row_of = {c: IGNORE for c in self.fold_class_ids} | row_of
-        position = int(np.searchsorted(index.image_ids, episode.query_id))
-        painted = np.zeros(index.sizes[position], dtype=np.int64)
-        annotations = [
-            (a, row_of[class_id])
-            for a in index.annotations_of(episode.query_id)
-            if (class_id := int(index.category_ids[index.annotation_category[a]])) in row_of
-        ]
-        for a, row in sorted(annotations, key=lambda pair: not index.annotation_crowd[pair[0]]):
-            if index.annotation_crowd[a] and protocol.crowd != "foreground":
-                row = {"ignore": IGNORE, "background": 0}[protocol.crowd]
-            elif index.annotation_area[a] < SMALL_AREA and protocol.small_instances != "keep":
-                if protocol.small_instances == "drop":
-                    continue
-                row = IGNORE
-            painted[index.mask(a)] = row
-        return painted
+        annotations = index.annotations_of(episode.query_id)
+        found = slice(annotations.start, annotations.stop)
+        columns = np.searchsorted(index.category_ids, list(row_of))
+        rows = np.zeros(len(index.category_ids), dtype=np.int64)
+        rows[columns] = list(row_of.values())
+        rows = rows[index.annotation_category[found]]
+        crowd = index.annotation_crowd[found]
+        if protocol.crowd != "foreground":
+            rows[crowd & (rows != 0)] = {"ignore": IGNORE, "background": 0}[protocol.crowd]
+        if protocol.small_instances != "keep":
+            small = ~crowd & (rows != 0) & (index.annotation_area[found] < SMALL_AREA)
+            rows[small] = {"ignore": IGNORE, "drop": 0}[protocol.small_instances]
+        for part in (crowd, ~crowd):
+            for a in np.flatnonzero(part & (rows != 0)).tolist():
+                self._cutouts[annotations[a]].paint(canvas, rows[a])
+
+    @cached_property
+    def _cutouts(self) -> Cutouts:
+        return Cutouts(self.index)
 
     def _source(self, query_ids: list[int], support_ids: list[int]) -> Pixels | Features:
         n_queries = len(query_ids)
@@ -99,22 +115,18 @@ class BatchLoader:
         return Pixels(images[:n_queries], images[n_queries:])
 
     def _frame(self, image_id: int) -> Frame:
-        height, width = self.index.sizes[np.searchsorted(self.index.image_ids, image_id)]
-        return Frame((int(height), int(width)), self.model.image_size, self.model.resize)
+        height, width = self.index.sizes[self.index.image_ids.searchsorted(image_id)].tolist()
+        return _frame((height, width), self.model.image_size, self.model.resize)
 
-    def instances(self, image_id: int, class_id: int) -> list[np.ndarray]:
-        """(H, W) masks of the instances of a class that count, in file order, none empty."""
+    def instances(self, image_id: int, class_id: int) -> list[Cutout]:
+        """The instances of a class that count, in file order."""
         index = self.index
         least = 0 if self.protocol.small_instances == "keep" else SMALL_AREA
-        column = int(np.searchsorted(index.category_ids, class_id))
-        rows = (
-            a
-            for a in index.annotations_of(image_id)
-            if index.annotation_category[a] == column
-            and not index.annotation_crowd[a]
-            and index.annotation_area[a] >= least
-        )
-        return [mask for mask in map(index.mask, rows) if mask.any()]
+        annotations = index.annotations_of(image_id)
+        found = slice(annotations.start, annotations.stop)
+        counts = index.annotation_category[found] == index.category_ids.searchsorted(class_id)
+        counts &= ~index.annotation_crowd[found] & (index.annotation_area[found] >= least)
+        return [self._cutouts[annotations[a]] for a in np.flatnonzero(counts).tolist()]
 
     def draw(self, episode: Episode) -> list[Drawn]:
         """The prompts of each of the episode's examples, in original pixels."""
@@ -123,21 +135,23 @@ class BatchLoader:
         for example in episode.examples:
             image_id = episode.support_ids[example.support]
             instances = self.instances(image_id, episode.class_ids[example.row - 1])
+            size = self._frame(image_id).size
             drawn.append(
-                draw_prompts(instances, example.kinds, rng, self.episodes, jitter=self.jitter)
+                draw_prompts(instances, size, example.kinds, rng, self.episodes, jitter=self.jitter)
             )
         return drawn
 
     def _prompts(self, episodes: list[Episode]) -> Prompts:
-        drawn: list[tuple[Frame, Drawn]] = []
-        supports, rows, first_support = [], [], 0
+        drawn, frames, supports, rows, first_support = [], [], [], [], 0
         for episode in episodes:
-            for example, prompts in zip(episode.examples, self.draw(episode), strict=True):
-                drawn.append((self._frame(episode.support_ids[example.support]), prompts))
+            drawn += self.draw(episode)
+            for example in episode.examples:
+                frames.append(self._frame(episode.support_ids[example.support]))
                 supports.append(first_support + example.support)
                 rows.append(example.row)
             first_support += len(episode.support_ids)
-        return collate_prompts(drawn, supports, rows, self.model.mask_size)
+        pairs = list(zip(frames, drawn, strict=True))
+        return collate_prompts(pairs, supports, rows, self.model.mask_size)
 
     def _token_rows(self, episodes: list[Episode], n_rows: int) -> Tensor:
         """Distinct rows of the token pool for each episode's classes; row 0 is background's [O]."""
@@ -147,6 +161,9 @@ class BatchLoader:
                 shuffled = stream(episode.seed, "token rows").permutation(self.model.token_pool - 1)
                 rows[b, 1 : episode.n_ways + 1] = torch.from_numpy(shuffled[: episode.n_ways] + 1)
         return rows
+
+
+_frame = lru_cache(maxsize=4096)(Frame)  # a data set has few sizes
 
 
 def collate_prompts(
@@ -159,12 +176,12 @@ def collate_prompts(
     ]
     boxes = [frame.boxes(np.stack(d.boxes)) if d.boxes else np.zeros((0, 4)) for frame, d in drawn]
     masked = [e for e, (_, d) in enumerate(drawn) if d.mask is not None]
-    masks = [drawn[e][0].sample(drawn[e][1].mask, mask_size) for e in masked]
+    masks = np.empty((len(masked), mask_size, mask_size), dtype=np.float32)
+    for m, e in enumerate(masked):
+        masks[m] = drawn[e][0].mask(drawn[e][1].mask, mask_size)
     labels = [np.concatenate(d.labels) if d.labels else np.zeros(0) for _, d in drawn]
     return Prompts(
-        masks=torch.from_numpy(np.stack(masks)).float()
-        if masks
-        else torch.zeros(0, mask_size, mask_size),
+        masks=torch.from_numpy(masks),
         mask_example=torch.tensor(masked, dtype=torch.int64),
         points=_padded(points, (2,)),
         point_labels=_padded(labels, ()).long(),

@@ -1,10 +1,12 @@
-"""Annotations become visual prompts (paper 3.3): masks as they are, boxes, points in proportion to area."""
+"""Annotations become visual prompts (paper 3.3): masks, boxes, points in proportion to area."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from la.config import EpisodeConfig
+from la.data.cutouts import Cutout
 from la.types import PromptKind
 
 _MANY = 70  # [O] a class with more instances than this in an image is prompted by masks alone
@@ -21,62 +23,62 @@ class Drawn:
 
 
 def draw_prompts(
-    instances: list[np.ndarray],
+    instances: list[Cutout],
+    size: tuple[int, int],
     kinds: tuple[PromptKind, ...],
     rng: np.random.Generator,
     config: EpisodeConfig,
     *,
     jitter: bool,
 ) -> Drawn:
-    """Each instance draws its kind from `kinds`; `instances` are (H, W) bool masks, none empty.
+    """Each instance on an image of `size` (H, W) draws its kind from `kinds`.
 
     Only training jitters boxes: the test prompts with the exact extent of the object.
     """
     drawn = Drawn()
     if len(instances) > _MANY:
         kinds = (PromptKind.MASK,)
-    for mask in instances:
+    for instance in instances:
         match kinds[int(rng.integers(len(kinds)))]:
             case PromptKind.MASK:
-                drawn.mask = mask if drawn.mask is None else drawn.mask | mask
+                if drawn.mask is None:
+                    drawn.mask = np.zeros(size, dtype=bool)
+                instance.paint(drawn.mask, True)
             case PromptKind.POINT:
-                points = draw_points(mask, rng, config.max_points)
+                points = draw_points(instance, size, rng, config.max_points)
                 drawn.points.append(points)
                 drawn.labels.append(np.ones(len(points), dtype=np.int64))
             case PromptKind.BOX:
-                box = box_of(mask)
-                drawn.boxes.append(
-                    jittered(box, mask.shape, rng, config.box_jitter) if jitter else box
-                )
+                box = instance.box
+                drawn.boxes.append(jittered(box, size, rng, config.box_jitter) if jitter else box)
     return drawn
 
 
-def draw_points(mask: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarray:
-    """(n, 2) pixel positions inside an (H, W) mask, n growing with its area up to `most`.
+def draw_points(
+    instance: Cutout, size: tuple[int, int], rng: np.random.Generator, most: int
+) -> np.ndarray:
+    """(n, 2) pixel positions inside an instance, n growing with its share of the image to `most`.
 
-    The paper says "proportionately to the mask area"; the official code draws a Poisson number with mean
-    10 sqrt(area share), and so do we: a plain proportion gives one point to nearly every object.
+    The paper says "proportionately to the mask area"; the official code draws a Poisson number with
+    mean 10 sqrt(area share), and so do we: a plain proportion gives nearly every object one point.
     """
-    inside = np.flatnonzero(mask)
-    mean = 10 * np.sqrt(len(inside) / mask.size)
-    count = int(np.clip(rng.poisson(mean) + 1, 1, most))
-    y, x = np.unravel_index(inside[rng.integers(len(inside), size=count)], mask.shape)
-    return np.stack([x, y], axis=1).astype(float)
-
-
-def box_of(mask: np.ndarray) -> np.ndarray:
-    """(4,) the tight box around the true pixels of an (H, W) mask, outer edges included."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
+    inside = np.flatnonzero(instance.pixels)
+    mean = 10 * math.sqrt(len(inside) / (size[0] * size[1]))
+    count = min(int(rng.poisson(mean)) + 1, most)
+    chosen = inside[rng.integers(len(inside), size=count)]
+    y, x = np.divmod(chosen, instance.pixels.shape[1])
+    return np.stack([x + instance.x, y + instance.y], axis=1).astype(float)
 
 
 def jittered(
     box: np.ndarray, size: tuple[int, int], rng: np.random.Generator, share: float
 ) -> np.ndarray:
-    """The box with corners moved by N(0, share * side), at most 20 pixels [O], inside the image."""
-    sides = np.tile(box[2:] - box[:2], 2)
-    moved = box + np.clip(rng.normal(0, share * sides), -20, 20)
-    limit = np.array([size[1], size[0], size[1], size[0]], dtype=float)
-    moved = np.clip(moved, 0, limit)
-    low, high = np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])
-    return np.concatenate([low, np.maximum(high, low + 1)])
+    """The box with corners moved by N(0, share * side), at most 20 pixels [O], inside the image.
+
+    It stays a box: corners that cross change places, and no side falls below a pixel.
+    """
+    sides = np.concatenate([box[2:] - box[:2]] * 2)
+    limit = np.array([size[1], size[0]], dtype=float)
+    moved = (box + rng.normal(0, share * sides).clip(-20, 20)).reshape(2, 2)
+    low = moved.min(0).clip(0, limit - 1)
+    return np.concatenate([low, moved.max(0).clip(low + 1, limit)])
