@@ -1,4 +1,4 @@
-"""Figures: values in, a matplotlib `Figure` out. Colours are Okabe and Ito's, told apart by everybody."""
+"""Figures: values in, a matplotlib `Figure` out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
+from la.colours import OKABE_ITO, colour, overlay
 from la.data.prompts import Drawn
-
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 
 
 @dataclass(frozen=True)
@@ -34,23 +33,6 @@ class EpisodePicture:
     target: np.ndarray
     prediction: np.ndarray
     iou: dict[str, float] = field(default_factory=dict)  # by class name; only where it is defined
-
-
-def colour(row: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] of foreground row 1, 2, ...; they repeat after eight."""
-    code = OKABE_ITO[(row - 1) % len(OKABE_ITO)]
-    return tuple(int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
-
-
-def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:
-    """The image under the colours of a label map (H, W); background and negative rows stay clear."""
-    pixels = np.asarray(image.convert("RGB")) / 255
-    table = np.array([(0, 0, 0)] + [colour(r) for r in range(1, max(1, int(labels.max())) + 1)])
-    shown = labels > 0
-    pixels = np.where(shown, 1, 0.75)[..., None] * pixels  # what is not labelled steps back
-    painted = table[np.where(shown, labels, 0)]
-    mixed = np.where(shown[..., None], (1 - opacity) * pixels + opacity * painted, pixels)
-    return Image.fromarray((mixed * 255).round().astype(np.uint8))
 
 
 def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:

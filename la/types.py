@@ -175,6 +175,16 @@ class Batch:
         return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
+@dataclass(frozen=True)
+class ModelCard:
+    """Which weights these are; what a checkpoint says of itself."""
+
+    name: str
+    sha256: str  # of the weights
+    trained_on: str
+    bias: float = 0.0  # added to the background's logit, calibrated on seen classes
+
+
 class Segmenter(Protocol):
     """Whatever turns a batch into scores: the model, a baseline, a reader's own ten lines."""
 

@@ -69,7 +69,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
             image = ImageOps.exif_transpose(file) if turned else file
             if image.size != stated:
                 raise ValueError(_sizes(file.size, stated))
-            return _to_rgb(image)
+            return to_rgb(image)
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise ValueError(f"{path}: {error}; replace the file or leave the image out") from None
 
@@ -78,7 +78,8 @@ def _sizes(found: tuple[int, int], stated: tuple[int, int]) -> str:
     return "it has {} x {} pixels, the annotations say {} x {}".format(*found, *stated)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: transparency is dropped, 16-bit greys are scaled to 8."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((grey // 257).astype(np.uint8))

@@ -1,0 +1,23 @@
+"""Class colours that everybody tells apart (Okabe and Ito), and label maps laid over images."""
+
+import numpy as np
+from PIL import Image
+
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+
+
+def colour(row: int) -> tuple[float, float, float]:
+    """RGB in [0, 1] of foreground row 1, 2, ...; they repeat after eight."""
+    code = OKABE_ITO[(row - 1) % len(OKABE_ITO)]
+    return tuple(int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:
+    """The image under a label map (H, W) in colours; rows of 0 and below stay clear."""
+    pixels = np.asarray(image.convert("RGB")) / 255
+    table = np.array([(0, 0, 0)] + [colour(r) for r in range(1, max(1, int(labels.max())) + 1)])
+    shown = labels > 0
+    pixels = np.where(shown, 1, 0.75)[..., None] * pixels  # what is not labelled steps back
+    painted = table[np.where(shown, labels, 0)]
+    mixed = np.where(shown[..., None], (1 - opacity) * pixels + opacity * painted, pixels)
+    return Image.fromarray((mixed * 255).round().astype(np.uint8))

@@ -1,0 +1,134 @@
+"""Predicted label maps: as a value, as COCO annotations, and for a whole folder with resume."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from la import colours
+from la.data.atomic import atomic_write
+from la.data.drawn import palette_png
+from la.data.geometry import Frame
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The segmentation of one image at its original size."""
+
+    labels: np.ndarray  # (H, W) uint8 rows: 0 background, n the n-th of `class_names`
+    class_names: tuple[str, ...]
+    image: Image.Image
+    frame: Frame
+    logits: Tensor  # (C, h, w) over the input frame, as the decoder gave them, the bias included
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(C, H, W) float32, background first; made anew at each use."""
+        return self.frame.original_logits(self.logits[None])[0].softmax(0).numpy()
+
+    def to_png(self, path: str | Path | None = None) -> Image.Image:
+        """The label map as a palette image, index n in the colour of class n; written if `path`."""
+        picture = palette_png(self.labels)
+        if path is not None:
+            with atomic_write(Path(path)) as file:
+                picture.save(file, "PNG")
+        return picture
+
+    def to_coco(self, file_name: str = "image.png") -> dict:
+        """A COCO file's content: the image, the categories, an RLE annotation per class found."""
+        return coco([(file_name, self.labels)], self.class_names)
+
+    def overlay(self, opacity: float = 0.6) -> Image.Image:
+        """The image with the classes in colour."""
+        return colours.overlay(self.image, self.labels, opacity)
+
+
+def coco(maps: Iterable[tuple[str, np.ndarray]], class_names: tuple[str, ...]) -> dict:
+    """A COCO file's content from (file name, label map (H, W)): an RLE annotation per class found.
+
+    Category n is row n of the label maps; background has no annotation.
+    """
+    images, annotations = [], []
+    for image_id, (name, labels) in enumerate(maps, 1):
+        height, width = labels.shape
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        for row in np.unique(labels[labels > 0]).tolist():
+            rle = coco_mask.encode(np.asfortranarray(labels == row, np.uint8))
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": row,
+                "iscrowd": 0,
+                "area": int(coco_mask.area(rle)),
+                "bbox": coco_mask.toBbox(rle).tolist(),
+                "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
+            }
+            annotations.append(annotation)
+    categories = [{"id": n, "name": name} for n, name in enumerate(class_names, 1)]
+    return {"images": images, "categories": categories, "annotations": annotations}
+
+
+def segment_folder(
+    segment: Callable[[Path], np.ndarray],
+    class_names: tuple[str, ...],
+    images: Path,
+    out: Path,
+    *,
+    progress: bool,
+) -> Path:
+    """A palette PNG for each image under a folder and its sub-folders, and one COCO file.
+
+    `a/b.jpg` becomes `out/masks/a/b.jpg.png`. A PNG that is there is not made again. The COCO file,
+    `out/predictions.json`, is written last, from the PNGs. An image that cannot be read is left out
+    and listed there under `skipped`.
+
+    Args:
+        segment: an image file to its label map (H, W); ValueError says that it cannot be read.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    if not images.is_dir():
+        raise FileNotFoundError(f"no folder {images}; give the one that holds the images")
+    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = [p for p in found if out.resolve() not in p.resolve().parents and p.is_file()]
+    if not found:
+        raise FileNotFoundError(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
+    masks = {p.relative_to(images).as_posix(): p for p in found}
+    masks = {name: (p, out / "masks" / f"{name}.png") for name, p in masks.items()}
+    skipped = []
+    for name, (path, png) in tqdm(masks.items(), "segmenting", unit="image", disable=not progress):
+        if png.exists():
+            continue
+        try:
+            labels = segment(path)
+        except ValueError as error:
+            log.warning("left out: %s", error)
+            skipped.append({"file_name": name, "reason": str(error)})
+            continue
+        with atomic_write(png) as file:
+            palette_png(labels).save(file, "PNG")
+    made = ((name, _read(png)) for name, (_, png) in masks.items() if png.exists())
+    content = coco(made, class_names) | {"skipped": skipped}
+    with atomic_write(out / "predictions.json") as file:
+        file.write(json.dumps(content).encode())
+    return out / "predictions.json"
+
+
+def _read(png: Path) -> np.ndarray:
+    with Image.open(png) as picture:
+        return np.array(picture)

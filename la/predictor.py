@@ -1,0 +1,235 @@
+"""Predictor: images and prompts in, label maps out (paper 3.1).
+
+Nothing is remembered between calls: `encode` gives an image as a value, `support` a support set as
+one, and `predict` takes the two. Each is made once and used in any order and number.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from la.data import drawn as drawing
+from la.data.atomic import atomic_write
+from la.data.geometry import Frame
+from la.data.loader import collate_prompts
+from la.data.photos import Photo, Prompt, open_photo, to_drawn
+from la.data.predicted import Prediction, segment_folder
+from la.model.backbone import build_backbone
+from la.model.label_anything import LabelAnything
+from la.model.prompt_encoder import Encoded
+from la.model.prototypes import Pairs, Support
+from la.types import ModelCard, to_device
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image after the backbone; `Predictor` takes it wherever it takes an image."""
+
+    image: Image.Image  # RGB, upright, at the original size
+    frame: Frame
+    encoded: Encoded  # of this one image
+
+
+Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """Prototypes of named classes, and the class-example embeddings that they are the means of."""
+
+    class_names: tuple[str, ...]  # of rows 1, 2, ...; row 0 is background
+    model: str  # hash of the weights that made it
+    value: Support
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file with the names as JSON in its metadata; whole or not at all."""
+        about = json.dumps({"class_names": self.class_names, "model": self.model})
+        pairs = {f"pairs.{name}": x for name, x in vars(self.value.pairs).items()}
+        tensors = {k: v for k, v in (vars(self.value) | pairs).items() if isinstance(v, Tensor)}
+        tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
+        with atomic_write(Path(path)) as file:
+            file.write(to_bytes(tensors, {"la_support": about}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SupportSet":
+        """The inverse of `save`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no support set.
+        """
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["la_support"])
+            tensors = load_file(path)
+            names = Pairs.__dataclass_fields__
+            pairs = Pairs(**{name: tensors.pop(f"pairs.{name}", None) for name in names})
+            value = Support(**{"features": None} | tensors, pairs=pairs)
+            return cls(tuple(about["class_names"]), about["model"], value)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no saved support set: {error!r}") from None
+
+
+class Predictor:
+    """A model for images of any size and origin; prompts are in original pixels.
+
+    Paths, PIL images, arrays and tensors (see `open_photo`) and what `encode` gave are all images.
+    Calls do not change the predictor, so threads may share it; it runs where the weights are. A
+    model without a backbone gets the pretrained one that its configuration names.
+    """
+
+    def __init__(self, model: LabelAnything, card: ModelCard | None = None) -> None:
+        card = card or getattr(model, "card", None)  # `la.load` says what it loaded
+        self.model = model
+        self.card = card or ModelCard("unnamed", _weights_sha256(model), "unknown data")
+        self.device = next(model.parameters()).device
+        self._backbone = (model.backbone or build_backbone(model.config)).to(self.device).eval()
+
+    def describe(self) -> dict[str, str]:
+        """Name, hash (twelve digits) and training data of the weights."""
+        card = self.card
+        return {"name": card.name, "hash": card.sha256[:12], "trained_on": card.trained_on}
+
+    @torch.inference_mode()
+    def encode(self, image: Photo | EncodedImage) -> EncodedImage:
+        """The image through the frozen backbone: nearly all of the work, once.
+
+        Raises:
+            FileNotFoundError, ValueError: it is no image; see `open_photo`.
+        """
+        if isinstance(image, EncodedImage):
+            return image
+        photo, config = open_photo(image), self.model.config
+        frame = Frame((photo.height, photo.width), config.image_size, config.resize)
+        pixels = frame.image(photo)[None].to(self.device)
+        return EncodedImage(photo, frame, self.model.encode_features(self._backbone(pixels)))
+
+    def support(self, examples: Examples) -> SupportSet:
+        """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
+
+        Classes get their rows in the order in which they first appear.
+
+        Raises:
+            ValueError: nothing is prompted, or a prompt does not fit its image; says which.
+        """
+        return self._support((), None, examples)
+
+    def extend(self, support: SupportSet, examples: Examples) -> SupportSet:
+        """A support set with further images; they may bring further classes.
+
+        The same as one made of all examples at once, except for `exact` weights: with their quirks
+        an example's embedding depends on what else is in the batch.
+
+        Raises:
+            ValueError: as `support`, or the set was made by other weights.
+        """
+        self._check(support)
+        return self._support(support.class_names, support.value.pairs, examples)
+
+    @torch.inference_mode()
+    def predict(self, image: Photo | EncodedImage, support: SupportSet) -> Prediction:
+        """Segment an image into the classes of a support set.
+
+        Raises:
+            ValueError: the support set was made by other weights.
+            FileNotFoundError, ValueError: it is no image; see `open_photo`.
+        """
+        self._check(support)
+        query = self.encode(image)
+        logits = self.model.decode(query.encoded, to_device(support.value, self.device)).float()
+        logits[:, 0] += self.card.bias
+        labels = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
+        labels, names = labels.to(torch.uint8).cpu().numpy(), support.class_names
+        return Prediction(labels, names, query.image, query.frame, logits[0].cpu())
+
+    @torch.inference_mode()
+    def _support(self, known: Sequence[str], pairs: Pairs | None, examples: Examples) -> SupportSet:
+        names = tuple(dict.fromkeys([*known, *(name for _, found in examples for name in found)]))
+        most = min(255, (self.model.config.token_pool or 256) - 1)
+        if not examples or not names:
+            raise ValueError("a support set needs a prompt for at least one class on one image")
+        if len(names) > most:
+            raise ValueError(f"{len(names)} classes; this model tells at most {most} apart")
+        images = [self.encode(image) for image, _ in examples]
+        annotated, supports, rows = [], [], []
+        for s, (image, (_, found)) in enumerate(zip(images, examples, strict=True)):
+            for name, prompts in found.items():
+                where = f"class {name!r} of support image {s + 1}"
+                annotated.append((image.frame, to_drawn(prompts, image.frame.size, where)))
+                supports.append(s)
+                rows.append(names.index(name) + 1)
+        prompts = collate_prompts(annotated, supports, rows, self.model.config.mask_size)
+        encoder = self.model.prompt_encoder
+        token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
+        features = torch.cat([image.encoded.features for image in images])
+        embeddings = torch.cat([image.encoded.embeddings for image in images])
+        episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
+        encoded, prompts = Encoded(features, embeddings), to_device(prompts, self.device)
+        new = encoder.encode(encoded, prompts, episode, token_rows)
+        pairs = new if pairs is None else to_device(pairs, self.device).joined(new)
+        value = encoder.combine(pairs, torch.ones_like(token_rows, dtype=torch.bool))
+        return SupportSet(names, self.card.sha256, value)
+
+    def _check(self, support: SupportSet) -> None:
+        if support.model != self.card.sha256:
+            both = f"{support.model[:12]}, these are {self.card.sha256[:12]}"
+            raise ValueError(f"the support set was made by the weights {both}; make it anew")
+
+
+def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
+    """The support set of a `prompts.json` file (`la.data.drawn`), or one that was saved.
+
+    Raises:
+        FileNotFoundError: the file or an image that it names is missing.
+        ValueError: it is not such a file; says which entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
+    if path.suffix == ".safetensors":
+        return SupportSet.load(path)
+    drawn = drawing.read(path)
+    pairs = zip(drawn.images, drawing.annotate(drawn), strict=True)
+    return predictor.support([(path.parent / i.file_name, found) for i, found in pairs if found])
+
+
+def predict_folder(
+    predictor: Predictor, support: SupportSet, images: Path, out: Path, *, progress: bool = True
+) -> Path:
+    """`segment_folder` with a predictor; a second call goes on where the first one stopped.
+
+    Raises:
+        ValueError: `out` holds predictions for another support set or from other weights.
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    kept = out / "support.safetensors"
+    if not kept.exists():
+        support.save(kept)
+    before = SupportSet.load(kept)
+    same = (before.class_names, before.model) == (support.class_names, support.model)
+    pair = before.value.prototypes, support.value.prototypes.cpu()
+    if not same or not torch.allclose(*pair, rtol=1e-3, atol=1e-3):  # other threads, other digits
+        raise ValueError(f"{out} holds predictions for another support set; give another folder")
+
+    def segment(path: Path) -> np.ndarray:
+        return predictor.predict(path, support).labels
+
+    return segment_folder(segment, support.class_names, images, out, progress=progress)
+
+
+def _weights_sha256(model: LabelAnything) -> str:
+    digest = sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
