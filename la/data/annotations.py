@@ -64,7 +64,7 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         try:
             return _arrays(*_in_pieces(raw, path), path)
-        except json.JSONDecodeError:
+        except ValueError:  # cut in wrong places, or no good file: the whole tells which
             document = _checked(_read(raw, path), path)
             return _arrays(document, document["annotations"], path)
     finally:
@@ -75,17 +75,17 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict]:
 def _in_pieces(raw: bytes, path: Path) -> tuple[dict, Iterator]:
     """The document with its annotations taken out, and these, parsed a few at a time.
 
-    Reading the annotations while they are in the processor's cache takes two thirds of the time and a
-    third of the memory of parsing the whole. The file is cut where one object of a list seems to
+    Reading the annotations while they are in the processor's cache takes two thirds of the time and
+    a third of the memory of parsing the whole. The file is cut where one object of a list seems to
     end; a wrong cut leaves a piece that is not JSON.
 
     Raises:
-        JSONDecodeError, perhaps while iterating: the file must be parsed as a whole.
+        ValueError, perhaps while iterating: the file must be parsed as a whole.
     """
     first = re.search(rb'"annotations"\s*:\s*\[', raw)
     last = re.compile(rb"\}\s*\]").search(raw, first.end()) if first else None
     if first is None or last is None or raw.count(b'"annotations"') > 1:
-        raise json.JSONDecodeError("no single list of annotations", "", 0)
+        raise ValueError("no single list of annotations")
     begin, end = first.end(), last.end() - 1
     document = orjson.loads(raw[:begin] + raw[end:])
 
@@ -303,9 +303,9 @@ def _run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray:
 def _uncompressed(text: str) -> np.ndarray:
     """The run lengths of COCO's compressed form.
 
-    A number is written in characters of 5 bits each (from "0" on), the lowest first; bit 32 says
-    that more follow, and bit 16 of the last one is the sign. From the fourth run on, a number is the
-    difference to the run two before.
+    A number is written in characters of 5 bits each (from "0" on), the lowest first; bit 32
+    says that more follow, and bit 16 of the last one is the sign. From the fourth run on, a number
+    is the difference to the run two before.
     """
     codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(codes & 32 == 0)

@@ -49,7 +49,7 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
         wait: until the other process is done or dead, and then True.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.parent / f"{PREFIX}claim-{path.name}", "wb") as file:
+    with open(path.parent / f"{PREFIX}{path.name}.claim", "wb") as file:
         granted = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -6,16 +6,14 @@ and of itself. A shard appears whole or not at all, so a killed writer loses the
 any number of processes may write to one folder: they share out the shards by locks.
 
 Half precision halves the bytes. float16 has 10 bits of mantissa where bfloat16 has 7; features are
-of moderate size, so the wider range of bfloat16 buys nothing: the relative rounding error is at most
-2^-11 against 2^-8. A feature beyond float16's range (65504) is refused, not stored as infinity.
+of moderate size, so the wider range of bfloat16 buys nothing: the relative rounding error is at
+most 2^-11 against 2^-8. What is beyond float16's range (65504) is refused, not stored as infinity.
 """
 
 import hashlib
 import json
 import logging
 import shutil
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -23,19 +21,17 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from la.data.atomic import atomic_write, claim, sweep
+from la.data.shards import Shard, crc, is_whole, write_shard
 
 logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 256 << 20
 SHARD_IMAGES = 2_000
-START = struct.Struct("<8sII")  # mark, bytes of the header, its CRC-32
-MARK = b"LAshard1"
 
 
 @dataclass(frozen=True)
@@ -53,52 +49,6 @@ class FeatureKey:
         """Readable, and different for different keys."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return f"{self.backbone}-{self.image_size}-{self.resize}-{self.dtype}-{digest[:12]}"
-
-
-@dataclass(frozen=True, eq=False)
-class Shard:
-    """The features of some images in one file."""
-
-    path: Path
-    image_ids: tuple[int, ...]  # n
-    shape: tuple[int, int, int]  # (V, h, w)
-    dtype: torch.dtype
-    checksums: tuple[int, ...]  # n, CRC-32 of each image's features
-    begin: int  # where the features begin in the file
-
-    @classmethod
-    def of_file(cls, path: Path) -> "Shard":
-        """The shard at `path`; only its header is read.
-
-        Raises:
-            ValueError: the file is no shard, or damaged.
-        """
-        with path.open("rb") as file:
-            start = file.read(START.size)
-            mark, length, checksum = (
-                START.unpack(start) if len(start) == START.size else (b"", 0, 0)
-            )
-            text = file.read(length) if mark == MARK else b""
-        if mark != MARK or zlib.crc32(text) != checksum:
-            raise ValueError(f"{path} is damaged in its header")
-        header = json.loads(text)
-        shard = cls(
-            path=path,
-            image_ids=tuple(header["image_ids"]),
-            shape=tuple(header["shape"]),
-            dtype=getattr(torch, header["dtype"]),
-            checksums=tuple(int(text, 16) for text in header["checksums"]),
-            begin=START.size + length,
-        )
-        wanted = shard.begin + len(shard.image_ids) * prod(shard.shape) * shard.dtype.itemsize
-        if path.stat().st_size != wanted:
-            raise ValueError(f"{path} is damaged: {path.stat().st_size} bytes instead of {wanted}")
-        return shard
-
-    def tensor(self) -> Tensor:
-        """(n, V, h, w) in the stored precision, memory-mapped."""
-        raw = np.memmap(self.path, np.uint8, mode="c", offset=self.begin)  # torch wants it writable
-        return torch.from_numpy(raw).view(self.dtype).view(-1, *self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +100,9 @@ class FeatureStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         for path in self._damaged:
-            path.unlink(missing_ok=True)
+            if not is_whole(path):  # or another process has remade it
+                path.unlink(missing_ok=True)
+        self._damaged.clear()
         with atomic_write(self.folder / "key.json") as file:
             file.write(json.dumps(asdict(self.key), indent=1).encode())
         with (
@@ -170,11 +122,11 @@ class FeatureStore:
                     with claim(path, wait=wait) as granted:
                         if granted and not path.exists():
                             batches = _batches(ids, load, encode, batch_size, pool)
-                            self._write_shard(path, ids, shape, _counted(batches, bar))
+                            write_shard(path, ids, shape, self._dtype, _counted(batches, bar))
         self._look()
 
-    def read(self, image_ids: Sequence[int]) -> Tensor:
-        """(n, V, h, w) float32, in the order asked for.
+    def read(self, image_ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """(n, V, h, w) in `dtype`, in the order asked for.
 
         The checksum of an image is looked at when this process first reads it.
 
@@ -189,14 +141,14 @@ class FeatureStore:
                 "compute them first"
             )
         shape = self._place[image_ids[0]][0].shape if len(image_ids) else (0, 0, 0)
-        features = torch.empty(len(image_ids), *shape)
+        features = torch.empty(len(image_ids), *shape, dtype=dtype)
         for i, image_id in enumerate(image_ids):
             shard, row = self._place[image_id]
             if shard.path not in self._tensors:
                 self._tensors[shard.path] = shard.tensor()
             stored = self._tensors[shard.path][row]
             if image_id not in self._checked:
-                if zlib.crc32(_bytes(stored)) != shard.checksums[row]:
+                if crc(stored) != shard.checksums[row]:
                     self._forget(shard)
                     raise ValueError(
                         f"{shard.path} is damaged at image {image_id}; "
@@ -210,10 +162,13 @@ class FeatureStore:
         """Look at every checksum; the damaged shards, whose images are missing from now on."""
         self._look()
         for shard in {shard for shard, _ in self._place.values()}:
-            stored = shard.tensor()
-            if tuple(zlib.crc32(_bytes(row)) for row in stored) != shard.checksums:
+            if not is_whole(shard.path):
                 self._forget(shard)
         return sorted(self._damaged)
+
+    def __getstate__(self) -> dict:
+        """For worker processes: where the features are, not the features."""
+        return {**self.__dict__, "_tensors": {}, "_checked": set()}
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -249,38 +204,6 @@ class FeatureStore:
                 "make room, or keep the features elsewhere"
             )
 
-    def _write_shard(self, path: Path, ids: list[int], shape: tuple, batches: Iterator) -> None:
-        with atomic_write(path) as file:
-            checksums = [0] * len(ids)
-            file.write(_header(ids, shape, self.key.dtype, checksums))
-            row = 0
-            for features in batches:
-                stored = features.detach().cpu().to(self._dtype).contiguous()
-                for image, finite in zip(stored, stored.isfinite().flatten(1).all(1), strict=True):
-                    if not finite:
-                        raise ValueError(
-                            f"image {ids[row]}: a feature is not finite in {self.key.dtype}; "
-                            "look at the image, or keep the features in bfloat16"
-                        )
-                    checksums[row] = zlib.crc32(_bytes(image))
-                    file.write(_bytes(image))
-                    row += 1
-            file.seek(0)
-            file.write(_header(ids, shape, self.key.dtype, checksums))
-
-
-def _header(ids: list[int], shape: tuple, dtype: str, checksums: list[int]) -> bytes:
-    """The start of a shard; as long for any checksums, a multiple of 64 bytes."""
-    words = {
-        "image_ids": ids,
-        "shape": shape,
-        "dtype": dtype,
-        "checksums": [f"{checksum:08x}" for checksum in checksums],
-    }
-    text = json.dumps(words, separators=(",", ":")).encode()
-    text += b" " * (-(START.size + len(text)) % 64)
-    return START.pack(MARK, len(text), zlib.crc32(text)) + text
-
 
 def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
     """Encoded batches; the images of the next one are loaded meanwhile."""
@@ -298,10 +221,6 @@ def _counted(batches: Iterator[Tensor], bar: tqdm) -> Iterator[Tensor]:
     for batch in batches:
         yield batch
         bar.update(len(batch))
-
-
-def _bytes(tensor: Tensor) -> np.ndarray:
-    return tensor.view(torch.uint8).numpy()
 
 
 def _digest(ids: list[int]) -> str:

@@ -1,0 +1,553 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from la.data import annotations, index
+from la.data.index import CocoIndex, find
+
+HEIGHT, WIDTH = 30, 40
+SQUARE = [5.0, 6.0, 15.0, 6.0, 15.0, 18.0, 5.0, 18.0]
+
+
+def image(image_id, name=None, height=HEIGHT, width=WIDTH):
+    name = name or f"{image_id:012d}.jpg"
+    return {"id": image_id, "file_name": name, "height": height, "width": width}
+
+
+def annotation(number, image_id=9, category_id=3, segmentation=None, **changes):
+    entry = {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [5, 6, 10, 12],
+        "area": 120.5,
+        "iscrowd": 0,
+        "segmentation": [SQUARE] if segmentation is None else segmentation,
+    }
+    return {**entry, **changes}
+
+
+def document(annotations=(), images=None, categories=None):
+    return {
+        "images": [image(9), image(4)] if images is None else images,
+        "annotations": list(annotations),
+        "categories": [{"id": 7, "name": "cup"}, {"id": 3, "name": "cat"}]
+        if categories is None
+        else categories,
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="instances_val.json", **options):
+        path = tmp_path / "annotations" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content, **options))
+        return path
+
+    return write
+
+
+def runs_of(mask):
+    """Run lengths counted pixel by pixel, down the columns, background first."""
+    runs, value = [0], False
+    for pixel in mask.T.flatten().tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+def blob(seed, height=HEIGHT, width=WIDTH):
+    return np.random.default_rng(seed).random((height, width)) < 0.3
+
+
+def test_ids_ascend_and_annotations_are_sorted_by_image_then_by_place_in_the_file(write):
+    entries = [
+        annotation(1, 9, 7),
+        annotation(2, 4, 3),
+        annotation(3, 9, 3, area=3.0, iscrowd=1),
+        annotation(4, 4, 7, bbox=[1.5, 2, 3, 4.25]),
+    ]
+    read = CocoIndex.from_json(write(document(entries)))
+    assert read.image_ids.tolist() == [4, 9]
+    assert read.category_ids.tolist() == [3, 7]
+    assert read.category_names == ("cat", "cup")
+    assert read.file_names == ("000000000004.jpg", "000000000009.jpg")
+    assert read.sizes.tolist() == [[HEIGHT, WIDTH]] * 2
+    assert [list(read.annotations_of(i)) for i in (4, 9)] == [[0, 1], [2, 3]]
+    assert read.annotation_image.tolist() == [0, 0, 1, 1]
+    assert read.annotation_category.tolist() == [0, 1, 1, 0]
+    assert read.annotation_area.tolist() == [120.5, 120.5, 120.5, 3.0]
+    assert read.annotation_crowd.tolist() == [False, False, False, True]
+    assert read.annotation_box[1].tolist() == [1.5, 2, 4.5, 6.25]
+    assert read.class_name(7) == "cup"
+    assert read.skipped == {}
+
+
+def test_unknown_ids_are_refused_by_name(write):
+    read = CocoIndex.from_json(write(document()))
+    with pytest.raises(ValueError, match="has no image 5"):
+        read.annotations_of(5)
+    with pytest.raises(ValueError, match="has no category 99"):
+        read.class_name(99)
+    with pytest.raises(ValueError, match="has no image 77"):
+        read.subset([4, 77])
+
+
+def test_polygons_are_drawn_as_pycocotools_draws_them(write):
+    rings = [SQUARE, [20.3, 3.1, 38.9, 5.2, 30.1, 28.7], [1, 1, 3, 1, 3, 3, 1, 3]]
+    read = CocoIndex.from_json(write(document([annotation(1, segmentation=rings)])))
+    drawn = coco_mask.frPyObjects(rings, HEIGHT, WIDTH)
+    mask = read.mask(0)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, coco_mask.decode(coco_mask.merge(drawn)) == 1)
+    assert mask[10, 10] and not mask[25, 5]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_run_lengths_come_back_as_the_mask_they_were_made_of(write, seed):
+    mask = blob(seed)
+    mask[0, 0] = seed % 2 == 0  # begins with an object pixel, or not
+    compressed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    both = [
+        {"size": [HEIGHT, WIDTH], "counts": runs_of(mask)},
+        {"size": [HEIGHT, WIDTH], "counts": compressed["counts"].decode()},
+    ]
+    entries = [annotation(n, segmentation=shape) for n, shape in enumerate(both)]
+    read = CocoIndex.from_json(write(document(entries)))
+    np.testing.assert_array_equal(read.mask(0), mask)
+    np.testing.assert_array_equal(read.mask(1), mask)
+
+
+def test_long_runs_survive_the_compressed_form(write):
+    mask = np.zeros((900, 1100), bool)
+    mask[17:890, 3:1000] = True
+    mask[400, 500] = False
+    counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    entry = annotation(1, segmentation={"size": [900, 1100], "counts": counts})
+    read = CocoIndex.from_json(write(document([entry], [image(9, None, 900, 1100)])))
+    np.testing.assert_array_equal(read.mask(0), mask)
+
+
+def same(a, b):
+    for name in CocoIndex.__dataclass_fields__:
+        one, other = getattr(a, name), getattr(b, name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype, name
+            np.testing.assert_array_equal(one, other, err_msg=name)
+    assert a.file_names == b.file_names and a.category_names == b.category_names
+    assert a.skipped == b.skipped and a.sha256 == b.sha256
+    for row in range(len(a.annotation_area)):
+        np.testing.assert_array_equal(a.mask(row), b.mask(row))
+
+
+def rich_document():
+    mask = blob(1)
+    crowd = {"size": [HEIGHT, WIDTH], "counts": runs_of(mask)}
+    return document(
+        [
+            annotation(1, 9, 7),
+            annotation(2, 4, 3, crowd, iscrowd=1),
+            annotation(3, 77, 3),
+            annotation(4, 9, 3, [SQUARE, SQUARE[::-1]]),
+        ]
+    )
+
+
+def test_the_second_start_reads_the_cache_and_gives_the_same_index(write, tmp_path, monkeypatch):
+    path, cache = write(rich_document()), tmp_path / "cache"
+    cold = CocoIndex.from_json(path, cache=cache)
+    monkeypatch.setattr(index, "parse", None)  # would raise when called
+    same(cold, CocoIndex.from_json(path, cache=cache))
+    monkeypatch.undo()
+    same(cold, CocoIndex.from_json(path))
+
+
+def test_a_copy_elsewhere_shares_the_cache_and_a_changed_file_does_not(
+    write, tmp_path, monkeypatch
+):
+    cache = tmp_path / "cache"
+    path = write(rich_document())
+    first = CocoIndex.from_json(path, cache=cache)
+    copy = write(path.read_text(), "instances_copy.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "parse", None)
+        same(first, CocoIndex.from_json(copy, cache=cache))
+    changed = write(document([annotation(1)]), "instances_val.json")
+    assert len(CocoIndex.from_json(changed, cache=cache).annotation_area) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "other json"])
+def test_a_damaged_cache_is_made_anew(write, tmp_path, damage):
+    path, cache = write(rich_document()), tmp_path / "cache"
+    cold = CocoIndex.from_json(path, cache=cache)
+    (stored,) = cache.glob("*.safetensors")
+    good = stored.read_bytes()
+    text = b'[1, 2, "three"] '
+    bad = {
+        "cut": good[:-100],
+        "empty": b"",
+        "garbage": b"\xff" * 300,
+        "other json": len(text).to_bytes(8, "little") + text,
+    }
+    stored.write_bytes(bad[damage])
+    same(cold, CocoIndex.from_json(path, cache=cache))
+    assert stored.read_bytes() == good
+
+
+def test_the_cache_file_is_what_safetensors_reads(write, tmp_path):
+    from safetensors.numpy import load_file
+
+    read = CocoIndex.from_json(write(rich_document()), cache=tmp_path)
+    (stored,) = tmp_path.glob("*.safetensors")
+    np.testing.assert_array_equal(load_file(stored)["annotation_box"], read.annotation_box)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(write, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    read = CocoIndex.from_json(write(rich_document()), cache=blocked / "cache")
+    assert len(read.annotation_area) == 3
+    assert "cannot be written" in caplog.text
+
+
+def test_many_processes_index_one_file_at_once(write, tmp_path):
+    path, cache = write(rich_document()), tmp_path / "cache"
+    code = (
+        "import sys; from pathlib import Path; from la.data.index import CocoIndex;"
+        "i = CocoIndex.from_json(Path(sys.argv[1]), cache=Path(sys.argv[2]));"
+        "print(len(i.annotation_area), int(i.mask(0).sum()))"
+    )
+    command = [sys.executable, "-c", code, str(path), str(cache)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {process.communicate(timeout=60)[0] for process in running}
+    expected = CocoIndex.from_json(path)
+    assert answers == {f"3 {expected.mask(0).sum()}\n"}
+    assert sorted(file.suffix for file in cache.iterdir()) == [".safetensors", ".txt"]
+
+
+@pytest.mark.parametrize("layout", ["plain", "indented", "tight", "annotations first", "nested"])
+def test_the_layout_of_the_json_does_not_matter(write, layout, monkeypatch):
+    monkeypatch.setattr(annotations, "PIECE", 64)  # a piece per annotation or two
+    content = document([annotation(n, 9 if n % 3 else 4, 3) for n in range(20)])
+    options = {"indented": {"indent": 1}, "tight": {"separators": (",", ":")}}.get(layout, {})
+    if layout == "annotations first":
+        content = {"annotations": content.pop("annotations"), **content}
+    if layout == "nested":  # ends of objects in lists, and in words, where no annotation ends
+        for entry in content["annotations"]:
+            entry["parts"] = [{"a": 1}, {"b": [{"c": 2}, {"d": 3}]}]
+            entry["note"] = "}, { ] }]"
+    read = CocoIndex.from_json(write(content, **options))
+    assert len(read.annotation_area) == 20
+    assert len(read.annotations_of(4)) == 7
+    assert read.skipped == {}
+
+
+def test_a_subset_keeps_the_annotations_of_its_images_only(write):
+    entries = [
+        annotation(1, 9, 7),
+        annotation(2, 4, 3, {"size": [30, 40], "counts": runs_of(blob(2))}),
+    ]
+    entries += [annotation(3, 2, 3, area=7), annotation(4, 9, 3)]
+    whole = CocoIndex.from_json(write(document(entries, [image(9), image(4), image(2)])))
+    part = whole.subset([9, 2, 9])
+    assert part.image_ids.tolist() == [2, 9]
+    assert part.file_names == ("000000000002.jpg", "000000000009.jpg")
+    assert part.annotation_area.tolist() == [7, 120.5, 120.5]
+    assert part.category_ids.tolist() == whole.category_ids.tolist()
+    assert list(part.annotations_of(9)) == [1, 2]
+    np.testing.assert_array_equal(part.mask(1), whole.mask(whole.annotations_of(9)[0]))
+    again = part.subset([2])
+    assert (again.image_ids.tolist(), len(again.annotation_area)) == ([2], 1)
+    assert len(whole.subset([]).image_ids) == 0
+
+
+FAULTS = {
+    "no object": ("annotation", lambda: 5),
+    "twice the same id": ("annotation", lambda: annotation(1)),
+    "unknown image": ("reference", lambda: annotation(2, 77)),
+    "unknown category": ("reference", lambda: annotation(2, 9, 77)),
+    "image id of a wrong type": ("reference", lambda: annotation(2, [9])),
+    "no image id": ("reference", lambda: {"id": 2, "category_id": 3}),
+    "NaN box": ("box", lambda: annotation(2, bbox=[float("nan"), 6, 10, 12])),
+    "infinite box": ("box", lambda: annotation(2, bbox=[5, 6, float("inf"), 12])),
+    "flat box": ("box", lambda: annotation(2, bbox=[5, 6, 10, 0])),
+    "box of three": ("box", lambda: annotation(2, bbox=[5, 6, 10])),
+    "box of five": ("box", lambda: annotation(2, bbox=[5, 6, 10, 12, 1])),
+    "box of words": ("box", lambda: annotation(2, bbox=["5", "6", "a", 10**12])),
+    "box off the image": ("box", lambda: annotation(2, bbox=[WIDTH, 6, 10, 12])),
+    "box as large as a country": ("box", lambda: annotation(2, bbox=[0, 0, 1e300, 1e300])),
+    "no area": ("box", lambda: annotation(2, area=0)),
+    "NaN area": ("box", lambda: annotation(2, area=float("nan"))),
+    "area in words": ("box", lambda: annotation(2, area="big")),
+    "no polygon": ("segmentation", lambda: annotation(2, segmentation=[])),
+    "polygon of two points": ("segmentation", lambda: annotation(2, segmentation=[[1, 1, 2, 2]])),
+    "odd polygon": ("segmentation", lambda: annotation(2, segmentation=[SQUARE[:7]])),
+    "polygon of words": ("segmentation", lambda: annotation(2, segmentation=[["1"] * 6])),
+    "second ring of words": (
+        "segmentation",
+        lambda: annotation(2, segmentation=[SQUARE, "123456"]),
+    ),
+    "NaN polygon": ("segmentation", lambda: annotation(2, segmentation=[[float("nan")] * 6])),
+    "polygon far off": ("segmentation", lambda: annotation(2, segmentation=[[1e9] * 6])),
+    "huge integers": ("segmentation", lambda: annotation(2, segmentation=[[10**400] * 6])),
+    "endless polygon": (
+        "segmentation",
+        lambda: annotation(2, segmentation=[[-30, 0, 60, 9] * 9999]),
+    ),
+    "segmentation in words": ("segmentation", lambda: annotation(2, segmentation="a polygon")),
+    "null": ("segmentation", lambda: annotation(2) | {"segmentation": None}),
+    "RLE of another size": ("segmentation", lambda: rle([40, 30], [1200])),
+    "RLE too short": ("segmentation", lambda: rle([30, 40], [1199])),
+    "RLE with a negative run": ("segmentation", lambda: rle([30, 40], [1300, -100])),
+    "RLE of floats": ("segmentation", lambda: rle([30, 40], [600.5, 599.5])),
+    "RLE of huge integers": ("segmentation", lambda: rle([30, 40], [2**62, 2**62])),
+    "RLE without counts": ("segmentation", lambda: rle([30, 40], None)),
+    "broken compressed RLE": ("segmentation", lambda: rle([30, 40], "oooo")),
+    "long compressed RLE": ("segmentation", lambda: rle([30, 40], "o" * 50 + "0")),
+    "compressed RLE in Chinese": ("segmentation", lambda: rle([30, 40], "中文")),
+    "empty compressed RLE": ("segmentation", lambda: rle([30, 40], "")),
+}
+
+
+def rle(size, counts):
+    return annotation(2, segmentation={"size": size, "counts": counts})
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_annotation_is_left_out_counted_and_its_neighbours_stay(write, name, caplog):
+    reason, make = FAULTS[name]
+    entries = [annotation(1, area=11), make(), annotation(3, 4, 7, area=33)]
+    with caplog.at_level(logging.WARNING):
+        read = CocoIndex.from_json(write(document(entries)))
+    assert read.skipped == {reason: 1}
+    assert read.annotation_area.tolist() == [33, 11]
+    expected = coco_mask.decode(coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH))[..., 0] == 1
+    for row in range(2):
+        np.testing.assert_array_equal(read.mask(row), expected)
+    assert caplog.text.count(f"{reason} 1") == 1
+
+
+def test_optional_fields_have_their_usual_meaning(write):
+    entry = annotation(1)
+    for key in ("id", "area", "iscrowd"):
+        del entry[key]
+    read = CocoIndex.from_json(write(document([entry, entry])))
+    assert read.annotation_area.tolist() == [120, 120]
+    assert read.annotation_crowd.tolist() == [False, False]
+
+
+def test_faulty_images_and_categories_are_left_out_and_counted(write):
+    images = [
+        image(9),
+        image(9, "b.jpg"),
+        image("4", "4.jpg"),
+        image(2**70),
+        image(5, height=0),
+        "x",
+    ]
+    images += [image(6, height=99999, width=99999), image(7, width=4.5), image(8, name="a\0b.jpg")]
+    categories = [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": None, "name": "x"}]
+    content = document([annotation(1)], images, [*categories, {"id": 5}, 6])
+    read = CocoIndex.from_json(write(content))
+    assert read.image_ids.tolist() == [9] and read.category_names == ("cat",)
+    assert read.skipped == {"category": 3, "category id": 1, "image": 7, "image id": 1}
+    assert len(read.annotation_area) == 1
+
+
+def test_empty_lists_make_an_empty_index(write, tmp_path):
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        read = CocoIndex.from_json(write(document([], [], [])), cache=cache)
+        assert read.sizes.shape == (0, 2) and read.annotation_box.shape == (0, 4)
+    read = CocoIndex.from_json(write(document([])))
+    assert len(read.annotations_of(4)) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON .* download or export it again"),
+        ("", "is not JSON"),
+        ("[" * 5000, "is not JSON"),
+        ("[1, 2]", "not a COCO instance file: it has no list 'images'"),
+        ('{"images": [], "categories": []}', "no list 'annotations'; give an instances_"),
+        ('{"images": [], "categories": {}, "annotations": []}', "no list 'categories'"),
+        ('{"images": [{"id": 1}], "categories": [], "annotations": []}', "no image can be used"),
+        (
+            '{"images": [], "categories": [7], "annotations": []}',
+            "no category can be .* needs id, name",
+        ),
+    ],
+)
+def test_a_file_that_is_no_annotation_file_is_refused_in_a_sentence(write, content, message):
+    path = write(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        CocoIndex.from_json(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_annotation_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no annotation file .*nowhere.json"):
+        CocoIndex.from_json(tmp_path / "nowhere.json")
+
+
+def picture(path, mode="RGB", size=(WIDTH, HEIGHT), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ramp = np.linspace(0, 1, size[0] * size[1]).reshape(size[::-1])
+    if mode == "I;16":
+        made = Image.fromarray((ramp * 65535).astype(np.uint16))
+    else:
+        made = Image.fromarray((ramp * 255).astype(np.uint8)).convert(mode)
+    made.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stated", "stored"),
+    [
+        ("COCO_val2014_000000000009.jpg", "val2017/000000000009.jpg"),
+        ("000000000009.jpg", "deep/er/COCO_train2014_000000000009.jpg"),
+        ("val2014/COCO_val2014_000000000009.jpg", "images/COCO_val2014_000000000009.jpg"),
+        ("a.png", "a.png"),
+        ("sub\\a.png", "sub/a.png"),
+    ],
+)
+def test_images_are_found_under_either_name_in_any_folder(write, tmp_path, stated, stored):
+    file = picture(tmp_path / stored)
+    read = CocoIndex.from_json(write(document(images=[image(9, stated)])))
+    assert read.path(9) == file
+    assert read.read_image(9).size == (WIDTH, HEIGHT)
+
+
+def test_equal_names_are_told_apart_by_their_folder_or_refused(write, tmp_path):
+    picture(tmp_path / "train/1.jpg")
+    wanted = picture(tmp_path / "val/1.jpg")
+    images = [image(1, "val/1.jpg"), image(2, "1.jpg"), image(3, "3.jpg")]
+    read = CocoIndex.from_json(write(document(images=images)))
+    assert read.path(1) == wanted
+    with pytest.raises(ValueError, match="image 2 of .* are both named 1.jpg; keep one"):
+        read.path(2)
+    with pytest.raises(
+        FileNotFoundError, match="image 3 of .* no file 3.jpg under .* put it there"
+    ):
+        read.path(3)
+
+
+def test_links_are_followed_once_and_files_outside_are_not_found(write, tmp_path):
+    picture(tmp_path / "elsewhere/1.jpg")
+    (tmp_path / "data").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data/train2017")
+    os.symlink(tmp_path / "data", tmp_path / "data/loop")
+    picture(tmp_path / "secret.jpg")
+    content = document(images=[image(1, "1.jpg"), image(2, "../secret.jpg")])
+    read = CocoIndex.from_json(write(content), images=tmp_path / "data")
+    assert read.path(1) == tmp_path / "data/train2017/1.jpg"
+    with pytest.raises(FileNotFoundError, match="image 2"):
+        read.path(2)
+
+
+def test_a_missing_image_folder_is_named(write, tmp_path):
+    read = CocoIndex.from_json(write(document()), images=tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="image 9 of .* no folder .*gone"):
+        read.read_image(9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("L", "a.png"), ("I;16", "a.png"), ("I;16", "a.tif"), ("P", "a.png"), ("P", "a.gif")]
+    + [("CMYK", "a.jpg"), ("RGBA", "a.png"), ("LA", "a.png"), ("1", "a.png"), ("YCbCr", "a.jpg")],
+)
+def test_every_kind_of_image_becomes_rgb_of_the_same_brightness(write, tmp_path, mode, name):
+    picture(tmp_path / name, mode)
+    read = CocoIndex.from_json(write(document(images=[image(9, name)])))
+    pixels = np.asarray(read.read_image(9))
+    assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8
+    assert pixels[:3].mean() < 40 and pixels[-3:].mean() > 215
+
+
+def test_transparency_in_a_palette_is_dropped_without_a_warning(write, tmp_path):
+    picture(tmp_path / "a.png", "P", transparency=bytes(range(256)))
+    read = CocoIndex.from_json(write(document(images=[image(9, "a.png")])))
+    assert read.read_image(9).mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_rotation_is_applied_only_where_the_stated_size_asks_for_it(
+    write, tmp_path, orientation
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(tmp_path / "a.jpg", exif=exif)
+    read = CocoIndex.from_json(write(document(images=[image(9, "a.jpg")])))
+    raw = np.asarray(Image.open(tmp_path / "a.jpg").convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(read.read_image(9)), raw)
+    turned = document(images=[image(9, "a.jpg", height=WIDTH, width=HEIGHT)])
+    read = CocoIndex.from_json(write(turned))
+    if orientation in (6, 8):
+        expected = np.rot90(raw, -1 if orientation == 6 else 1)
+        np.testing.assert_array_equal(np.asarray(read.read_image(9)), expected)
+    else:
+        with pytest.raises(ValueError, match="40 x 30 pixels, the annotations say 30 x 40"):
+            read.read_image(9)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other size", "bomb", "folder"])
+def test_an_image_that_cannot_be_used_is_named_with_its_id(write, tmp_path, damage):
+    path = picture(tmp_path / "a.png", size=(41, 30) if damage == "other size" else (WIDTH, HEIGHT))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-60])
+    elif damage == "bomb":
+        Image.new("1", (20_000, 20_000)).save(path)
+    elif damage != "other size":
+        path.write_bytes({"empty": b"", "text": b"hello", "folder": b""}[damage])
+    read = CocoIndex.from_json(write(document(images=[image(9, "a.png")])))
+    with pytest.raises(ValueError, match="image 9 of .*a.png: .*; replace the file") as caught:
+        read.read_image(9)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_one_pixel_image_is_an_image(write, tmp_path):
+    picture(tmp_path / "a.png", size=(1, 1))
+    entry = annotation(1, bbox=[0, 0, 1, 1], segmentation={"size": [1, 1], "counts": [0, 1]})
+    read = CocoIndex.from_json(write(document([entry], [image(9, "a.png", 1, 1)])))
+    assert read.read_image(9).size == (1, 1)
+    assert read.mask(0).tolist() == [[True]]
+
+
+def test_splits_are_told_by_file_names_and_the_older_release_comes_first(tmp_path, write):
+    for name in ("train2014", "train2017", "val2014", "val2017"):
+        write("{}", f"instances_{name}.json")
+    write("{}", "captions_val2014.json")
+    splits = find(tmp_path)
+    assert {split: file.name for split, (file, _) in splits.items()} == {
+        "train": "instances_train2014.json",
+        "val": "instances_val2014.json",
+    }
+    assert {folder for _, folder in splits.values()} == {tmp_path}
+
+
+def test_a_single_file_serves_as_both_splits(tmp_path, write):
+    path = write("{}", "instances_visible.json")
+    assert find(tmp_path) == {"train": (path, tmp_path), "val": (path, tmp_path)}
+
+
+def test_folders_that_are_not_in_coco_format_are_refused_in_a_sentence(tmp_path, write):
+    with pytest.raises(FileNotFoundError, match="no folder .*gone; give a folder in COCO format"):
+        find(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"no annotations/instances_\*.json in"):
+        find(tmp_path)
+    write("{}", "instances_train.json")
+    write("{}", "instances_other.json")
+    with pytest.raises(
+        ValueError, match="no instances_val.* among instances_other.json, instances_tr"
+    ):
+        find(tmp_path)
