@@ -93,10 +93,14 @@ def _data(a) -> None:
 
 
 def _bench(a):
+    import torch
+
     from la.experiments import Workbench
 
     config = configs.profile(a.profile)
     bench = Workbench(config, a.data)
+    if bench.device.type == "cpu":
+        torch.set_num_threads(1)  # equal numbers on any machine, and no threads that wait for a core
     why = "a GPU is there" if bench.device.type == "cuda" else "no GPU is there"
     print(
         f"profile {config.profile} on {bench.device.type} ({why}); {bench.data.note}",
