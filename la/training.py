@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -89,6 +89,8 @@ def fit(
     accelerator = accelerator or Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no",
         cpu=not torch.cuda.is_available(),
+        # a batch without masks leaves the mask layers without a gradient
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     mine = range(accelerator.process_index, config.micro_batches, accelerator.num_processes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,10 +181,11 @@ def _resume(model, optimizer, folder: Path) -> tuple[int, list[dict]]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"model/{name}"])
-                optimizer.state[parameter] = {
-                    key: tensors[f"{key}/{name}"].to(parameter.device if key != "step" else "cpu")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+                if f"step/{name}" in tensors:  # no prompt kind may have needed it yet
+                    optimizer.state[parameter] = {
+                        key: tensors[f"{key}/{name}"].to(parameter.device if key != "step" else "cpu")
+                        for key in ("step", "exp_avg", "exp_avg_sq")
+                    }
         lines = (folder / "history.jsonl").read_text().splitlines()
         return step, [json.loads(line) for line in lines][:step]
     return 0, []
