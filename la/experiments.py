@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -25,6 +26,7 @@ from tqdm.auto import tqdm
 from la import checkpoints
 from la import config as configs
 from la.config import PROTOCOLS, Config, digest
+from la.cost import cost
 from la.data import folds
 from la.data.atomic import atomic_write
 from la.data.dataset import Data, open_data
@@ -35,7 +37,7 @@ from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.prompts import Drawn
 from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count, original_scores
-from la.methods import method
+from la.methods import label, method
 from la.metrics import Scores, episode_counts
 from la.model.backbone import build_backbone, weights_sha256
 from la.model.label_anything import LabelAnything
@@ -43,7 +45,7 @@ from la.plotting import EpisodePicture, SupportPicture
 from la.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.rng import stream
 from la.training import fit
-from la.types import Batch, Episode, Segmenter, to_device
+from la.types import Batch, Episode, PromptKind, Segmenter, to_device
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Workbench:
         text = (
             f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
         )
-        if self.config.profile == "quick":
+        if self.config.profile in ("quick", "smoke"):
             text += " Generated images or a tiny backbone: **not the paper's setting**."
         return text
 
@@ -230,16 +232,29 @@ class Workbench:
         if path.exists():
             report(cell.episodes)
             return load_cell(path)
-        episodes = self.episodes(cell)
         segmenter, checkpoint = self.segmenter(cell.method, cell.fold)
         segmenter, bias = self._fitted(cell, segmenter)
+        result = self.measure(cell, segmenter, bias, checkpoint, report)
+        save_cell(result, path)
+        return result
+
+    def measure(
+        self,
+        cell: Cell,
+        segmenter: Segmenter,
+        bias=0.0,
+        checkpoint="",
+        report: Report = lambda n: None,
+    ) -> CellResult:
+        """What a segmenter scores on the episodes of a cell; nothing is stored."""
+        episodes = self.episodes(cell)
         started = time.perf_counter()
         counts = count(
             segmenter, episodes, self.loader(self.data.test, cell.fold, cell.protocol),
             batch_size=self.config.evaluation.batch_size, device=self.device, biases=(bias,),
             report=report,
         )[0]  # fmt: skip
-        result = CellResult(
+        return CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),
             class_ids=np.array([e.class_ids for e in episodes]),
@@ -251,8 +266,6 @@ class Workbench:
             seconds=round(time.perf_counter() - started, 2),
             provenance=provenance(),
         )
-        save_cell(result, path)
-        return result
 
     def picture(self, cell: Cell, number: int) -> EpisodePicture:
         """One episode of a cell with the method's prediction, to be looked at."""
@@ -292,15 +305,18 @@ class Workbench:
         if not chosen.biases and grid is None:
             return segmenter, 0.0
         fitted = replace(cell, episodes=self.config.evaluation.seen_episodes, seed=CALIBRATION_SEED)
+        if grid is not None:  # one value a fold, whatever the table: 2-way 1-shot, masks
+            masks = (PromptKind.MASK,)
+            fitted = replace(fitted, n_ways=2, k_shots=1, kinds=masks, protocol="clean")
         path = self.results / "fits" / self.path(fitted).name
         if not path.exists():
             n_classes = len(self.classes(cell.fold, seen=True))
-            shape = (min(cell.n_ways, n_classes), cell.k_shots)
-            sampler = self.sampler(cell.fold, shape, seen=True, protocol=cell.protocol)
+            shape = (min(fitted.n_ways, n_classes), fitted.k_shots)
+            sampler = self.sampler(fitted.fold, shape, seen=True, protocol=fitted.protocol)
             episodes = _draw(sampler, fitted, fitted.episodes, fitted.seed)
             options = {
                 "episodes": episodes,
-                "loader": self.loader(self.data.test, cell.fold, cell.protocol),
+                "loader": self.loader(self.data.test, fitted.fold, fitted.protocol),
                 "batch_size": self.config.evaluation.batch_size,
                 "device": self.device,
             }
@@ -377,23 +393,23 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers do
     not depend on how many cores there are. Stopped at any moment, the same call goes on where it was.
     """
+    cells = list(dict.fromkeys(cells))
     missing = [cell for cell in cells if not bench.path(cell).exists()]
+    log.warning(
+        "%d cells: %d reused, %d to compute", len(cells), len(cells) - len(missing), len(missing)
+    )
     if missing:
-        for cell in missing:
-            bench.episodes(
-                replace(cell, episodes=1)
-            )  # refuses what cannot be drawn before the work
+        for cell in missing:  # refuses what cannot be drawn before the work
+            bench.episodes(replace(cell, episodes=1))
         jobs: dict[tuple[str, int], list[Cell]] = {}
         for cell in sorted(missing, key=lambda c: method(c.method).configure is None):
-            jobs.setdefault((method(cell.method).trains_as or cell.method, cell.fold), []).append(
-                cell
-            )
-        trained = sum(method(name).configure is not None for name, _ in jobs)
-        log.warning(
-            "%d cells are there, %d to compute; %d models to train or go on training",
-            len(cells) - len(missing), len(missing), trained,
-        )  # fmt: skip
-        units = trained * bench.config.train.steps + sum(cell.episodes for cell in missing)
+            name = method(cell.method).trains_as or cell.method
+            jobs.setdefault((name, cell.fold), []).append(cell)
+        first = [method(job[0].method) for job in jobs.values()]
+        trained = [m.configure(bench.config).train.steps for m in first if m.configure]
+        if trained:
+            log.warning("%d models to train, or to take as they are", len(trained))
+        units = sum(trained) + sum(cell.episodes for cell in missing)
         with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
             if bench.device.type == "cuda":
                 for job in jobs.values():
@@ -401,6 +417,41 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
             else:
                 _in_processes(bench, list(jobs.values()), bar.update)
     return [bench.run_cell(cell) for cell in cells]
+
+
+def stored(bench: Workbench, cells: Iterable[Cell]) -> list[CellResult]:
+    """The results of those cells that have been computed; nothing is computed."""
+    paths = [bench.path(cell) for cell in dict.fromkeys(cells)]
+    return [load_cell(path) for path in paths if path.exists()]
+
+
+def score(
+    bench: Workbench, name: str, segmenter: Segmenter, cells: Iterable[Cell]
+) -> list[CellResult]:
+    """The results of a segmenter of your own on the very episodes of these cells, for any table.
+
+    Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
+    """
+    lists = dict.fromkeys(replace(cell, method=name) for cell in cells)
+    return [bench.measure(cell, segmenter) for cell in lists]
+
+
+def costs(bench: Workbench, cells: Iterable[Cell], n_queries: int = 8) -> pd.DataFrame:
+    """Time and memory of each method and setting among the cells: ms per query, peak MB.
+
+    On one thread, each query with its whole support set; reading features and scoring do not count.
+    """
+    rows = {}
+    for cell in cells:
+        key = (label(cell.method), cell.n_ways, cell.k_shots)
+        if key not in rows:
+            episodes = bench.episodes(replace(cell, episodes=n_queries))
+            segmenter = bench._fitted(cell, bench.segmenter(cell.method, cell.fold)[0])[0]
+            loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
+            batches = [to_device(loader([e]), bench.device) for e in episodes]
+            rows[key] = asdict(cost(segmenter, batches))
+    names = ["method", "n_ways", "k_shots"]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
 
 
 def _in_processes(bench: Workbench, jobs: list[list[Cell]], report: Report) -> None:

@@ -1,12 +1,13 @@
-"""The methods that tables compare, by name: how each is made, and what is fitted on seen classes."""
+"""The methods that tables compare, by name: how each is made, and what is fitted."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from la import baselines
-from la.config import PLUS, Config, ModelConfig
+from la.config import ABLATIONS, PLUS, Config, ModelConfig
 from la.evaluation import BIASES
 from la.model.plus import Raster
 from la.types import Segmenter
@@ -18,11 +19,13 @@ _COSINES = tuple(float(t) for t in np.arange(-0.3, 0.96, 0.025).round(3))
 class Method:
     """A row of a table.
 
-    A trained method has `configure`, a change of the profile; one without training has `build`.
-    `biases` are tried as the background's bias on seen classes, () keeps scores as they are.
+    A trained method has `configure`, a change of the profile, and `trains_as`, which names its
+    runs: methods of one name share a training. One without training has `build`. `biases` are tried
+    as the background's bias on seen classes, () keeps scores as they are.
     """
 
     label: str
+    trains_as: str = ""
     configure: Callable[[Config], Config] | None = None
     build: Callable[[ModelConfig], Segmenter] | None = None
     biases: tuple[float, ...] = ()
@@ -48,9 +51,9 @@ def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
 
 
 METHODS = {
-    "la+": Method("LA+", configure=_plus, biases=BIASES),
+    "la+": Method("LA+", "la+", _plus, biases=BIASES),
     "la+ uncalibrated": Method("LA+ without calibration", configure=_plus, trains_as="la+"),
-    "la": Method("LA, the paper's model", configure=lambda config: config),
+    "la": Method("LA, the paper's model", "la", lambda config: config),
     "threshold_prototype": Method(
         "Prototype, threshold",
         build=_on_features(baselines.ThresholdPrototype, threshold=0.0),
@@ -68,12 +71,58 @@ METHODS = {
 }
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A model of Table 4: `la` or `la+`, what of `ABLATIONS` it lacks, and its training seed."""
+
+    base: str
+    ablation: str
+    seed: int
+
+    @classmethod
+    def parse(cls, name: str) -> "Variant | None":
+        """The variant of that name, or None if the name is no variant's."""
+        found = re.fullmatch(r"(la\+?) (.+) seed (\d+)", name)
+        if found is None or found[2] not in ABLATIONS:
+            return None
+        return cls(found[1], found[2], int(found[3]))
+
+    @property
+    def name(self) -> str:
+        """As a method's name, such as `la+ w/o Token Pool seed 1`."""
+        return f"{self.base} {self.ablation} seed {self.seed}"
+
+    def method(self) -> Method:
+        """Trained for the share of the steps that ablations get; not calibrated."""
+        return Method(
+            f"{self.base.upper()} {self.ablation}",
+            re.sub(r"[^a-z0-9+]+", "-", self.name.lower()),
+            self._configure,
+        )
+
+    def _configure(self, config: Config) -> Config:
+        config = METHODS[self.base].configure(config)
+        steps = max(1, round(config.train.steps * config.evaluation.ablation_share))
+        return replace(
+            config,
+            model=replace(config.model, **ABLATIONS[self.ablation]),
+            train=replace(config.train, steps=steps, seed=self.seed),
+        )
+
+
 def method(name: str) -> Method:
-    """The named method.
+    """The named method: one of `METHODS`, or a variant of Table 4.
 
     Raises:
         ValueError: there is none of that name.
     """
+    if variant := Variant.parse(name):
+        return variant.method()
     if name not in METHODS:
         raise ValueError(f"no method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def label(name: str) -> str:
+    """What a table prints for a method; a reader's own prints its name."""
+    return method(name).label if name in METHODS or Variant.parse(name) else name

@@ -1,8 +1,9 @@
-"""Results as data: one JSON file a cell, from which every table is drawn without computing again."""
+"""Results as data: one JSON file a cell, from which every table is drawn."""
 
 import base64
 import json
 import platform
+import re
 import subprocess
 import zlib
 from dataclasses import asdict, dataclass
@@ -43,7 +44,8 @@ class Cell:
         kinds = "+".join(self.kinds)
         key = digest({"cell": asdict(self), "identity": identity, "version": VERSION})
         where = f"fold{self.fold}_{self.n_ways}way_{self.k_shots}shot_{kinds}_seed{self.seed}"
-        return f"{self.method.replace(' ', '-')}_{where}_{key}.json"
+        method = re.sub(r"[^a-z0-9+_]+", "-", self.method.lower())
+        return f"{method}_{where}_{key}.json"
 
 
 @dataclass(frozen=True)
