@@ -1,33 +1,33 @@
 """Episodic training (paper 3.3, 4.2): deterministic from (seed, step), stopped and resumed exactly.
 
-A step averages the gradient over `micro_batches` batches, each of one (B, N, K) drawn at random. They are
-split over the processes, so that two processes with one each take the very step of one process with two.
+A step averages the gradient over `micro_batches` batches, each of one (B, N, K) drawn at random.
+They are split over the processes, so that two processes with one each take the very step of one
+process with two.
 """
 
 import json
-import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import TrainConfig
-from la.data.atomic import atomic_write, sweep
+from la.data.atomic import atomic_write
 from la.losses import class_weights, focal_loss
-from la.types import Batch, to_device
-
-log = logging.getLogger(__name__)
+from la.states import alone, load_newest, save_best, save_state
+from la.types import Batch, Episode, to_device
 
 REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
+LOOK_EVERY = 50  # steps between looks at the losses; each look waits for the device
+AGREE_EVERY = 8  # steps between the processes' agreements on whether to stop
 
 
 class Stopped(Exception):
@@ -35,7 +35,7 @@ class Stopped(Exception):
 
 
 class Diverged(RuntimeError):
-    """The loss is not finite; the last good state is kept and the batch is named."""
+    """The loss or its gradient is not finite; the last good state is kept."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -51,12 +51,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     """Eq. 6 on the target's own grid."""
     padded = ~batch.class_valid[:, :, None, None]
-    logits = model(batch).masked_fill(padded, 0)  # interpolating -inf would make NaN
+    logits = model(batch).float().masked_fill(padded, 0)  # interpolating -inf would make NaN
     logits = F.interpolate(logits, size=batch.target.shape[-2:], mode="bilinear")
     logits = logits.masked_fill(padded, -math.inf)
-    weights = class_weights(
-        batch.target, batch.n_rows, config.class_weight, config.weight_power
-    )
+    weights = class_weights(batch.target, batch.n_rows, config.class_weight, config.weight_power)
     return focal_loss(logits, batch.target, weights, config.gamma)
 
 
@@ -69,8 +67,12 @@ def fit(
     accelerator: Accelerator | None = None,
     stop_after: int | None = None,
     report: Callable[[int], None] = lambda steps: None,
+    episodes: Callable[[int], Sequence[Episode]] | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
 ) -> list[dict]:
     """Train to `config.steps`, from the newest state in `folder` if there is one.
+
+    Another process that trains in the same folder is waited for, and its work is taken over.
 
     Args:
         batches: yields the batches of the given numbers, in their order; step s of the run takes
@@ -78,46 +80,63 @@ def fit(
         folder: states, and the history as JSON lines, are kept here.
         stop_after: save and raise `Stopped` after this many steps of this call.
         report: called with the number of steps done since the last call.
+        episodes: the episodes of a batch number, to be written out if its step diverges.
+        validate: a score on *seen* classes, asked for whenever the state is saved; the weights with
+            the highest are kept as `best.safetensors`.
 
     Returns:
-        The history: one record a step with step, loss, lr and gradient norm.
+        The history: one record a step with step, loss, lr, gradient norm, and validation if asked.
 
     Raises:
+        ValueError: the batches of a step cannot be shared out, or the state is another model's.
         Stopped: on SIGTERM or `stop_after`, after saving.
-        Diverged: the loss became NaN or infinite; the history names the step.
+        Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names the step.
+        torch.OutOfMemoryError: with the (B, N, K) that did not fit.
     """
     accelerator = accelerator or Accelerator(
-        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
         cpu=not torch.cuda.is_available(),
-        # a batch without masks leaves the mask layers without a gradient
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if config.micro_batches % accelerator.num_processes:
+        raise ValueError(
+            f"micro_batches={config.micro_batches} cannot be shared by {accelerator.num_processes} "
+            f"processes; make it a multiple of {accelerator.num_processes}"
+        )
     mine = range(accelerator.process_index, config.micro_batches, accelerator.num_processes)
-    folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    first, history = _resume(model, optimizer, folder)
-    report(first)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    steps = range(first, config.steps)
-    source = iter(batches([step * config.micro_batches + n for step in steps for n in mine]))
-    pending: list[tuple[int, Tensor, Tensor]] = []
-    with _sigterm() as asked_to_stop:
+    main = accelerator.is_main_process
+    with alone(folder) if main else nullcontext(), _sigterm() as asked_to_stop:
+        accelerator.wait_for_everyone()
+        model.to(accelerator.device).train()
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        first, history = load_newest(model, optimizer, folder)
+        report(first)
+        wrapped, optimizer = accelerator.prepare(model, optimizer)
+        steps = range(first, config.steps)
+        source = iter(batches([step * config.micro_batches + n for step in steps for n in mine]))
+        pending: list[tuple[int, Tensor, Tensor]] = []
         for step in steps:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
             share = [next(source) for _ in mine]
             pending.append((step, *_step(wrapped, optimizer, share, config, accelerator)))
             report(1)
-            last = step + 1 == config.steps
-            stop = asked_to_stop.is_set() or step + 1 - first == stop_after
-            if last or stop or (step + 1) % config.checkpoint_every == 0:
-                history += _records(pending, config)
+            done, last = step + 1, step + 1 == config.steps
+            stop = done - first == stop_after or _agreed(asked_to_stop, done, accelerator)
+            saves = last or stop or done % config.checkpoint_every == 0
+            if saves or done % LOOK_EVERY == 0:
+                history += _records(pending, config, folder if main else None, episodes)
+                for record in history[-len(pending) :]:
+                    accelerator.log(record, step=record["step"])
                 pending = []
-                if accelerator.is_main_process:
-                    _save(model, optimizer, folder, step + 1, history)
+            if saves and main:
+                _validate(validate, model, folder, history)
+                save_state(model, optimizer, folder, done, history)
+            if saves:
                 accelerator.wait_for_everyone()
             if stop and not last:
-                raise Stopped(f"saved at step {step + 1} of {config.steps}; run again to go on")
+                raise Stopped(f"saved at step {done} of {config.steps}; run again to go on")
     return history
 
 
@@ -125,70 +144,85 @@ def _step(wrapped, optimizer, share: list[Batch], config, accelerator) -> tuple[
     """One optimiser step; returns the mean loss over all processes and the gradient norm."""
     total = torch.zeros((), device=accelerator.device)
     optimizer.zero_grad(set_to_none=True)
+    bfloat16 = config.precision == "bfloat16"
     for position, batch in enumerate(share):
-        batch = to_device(batch, accelerator.device)
         last = position + 1 == len(share)
-        with nullcontext() if last else accelerator.no_sync(wrapped):
-            with accelerator.autocast():
-                loss = batch_loss(wrapped, batch, config) / len(share)
-            accelerator.backward(loss)
+        try:
+            with nullcontext() if last else accelerator.no_sync(wrapped):
+                batch = to_device(batch, accelerator.device)
+                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bfloat16):
+                    loss = batch_loss(wrapped, batch, config) / len(share)
+                accelerator.backward(loss)
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError(_too_large(batch, config)) from error
         total += loss.detach()
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip or math.inf)
     optimizer.step()
     return accelerator.reduce(total, "mean"), torch.as_tensor(norm)
 
 
-def _records(pending: list[tuple[int, Tensor, Tensor]], config: TrainConfig) -> list[dict]:
-    """Losses leave the device together, once per checkpoint: no synchronisation within the loop."""
+def _too_large(batch: Batch, config: TrainConfig) -> str:
+    n_episodes, n_supports = len(batch.query_size), len(batch.support_episode)
+    n_ways = int(batch.class_valid.sum()) - n_episodes  # of all episodes together
+    shape = n_episodes, batch.n_rows - 1, math.ceil(n_supports / max(1, n_ways))
+    less = "" if config.precision == "bfloat16" else 'precision="bfloat16", or '
+    return (
+        f"the device has no memory left for (B, N, K) = {shape} with {n_supports} support images "
+        f"and {len(batch.prompts.example_row)} examples; use {less}a smaller B in "
+        "EpisodeConfig.shapes with as many more micro_batches, which keeps the size of a step"
+    )
+
+
+def _agreed(asked: threading.Event, done: int, accelerator: Accelerator) -> bool:
+    """Whether all processes stop here: a signal that reached one counts for all."""
+    if accelerator.num_processes == 1:
+        return asked.is_set()
+    if done % AGREE_EVERY:
+        return False
+    flag = torch.tensor(float(asked.is_set()), device=accelerator.device)
+    return bool(accelerator.reduce(flag, "sum") > 0)
+
+
+def _records(
+    pending: list[tuple[int, Tensor, Tensor]],
+    config: TrainConfig,
+    folder: Path | None,
+    episodes: Callable[[int], Sequence[Episode]] | None,
+) -> list[dict]:
+    """Losses leave the device together: no synchronisation within most steps."""
     records = [
         {"step": step, "loss": float(loss), "norm": float(norm), "lr": learning_rate(step, config)}
         for step, loss, norm in pending
     ]
     for record in records:
-        if not math.isfinite(record["loss"]):
-            raise Diverged(
-                f"the loss of step {record['step']} is {record['loss']}; the last good state is kept. "
-                f"Lower the learning rate, or replay that step's episodes to look at them"
-            )
+        if math.isfinite(record["loss"]) and math.isfinite(record["norm"]):
+            continue
+        first = record["step"] * config.micro_batches
+        numbers = list(range(first, first + config.micro_batches))
+        note = {key: str(value) for key, value in record.items()} | {"batches": numbers}
+        if episodes is not None:
+            note["episodes"] = [[asdict(e) for e in episodes(number)] for number in numbers]
+        if folder is not None:
+            with atomic_write(folder / "diverged.json") as file:
+                file.write(json.dumps(note).encode())
+        raise Diverged(
+            f"step {record['step']}: loss {record['loss']}, gradient norm {record['norm']}; the "
+            f"last good state is kept, and diverged.json beside it names batches {numbers}. "
+            "Lower the learning rate or set clip, or look at those episodes"
+        )
     return records
 
 
-def _save(model, optimizer, folder: Path, step: int, history: list[dict]) -> None:
-    """Weights, both AdamW moments and the step in one file, written beside and renamed; two are kept."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"model/{name}"] = parameter.detach().cpu().contiguous()
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
-    with atomic_write(folder / "history.jsonl") as file:
-        file.write("".join(json.dumps(r) + "\n" for r in history).encode())
-    with atomic_write(folder / f"state-{step:08d}.safetensors") as file:
-        file.write(save(tensors, metadata={"step": str(step)}))
-    for old in sorted(folder.glob("state-*.safetensors"))[:-2]:
-        old.unlink()
-
-
-def _resume(model, optimizer, folder: Path) -> tuple[int, list[dict]]:
-    sweep(folder)
-    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
-        try:
-            with safe_open(path, "pt") as file:
-                step = int(file.metadata()["step"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except Exception as error:  # a broken file, whatever broke it: the older state serves
-            log.warning("cannot read %s (%s); taking the state before it", path.name, error)
-            continue
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(tensors[f"model/{name}"])
-                if f"step/{name}" in tensors:  # no prompt kind may have needed it yet
-                    optimizer.state[parameter] = {
-                        key: tensors[f"{key}/{name}"].to(parameter.device if key != "step" else "cpu")
-                        for key in ("step", "exp_avg", "exp_avg_sq")
-                    }
-        lines = (folder / "history.jsonl").read_text().splitlines()
-        return step, [json.loads(line) for line in lines][:step]
-    return 0, []
+def _validate(validate, model: nn.Module, folder: Path, history: list[dict]) -> None:
+    """Add the score to the newest record; keep the weights if there is none higher."""
+    if validate is None:
+        return
+    model.eval()
+    with torch.inference_mode():
+        score = history[-1]["validation"] = float(validate(model))
+    model.train()
+    if score >= max(record.get("validation", -math.inf) for record in history):
+        save_best(model, folder)
 
 
 @contextmanager

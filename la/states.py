@@ -1,0 +1,90 @@
+"""The states of a training run: saved whole, checked when read, the last two kept.
+
+A state file holds the weights and both AdamW moments; its name bears the number of steps done and a
+checksum of its bytes. Nothing that is read can run code.
+"""
+
+import fcntl
+import json
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import nn
+from torch.optim import Optimizer
+
+from la.data.atomic import atomic_write, sweep
+
+log = logging.getLogger(__name__)
+
+STATES = "state-????????-????????.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process trains in the folder; the kernel frees what a killed one held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "wb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        sweep(folder)
+        yield
+
+
+def save_state(
+    model: nn.Module, optimizer: Optimizer, folder: Path, step: int, history: list[dict]
+) -> None:
+    """Save where a run stands after `step` steps; of older states only the newest stays."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        remembered = optimizer.state.get(parameter, {})  # nothing of one that had no gradient yet
+        tensors |= {f"{key}/{name}": remembered[key] for key in MOMENTS if remembered}
+    raw = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    with atomic_write(folder / "history.jsonl") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in history).encode())
+    with atomic_write(folder / f"state-{step:08d}-{zlib.crc32(raw):08x}.safetensors") as file:
+        file.write(raw)
+    for old in sorted(folder.glob(STATES))[:-2]:
+        old.unlink()
+
+
+def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[int, list[dict]]:
+    """Load the newest whole state: its steps, and the history until then; (0, []) without one.
+
+    Raises:
+        ValueError: it is the state of another model.
+    """
+    for path in sorted(folder.glob(STATES), reverse=True):
+        _, step, checksum = path.stem.split("-")
+        raw = path.read_bytes()
+        if zlib.crc32(raw) != int(checksum, 16):
+            log.warning("%s is damaged; taking the state before it", path)
+            continue
+        tensors = load(raw)
+        try:
+            model.load_state_dict({name: tensors[f"model/{name}"] for name in model.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} is the state of another model ({error}); train in another folder"
+            ) from None
+        for name, parameter in model.named_parameters():
+            if f"step/{name}" in tensors:
+                moments = (tensors[f"{key}/{name}"] for key in MOMENTS)
+                optimizer.state[parameter] = {
+                    key: moment if key == "step" else moment.to(parameter.device)
+                    for key, moment in zip(MOMENTS, moments, strict=True)
+                }
+        lines = (folder / "history.jsonl").read_text().splitlines()
+        return int(step), [json.loads(line) for line in lines[: int(step)]]
+    return 0, []
+
+
+def save_best(model: nn.Module, folder: Path) -> None:
+    """Keep the weights alone, as `best.safetensors`."""
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic_write(folder / "best.safetensors") as file:
+        file.write(save(weights))
