@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from la.colours import OKABE_ITO, colour, overlay
+from la.data import folds
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.data.photos import to_drawn
+from la.data.predicted import Prediction
 from la.data.prompts import Drawn
+from la.types import Episode
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,16 @@ class EpisodePicture:
     class_names: tuple[str, ...]
     supports: tuple[SupportPicture, ...]
     query: Image.Image
-    target: np.ndarray
-    prediction: np.ndarray
+    target: np.ndarray | None  # None where it is not known
+    prediction: np.ndarray | None  # None where nothing was predicted
     iou: dict[str, float] = field(default_factory=dict)  # by class name; only where it is defined
 
 
 def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
-    """A row an episode: supports with their prompts, query, truth, prediction."""
+    """A row an episode: supports with their prompts, query, and truth and prediction if known."""
     n_supports = max(len(e.supports) for e in episodes)
-    columns = n_supports + 3
+    known = [name for name in ("target", "prediction") if getattr(episodes[0], name) is not None]
+    columns = n_supports + 1 + len(known)
     figure, axes = plt.subplots(
         len(episodes), columns, figsize=(1.9 * columns, 2.05 * len(episodes)),
         layout="constrained", squeeze=False,
@@ -48,20 +55,106 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
             axis.set_axis_off()
         for axis, support in zip(row, episode.supports, strict=False):
             draw_support(axis, support)
-        row[-3].imshow(episode.query)
-        row[-2].imshow(overlay(episode.query, episode.target))
-        row[-1].imshow(overlay(episode.query, episode.prediction))
+        row[n_supports].imshow(episode.query)
+        for axis, name in zip(row[n_supports + 1 :], known, strict=True):
+            axis.imshow(overlay(episode.query, getattr(episode, name)))
         names = "\n".join(f"{n + 1} {name}" for n, name in enumerate(episode.class_names))
         row[0].text(
             -0.06, 0.5, f"episode {episode.number}\n{names}", transform=row[0].transAxes,
             rotation=90, va="center", ha="right", fontsize=7,
         )  # fmt: skip
-        scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
-        row[-1].set_title(f"IoU {scored} %" if scored else "no class shown", fontsize=8)
-    titles = [f"support {i + 1}" for i in range(n_supports)] + ["query", "truth"]
-    for axis, title in zip(axes[0], titles, strict=False):
-        axis.set_title(title, fontsize=8)
-    axes[0, -1].set_title("prediction: " + axes[0, -1].get_title(), fontsize=8)
+        if known == ["target", "prediction"]:
+            scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
+            row[-1].set_title(f"IoU {scored} %" if scored else "no class shown", fontsize=8)
+    titles = [f"support {i + 1}" for i in range(n_supports)] + ["query"]
+    titles += [{"target": "truth", "prediction": "prediction"}[name] for name in known]
+    for axis, title in zip(axes[0], titles, strict=True):
+        under = axis.get_title()
+        axis.set_title(f"{title}: {under}" if under else title, fontsize=8)
+    return figure
+
+
+def explained(
+    examples: Sequence[tuple[Image.Image, dict]], prediction: Prediction, target: np.ndarray | None
+) -> Figure:
+    """A prediction beside the examples that it was made from, as given to `Predictor.support`."""
+    names, iou = prediction.class_names, {}
+    supports = [
+        SupportPicture(
+            image,
+            {
+                names.index(name) + 1: to_drawn(prompts, (image.height, image.width), name)
+                for name, prompts in found.items()
+            },
+        )
+        for image, found in examples
+    ]
+    for n, name in enumerate(names if target is not None else (), 1):
+        truth, guess = target == n, prediction.labels == n
+        if (truth | guess).any():
+            iou[name] = float((truth & guess).sum() / (truth | guess).sum())
+    picture = EpisodePicture(
+        1, names, tuple(supports), prediction.image, target, prediction.labels, iou
+    )
+    return episode_strip([picture])
+
+
+def fold_classes(index: CocoIndex, rule: str = "interleaved") -> pd.DataFrame:
+    """The classes that each fold keeps for the test; a column a fold."""
+    columns = {
+        f"fold {fold}": pd.Series(
+            [index.class_name(c) for c in folds.unseen(index.category_ids, fold, rule)]
+        )
+        for fold in range(folds.N_FOLDS)
+    }
+    return pd.DataFrame(columns).fillna("")
+
+
+def served(loader: BatchLoader, episodes: Sequence[Episode]) -> list[EpisodePicture]:
+    """Episodes with the prompts drawn for them and their truth, before any model has seen them."""
+    index, pictures = loader.index, []
+    for number, episode in enumerate(episodes):
+        drawn: list[dict[int, Drawn]] = [{} for _ in episode.support_ids]
+        for example, prompts in zip(episode.examples, loader.draw(episode), strict=True):
+            drawn[example.support][example.row] = prompts
+        images = [index.read_image(i) for i in episode.support_ids]
+        pictures.append(
+            EpisodePicture(
+                number,
+                tuple(index.class_name(c) for c in episode.class_ids),
+                tuple(map(SupportPicture, images, drawn)),
+                index.read_image(episode.query_id),
+                loader.target(episode),
+                None,
+            )
+        )
+    return pictures
+
+
+def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figure:
+    """What a list of episodes is made of: classes, what queries show, prompts and their number."""
+    index, targets = loader.index, [loader.target(e) for e in episodes]
+    drawn = [d for e in episodes for d in loader.draw(e)]
+    classes = pd.Series([index.class_name(c) for e in episodes for c in e.class_ids])
+    counts = classes.value_counts()
+    kinds = {
+        "mask": sum(d.mask is not None for d in drawn),
+        "box": sum(len(d.boxes) for d in drawn),
+        "point": sum(len(p) for d in drawn for p in d.points),
+    }
+    figure, axes = plt.subplots(1, 4, figsize=(13, 4), layout="constrained")
+    sns.barplot(x=counts.values, y=counts.index, color=OKABE_ITO[1], ax=axes[0])
+    axes[0].set(title="how often a class is asked for", xlabel="episodes", ylabel="")
+    axes[0].tick_params(axis="y", labelsize=7)
+    shown = [len(np.unique(t[t > 0])) for t in targets]
+    sns.histplot(x=shown, discrete=True, color=OKABE_ITO[2], ax=axes[1])
+    axes[1].set(title="classes that the query shows", xlabel="of those asked for")
+    axes[1].set_xticks(range(1 + max(e.n_ways for e in episodes)))
+    sns.histplot(x=[100 * (t > 0).mean() for t in targets], color=OKABE_ITO[4], ax=axes[2])
+    axes[2].set(title="how much of the query they cover", xlabel="% of its pixels")
+    sns.barplot(x=list(kinds), y=list(kinds.values()), color=OKABE_ITO[0], ax=axes[3])
+    axes[3].set(title="prompts drawn", ylabel="count")
+    sns.despine()
     return figure
 
 
@@ -74,13 +167,14 @@ def draw_support(axis, support: SupportPicture) -> None:
     axis.imshow(overlay(support.image, labels))
     for row, drawn in support.prompts.items():
         for x0, y0, x1, y1 in drawn.boxes:
-            axis.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour(row), lw=2))
+            corner, edge = (x0, y0), colour(row)
+            axis.add_patch(plt.Rectangle(corner, x1 - x0, y1 - y0, fill=False, ec=edge, lw=2))
         for points in drawn.points:
             axis.scatter(*points.T, s=22, color=[colour(row)], edgecolors="white", linewidths=0.8)
 
 
 def by_fold(ours: pd.DataFrame) -> Figure:
-    """Bars of mIoU* a fold, one panel a setting, from `tables.ours`; lines are the 95 % intervals."""
+    """Bars of mIoU* a fold, a panel a setting, from `tables.ours`; lines are the 95 % intervals."""
     settings = list(dict.fromkeys(ours.columns.get_level_values(0)))
     figure, axes = plt.subplots(
         1, len(settings), figsize=(5.2 * len(settings), 3.6), sharey=True, layout="constrained",

@@ -1,0 +1,110 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from la import plotting
+from la.colours import colour, overlay
+from la.config import PROTOCOLS, profile
+from la.data import synthetic
+from la.data.episodes import EpisodeSampler, episode_list
+from la.data.example import example_episode
+from la.data.geometry import Frame
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.data.predicted import Prediction
+from la.types import Box, Point, PromptKind
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory) -> BatchLoader:
+    folder = synthetic.write(
+        tmp_path_factory.mktemp("data") / "set", n_train=8, n_val=60, progress=False
+    )
+    index = CocoIndex.from_json(folder / "annotations" / "instances_val.json")
+    config = profile("quick")
+    return BatchLoader(index, config.model, config.episodes, PROTOCOLS["clean"])
+
+
+@pytest.fixture(scope="module")
+def episodes(loader):
+    ids = loader.index.category_ids.tolist()
+    sampler = EpisodeSampler(loader.index, ids, PROTOCOLS["clean"], [(2, 1)])
+    return episode_list(sampler, n_ways=2, k_shots=1, episodes=6, seed=0, kinds=tuple(PromptKind))
+
+
+def test_an_overlay_paints_labelled_pixels_and_no_others():
+    image = Image.new("RGB", (4, 3), (200, 100, 40))
+    labels = np.array([[0, 1, 2, 9], [0, 0, 0, 0], [-100, 1, 1, 1]])
+    painted = np.asarray(overlay(image, labels, opacity=1)).astype(float) / 255
+    for y, x in np.ndindex(labels.shape):
+        row = labels[y, x]
+        wanted = np.array([200, 100, 40]) * 0.75 / 255 if row <= 0 else colour(row)
+        np.testing.assert_allclose(painted[y, x], wanted, atol=0.003)
+    assert colour(9) == colour(1) != colour(2)
+
+
+def test_the_example_episode_shows_and_prompts_every_class_on_every_image():
+    example = example_episode()
+    assert set(np.unique(example.target)) == {0, 1, 2, 3} and len(example.class_names) == 3
+    kinds = set()
+    for image, prompts in example.examples:
+        assert image.size == example.query.size == (96, 96)
+        assert tuple(prompts) == example.class_names and all(prompts.values())
+        kinds |= {(name, type(p)) for name, found in prompts.items() for p in found}
+    assert {kind for _, kind in kinds} == {np.ndarray, Box, Point}
+    assert np.array_equal(example.target, example_episode().target)
+    assert not np.array_equal(example.target, example_episode(seed=1).target)
+
+
+def test_a_prediction_is_explained_with_its_examples_truth_and_iou():
+    example = example_episode()
+    labels = example.target.copy()
+    labels[example.target == 2] = 0
+    frame = Frame((96, 96), 96, "pad")
+    prediction = Prediction(labels, example.class_names, example.query, frame, None)
+    figure = plotting.explained(example.examples, prediction, example.target)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["support 1", "support 2", "query", "truth", "prediction: IoU 100, 0, 100 %"]
+    without = plotting.explained(example.examples, prediction, None)
+    assert [a.get_title() for a in without.axes] == [
+        "support 1",
+        "support 2",
+        "query",
+        "prediction",
+    ]
+
+
+def test_served_episodes_carry_the_loader_s_prompts_and_truth(loader, episodes):
+    for picture, episode in zip(plotting.served(loader, episodes), episodes, strict=True):
+        assert picture.prediction is None and np.array_equal(picture.target, loader.target(episode))
+        assert len(picture.supports) == len(episode.support_ids)
+        rows = {(s, row) for s, shown in enumerate(picture.supports) for row in shown.prompts}
+        assert rows == {(example.support, example.row) for example in episode.examples}
+    figure = plotting.episode_strip(plotting.served(loader, episodes[:2]))
+    assert [a.get_title() for a in figure.axes[:4]] == ["support 1", "support 2", "query", "truth"]
+
+
+def test_histograms_count_classes_and_prompts(loader, episodes):
+    figure = plotting.episode_histograms(loader, episodes)
+    asked = sum(bar.get_width() for bar in figure.axes[0].patches)
+    assert asked == sum(e.n_ways for e in episodes)
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == len(episodes)
+    drawn = [d for e in episodes for d in loader.draw(e)]
+    wanted = [sum(d.mask is not None for d in drawn), sum(len(d.boxes) for d in drawn)]
+    wanted.append(sum(len(points) for d in drawn for points in d.points))
+    assert [bar.get_height() for bar in figure.axes[3].patches] == wanted
+
+
+def test_every_class_is_in_exactly_one_fold(loader):
+    table = plotting.fold_classes(loader.index)
+    assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 20
+    assert sorted(table.to_numpy().ravel()) == sorted(loader.index.category_names)
+    assert table["fold 1"][0] == loader.index.class_name(2)
