@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from la.config import Config, weights_folder
+from la.config import weights_folder
 from la.data.download import FILES, WEIGHTS, coco_bytes, coco_folder, coco_missing, fetch
 from la.data.features import FeatureKey, FeatureStore
 from la.data.index import CocoIndex
@@ -17,7 +17,7 @@ from la.methods import method
 from la.model.label_anything import LabelAnything
 from la.pace import Pace
 from la.results import Cell
-from la.tables import TABLES, cells
+from la.states import STATES
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
 BACKBONES = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # as `fetch` calls them
@@ -57,8 +57,8 @@ class Plan:
         return "\n".join([*lines, stop])
 
 
-def plan(bench: Workbench, wanted: Sequence[Cell] | None = None, pace: Pace | None = None) -> Plan:
-    """The plan of computing the cells `wanted`, by default of all tables; nothing is made.
+def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> Plan:
+    """The plan of computing the cells `wanted`; nothing is made.
 
     Args:
         pace: from `la.pace.measure`; without it no hours are given.
@@ -67,7 +67,6 @@ def plan(bench: Workbench, wanted: Sequence[Cell] | None = None, pace: Pace | No
         FileNotFoundError, ValueError: the data that exist cannot be used.
     """
     config = bench.config
-    wanted = _all_cells(config) if wanted is None else wanted
     lacking = _lacking(bench)
     to_fetch, here = {what: root for what, root, _, _ in lacking}, not lacking
     needs = {root: n_bytes for _, root, n_bytes, _ in lacking}
@@ -80,21 +79,23 @@ def plan(bench: Workbench, wanted: Sequence[Cell] | None = None, pace: Pace | No
     cell_bytes = (
         2 * config.model.backbone_dim * (config.model.image_size // config.model.patch_size) ** 2
     )
-    trained = {(c.method.split()[0], c.fold) for c in wanted if method(c.method).configure}
-    models = [
-        m for m in trained if not here or not (bench.run_folder(*m) / "model.safetensors").exists()
-    ]
+    learners = {
+        (method(c.method).trains_as or c.method, c.fold): c
+        for c in wanted
+        if method(c.method).configure
+    }
+    steps = [_steps_left(bench, c, here) for c in learners.values()]
+    open_models = [n for n in steps if n is not None]
     open_cells = [c for c in wanted if not here or not bench.path(c).exists()]
     parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
-    state_bytes = len(models) * parameters * 4 * STATE_COPIES
+    state_bytes = len(open_models) * parameters * 4 * STATE_COPIES
     step = pace and pace.step * config.train.micro_batches
     n_episodes = sum(c.episodes for c in open_cells)
     stages = (
         Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9, None if to_fetch else 0),
         Stage("index", "" if here else "annotation files", 0, None),
         _stage("features", images, "images", images * cell_bytes, pace and pace.image),
-        _stage("train", len(models) * config.train.steps, f"steps of {len(models)} models",
-               state_bytes, step),
+        _stage("train", sum(open_models), f"steps of {len(open_models)} models", state_bytes, step),
         _stage("evaluate", n_episodes, f"episodes of {len(open_cells)} cells", 0,
                pace and pace.episode),
         Stage("render", "notebooks", 0, None),
@@ -103,18 +104,18 @@ def plan(bench: Workbench, wanted: Sequence[Cell] | None = None, pace: Pace | No
     needs[bench.home] = needs.get(bench.home, 0) + images * cell_bytes + state_bytes
     problems += _full_disks(needs)
     cuda = bench.device.type == "cuda"
-    if config.profile != "quick" and not cuda and not os.environ.get("LA_CPU"):
+    if config.model.backbone in BACKBONES and not cuda and not os.environ.get("LA_CPU"):
         problems.append(ValueError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
         ))  # fmt: skip
-    if models and not config.train.steps:
+    if open_models and not config.train.steps:
         problems.append(ValueError(f"{config.profile} names no number of steps; set train.steps"))
     where = torch.cuda.get_device_name() if cuda else "the CPU"
     return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
 
 
-def require(bench: Workbench, wanted: Sequence[Cell] | None = None) -> None:
+def require(bench: Workbench, wanted: Sequence[Cell]) -> None:
     """Nothing, if the run can go through; every paper run starts with this.
 
     Raises:
@@ -124,7 +125,7 @@ def require(bench: Workbench, wanted: Sequence[Cell] | None = None) -> None:
         raise problem
 
 
-def prepare(bench: Workbench, wanted: Sequence[Cell] | None = None) -> None:
+def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
     """`require` for a run from an empty disk: fetches what is missing if nothing else hinders.
 
     Raises:
@@ -155,23 +156,28 @@ def _lacking(bench: Workbench) -> list[tuple[str, Path, int, Exception]]:
     """What `fetch` has to get, into which folder, its bytes, and what to say meanwhile."""
     found: list[tuple[str, Path, int, Exception]] = []
     coco, weights = coco_folder(bench.home / "cache"), weights_folder()
-    if bench.config.profile != "quick" and bench.source is None and (names := coco_missing(coco)):
+    what = BACKBONES.get(bench.config.model.backbone)
+    if what and bench.source is None and (names := coco_missing(coco)):
         sentence = (
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         )
         found.append(("coco", coco, coco_bytes(coco), FileNotFoundError(sentence)))
-    what = BACKBONES.get(bench.config.model.backbone)
     if what and not (weights / WEIGHTS[what]).is_file():
         sentence = f"{weights} lacks {WEIGHTS[what]}; python -m la fetch {what} gets it"
         found.append((what, weights, FILES[what].size, FileNotFoundError(sentence)))
     return found
 
 
-def _all_cells(config: Config) -> list[Cell]:
-    given = {"seeds": config.evaluation.seeds, "episodes": config.evaluation.episodes}
-    every = [cells(n, folds=range(4), protocol=config.evaluation.protocol, **given) for n in TABLES]
-    return list(dict.fromkeys(cell for table in every for cell in table))
+def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
+    """Of the training that a cell needs; None when its model is there."""
+    steps = method(cell.method).configure(bench.config).train.steps
+    if not here:
+        return steps
+    folder = bench.run_folder(cell.method, cell.fold)
+    if (folder / "model.safetensors").exists():
+        return None
+    return steps - max((int(p.name.split("-")[1]) for p in folder.glob(STATES)), default=0)
 
 
 def _stage(name: str, n: int, of: str, size: int, seconds: float | None) -> Stage:

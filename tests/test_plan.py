@@ -17,6 +17,7 @@ from la.plan import auto_profile, plan, prepare, require
 from la.results import Cell
 
 QUICK = profile("quick")
+CELLS = [Cell("la", 0, 1, 1, 0, 1000)]
 SMALL = replace(QUICK, train=replace(QUICK.train, steps=10))
 Disk = namedtuple("Disk", "total used free")
 
@@ -63,8 +64,8 @@ def _left(found: planning.Plan) -> dict[str, str]:
 
 
 def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here):
-    cell = Cell("la", 0, 1, 1, 0, 1000)
-    found = plan(_paper(here), [cell, replace(cell, method="floor"), replace(cell, n_ways=2)])
+    others = [replace(CELLS[0], method="floor"), replace(CELLS[0], n_ways=2)]
+    found = plan(_paper(here), CELLS + others)
     assert _left(found) == {
         "fetch": "coco, sam", "index": "annotation files", "features": "123287 images",
         "train": "100 steps of 1 models", "evaluate": "3000 episodes of 3 cells",
@@ -97,7 +98,7 @@ def test_hours_are_the_pace_times_what_is_left(here):
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
     monkeypatch.setenv("LA_CPU", "1")
-    found = plan(_paper(here))
+    found = plan(_paper(here), CELLS)
     needed = sum(stage.gigabytes for stage in found.stages)
     assert 700 < needed < 850
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
@@ -109,20 +110,20 @@ def test_require_raises_the_first_problem_and_prepare_fetches_only_if_nothing_el
     fetched = []
     monkeypatch.setattr(planning, "fetch", lambda what, root: fetched.append((what, root)))
     with pytest.raises(FileNotFoundError, match="COCO is not complete"):
-        require(_paper(here))
+        require(_paper(here), CELLS)
     with pytest.raises(ValueError, match="needs a GPU"):
-        prepare(_paper(here))
+        prepare(_paper(here), CELLS)
     with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
         monkeypatch.setenv("LA_CPU", "1")
-        prepare(_paper(here, steps=0))
+        prepare(_paper(here, steps=0), CELLS)
     assert fetched == []
     with pytest.raises(FileNotFoundError, match="COCO is not complete"):  # nothing came
-        prepare(_paper(here))
+        prepare(_paper(here), CELLS)
     assert fetched == [("coco", here / "coco"), ("sam", here / "weights")]
 
 
 def test_own_data_need_no_coco_but_the_backbone_still(here, folder):
-    found = plan(replace(_paper(here), source=folder))
+    found = plan(replace(_paper(here), source=folder), CELLS)
     assert found.to_fetch == {"sam": here / "weights"}
 
 
@@ -134,6 +135,10 @@ def test_what_is_done_is_not_planned_again(here, folder):
     assert before["evaluate"] == "6 episodes of 2 cells" and before["fetch"] == ""
     bench.features(bench.data.train)
     model = bench.run_folder("la", 0) / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    for step in (4, 7):
+        (model.parent / f"state-{step:08d}-0123abcd.safetensors").write_bytes(b"")
+    assert _left(plan(bench, cells))["train"] == "3 steps of 1 models"
     for path in (model, bench.path(cells[0]), bench.path(cells[1])):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
