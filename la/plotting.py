@@ -173,44 +173,25 @@ def draw_support(axis, support: SupportPicture) -> None:
             axis.scatter(*points.T, s=22, color=[colour(row)], edgecolors="white", linewidths=0.8)
 
 
-def by_fold(ours: pd.DataFrame) -> Figure:
-    """Bars of mIoU* a fold, a panel a setting, from `tables.ours`; lines are the 95 % intervals."""
-    settings = list(dict.fromkeys(ours.columns.get_level_values(0)))
+def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure:
+    """The paper's Figure 3, a row an episode: first prompt, second prompt, truth, prediction."""
+    columns = ("first prompt", "second prompt", "truth", "prediction")
     figure, axes = plt.subplots(
-        1, len(settings), figsize=(5.2 * len(settings), 3.6), sharey=True, layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
-    for axis, setting in zip(axes[0], settings, strict=True):
-        table = ours[setting]
-        long = table.drop(columns="+-").rename_axis("method").reset_index()
-        long = long.melt("method", var_name="fold", value_name="mIoU* (%)")
-        sns.barplot(
-            long, x="fold", y="mIoU* (%)", hue="method", palette=OKABE_ITO[: len(table)], ax=axis
-        )
-        width = 0.8 / len(table)
-        middle = list(table.columns).index("mean")
-        for i, (mean, half) in enumerate(zip(table["mean"], table["+-"], strict=True)):
-            at = middle - 0.4 + (i + 0.5) * width
-            axis.errorbar(at, mean, yerr=half, color="black", capsize=2, lw=1)
-        axis.set(title=setting, xlabel="")
-        axis.legend().set_visible(axis is axes[0, 0])
-        sns.despine(ax=axis)
-    sns.move_legend(axes[0, 0], "upper left", fontsize=7, title=None, frameon=False)
-    axes[0, 0].set_ylim(top=1.25 * float(ours.drop(columns="+-", level=1).max().max()))
-    return figure
-
-
-def curves(history: Sequence[dict]) -> Figure:
-    """Loss of each step, thin, and its running median; the learning rate below."""
-    frame = pd.DataFrame(history)
-    figure, (loss, rate) = plt.subplots(
-        2, 1, figsize=(7, 4), sharex=True, height_ratios=(3, 1), layout="constrained"
+        len(episodes), 4, figsize=(7.2, 1.95 * len(episodes)), layout="constrained", squeeze=False
     )
-    loss.plot(frame["step"], frame["loss"], color=OKABE_ITO[1], lw=0.5)
-    smooth = frame["loss"].rolling(max(2, len(frame) // 40), min_periods=1).median()
-    loss.plot(frame["step"], smooth, color=OKABE_ITO[4])
-    loss.set(ylabel="focal loss", yscale="log")
-    rate.plot(frame["step"], frame["lr"], color=OKABE_ITO[7])
-    rate.set(xlabel="step", ylabel="learning rate")
-    sns.despine()
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(name, fontsize=10)
+    for row, episode, title in zip(axes, episodes, titles, strict=True):
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+            sns.despine(ax=axis, left=True, bottom=True)
+        draw_support(row[0], episode.supports[0])
+        draw_support(row[1], episode.supports[-1])
+        row[2].imshow(overlay(episode.query, episode.target))
+        row[3].imshow(overlay(episode.query, episode.prediction))
+        row[0].set_ylabel(title, fontsize=9)
+        for n, name in enumerate(episode.class_names[:2]):
+            row[n].set_xlabel(name, fontsize=8, color="black")
+        scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
+        row[3].set_xlabel(f"IoU {scored} %" if scored else "", fontsize=8)
     return figure

@@ -1,16 +1,14 @@
 """The paper's Tables 1-5: its numbers as data, and ours in the same layout, never mixed."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from la.data.atomic import atomic_write
-from la.methods import method
+from la.config import ABLATIONS, profile
+from la.methods import METHODS, Variant, label
 from la.results import Cell, CellResult
 from la.statistics import paired_bootstrap, t_interval
 from la.types import PromptKind
@@ -31,73 +29,124 @@ def published() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Table:
-    """What a table compares: rows (methods) by columns (settings and prompt kinds)."""
+    """What a notebook compares: methods by settings, prompt kinds and protocols."""
 
     methods: tuple[str, ...]
     shapes: tuple[tuple[int, int], ...]  # (n_ways, k_shots)
     kinds: tuple[tuple[PromptKind, ...], ...] = ((PromptKind.MASK,),)
+    protocols: tuple[str, ...] = ("clean",)
 
 
-_ROWS = ("la+", "la+ uncalibrated", "la", "threshold_prototype", "prototype", "floor")
 _MASK, _BOX, _POINT = PromptKind
+_WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
+_RIVALS = ("threshold_prototype", "prototype", "affinity")
+_CURVES = ("la+", "la", *_RIVALS)
+TRAINING_SEEDS = (0, 1, 2)  # of each model of Table 4
 
 TABLES = {
-    "table1": Table(_ROWS, ((1, 1), (1, 5))),
-    "table2": Table(_ROWS, ((2, 1), (5, 1))),
-    "table3": Table(
-        ("la+", "la", "affinity", "threshold_prototype"),
-        tuple((n, 1) for n in (1, 2, 3, 4, 5, 10, 15, 20)),
+    "table1": Table(tuple(METHODS), ((1, 1), (1, 5))),
+    "table2": Table(tuple(METHODS), ((2, 1), (5, 1))),
+    "table3": Table((*_CURVES, "grid_ceiling"), tuple((n, 1) for n in _WAYS)),
+    "table4": Table(
+        tuple(
+            Variant(m, a, s).name for m in ("la+", "la") for a in ABLATIONS for s in TRAINING_SEEDS
+        ),
+        ((1, 1), (2, 1)),
     ),
     "table5": Table(
-        ("la+", "la", "threshold_prototype"),
+        ("la+", "la", "threshold_prototype", "affinity"),
         ((1, 1), (1, 5), (2, 1), (2, 5)),
         ((_MASK,), (_BOX, _POINT), (_BOX,), (_POINT,)),
     ),
+    "figure3": Table(("la+",), ((2, 1),)),
+    "protocol": Table(
+        ("la+", "threshold_prototype"), ((1, 1), (5, 1)), protocols=("clean", "paper", "hsnet")
+    ),
+    "curves": Table(_CURVES, (*((n, 1) for n in _WAYS), (1, 2), (1, 5), (1, 10))),
+    "train": Table(("la+", "la"), ((1, 1),)),
+    "own_method": Table(("la+", *_RIVALS), ((1, 1), (2, 1))),
 }
 
 
 def cells(
-    name: str, *, folds: Sequence[int], seeds: Sequence[int], episodes: int, protocol: str = "clean"
+    name: str,
+    profile_name: str,
+    *,
+    folds: Sequence[int],
+    seeds: Sequence[int] | None = None,
+    episodes: int | None = None,
+    protocol: str | None = None,
 ) -> list[Cell]:
     """The cells of a table; equal cells of two tables are one cell, computed once.
 
+    What is None is as the profile, and for the protocol the table, has it.
+
     Raises:
-        ValueError: there is no such table.
+        ValueError: there is no such table or profile.
     """
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; known: {', '.join(TABLES)}")
-    table = TABLES[name]
+    table, usual = TABLES[name], profile(profile_name).evaluation
     return [
-        Cell(method, fold, n_ways, k_shots, seed, episodes, kinds, protocol)
+        Cell(method, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
         for method in table.methods
         for n_ways, k_shots in table.shapes
         for kinds in table.kinds
+        for rules in ((protocol,) if protocol else table.protocols)
         for fold in folds
-        for seed in seeds
+        for seed in (usual.seeds if seeds is None else seeds)
     ]
 
 
-def ours(results: Sequence[CellResult]) -> pd.DataFrame:
-    """mIoU* in percent: a row a method, columns (setting, fold-i | mean | +-).
+def scores(results: Iterable[CellResult]) -> pd.DataFrame:
+    """mIoU* in percent, a line for each prompts, method, setting and fold ("0" to "3", "mean").
 
-    `mean` is over folds; `+-` is half the 95 % t-interval of that mean over the seeds.
+    `value` is the mean over seeds, `half_width` half of its 95 % t-interval over them; for "mean"
+    each seed's value is its mean over the folds. NaN with one seed.
     """
-    columns: dict[tuple[str, str], dict[str, float]] = {}
-    labels = dict.fromkeys(method(r.cell.method).label for r in results)
-    for setting, of_setting in _grouped(results, lambda r: r.cell.setting):
-        for name, group in _grouped(of_setting, lambda r: r.cell.method):
-            values = pd.DataFrame(
-                {(r.cell.fold, r.cell.seed): 100 * r.scores.miou_star for r in group}, index=["x"]
-            ).T["x"]
-            label = method(name).label
-            for fold, by_seed in values.groupby(level=0):
-                columns.setdefault((setting, f"fold-{fold}"), {})[label] = by_seed.mean()
-            interval = t_interval(values.groupby(level=1).mean().tolist())
-            columns.setdefault((setting, "mean"), {})[label] = interval.value
-            columns.setdefault((setting, "+-"), {})[label] = interval.half_width
-    order = {"mean": "x", "+-": "y"}
-    names = sorted(columns, key=lambda c: (_first(results, c[0]), order.get(c[1], c[1])))
-    return pd.DataFrame({c: columns[c] for c in names}).reindex(labels).round(1)
+    keys = ["prompts", "method", "setting"]
+    lines = pd.DataFrame(
+        [
+            (_prompts(r.cell), label(r.cell.method), r.cell.setting, str(r.cell.fold),
+             r.cell.seed, 100 * r.scores.miou_star)
+            for r in results
+        ],
+        columns=[*keys, "fold", "seed", "value"],
+    )  # fmt: skip
+    means = lines.groupby([*keys, "seed"], sort=False)["value"].mean().reset_index()
+    both = pd.concat([lines, means.assign(fold="mean")])
+    groups = both.groupby([*keys, "fold"], sort=False)["value"]
+    found = [(*key, t_interval(values.tolist())) for key, values in groups]
+    return pd.DataFrame(
+        [(*key, interval.value, interval.half_width) for *key, interval in found],
+        columns=[*keys, "fold", "value", "half_width"],
+    )
+
+
+def ours(results: Sequence[CellResult]) -> pd.DataFrame:
+    """`scores` as the paper prints them: a row a method, columns (setting, fold-i | mean | +-)."""
+    tidy = scores(results)
+    means = tidy[tidy["fold"] == "mean"]
+    rows = [
+        tidy.assign(fold=tidy["fold"].where(tidy["fold"] == "mean", "fold-" + tidy["fold"])),
+        means.assign(fold="+-", value=means["half_width"]),
+    ]
+    index = ["prompts", "method"]
+    wide = pd.concat(rows).pivot(index=index, columns=["setting", "fold"], values="value")
+    folds = [*sorted({f for _, f in wide} - {"mean", "+-"}), "mean", "+-"]
+    wide = wide[[(s, f) for s in dict.fromkeys(tidy["setting"]) for f in folds]]
+    return _in_order(wide, tidy, index).rename_axis(columns=(None, None)).round(1)
+
+
+def means(results: Sequence[CellResult]) -> pd.DataFrame:
+    """Means over folds with their intervals, as text: a row a method, a column a setting."""
+    tidy = scores(results)
+    tidy = tidy[tidy["fold"] == "mean"]
+    index = ["prompts", "method"]
+    text = tidy.assign(text=[*map(_plus_minus, tidy["value"], tidy["half_width"])])
+    wide = text.pivot(index=index, columns="setting", values="text")
+    wide = wide[list(dict.fromkeys(tidy["setting"]))]
+    return _in_order(wide, tidy, index).rename_axis(columns=None)
 
 
 def differences(results: Sequence[CellResult], name: str = "la+") -> pd.DataFrame:
@@ -106,7 +155,9 @@ def differences(results: Sequence[CellResult], name: str = "la+") -> pd.DataFram
     Episodes of all folds and seeds are resampled within their own list, and lists are averaged.
     """
     rows = []
-    for setting, group in _grouped(results, lambda r: r.cell.setting):
+    for (prompts, setting), group in _grouped(
+        results, lambda r: (_prompts(r.cell), r.cell.setting)
+    ):
         lists = {(r.cell.method, r.cell.fold, r.cell.seed): r.scores for r in group}
         for other in dict.fromkeys(r.cell.method for r in group if r.cell.method != name):
             pairs = [
@@ -114,13 +165,15 @@ def differences(results: Sequence[CellResult], name: str = "la+") -> pd.DataFram
                 for (method_name, fold, seed), scores in lists.items()
                 if method_name == name
             ]
-            found = [paired_bootstrap(a, b, seed=i, resamples=200) for i, (a, b) in enumerate(pairs)]
+            found = [
+                paired_bootstrap(a, b, seed=i, resamples=200) for i, (a, b) in enumerate(pairs)
+            ]
             value = 100 * float(np.mean([f.value for f in found]))
             error = 100 * float(np.sqrt(np.sum([(f.half_width) ** 2 for f in found]))) / len(found)
             verdict = "" if abs(value) > error else "unresolved"
-            rows.append((setting, method(other).label, round(value, 1), round(error, 1), verdict))
-    names = ["setting", f"{method(name).label} minus", "points", "+-", ""]
-    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+            rows.append((prompts, setting, label(other), round(value, 1), round(error, 1), verdict))
+    names = ["prompts", "setting", f"{label(name)} minus", "points", "+-", ""]
+    return _without_one_prompt(pd.DataFrame(rows, columns=names).set_index(names[:3]))
 
 
 def beside(name: str) -> pd.DataFrame:
@@ -133,50 +186,67 @@ def beside(name: str) -> pd.DataFrame:
     return wide.rename_axis(index=None, columns=(None, None))
 
 
-def provenance(results: Sequence[CellResult]) -> pd.DataFrame:
-    """What a reader needs to make the numbers again, one line a fact."""
-    one = results[0]
-    lists = {(r.cell.setting, r.cell.fold, r.cell.seed): r.episodes_sha256 for r in results}
-    models = {(r.cell.method, r.cell.fold): r.checkpoint_sha256 for r in results}
-    facts = {
-        "data": one.data,
-        "episodes of a list": one.cell.episodes,
-        "seeds": sorted({r.cell.seed for r in results}),
-        "protocol": one.cell.protocol,
-        "episode lists (SHA-256 of all)": _sha256(lists),
-        "checkpoints (SHA-256 of all)": _sha256(models),
-        "minutes of evaluation": round(sum(r.seconds for r in results) / 60, 1),
-    } | one.provenance
-    return pd.DataFrame({"": facts.values()}, index=list(facts))
+def summary(results: Iterable[CellResult]) -> pd.DataFrame:
+    """Every setting once: ours with intervals; beside it, under its own header, the paper's.
+
+    Only protocol `clean`; a setting printed in several of the paper's tables takes the first.
+    """
+    chosen = ("la+", "la", "threshold_prototype")
+    wanted = [r for r in results if r.cell.protocol == "clean" and r.cell.method in chosen]
+    prompts = [*_PAPER_PROMPTS]
+    wanted.sort(
+        key=lambda r: (
+            prompts.index(_prompts(r.cell)), r.cell.n_ways, r.cell.k_shots,
+            chosen.index(r.cell.method),
+        )
+    )  # fmt: skip
+    tidy = scores(wanted)
+    tidy = tidy[tidy["fold"] == "mean"]
+    lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for line in tidy.itertuples():
+        text = _plus_minus(line.value, line.half_width)
+        lines.setdefault((line.prompts, line.setting), {})["ours", line.method] = text
+    paper = published().query("fold == 'mean'")
+    for (prompts, setting), line in lines.items():
+        for system in ("LA (SAM)", "LA (MAE)"):
+            rows = {"masks": [system]}.get(prompts, [])
+            rows += [_PAPER_PROMPTS[prompts]] if system == "LA (SAM)" else []
+            hits = paper[(paper["setting"] == setting) & paper["row"].isin(rows)]["value"]
+            line["the paper (COCO-20i)", system] = str(hits.iloc[0]) if len(hits) else ""
+    frame = pd.DataFrame.from_dict(lines, orient="index").fillna("")
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    return frame
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """The frame as a Markdown table; two-row headers are joined."""
-    flat = frame.copy()
-    flat.columns = [" ".join(c) if isinstance(c, tuple) else str(c) for c in flat.columns]
-    flat = flat.reset_index()
-    rows = [[str(c) for c in flat.columns], ["---"] * flat.shape[1]]
-    rows += [["" if v != v else str(v) for v in row] for row in flat.itertuples(index=False)]
-    rows[0] = ["" if name == "index" else name for name in rows[0]]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+_PAPER_PROMPTS = {  # our words for prompts: the paper's rows of Table 5
+    "masks": "Only masks",
+    "boxes and points": "Boxes and points",
+    "boxes": "Only boxes",
+    "points": "Only points",
+}
 
 
-def write_markdown(folder: Path, name: str, headline: str, results: Sequence[CellResult]) -> Path:
-    """`<name>.md` in the results folder: ours, the differences, the paper's numbers apart."""
-    text = (
-        f"# {name.capitalize()}\n\n{headline}\n\n## Ours: mIoU* in percent\n\n{markdown(ours(results))}\n"
-        f"## LA+ minus each other method\n\n{markdown(differences(results))}\n"
-        f"## The paper's numbers (COCO-20i, another setting)\n\n{markdown(beside(name))}\n"
-        f"## Where the numbers come from\n\n{markdown(provenance(results))}"
-    )
-    path = folder / f"{name}.md"
-    with atomic_write(path) as file:
-        file.write(text.encode())
-    return path
+def _prompts(cell: Cell) -> str:
+    plural = {_MASK: "masks", _BOX: "boxes", _POINT: "points"}
+    return " and ".join(plural[kind] for kind in cell.kinds)
 
 
-def _sha256(values: dict) -> str:
-    return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16]
+def _plus_minus(value: float, half_width: float) -> str:
+    return f"{value:.1f}" if half_width != half_width else f"{value:.1f} ± {half_width:.1f}"
+
+
+def _in_order(wide: pd.DataFrame, tidy: pd.DataFrame, index: list[str]) -> pd.DataFrame:
+    """Rows as they came, those of one kind of prompts together."""
+    first, second = (list(dict.fromkeys(tidy[name])) for name in index)
+    rows = [(a, b) for a in first for b in second if (a, b) in wide.index]
+    return _without_one_prompt(wide.reindex(rows))
+
+
+def _without_one_prompt(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows name their prompts only where there are several kinds of them."""
+    same = frame.index.get_level_values(0).nunique() < 2
+    frame = frame.droplevel(0) if same else frame
+    return frame.rename_axis([None if n in ("method", "prompts") else n for n in frame.index.names])
 
 
 def _grouped(items, key):
@@ -184,7 +254,3 @@ def _grouped(items, key):
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups.items()
-
-
-def _first(results: Sequence[CellResult], setting: str) -> int:
-    return next(i for i, r in enumerate(results) if r.cell.setting == setting)
