@@ -1,0 +1,79 @@
+"""Shared builders: a small COCO-format folder, and the annotations of real photographs."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from la.data.index import CocoIndex
+from la.rng import stream
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def write_coco(folder: Path, *, n_images: int, class_ids: list[int], seed: int = 0) -> Path:
+    """A COCO-format folder with overlapping ellipses of all sizes, some of them crowds.
+
+    Images have different sizes, as high as wide or less; class ids have gaps; image ids descend in
+    the file. Returns the annotation file.
+    """
+    rng = stream(seed, "tiny coco")
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    images, annotations = [], []
+    for image_id in range(5 * n_images, 0, -5):
+        height, width = int(rng.integers(60, 90)), int(rng.integers(60, 110))
+        noise = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+        name = f"{image_id:06d}.png"
+        Image.fromarray(noise).save(folder / "images" / name)
+        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+        for _ in range(int(rng.integers(2, 7))):
+            centre = rng.random(2) * (height, width)
+            radii = rng.uniform(2, 40, size=2)
+            grid = (np.mgrid[:height, :width] - centre[:, None, None]) / radii[:, None, None]
+            code = rle.encode(np.asfortranarray((grid**2).sum(0) <= 1, dtype=np.uint8))
+            if not rle.area(code):
+                continue
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": int(rng.choice(class_ids)),
+                    "segmentation": {"size": [height, width], "counts": code["counts"].decode()},
+                    "bbox": rle.toBbox(code).tolist(),
+                    "area": int(rle.area(code)),
+                    "iscrowd": int(rng.random() < 0.1),
+                }
+            )
+    categories = [{"id": i, "name": f"class {i}"} for i in class_ids]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path = folder / "annotations" / "instances_tiny.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_coco(tmp_path_factory) -> Path:
+    """The annotation file of 40 small images with 8 classes."""
+    folder = tmp_path_factory.mktemp("tiny") / "coco"
+    return write_coco(folder, n_images=40, class_ids=[2, 3, 5, 7, 11, 13, 17, 19])
+
+
+@pytest.fixture(scope="session")
+def tiny_index(tiny_coco) -> CocoIndex:
+    return CocoIndex.from_json(tiny_coco)
+
+
+@pytest.fixture(scope="session")
+def real_index(tmp_path_factory) -> CocoIndex:
+    """325 photographs of COCO with 80 classes; where they are not at hand, as many drawn."""
+    shared = Path(os.environ.get("LA_SHARED", REPOSITORY.parent / "shared"))
+    path = shared / "coco-real" / "annotations" / "instances_visible.json"
+    if not path.exists():
+        folder = tmp_path_factory.mktemp("real") / "coco"
+        path = write_coco(folder, n_images=325, class_ids=[*range(1, 81)], seed=1)
+    return CocoIndex.from_json(path)

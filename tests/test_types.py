@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from la.types import (
+    Batch,
+    Episode,
+    Example,
+    Features,
+    PromptKind,
+    Prompts,
+    check_shapes,
+    map_tensors,
+    to_device,
+)  # fmt: skip
+
+EPISODE = Episode(
+    query_id=9,
+    class_ids=(3, 44),
+    support_ids=(7, 1),
+    examples=(Example(0, 1, (PromptKind.MASK,)), Example(1, 2, (PromptKind.BOX, PromptKind.POINT))),
+    seed=2**52 + 1,
+)
+
+
+def prompts(**changes) -> Prompts:
+    fields = {
+        "masks": torch.zeros(1, 8, 8),
+        "mask_example": torch.tensor([0]),
+        "points": torch.zeros(2, 3, 2),
+        "point_labels": torch.zeros(2, 3, dtype=torch.int64),
+        "boxes": torch.zeros(2, 1, 4),
+        "boxes_valid": torch.zeros(2, 1, dtype=torch.bool),
+        "example_support": torch.tensor([0, 1]),
+        "example_row": torch.tensor([1, 2]),
+    }
+    return Prompts(**fields | changes)
+
+
+def batch() -> Batch:
+    return Batch(
+        source=Features(torch.zeros(1, 4, 2, 2), torch.zeros(2, 4, 2, 2)),
+        support_episode=torch.tensor([0, 0]),
+        prompts=prompts(),
+        token_rows=torch.tensor([[0, 5, 6]]),
+        class_valid=torch.ones(1, 3, dtype=torch.bool),
+        target=torch.zeros(1, 8, 8, dtype=torch.int64),
+        query_size=torch.tensor([[8, 8]]),
+    )
+
+
+def test_an_episode_survives_json_and_stays_hashable():
+    assert Episode.from_json(EPISODE.to_json()) == EPISODE
+    assert hash(Episode.from_json(EPISODE.to_json())) == hash(EPISODE)
+    assert EPISODE.n_ways == 2
+
+
+def test_an_episode_always_gives_the_same_bytes():
+    assert EPISODE.to_json() == (
+        '{"class_ids":[3,44],"examples":[{"kinds":["mask"],"row":1,"support":0},'
+        '{"kinds":["box","point"],"row":2,"support":1}],"query_id":9,"seed":4503599627370497,'
+        '"support_ids":[7,1]}'
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["", "[]", "{}", '{"query_id": 1}', EPISODE.to_json().replace("box", "circle")]
+)
+def test_what_is_not_an_episode_is_refused(line):
+    with pytest.raises(ValueError, match="not an episode"):
+        Episode.from_json(line)
+
+
+def test_a_line_with_a_further_key_is_still_an_episode():
+    raw = json.loads(EPISODE.to_json()) | {"note": "x"}
+    assert Episode.from_json(json.dumps(raw)) == EPISODE
+
+
+def test_check_shapes_returns_the_sizes_it_binds():
+    sizes = check_shapes("f", a=(torch.zeros(2, 3), "B C"), b=(torch.zeros(3, 4), "C 4"))
+    assert sizes == {"B": 2, "C": 3, "4": 4} or sizes == {"B": 2, "C": 3}
+
+
+def test_check_shapes_names_both_tensors_that_disagree():
+    with pytest.raises(
+        ValueError, match=r"f\.b has shape \(4,\); expected \(C\), and f\.a has C=3"
+    ):
+        check_shapes("f", a=(torch.zeros(2, 3), "B C"), b=(torch.zeros(4), "C"))
+
+
+def test_check_shapes_counts_the_dimensions():
+    with pytest.raises(ValueError, match=r"f\.a has shape \(2, 3\); expected \(B\)"):
+        check_shapes("f", a=(torch.zeros(2, 3), "B"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("points", torch.zeros(3, 3, 2), "Prompts.point_labels .* has E=3"),
+        ("points", torch.zeros(2, 3, 3), r"Prompts.points has shape \(2, 3, 3\)"),
+        ("boxes", torch.zeros(2, 1, 2), r"expected \(E, Q, 4\)"),
+        ("mask_example", torch.tensor([0, 1]), "Prompts.masks has M=1"),
+        ("example_row", torch.tensor([1]), "has E=2"),
+    ],
+)
+def test_prompts_that_disagree_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        prompts(**{name: value})
+
+
+def test_map_tensors_reaches_every_tensor_and_nothing_else():
+    seen = []
+    copy = map_tensors(batch(), lambda tensor: seen.append(tensor) or tensor + 1)
+    assert len(seen) == 15
+    assert copy.source.support.eq(1).all() and copy.prompts.example_row.tolist() == [2, 3]
+    assert map_tensors("word", torch.neg) == "word"
+
+
+def test_to_device_keeps_types_and_values():
+    moved = to_device(replace(batch(), token_rows=torch.tensor([[0, 9, 1]])), "cpu")
+    assert moved.token_rows.tolist() == [[0, 9, 1]] and moved.class_valid.dtype == torch.bool
+    assert moved.n_rows == 3
