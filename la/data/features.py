@@ -21,6 +21,7 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -140,8 +141,14 @@ class FeatureStore:
                 f"{self.folder} has no features of {len(absent)} images, the first is {absent[0]}; "
                 "compute them first"
             )
-        shape = self._place[image_ids[0]][0].shape if len(image_ids) else (0, 0, 0)
-        features = torch.empty(len(image_ids), *shape, dtype=dtype)
+        if not len(image_ids):
+            return torch.empty(0, 0, 0, 0, dtype=dtype)
+        shape = self._place[image_ids[0]][0].shape
+        n_bytes = len(image_ids) * prod(shape) * dtype.itemsize
+        room = np.empty(
+            n_bytes, np.uint8
+        )  # numpy asks for huge pages, twice as fast as torch.empty
+        features = torch.from_numpy(room).view(dtype).view(len(image_ids), *shape)
         for i, image_id in enumerate(image_ids):
             shard, row = self._place[image_id]
             if shard.path not in self._tensors:
