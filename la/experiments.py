@@ -277,7 +277,7 @@ class Workbench:
         batch = to_device(loader([episode]), self.device)
         with torch.inference_mode():
             logits = original_scores(segmenter(batch), batch, self.config.model)[0]
-        logits[0] += bias
+            logits[0] += bias
         prediction, target = logits.argmax(0).cpu(), batch.target[0].cpu()
         names = tuple(index.class_name(c) for c in episode.class_ids)
         counts = episode_counts(prediction, target, episode.n_ways + 1).numpy()
