@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from la.config import weights_folder
-from la.data.download import FILES, WEIGHTS, coco_bytes, coco_folder, coco_missing, fetch
+from la.config import Config, weights_folder
+from la.data.download import FILES, coco_bytes, coco_folder, coco_missing, fetch, weights_files
 from la.data.features import FeatureKey, FeatureStore
 from la.data.index import CocoIndex
 from la.data.transfer import check_disk
@@ -21,9 +21,9 @@ from la.states import STATES
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
 BACKBONES = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # as `fetch` calls them
-STATE_COPIES = (
-    9  # weights and two moments, in float32; two states are kept while a third is written
-)
+PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
+PUBLISHED_BYTES = 4 * 381_000_000  # about
+STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     problems = [problem for *_, problem in lacking]
 
     images = COCO_IMAGES  # until there is something to look into
-    if here:
+    if config.profile == PUBLISHED:
+        images = 0
+    elif here:
         indices = (bench.data.train, bench.data.test)
         images = sum(len(_features(bench, i).missing(i.image_ids)) for i in indices)
     cell_bytes = (
@@ -90,13 +92,16 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
     state_bytes = len(open_models) * parameters * 4 * STATE_COPIES
     step = pace and pace.step * config.train.micro_batches
+    models = f"steps of {len(open_models)} models" if open_models else ""
+    scored = f"episodes of {len(open_cells)} cells" if open_cells else ""
     n_episodes = sum(c.episodes for c in open_cells)
     stages = (
         Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9, None if to_fetch else 0),
         Stage("index", "" if here else "annotation files", 0, None),
-        _stage("features", images, "images", images * cell_bytes, pace and pace.image),
-        _stage("train", sum(open_models), f"steps of {len(open_models)} models", state_bytes, step),
-        _stage("evaluate", n_episodes, f"episodes of {len(open_cells)} cells", 0,
+        _stage("features", images, "images" if images else "",
+               images * cell_bytes, pace and pace.image),
+        _stage("train", sum(open_models), models, state_bytes, step),
+        _stage("evaluate", n_episodes, scored, 0,
                pace and pace.episode),
         Stage("render", "notebooks", 0, None),
     )  # fmt: skip
@@ -104,7 +109,7 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     needs[bench.home] = needs.get(bench.home, 0) + images * cell_bytes + state_bytes
     problems += _full_disks(needs)
     cuda = bench.device.type == "cuda"
-    if config.model.backbone in BACKBONES and not cuda and not os.environ.get("LA_CPU"):
+    if _weights(config) and not cuda and not os.environ.get("LA_CPU"):
         problems.append(ValueError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
@@ -156,17 +161,24 @@ def _lacking(bench: Workbench) -> list[tuple[str, Path, int, Exception]]:
     """What `fetch` has to get, into which folder, its bytes, and what to say meanwhile."""
     found: list[tuple[str, Path, int, Exception]] = []
     coco, weights = coco_folder(bench.home / "cache"), weights_folder()
-    what = BACKBONES.get(bench.config.model.backbone)
+    what = _weights(bench.config)
     if what and bench.source is None and (names := coco_missing(coco)):
         sentence = (
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         )
         found.append(("coco", coco, coco_bytes(coco), FileNotFoundError(sentence)))
-    if what and not (weights / WEIGHTS[what]).is_file():
-        sentence = f"{weights} lacks {WEIGHTS[what]}; python -m la fetch {what} gets it"
-        found.append((what, weights, FILES[what].size, FileNotFoundError(sentence)))
+    absent = [f for f in weights_files(weights, what) if not f.is_file()] if what else []
+    if absent:
+        sentence = f"there is no {absent[0]}; python -m la fetch {what} gets it"
+        n_bytes = FILES[what].size if what in FILES else PUBLISHED_BYTES
+        found.append((what, weights, n_bytes, FileNotFoundError(sentence)))
     return found
+
+
+def _weights(config: Config) -> str | None:
+    """What `fetch` calls the weights that a profile needs; None for a profile with its own."""
+    return "published" if config.profile == PUBLISHED else BACKBONES.get(config.model.backbone)
 
 
 def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
@@ -181,8 +193,9 @@ def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
 
 
 def _stage(name: str, n: int, of: str, size: int, seconds: float | None) -> Stage:
-    hours = None if n and seconds is None else n * (seconds or 0) / 3600
-    return Stage(name, f"{n} {of}" if n else "", size / 1e9, hours)
+    if not of:
+        return Stage(name)
+    return Stage(name, f"{n} {of}", size / 1e9, None if seconds is None else n * seconds / 3600)
 
 
 def _features(bench: Workbench, index: CocoIndex) -> FeatureStore:

@@ -149,6 +149,18 @@ def test_what_is_done_is_not_planned_again(here, folder):
     require(bench, cells)
 
 
+def test_the_published_models_need_no_backbone_no_features_and_no_training(here, monkeypatch):
+    monkeypatch.setenv("LA_CPU", "1")
+    _small_coco(monkeypatch, here / "coco")
+    bench = Workbench(replace(profile("paper-mae"), profile="published-mae"), home=here)
+    floor = [replace(CELLS[0], method="floor")]
+    found = plan(bench, floor)
+    assert found.to_fetch == {"published": here / "weights"}
+    assert _left(found)["features"] == _left(found)["train"] == ""
+    with pytest.raises(FileNotFoundError, match="no .*published/fold0/model.safetensors; python"):
+        require(bench, floor)
+
+
 def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):
     assert auto_profile(here) == ("quick", "PROFILE=auto is quick: no GPU is here.")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

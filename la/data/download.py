@@ -62,6 +62,13 @@ def published_folder(root: Path, fold: int) -> Path:
     return root / "published" / f"fold{fold}"
 
 
+def weights_files(root: Path, what: str) -> tuple[Path, ...]:
+    """The files that `fetch` of "sam", "mae" or "published" puts below the folder of weights."""
+    if what in WEIGHTS:
+        return (root / WEIGHTS[what],)
+    return tuple(published_folder(root, fold) / "model.safetensors" for fold in range(4))
+
+
 def fetch(what: str, root: Path, *, mirror: str | None = None, progress: bool = True) -> Path:
     """Get what is missing of "coco" into its folder, of "sam", "mae", "published" into `root`.
 
