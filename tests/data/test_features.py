@@ -229,7 +229,8 @@ def test_a_flipped_bit_is_found_named_and_remade(tmp_path, small_shards, by):
             store.read(range(8))
     else:
         assert store.verify() == [victim]
-    assert store.missing(range(8)) == sorted(bad)
+    for reader in (store, FeatureStore.open(tmp_path, KEY)):
+        assert reader.missing(range(8)) == sorted(bad)
     write(store, range(8))
     assert torch.equal(store.read(range(8), torch.float16), expected(range(8)).half())
     assert FeatureStore.open(tmp_path, KEY).verify() == []
