@@ -145,7 +145,7 @@ class FeatureStore:
         if not len(image_ids):
             return torch.empty(0, 0, 0, 0, dtype=dtype)
         shape = self._place[image_ids[0]][0].shape
-        # Room from numpy, which asks for huge pages: filling it takes half as long as torch.empty's.
+        # Room from numpy, which asks for huge pages: filled twice as fast as that of torch.empty.
         room = np.empty(len(image_ids) * prod(shape) * dtype.itemsize, np.uint8)
         features = torch.from_numpy(room).view(dtype).view(len(image_ids), *shape)
         for i, image_id in enumerate(image_ids):
