@@ -6,7 +6,7 @@ They are imported when they are first used, so that `import la` costs nothing.
 import importlib
 
 _HOME = {
-    "Workbench": "la.experiments",
+    "Workbench": "la.workbench",
     "compute": "la.experiments",
     "pictures": "la.experiments",
     "score": "la.experiments",

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from la import config as configs
@@ -95,7 +94,7 @@ def _data(a) -> None:
 def _bench(a):
     import torch
 
-    from la.experiments import Workbench
+    from la.workbench import Workbench
 
     config = configs.profile(a.profile)
     bench = Workbench(config, a.data)

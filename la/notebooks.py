@@ -9,8 +9,9 @@ import nbformat
 import papermill
 
 from la import config as configs
-from la.experiments import HOME, Workbench, compute
+from la.experiments import compute
 from la.tables import TABLES, cells
+from la.workbench import HOME, Workbench
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from la.data.download import FILES, coco_bytes, coco_folder, coco_missing, fetch
 from la.data.features import FeatureKey, FeatureStore
 from la.data.index import CocoIndex
 from la.data.transfer import check_disk
-from la.experiments import HOME, Workbench
 from la.methods import method
 from la.model.label_anything import LabelAnything
 from la.pace import Pace
 from la.results import Cell
 from la.states import STATES
+from la.workbench import HOME, Workbench
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
 BACKBONES = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # as `fetch` calls them

@@ -11,10 +11,10 @@ from la import plan as planning
 from la.config import profile
 from la.data import download, transfer
 from la.data.synthetic import write
-from la.experiments import Workbench
 from la.pace import Pace, measure, random_batch
 from la.plan import auto_profile, plan, prepare, require
 from la.results import Cell
+from la.workbench import Workbench
 
 QUICK = profile("quick")
 CELLS = [Cell("la", 0, 1, 1, 0, 1000)]

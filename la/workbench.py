@@ -1,0 +1,348 @@
+"""A profile at work on a data set: features, trained models, and the result of one cell.
+
+What exists is not computed again. A trained model is known by the digest of its whole configuration, its
+data and its backbone; a cell by that and its own fields. Nothing knows which table asks.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from la import checkpoints
+from la import config as configs
+from la.config import PROTOCOLS, Config, digest
+from la.data import folds
+from la.data.atomic import atomic_write
+from la.data.batches import TrainingBatches
+from la.data.dataset import Data, open_data
+from la.data.episodes import EpisodeSampler, episode_list, list_sha256
+from la.data.features import FeatureKey, FeatureStore
+from la.data.geometry import Frame
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.data.prompts import Drawn
+from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count, original_scores
+from la.methods import method
+from la.metrics import Scores, episode_counts
+from la.model.backbone import build_backbone, weights_sha256
+from la.model.label_anything import LabelAnything
+from la.plotting import EpisodePicture, SupportPicture
+from la.results import Cell, CellResult, load_cell, provenance, save_cell
+from la.training import fit
+from la.types import Episode, Segmenter, to_device
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int], None]
+HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parent.parent))
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A profile at work on a data set. `source` is a COCO-format folder; None is the profile's own data."""
+
+    config: Config
+    source: Path | None = None
+    home: Path = HOME
+
+    @classmethod
+    def open(cls, profile: str, data: str | Path | None = None) -> "Workbench":
+        """The named profile on its own data, or on a COCO-format folder.
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        return cls(configs.profile(profile), Path(data) if data else None)
+
+    def headline(self) -> str:
+        """Profile, device and why, data: the first line of whatever is run."""
+        cuda = self.device.type == "cuda"
+        device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
+        text = (
+            f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
+        )
+        if self.config.profile in ("quick", "smoke"):
+            text += " Generated images or a tiny backbone: **not the paper's setting**."
+        return text
+
+    @cached_property
+    def data(self) -> Data:
+        """The images and annotations; written or indexed on first use."""
+        return open_data(self.source, self.home / "cache")
+
+    @cached_property
+    def device(self) -> torch.device:
+        """A GPU where there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def results(self) -> Path:
+        """`results/<profile>`, or `results/<profile>@<folder>` for somebody's own data."""
+        name = self.config.profile
+        return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
+
+    def classes(self, fold: int, *, seen: bool) -> tuple[int, ...]:
+        """Class ids of the fold that are trained on (`seen`) or tested on."""
+        rule = folds.seen if seen else folds.unseen
+        return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
+
+    def sampler(self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol="clean"):
+        """A sampler of test images for one (n_ways, k_shots).
+
+        Raises:
+            ValueError: the fold cannot serve the shape.
+        """
+        try:
+            classes = self.classes(fold, seen=seen)
+            return EpisodeSampler(self.data.test, classes, PROTOCOLS[protocol], [shape])
+        except ValueError as error:
+            raise ValueError(f"fold {fold}: {error}") from None
+
+    def episodes(self, cell: Cell) -> list[Episode]:
+        """The episode list of a cell; the same for every method."""
+        sampler = self.sampler(cell.fold, (cell.n_ways, cell.k_shots), protocol=cell.protocol)
+        return _draw(sampler, cell, cell.episodes, cell.seed)
+
+    def loader(
+        self, index: CocoIndex, fold: int, protocol: str = "clean", **options
+    ) -> BatchLoader:
+        """Loads batches of cached features."""
+        return BatchLoader(
+            index,
+            self.config.model,
+            self.config.episodes,
+            PROTOCOLS[protocol],
+            fold_class_ids=self.classes(fold, seen=False),
+            read_features=self.features(index).read,
+            **options,
+        )
+
+    @cached_property
+    def _stores(self) -> dict[str, FeatureStore]:
+        return {}
+
+    def features(self, index: CocoIndex) -> FeatureStore:
+        """The feature cache of an index, complete; the backbone is built only if images are missing."""
+        model = self.config.model
+        if index.sha256 not in self._stores:
+            key = FeatureKey(
+                model.backbone, self.backbone_sha256, model.image_size, model.resize, "float16"
+            )
+            folder = self.home / "cache" / "features" / index.sha256[:12]
+            self._stores[index.sha256] = FeatureStore.open(folder, key)
+        store = self._stores[index.sha256]
+        missing = store.missing(index.image_ids)
+        if missing:
+            backbone = build_backbone(model).to(self.device)
+
+            def load(image_id: int) -> torch.Tensor:
+                image = index.read_image(image_id)
+                return Frame((image.height, image.width), model.image_size, model.resize).image(
+                    image
+                )
+
+            def encode(images: torch.Tensor) -> torch.Tensor:
+                return backbone(images.to(self.device))
+
+            store.write(missing, load, encode, batch_size=16, progress=True)
+        return store
+
+    @cached_property
+    def backbone_sha256(self) -> str:
+        """Of the frozen backbone's weights."""
+        return weights_sha256(self.config.model)
+
+    def run_folder(self, name: str, fold: int) -> Path:
+        """Where a trained method keeps its states, history and weights."""
+        config = method(name).configure(self.config)
+        identity = {
+            "model": config.model, "episodes": config.episodes, "train": config.train,
+            "folds": config.evaluation.folds, "data": self.data.fingerprint,
+            "backbone": self.backbone_sha256,
+        }  # fmt: skip
+        key = digest({k: str(v) for k, v in identity.items()})
+        return (
+            self.home
+            / "runs"
+            / config.profile
+            / f"{(method(name).trains_as or name)}_fold{fold}_{key}".replace(" ", "-")
+        )
+
+    def train(
+        self,
+        name: str,
+        fold: int,
+        *,
+        stop_after: int | None = None,
+        report: Report = lambda n: None,
+    ) -> Path:
+        """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing."""
+        config, folder = method(name).configure(self.config), self.run_folder(name, fold)
+        path = folder / "model.safetensors"
+        if path.exists():
+            report(config.train.steps)
+            return path
+        seed = config.train.seed
+        model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(seed))
+        batches = self.training_batches(config, fold)
+        fit(
+            model.to(self.device), batches.of, config.train, folder,
+            stop_after=stop_after, report=report,
+        )  # fmt: skip
+        checkpoints.save(model, path)
+        return path
+
+    def training_batches(self, config: Config, fold: int) -> TrainingBatches:
+        """The batches of a run on the seen classes of a fold.
+
+        Raises:
+            ValueError: too few classes have the images that a training shape needs.
+        """
+        protocol = config.evaluation.protocol
+        shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
+        classes = self.classes(fold, seen=True)
+        sampler = EpisodeSampler(self.data.train, classes, PROTOCOLS[protocol], shapes)
+        loader = self.loader(
+            self.data.train, fold, protocol, target_side=config.train.target_side, jitter=True
+        )
+        return TrainingBatches(sampler, loader, config.episodes, config.train.seed)
+
+    def segmenter(self, name: str, fold: int) -> tuple[Segmenter, str]:
+        """The method ready to segment, and the SHA-256 of its checkpoint ("" without weights)."""
+        if method(name).build is not None:
+            return method(name).build(self.config.model), ""
+        path = self.train(name, fold)
+        return checkpoints.load_model(path).to(self.device).eval(), checkpoints.file_sha256(path)
+
+    def path(self, cell: Cell) -> Path:
+        """The file of a cell."""
+        identity = {
+            "data": self.data.fingerprint,
+            "backbone": self.backbone_sha256,
+            "model": self.run_folder(cell.method, cell.fold).name
+            if method(cell.method).configure
+            else str(self.config.model.image_size),
+        }
+        return self.results / "cells" / cell.file_name(digest(identity))
+
+    def run_cell(self, cell: Cell, report: Report = lambda n: None) -> CellResult:
+        """The result of a cell; computed only if its file is missing."""
+        path = self.path(cell)
+        if path.exists():
+            report(cell.episodes)
+            return load_cell(path)
+        segmenter, checkpoint = self.segmenter(cell.method, cell.fold)
+        segmenter, bias = self._fitted(cell, segmenter)
+        result = self.measure(cell, segmenter, bias, checkpoint, report)
+        save_cell(result, path)
+        return result
+
+    def measure(
+        self,
+        cell: Cell,
+        segmenter: Segmenter,
+        bias=0.0,
+        checkpoint="",
+        report: Report = lambda n: None,
+    ) -> CellResult:
+        """What a segmenter scores on the episodes of a cell; nothing is stored."""
+        episodes = self.episodes(cell)
+        started = time.perf_counter()
+        counts = count(
+            segmenter, episodes, self.loader(self.data.test, cell.fold, cell.protocol),
+            batch_size=self.config.evaluation.batch_size, device=self.device, biases=(bias,),
+            report=report,
+        )[0]  # fmt: skip
+        return CellResult(
+            cell=cell,
+            classes=self.classes(cell.fold, seen=False),
+            class_ids=np.array([e.class_ids for e in episodes]),
+            confusion=counts,
+            episodes_sha256=list_sha256(episodes),
+            checkpoint_sha256=checkpoint,
+            data=f"{self.data.name} {self.data.fingerprint}",
+            bias=bias,
+            seconds=round(time.perf_counter() - started, 2),
+            provenance=provenance(),
+        )
+
+    def picture(self, cell: Cell, number: int) -> EpisodePicture:
+        """One episode of a cell with the method's prediction, to be looked at."""
+        episode = self.episodes(cell)[number]
+        index = self.data.test
+        loader = self.loader(index, cell.fold, cell.protocol)
+        segmenter, _ = self.segmenter(cell.method, cell.fold)
+        segmenter, bias = self._fitted(cell, segmenter)
+        batch = to_device(loader([episode]), self.device)
+        with torch.inference_mode():
+            logits = original_scores(segmenter(batch), batch, self.config.model)[0]
+            logits[0] += bias
+        prediction, target = logits.argmax(0).cpu(), batch.target[0].cpu()
+        names = tuple(index.class_name(c) for c in episode.class_ids)
+        counts = episode_counts(prediction, target, episode.n_ways + 1).numpy()
+        iou = Scores.of([(episode.class_ids, counts)], episode.class_ids).iou
+        drawn: list[dict[int, Drawn]] = [{} for _ in episode.support_ids]
+        for example, prompts in zip(episode.examples, loader.draw(episode), strict=True):
+            drawn[example.support][example.row] = prompts
+        return EpisodePicture(
+            number=number,
+            class_names=names,
+            supports=tuple(
+                SupportPicture(index.read_image(i), prompts)
+                for i, prompts in zip(episode.support_ids, drawn, strict=True)
+            ),
+            query=index.read_image(episode.query_id),
+            target=target.numpy(),
+            prediction=prediction.numpy(),
+            iou={n: float(v) for n, v in zip(names, iou, strict=True) if v == v},
+        )
+
+    def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
+        """The segmenter and its background bias with what is fitted on seen classes, once, and kept."""
+        chosen = method(cell.method)
+        grid = getattr(segmenter, "grid", None) if chosen.build else None
+        if not chosen.biases and grid is None:
+            return segmenter, 0.0
+        fitted = replace(cell, episodes=self.config.evaluation.seen_episodes, seed=CALIBRATION_SEED)
+        if grid is not None:  # one value a fold, whatever the table: 2-way 1-shot, masks
+            masks = (PromptKind.MASK,)
+            fitted = replace(fitted, n_ways=2, k_shots=1, kinds=masks, protocol="clean")
+        path = self.results / "fits" / self.path(fitted).name
+        if not path.exists():
+            n_classes = len(self.classes(cell.fold, seen=True))
+            shape = (min(fitted.n_ways, n_classes), fitted.k_shots)
+            sampler = self.sampler(fitted.fold, shape, seen=True, protocol=fitted.protocol)
+            episodes = _draw(sampler, fitted, fitted.episodes, fitted.seed)
+            options = {
+                "episodes": episodes,
+                "loader": self.loader(self.data.test, fitted.fold, fitted.protocol),
+                "batch_size": self.config.evaluation.batch_size,
+                "device": self.device,
+            }
+            value = (
+                calibrate(segmenter, biases=chosen.biases, **options)
+                if chosen.biases
+                else best_of_grid(segmenter, **options)
+            )
+            note = {"cell": str(fitted), "value": value, "episodes_sha256": list_sha256(episodes)}
+            with atomic_write(path) as file:
+                file.write(json.dumps(note, indent=1).encode())
+        value = json.loads(path.read_text())["value"]
+        if chosen.biases:
+            return segmenter, value
+        return replace(segmenter, **{grid[0]: value}), 0.0
+
+
+def _draw(sampler: EpisodeSampler, cell: Cell, episodes: int, seed: int) -> list[Episode]:
+    return episode_list(
+        sampler, n_ways=cell.n_ways, k_shots=cell.k_shots, episodes=episodes, seed=seed,
+        kinds=cell.kinds,
+    )  # fmt: skip
