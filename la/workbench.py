@@ -37,7 +37,7 @@ from la.model.label_anything import LabelAnything
 from la.plotting import EpisodePicture, SupportPicture
 from la.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.training import fit
-from la.types import Episode, Segmenter, to_device
+from la.types import Episode, PromptKind, Segmenter, to_device
 
 log = logging.getLogger(__name__)
 
