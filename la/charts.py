@@ -5,11 +5,14 @@ from io import BytesIO
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
 
 from la.colours import OKABE_ITO
+
+_OWN = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
 
 
 def by_fold(scores: pd.DataFrame) -> Figure:
@@ -24,11 +27,13 @@ def by_fold(scores: pd.DataFrame) -> Figure:
         table = scores[scores["setting"] == setting]
         mean = table["fold"] == "mean"
         folds = table[~mean]
-        axis.scatter(folds["value"], folds["method"].map(place), s=14, color="#999999", alpha=0.8)
+        axis.scatter(
+            folds["value"], folds["method"].map(place), s=22, facecolor="none", edgecolor="#999999"
+        )
         for line in table[mean].itertuples():
             axis.errorbar(
                 line.value, place[line.method], xerr=_or_0(line.half_width), fmt="o",
-                color=_colours(methods[::-1])[line.method], capsize=3, ms=7, lw=2,
+                color=_OWN.get(line.method, "#555555"), capsize=3, ms=6, lw=1.5,
             )  # fmt: skip
             axis.annotate(
                 f"{line.value:.1f}", (line.value, place[line.method]), (0, 6),
@@ -71,23 +76,22 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
 def lines(frame: pd.DataFrame, x: str, y: dict[str, str]) -> Figure:
     """A panel for each column of `y` (column: axis label) over column `x`, a line a method.
 
-    A column `half_width` is drawn as the band around a column `value`.
+    A column `half_width` is drawn as error bars on a column `value`.
     """
     figure, axes = plt.subplots(
-        1, len(y), figsize=(1 + 4.2 * len(y), 3.6), layout="constrained", squeeze=False
+        1, len(y), figsize=(2.6 + 4 * len(y), 3.6), layout="constrained", squeeze=False
     )
     for axis, (column, name) in zip(axes[0], y.items(), strict=True):
         for method, tint in _colours(frame["method"].unique()).items():
             line = frame[frame["method"] == method].sort_values(x)
-            axis.plot(line[x], line[column], "o-", color=tint, label=method, ms=4)
-            if column == "value":
-                low, high = line[column] - line["half_width"], line[column] + line["half_width"]
-                axis.fill_between(line[x], low, high, color=tint, alpha=0.2, lw=0)
+            error = line["half_width"].fillna(0) if column == "value" else None
+            style = {"color": tint, "label": method, "ms": 4, "capsize": 2, "elinewidth": 0.8}
+            axis.errorbar(line[x], line[column], error, fmt="o-", **style)
         axis.set(xlabel=x, ylabel=name, ylim=(0, None), xticks=sorted(frame[x].unique()))
         axis.grid(lw=0.3)
         sns.despine(ax=axis)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
-                  frameon=False, fontsize=8)  # fmt: skip
+    shown = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside right center", frameon=False, fontsize=8)
     return figure
 
 
@@ -96,7 +100,7 @@ def confusion(percent: pd.DataFrame) -> Figure:
     side = 1.6 + 0.27 * len(percent)
     figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
     sns.heatmap(
-        percent, ax=axis, cmap="cividis", vmin=0, vmax=100, square=True, xticklabels=True,
+        percent, ax=axis, cmap="Blues", vmin=0, vmax=100, square=True, xticklabels=True,
         yticklabels=True, cbar_kws={"label": "% of the true pixels", "shrink": 0.6},
     )  # fmt: skip
     axis.tick_params(labelsize=7)
@@ -115,8 +119,8 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
             smooth = run[column].rolling(max(2, len(run) // 40), min_periods=1).median()
             axis.plot(run["step"], smooth, color=tint, label=name)
         axes[2].plot(run["step"], run["lr"], color=tint)
-    axes[0].set(ylabel="focal loss", yscale="log")
-    axes[1].set(ylabel="gradient norm", yscale="log")
+    axes[0].set(ylabel="focal loss", ylim=(0, None))
+    axes[1].set(ylabel="gradient norm", ylim=(0, None))
     axes[2].set(xlabel="step", ylabel="learning rate")
     axes[0].legend(frameon=False)
     sns.despine()
@@ -124,18 +128,18 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
 
 
 def show(figure: Figure, alt: str) -> Image:
-    """The figure as a PNG that carries `alt`, which is read out where it cannot be seen."""
-    with BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
+    """The figure as a PNG of 256 colours that carries `alt`, read out where it cannot be seen."""
+    with BytesIO() as drawn, BytesIO() as small:
+        figure.savefig(drawn, format="png", dpi=100)
         plt.close(figure)
-        return Image(file.getvalue(), alt=alt)
+        PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
+        return Image(small.getvalue(), alt=alt)
 
 
 def _colours(methods: Iterable[str]) -> dict[str, str]:
-    """LA+ is always blue and LA vermilion; others take the rest in order, then grey."""
-    rest = iter([c for c in OKABE_ITO if c not in ("#0072B2", "#D55E00")])
-    own = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
-    return {name: own.get(name) or next(rest, "#999999") for name in methods}
+    """LA+ is always blue and LA vermilion; others take what is dark enough to read, then grey."""
+    rest = iter(c for c in OKABE_ITO if c not in (*_OWN.values(), "#F0E442", "#999999"))
+    return {name: _OWN.get(name) or next(rest, "#999999") for name in methods}
 
 
 def _or_0(value: float) -> float:

@@ -1,5 +1,6 @@
 """Figures: values in, a matplotlib `Figure` out."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from la.colours import OKABE_ITO, colour, overlay
+from la.colours import OKABE_ITO, colour
 from la.data import folds
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
@@ -41,15 +42,20 @@ class EpisodePicture:
     iou: dict[str, float] = field(default_factory=dict)  # by class name; only where it is defined
 
 
+def _subplots(n_rows: int, n_columns: int, **options) -> tuple[Figure, np.ndarray]:
+    """pyplot's, but pyplot lets go of the figure: a notebook shows it once, not twice."""
+    figure, axes = plt.subplots(n_rows, n_columns, layout="constrained", **options)
+    plt.close(figure)
+    return figure, axes
+
+
 def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
     """A row an episode: supports with their prompts, query, and truth and prediction if known."""
     n_supports = max(len(e.supports) for e in episodes)
     known = [name for name in ("target", "prediction") if getattr(episodes[0], name) is not None]
     columns = n_supports + 1 + len(known)
-    figure, axes = plt.subplots(
-        len(episodes), columns, figsize=(1.9 * columns, 2.05 * len(episodes)),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    size = 1.9 * columns, 2.05 * len(episodes)
+    figure, axes = _subplots(len(episodes), columns, figsize=size, squeeze=False)
     for row, episode in zip(axes, episodes, strict=True):
         for axis in row:
             axis.set_axis_off()
@@ -57,12 +63,13 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
             draw_support(axis, support)
         row[n_supports].imshow(episode.query)
         for axis, name in zip(row[n_supports + 1 :], known, strict=True):
-            axis.imshow(overlay(episode.query, getattr(episode, name)))
-        names = "\n".join(f"{n + 1} {name}" for n, name in enumerate(episode.class_names))
-        row[0].text(
-            -0.06, 0.5, f"episode {episode.number}\n{names}", transform=row[0].transAxes,
-            rotation=90, va="center", ha="right", fontsize=7,
+            draw_labels(axis, episode.query, getattr(episode, name))
+        names = "     ".join(f"{n}  {name}" for n, name in enumerate(episode.class_names, 1))
+        label = row[0].text(
+            0, -0.04, f"episode {episode.number}:     {names}", transform=row[0].transAxes,
+            va="top", fontsize=7,
         )  # fmt: skip
+        label.set_in_layout(False)  # it runs on below the other pictures
         if known == ["target", "prediction"]:
             scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
             row[-1].set_title(f"IoU {scored} %" if scored else "no class shown", fontsize=8)
@@ -142,20 +149,37 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
         "box": sum(len(d.boxes) for d in drawn),
         "point": sum(len(p) for d in drawn for p in d.points),
     }
-    figure, axes = plt.subplots(1, 4, figsize=(13, 4), layout="constrained")
+    figure, axes = _subplots(1, 4, figsize=(14, 4), width_ratios=(1, 0.8, 1, 0.8))
     sns.barplot(x=counts.values, y=counts.index, color=OKABE_ITO[1], ax=axes[0])
-    axes[0].set(title="how often a class is asked for", xlabel="episodes", ylabel="")
+    axes[0].set(xlabel="episodes that ask for the class", ylabel="")
     axes[0].tick_params(axis="y", labelsize=7)
     shown = [len(np.unique(t[t > 0])) for t in targets]
     sns.histplot(x=shown, discrete=True, color=OKABE_ITO[2], ax=axes[1])
-    axes[1].set(title="classes that the query shows", xlabel="of those asked for")
+    axes[1].set(xlabel="classes asked for that the query shows", ylabel="episodes")
     axes[1].set_xticks(range(1 + max(e.n_ways for e in episodes)))
     sns.histplot(x=[100 * (t > 0).mean() for t in targets], color=OKABE_ITO[4], ax=axes[2])
-    axes[2].set(title="how much of the query they cover", xlabel="% of its pixels")
+    axes[2].set(xlabel="% of the query's pixels that they cover", ylabel="episodes")
     sns.barplot(x=list(kinds), y=list(kinds.values()), color=OKABE_ITO[0], ax=axes[3])
-    axes[3].set(title="prompts drawn", ylabel="count")
-    sns.despine()
+    axes[3].set(xlabel="prompts on the support images", ylabel="number")
+    sns.despine(figure)
     return figure
+
+
+def draw_labels(axis, image: Image.Image, labels: np.ndarray) -> None:
+    """The image, pale where nothing is labelled, each row of C in its colour and outline."""
+    grey = np.asarray(image.convert("L"), float)[..., None] / 255
+    pixels = np.where(
+        (labels > 0)[..., None], np.asarray(image.convert("RGB")) / 255, 0.6 + 0.4 * grey
+    )
+    for row in np.unique(labels[labels > 0]):
+        inside = (labels == row)[..., None]
+        pixels = np.where(inside, 0.5 * pixels + 0.5 * np.array(colour(row)), pixels)
+    axis.imshow(pixels)
+    for row in np.unique(labels[labels > 0]):
+        padded = np.pad(labels == row, 1).astype(float)
+        at = [np.arange(-1, side + 1) for side in labels.shape]
+        axis.contour(at[1], at[0], padded, levels=[0.5], colors=[colour(row)], linewidths=1.2)
+    axis.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
 
 
 def draw_support(axis, support: SupportPicture) -> None:
@@ -164,7 +188,7 @@ def draw_support(axis, support: SupportPicture) -> None:
     for row, drawn in support.prompts.items():
         if drawn.mask is not None:
             labels[drawn.mask] = row
-    axis.imshow(overlay(support.image, labels))
+    draw_labels(axis, support.image, labels)
     for row, drawn in support.prompts.items():
         for x0, y0, x1, y1 in drawn.boxes:
             corner, edge = (x0, y0), colour(row)
@@ -176,9 +200,7 @@ def draw_support(axis, support: SupportPicture) -> None:
 def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure:
     """The paper's Figure 3, a row an episode: first prompt, second prompt, truth, prediction."""
     columns = ("first prompt", "second prompt", "truth", "prediction")
-    figure, axes = plt.subplots(
-        len(episodes), 4, figsize=(7.2, 1.95 * len(episodes)), layout="constrained", squeeze=False
-    )
+    figure, axes = _subplots(len(episodes), 4, figsize=(7.2, 1.95 * len(episodes)), squeeze=False)
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=10)
     for row, episode, title in zip(axes, episodes, titles, strict=True):
@@ -187,11 +209,14 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
             sns.despine(ax=axis, left=True, bottom=True)
         draw_support(row[0], episode.supports[0])
         draw_support(row[1], episode.supports[-1])
-        row[2].imshow(overlay(episode.query, episode.target))
-        row[3].imshow(overlay(episode.query, episode.prediction))
-        row[0].set_ylabel(title, fontsize=9)
+        draw_labels(row[2], episode.query, episode.target)
+        draw_labels(row[3], episode.query, episode.prediction)
+        row[0].set_ylabel(title, fontsize=8)
         for n, name in enumerate(episode.class_names[:2]):
-            row[n].set_xlabel(name, fontsize=8, color="black")
+            tint = (*colour(n + 1), 0.45)
+            row[n].set_xlabel(
+                textwrap.fill(name, 26), fontsize=7, bbox={"fc": tint, "ec": "none", "pad": 1.5}
+            )
         scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
         row[3].set_xlabel(f"IoU {scored} %" if scored else "", fontsize=8)
     return figure

@@ -120,7 +120,8 @@ def confusion(
 def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
     """Episodes of a cell chosen by rule: the one at each percentile of per-episode mIoU.
 
-    Only episodes whose query shows all their classes are ranked; ties go to the earlier one.
+    Only episodes whose query shows all their classes are ranked; ties go to the earlier one;
+    one that two percentiles choose is shown once.
     Columns: episode (its number in the list), kind (success from 75, failure to 25), mIoU in %.
 
     Raises:
@@ -136,14 +137,9 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
     order = np.argsort(miou, kind="stable")
     places = [round(p / 100 * (len(order) - 1)) for p in percentiles]
     kinds = ["success" if p >= 75 else "failure" if p <= 25 else "average" for p in percentiles]
-    return pd.DataFrame(
-        {
-            "episode": shown[order[places]],
-            "kind": kinds,
-            "percentile": list(percentiles),
-            "mIoU": (100 * miou[order[places]]).round(1),
-        }
-    )
+    columns = {"episode": shown[order[places]], "kind": kinds, "percentile": list(percentiles)}
+    frame = pd.DataFrame(columns | {"mIoU": (100 * miou[order[places]]).round(1)})
+    return frame.drop_duplicates("episode")
 
 
 def ablations(results: Sequence[CellResult]) -> pd.DataFrame:
