@@ -43,6 +43,15 @@ const button = (name, label, onclick, props = {}) =>
 const slider = (label, min, max, value, step, oninput) =>
   h("label", { class: "la-slider" }, label, h("input", { type: "range", "aria-label": label, min, max, step, value,
     oninput: (e) => oninput(+e.target.value) }));
+// Redraw controls without losing the keyboard: keys of a lost focus would go to the notebook.
+function keepFocus(root, redraw) {
+  const before = document.activeElement, label = root.contains(before) && before.getAttribute("aria-label");
+  redraw();
+  if (label === false || root.contains(before)) return;
+  const again = [...root.querySelectorAll("[aria-label]")].find((e) => e.getAttribute("aria-label") === label);
+  (again ?? root).focus({ preventScroll: true });
+}
+
 const near = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 const round = (v) => Math.round(v * 100) / 100;
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -486,9 +495,9 @@ function editor(model, el) {
     } });
     return [field, button("add", `Add ${role} photos`, () => field.click())];
   }
-  function refresh() { // everything but the pixels of a stroke
+  const refresh = () => keepFocus(root, redraw);
+  function redraw() { // everything but the pixels of a stroke
     const role = (r) => scene.images.findIndex((image) => image.role === r), q = model.get("query");
-    const held = root.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
     if (scene.images[img]?.role !== "support") img = role("support");
     for (const [stage, i] of [[support, img], [target, q]])
       if (scene.bitmaps[i]) stage.show(scene.bitmaps[i], scene.size(i)); else stage.show(null, [1, 1]);
@@ -500,16 +509,11 @@ function editor(model, el) {
     ui.empty.hidden = now.prompts.length > 0;
     ui.empty.firstChild.textContent = img < 0 ? "Add a support photo, or load the example." : "Pick a class, then click the object in the picture.";
     ui.radius.value = radius;
-    ui.undo.disabled = !past.length;
-    ui.redo.disabled = !future.length;
+    ui.undo.setAttribute("aria-disabled", String(!past.length)); // "disabled" would drop the keyboard focus
+    ui.redo.setAttribute("aria-disabled", String(!future.length));
     ui.hide.setAttribute("aria-pressed", String(!covered));
     support.canvas.dataset.tool = tool;
     recolour();
-    if (held) restore(held);
-  }
-  function restore(label) { // what had the focus was replaced: keys must not go to the notebook instead
-    const again = [...root.querySelectorAll("[aria-label]")].find((e) => e.getAttribute("aria-label") === label && !e.disabled);
-    if (!root.contains(document.activeElement) || document.activeElement.disabled) (again ?? root).focus({ preventScroll: true });
   }
 
   const ui = {
@@ -644,7 +648,8 @@ function viewer(model, el) {
     const p = maps.probabilities[n], sure = p ? ` (${Math.round(p.data[at(p.size)] / 2.55)} %)` : "";
     ui.status.textContent = `${name(n)}${sure}; truth: ${name(maps.truth.data[at([w, h_])])}`;
   }
-  function list() {
+  const list = () => keepFocus(root, relist);
+  function relist() {
     const found = matches();
     ui.count.textContent = `${found.length} of ${table.length} episodes, worst first`;
     ui.list.replaceChildren(...found.map((i) => h("button", { type: "button", role: "option", "aria-selected": String(i === model.get("index")), onclick: () => go(i) },

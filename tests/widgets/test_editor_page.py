@@ -217,10 +217,12 @@ def test_undo_all_and_redo_all_of_50_mixed_prompts_change_nothing(desk):
     made = desk.prompts
     assert len(made) == 50
     desk.press(*["Control+z"] * 50)
-    assert desk.prompts == [] and desk.page.get_by_label("Undo (Ctrl+Z)").is_disabled()
+    assert (
+        desk.prompts == [] and desk.page.locator("[aria-label^=Undo][aria-disabled=true]").count()
+    )
     desk.press(*["Control+y"] * 25, *["Control+Shift+Z"] * 25)
     assert desk.prompts == made
-    assert desk.page.get_by_label("Redo (Ctrl+Y)").is_disabled()
+    assert desk.page.locator("[aria-label^=Redo][aria-disabled=true]").count()
 
 
 def test_a_lasso_of_clicked_corners_closes_with_enter_and_goes_with_escape(desk):

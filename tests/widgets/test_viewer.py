@@ -118,7 +118,7 @@ def test_the_static_form_shows_the_worst():
 
 def test_closing_frees_the_records():
     episodes = records()
-    ref = weakref.ref(episodes[0].query.base if episodes[0].query.base is not None else episodes[0])
+    ref = weakref.ref(episodes[0])
     viewer = PredictionViewer(episodes)
     viewer.close()
     del viewer, episodes
@@ -137,9 +137,10 @@ def shown(page):
     names = ("view", "palette", "table")
     state = {name: getattr(viewer, name) for name in names} | {"index": 0, "opened": None}
     mount(page, state | {"episode": episodes[0], "all": episodes})
-    page.evaluate(
-        """() => { model.python = () => model.set("episode", model.get("all")[model.get("index")]); }"""
+    serve = (
+        "() => { model.python = () => model.set('episode', model.get('all')[model.get('index')]) }"
     )
+    page.evaluate(serve)
     page.wait_for_selector("[data-episode='0']")
     viewer.close()
     return page
@@ -161,8 +162,16 @@ def test_arrow_keys_step_through_the_episodes_and_stop_at_the_ends(shown):
     for key, index in (("ArrowRight", 1), ("ArrowDown", 2), ("ArrowDown", 2), ("ArrowLeft", 1)):
         shown.keyboard.press(key)
         shown.wait_for_selector(f"[data-episode='{index}']")
-        chosen = shown.get_by_role("option", selected=True).first.inner_text().split()[0]
+        chosen = shown.locator(".la-list [aria-selected=true]").inner_text().split()[0]
         assert chosen == ["bad", "middling", "good"][index]
+
+
+@pytest.mark.browser
+def test_arrow_keys_work_after_an_episode_was_clicked(shown):
+    shown.locator(".la-list [role=option]").nth(2).click()
+    shown.wait_for_selector("[data-episode='2']")
+    shown.keyboard.press("ArrowUp")
+    shown.wait_for_selector("[data-episode='1']")
 
 
 @pytest.mark.browser
