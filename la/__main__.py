@@ -17,7 +17,10 @@ def main(words: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return arguments.run(arguments) or 0
-    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
+        known = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("la.")
+        if not known and type(error).__name__ != "OutOfMemoryError":
+            raise
         print(f"la {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -30,20 +33,21 @@ def _run(a) -> None:
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
     extra = dict(_parameter(p) for p in a.parameter)
-    path = notebooks.run(a.notebook, a.profile, data=a.data, parameters=given | extra)
-    print(path)
+    print(notebooks.run(a.notebook, _profile(a), data=a.data, parameters=given | extra))
 
 
 def _train(a) -> int:
     from tqdm.auto import tqdm
 
+    from la.results import Cell
     from la.training import REQUEUE, Stopped
 
-    bench = _bench(a)
+    bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
     steps = bench.config.train.steps
+    options = {"init": a.init, "stop_after": a.stop_after}
     try:
         with tqdm(total=steps, desc=f"{a.method} fold {a.fold}", unit="step") as bar:
-            path = bench.train(a.method, a.fold, stop_after=a.stop_after, report=bar.update)
+            path = bench.train(a.method, a.fold, report=bar.update, **options)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0 if a.stop_after else REQUEUE
@@ -54,7 +58,8 @@ def _train(a) -> int:
 def _evaluate(a) -> None:
     from la import experiments
 
-    bench, cell = _bench(a), _cell(a)
+    cell = _cell(a)
+    bench = _bench(a, [cell])
     if a.checkpoint:
         result = bench.run_checkpoint(cell, a.checkpoint)
     else:
@@ -91,20 +96,91 @@ def _data(a) -> None:
     print(f"{bench.data.name} {bench.data.fingerprint}: {bench.data.note}")
 
 
-def _bench(a):
-    import torch
+def _fetch(a) -> None:
+    from la.data.download import coco_folder, fetch
+    from la.workbench import HOME
 
+    own = coco_folder(HOME / "cache") if a.what == "coco" else configs.weights_folder()
+    print(fetch(a.what, a.root or own, mirror=a.mirror))
+
+
+def _plan(a) -> None:
+    from la import tables
+    from la.pace import measure
+    from la.plan import plan
     from la.workbench import Workbench
 
-    config = configs.profile(a.profile)
-    bench = Workbench(config, a.data)
+    bench = Workbench.open(_profile(a), a.data)
+    wanted = [
+        c for t in tables.TABLES for c in tables.cells(t, bench.config.profile, folds=range(4))
+    ]
+    pace = measure(bench.config, bench.device) if a.measure else None
+    print(plan(bench, list(dict.fromkeys(wanted)), pace))
+
+
+def _features(a) -> None:
+    bench = _bench(a)
+    for split, index in (("train", bench.data.train), ("test", bench.data.test)):
+        ids = index.image_ids.tolist()[: a.limit]
+        if a.test_episodes:
+            ids = sorted(bench.test_images(a.test_episodes)) if split == "test" else []
+        missing = len(bench.store(index).missing(ids))
+        gigabytes = missing * bench.feature_bytes / 1e9
+        print(
+            f"{split}: {len(ids) - missing} images are there, {missing} to make ({gigabytes:.2f} GB)"
+        )
+        bench.features(index, ids)
+
+
+def _models(a) -> None:
+    from la.checkpoints import known_models
+
+    for model in known_models():
+        print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
+        print(f"    trained on {model.trained_on}")
+
+
+def _predict(a) -> None:
+    from la.predictor import Predictor, predict_folder, read_support
+
+    predictor = Predictor.load(a.model)
+    print(predict_folder(predictor, read_support(predictor, a.support), a.images, a.out))
+
+
+def _pretrain(a) -> None:
+    from la.model.tiny import WEIGHTS
+    from la.pretraining import pretrain, save
+
+    save(pretrain(steps=a.steps, seed=0), a.out or WEIGHTS, steps=a.steps, seed=0, n_images=12_000)
+    print(a.out or WEIGHTS)
+
+
+def _profile(a) -> str:
+    """The profile's name; `auto` is replaced by what it stands for here, and says why."""
+    if a.profile != "auto":
+        return a.profile
+    from la.plan import auto_profile
+
+    name, why = auto_profile()
+    print(why, file=sys.stderr)
+    return name
+
+
+def _bench(a, wanted=()):
+    """The profile's workbench; for `wanted` cells of a paper profile all that is missing is fetched."""
+    import torch
+
+    from la.plan import prepare
+    from la.workbench import Workbench
+
+    bench = Workbench.open(_profile(a), a.data)
+    if wanted:
+        prepare(bench, wanted)
     if bench.device.type == "cpu":
-        torch.set_num_threads(1)  # equal numbers on any machine, and no threads that wait for a core
-    why = "a GPU is there" if bench.device.type == "cuda" else "no GPU is there"
-    print(
-        f"profile {config.profile} on {bench.device.type} ({why}); {bench.data.note}",
-        file=sys.stderr,
-    )
+        torch.set_num_threads(
+            1
+        )  # equal numbers on any machine, and no threads that wait for a core
+    print(bench.headline(), file=sys.stderr)
     return bench
 
 
@@ -145,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--profile", default="quick", help="quick, paper-sam or paper-mae")
+    where.add_argument("--profile", default="quick", help=", ".join(["auto", *configs.PROFILES]))
     where.add_argument(
         "--data", type=Path, help="a COCO-format folder instead of the profile's data"
     )
@@ -167,11 +243,30 @@ def _parser() -> argparse.ArgumentParser:
     added = command("train", _train, "train one method on the seen classes of one fold", where)
     added.add_argument("--method", default="la+")
     added.add_argument("--fold", type=int, default=0)
+    added.add_argument("--init", metavar="MODEL", help="fine-tune this model or checkpoint")
     added.add_argument("--stop-after", type=int, metavar="STEPS", help="save and leave after these")
     added = command("evaluate", _evaluate, "score one method in one setting, as JSON", where, cell)
     added.add_argument("--checkpoint", type=Path, help="weights to score instead of trained ones")
     command("episodes", _episodes, "print an episode list as JSON lines", where, cell)
     command("data", _data, "write the embedded data set, or describe a folder", where)
+    added = command("features", _features, "make the feature cache ahead of training", where)
+    added.add_argument("--limit", type=int, metavar="N", help="the first N images of each split")
+    added.add_argument("--test-episodes", type=int, metavar="N",
+                       help="only images of the first N test episodes of each list")  # fmt: skip
+    added = command("plan", _plan, "stages, gigabytes, hours, and what would stop the run", where)
+    added.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True)
+    added = command("fetch", _fetch, "get COCO, a backbone or the published models")
+    added.add_argument("what", choices=("coco", "sam", "mae", "published"))
+    added.add_argument("--root", type=Path, metavar="DIR")
+    added.add_argument("--mirror", metavar="URL", help="scheme and host to use instead")
+    command("models", _models, "list the models that can be loaded by name")
+    added = command("predict", _predict, "segment a folder of images")
+    for name in ("--model", "--support", "--images", "--out"):
+        kind = str if name == "--model" else Path
+        added.add_argument(name, type=kind, required=name != "--model", default="quick")
+    added = command("pretrain-backbone", _pretrain, "make the tiny backbone's weights again")
+    added.add_argument("--steps", type=int, default=1400)
+    added.add_argument("--out", type=Path)
     return parser
 
 

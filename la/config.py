@@ -166,14 +166,52 @@ _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
     evaluation=EvalConfig(episodes=8, seeds=(0, 1), batch_size=8, seen_episodes=8),
 )
 
-_SAM = Config(profile="paper-sam", model=ModelConfig())
+_SAM = Config(
+    profile="paper-sam",
+    model=ModelConfig(),
+    # [A] 50 epochs of 82,783 iterations [P 4.2], an iteration being an episode: 6.33 of them a batch,
+    # and a batch on each of four GPUs a step
+    train=TrainConfig(steps=163_000, micro_batches=4, precision="bfloat16"),
+)
 _MAE = replace(
     _SAM,
     profile="paper-mae",
     model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
 )
 
-PROFILES = {c.profile: c for c in (_QUICK, _SAM, _MAE, _SMOKE)}
+_OFFICIAL = {  # what the authors' run files do instead of what the paper says
+    "episodes": EpisodeConfig(
+        shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
+    ),
+    "evaluation": EvalConfig(protocol="paper"),
+}
+_SAM_OFFICIAL = replace(
+    _SAM,
+    profile="paper-sam-official",
+    model=replace(_SAM.model, mode="exact"),
+    train=replace(_SAM.train, lr=5e-5, precision="float32"),
+    **_OFFICIAL,
+)
+_MAE_OFFICIAL = replace(
+    _MAE,
+    profile="paper-mae-official",
+    model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=("class_example",)),
+    train=replace(_MAE.train, lr=5e-5, schedule="constant", precision="float32"),
+    **_OFFICIAL,
+)
+_PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they are
+    _MAE,
+    profile="published-mae",
+    model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=(), token_pool=0),
+    evaluation=EvalConfig(protocol="paper"),
+)
+
+_ALL = (_QUICK, _SAM, _MAE, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE)
+PROFILES = {config.profile: config for config in _ALL}
+WEIGHTS = {
+    "sam": "sam_vit_b_01ec64.pth",
+    "mae": "vit-mae-base.safetensors",
+}  # as `fetch` names them
 
 
 def profile(name: str) -> Config:

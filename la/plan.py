@@ -9,8 +9,6 @@ import torch
 
 from la.config import Config, weights_folder
 from la.data.download import FILES, coco_bytes, coco_folder, coco_missing, fetch, weights_files
-from la.data.features import FeatureKey, FeatureStore
-from la.data.index import CocoIndex
 from la.data.transfer import check_disk
 from la.methods import method
 from la.model.label_anything import LabelAnything
@@ -77,10 +75,8 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
         images = 0
     elif here:
         indices = (bench.data.train, bench.data.test)
-        images = sum(len(_features(bench, i).missing(i.image_ids)) for i in indices)
-    cell_bytes = (
-        2 * config.model.backbone_dim * (config.model.image_size // config.model.patch_size) ** 2
-    )
+        images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
+    cell_bytes = bench.feature_bytes
     learners = {
         (method(c.method).trains_as or c.method, c.fold): c
         for c in wanted
@@ -196,13 +192,6 @@ def _stage(name: str, n: int, of: str, size: int, seconds: float | None) -> Stag
     if not of:
         return Stage(name)
     return Stage(name, f"{n} {of}", size / 1e9, None if seconds is None else n * seconds / 3600)
-
-
-def _features(bench: Workbench, index: CocoIndex) -> FeatureStore:
-    """The feature cache of an index as it is; nothing is computed."""
-    model = bench.config.model
-    key = FeatureKey(model.backbone, bench.backbone_sha256, model.image_size, model.resize)
-    return FeatureStore.open(bench.home / "cache" / "features" / index.sha256[:12], key)
 
 
 def _full_disks(needs: dict[Path, int]) -> list[Exception]:

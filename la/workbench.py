@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from la.data import folds
 from la.data.atomic import atomic_write
 from la.data.batches import TrainingBatches
 from la.data.dataset import Data, open_data
+from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list, list_sha256
 from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
@@ -76,12 +77,16 @@ class Workbench:
     @cached_property
     def data(self) -> Data:
         """The images and annotations; written or indexed on first use."""
-        return open_data(self.source, self.home / "cache")
+        cache = self.home / "cache"
+        own = self.config.model.backbone == "tiny"
+        return open_data(self.source or (None if own else coco_folder(cache)), cache)
 
     @cached_property
     def device(self) -> torch.device:
-        """A GPU where there is one."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """This process's GPU where there is one."""
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
     @property
     def results(self) -> Path:
@@ -129,8 +134,8 @@ class Workbench:
     def _stores(self) -> dict[str, FeatureStore]:
         return {}
 
-    def features(self, index: CocoIndex) -> FeatureStore:
-        """The feature cache of an index, complete; the backbone is built only if images are missing."""
+    def store(self, index: CocoIndex) -> FeatureStore:
+        """The feature cache of an index as it is; nothing is computed."""
         model = self.config.model
         if index.sha256 not in self._stores:
             key = FeatureKey(
@@ -138,8 +143,12 @@ class Workbench:
             )
             folder = self.home / "cache" / "features" / index.sha256[:12]
             self._stores[index.sha256] = FeatureStore.open(folder, key)
-        store = self._stores[index.sha256]
-        missing = store.missing(index.image_ids)
+        return self._stores[index.sha256]
+
+    def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> FeatureStore:
+        """The feature cache with all images of the index, or these; the rest is encoded first."""
+        model, store = self.config.model, self.store(index)
+        missing = store.missing(index.image_ids if image_ids is None else image_ids)
         if missing:
             backbone = build_backbone(model).to(self.device)
 
@@ -154,6 +163,22 @@ class Workbench:
 
             store.write(missing, load, encode, batch_size=16, progress=True)
         return store
+
+    @property
+    def feature_bytes(self) -> int:
+        """Of one image in the feature cache."""
+        model = self.config.model
+        return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
+
+    def test_images(self, episodes: int) -> set[int]:
+        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists of all folds need."""
+        wanted: set[int] = set()
+        for fold in range(folds.N_FOLDS):
+            for n_ways in (1, 2, 5):
+                for seed in self.config.evaluation.seeds:
+                    for e in self.episodes(Cell("", fold, n_ways, 1, seed, episodes)):
+                        wanted |= {e.query_id, *e.support_ids}
+        return wanted
 
     @cached_property
     def backbone_sha256(self) -> str:
@@ -181,23 +206,38 @@ class Workbench:
         name: str,
         fold: int,
         *,
+        init: str | None = None,
         stop_after: int | None = None,
         report: Report = lambda n: None,
     ) -> Path:
-        """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing."""
-        config, folder = method(name).configure(self.config), self.run_folder(name, fold)
-        path = folder / "model.safetensors"
+        """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing.
+
+        `init` names a model to go on from (fine-tuning); the architecture is then that model's.
+
+        Raises:
+            ValueError: the method is not trained, or the fold cannot serve the training shapes.
+            Stopped, Diverged: see `la.training.fit`.
+        """
+        chosen, folder = method(name), self.run_folder(name, fold)
+        if chosen.configure is None:
+            raise ValueError(f"{name} is not trained; choose la+ or la")
+        config, path = chosen.configure(self.config), folder / "model.safetensors"
         if path.exists():
             report(config.train.steps)
             return path
-        seed = config.train.seed
-        model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(seed))
+        if init is None:
+            generator = torch.Generator().manual_seed(config.train.seed)
+            model = LabelAnything.from_config(config.model, generator)
+        else:
+            model, path = checkpoints.load_model(init), folder / "fine-tuned.safetensors"
+            folder = folder / f"from-{Path(init).stem}"
         batches = self.training_batches(config, fold)
         fit(
-            model.to(self.device), batches.of, config.train, folder,
-            stop_after=stop_after, report=report,
+            model, batches.of, config.train, folder,
+            stop_after=stop_after, report=report, episodes=batches.episodes,
         )  # fmt: skip
-        checkpoints.save(model, path)
+        if int(os.environ.get("RANK", 0)) == 0:
+            checkpoints.save(model.cpu(), path)
         return path
 
     def training_batches(self, config: Config, fold: int) -> TrainingBatches:
@@ -304,6 +344,12 @@ class Workbench:
             prediction=prediction.numpy(),
             iou={n: float(v) for n, v in zip(names, iou, strict=True) if v == v},
         )
+
+    def run_checkpoint(self, cell: Cell, source: str) -> CellResult:
+        """What the model in a file, or of a name that `la.load` knows, scores; nothing is stored."""
+        model = checkpoints.load_model(source).to(self.device).eval()
+        sha256 = checkpoints.file_sha256(Path(source)) if Path(source).is_file() else ""
+        return self.measure(cell, model, checkpoint=sha256)
 
     def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
         """The segmenter and its background bias with what is fitted on seen classes, once, and kept."""

@@ -11,7 +11,7 @@ from la.config import EpisodeConfig
 from la.data.episodes import EpisodeSampler
 from la.data.loader import BatchLoader
 from la.rng import stream
-from la.types import Batch
+from la.types import Batch, Episode
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,21 @@ class TrainingBatches:
     config: EpisodeConfig
     seed: int
 
-    def __getitem__(self, number: int) -> Batch:
-        """Batch `number`; its episodes occur in no other batch of the run."""
+    def episodes(self, number: int) -> list[Episode]:
+        """The episodes of batch `number`; they occur in no other batch of the run."""
         shapes = self.config.shapes
         rng = stream(self.seed, "batch shapes", number)
         n_episodes, n_ways, k_shots = shapes[int(rng.integers(len(shapes)))]
         first = number * max(b for b, _, _ in shapes)
         draw = self.sampler.training_episode
-        return self.loader(
-            [
-                draw(i, n_ways=n_ways, k_shots=k_shots, seed=self.seed, config=self.config)
-                for i in range(first, first + n_episodes)
-            ]
-        )
+        return [
+            draw(i, n_ways=n_ways, k_shots=k_shots, seed=self.seed, config=self.config)
+            for i in range(first, first + n_episodes)
+        ]
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch `number`."""
+        return self.loader(self.episodes(number))
 
     def of(self, numbers: list[int]) -> Iterable[Batch]:
         """The batches of these numbers, made ahead by worker processes where a GPU waits for them."""

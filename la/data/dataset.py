@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class Data:
     test: CocoIndex
     note: str  # how the two came apart
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with the annotations or the split."""
         parts = [self.train.sha256, self.test.sha256, str(self.test.image_ids.tolist())]

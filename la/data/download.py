@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from la.config import WEIGHTS
 from la.data.atomic import claim
 from la.data.transfer import Remote, check_disk, download, file_size, unpack
 
@@ -37,7 +38,6 @@ FILES = {
     ),
 }  # fmt: skip
 LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
-WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}
 
 
 def coco_folder(cache: Path) -> Path:

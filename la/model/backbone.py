@@ -1,8 +1,8 @@
-"""The frozen image encoders behind one signature: images (B, 3, H, W) to features (B, V, h, w) (paper 3.2).
+"""The frozen image encoders, images (B, 3, H, W) to features (B, V, h, w) (paper 3.2 and 4.2).
 
-  sam_vit_b  SAM's ViT-B/16 without its neck: the last block's output
-  mae_vit_b  ViT-MAE-B/16: after the final LayerNorm, without the class token, positions interpolated
-  tiny       the quick profile's own
+sam_vit_b  SAM's ViT-B/16 without its neck: the last block's output
+mae_vit_b  ViT-MAE-B/16: after the final norm, no class token, positions interpolated
+tiny       the quick profile's own
 """
 
 import re
@@ -13,13 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from la.config import ModelConfig
+from la.config import WEIGHTS, ModelConfig, weights_folder
 from la.model import tiny
 
-SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"
-SAM_SHA256 = "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"
-MAE_ID, MAE_FILE = "facebook/vit-mae-base", "pytorch_model.bin"
-MAE_REVISION = "main"  # the hub's commit is not known here; put it in to pin the file
 UNUSED = {  # tensors of published encoders that play no role, with their shapes
     "mae_vit_b": {"pooler.dense.weight": (768, 768), "pooler.dense.bias": (768,)},
     "sam_vit_b": {
@@ -43,7 +39,7 @@ _SPELLINGS = (  # Hugging Face's ViT in transformers 4 and 5
 
 
 class Backbone(nn.Module):
-    """An encoder that never trains: no gradients, no batch statistics, whatever the model around it does."""
+    """An encoder that never trains, whatever the model around it does."""
 
     def __init__(self, encoder: nn.Module, read: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
@@ -60,11 +56,11 @@ class Backbone(nn.Module):
 
 
 def build_backbone(config: ModelConfig, weights: Path | None = None) -> Backbone:
-    """The pretrained backbone, from `weights` or, once, from where its authors publish it.
+    """The pretrained backbone, from `weights` or from the file that `la fetch` left.
 
     Raises:
         ValueError: a tensor of the file is missing, unexpected or of another shape.
-        OSError: the weights are neither here nor to be had.
+        FileNotFoundError: there is no such file.
     """
     backbone = empty_backbone(config)
     path = weights or _published(config.backbone)
@@ -73,9 +69,11 @@ def build_backbone(config: ModelConfig, weights: Path | None = None) -> Backbone
 
 
 def weights_sha256(config: ModelConfig) -> str:
-    """SHA-256 of the file with the backbone's pretrained weights."""
-    if config.backbone == "sam_vit_b":
-        return SAM_SHA256
+    """SHA-256 of the file with the backbone's pretrained weights.
+
+    Raises:
+        FileNotFoundError: they have not been fetched.
+    """
     return _sha256(_published(config.backbone))
 
 
@@ -92,15 +90,10 @@ def empty_backbone(config: ModelConfig) -> Backbone:
 
 
 def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Fill an encoder from tensors in either spelling of their names.
-
-    Raises:
-        ValueError: a tensor is missing, unexpected or of another shape.
-    """
+    """Fill an encoder from tensors in either spelling of their names; errors as `load_strictly`."""
     unused = {key for keys in UNUSED.values() for key in keys}
-    weights = {k: v for k, v in weights.items() if k not in unused}
     own = {spelled(key): key for key in encoder.state_dict()}
-    renamed = {own.get(spelled(key), key): value for key, value in weights.items()}
+    renamed = {own.get(spelled(k), k): v for k, v in weights.items() if k not in unused}
     load_strictly(encoder, renamed, f"the image encoder in {source}")
 
 
@@ -111,7 +104,7 @@ def load_strictly(module: nn.Module, weights: dict[str, Tensor], source: str) ->
         ValueError: a tensor is missing, unexpected or of another shape.
     """
     own = module.state_dict()
-    for key in own.keys() | weights.keys():
+    for key in sorted(own.keys() | weights.keys()):
         if key not in weights:
             raise ValueError(f"{source} lacks the tensor {key!r}")
         if key not in own:
@@ -167,16 +160,14 @@ def _read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def _published(name: str) -> Path:
-    """The file of pretrained weights, downloaded the first time."""
+    """The file of pretrained weights, as `la fetch` leaves it."""
     if name == "tiny":
         return tiny.WEIGHTS
-    if name == "sam_vit_b":
-        import pooch
-
-        return Path(pooch.retrieve(SAM_URL, SAM_SHA256, path=pooch.os_cache("label-anything")))
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(MAE_ID, MAE_FILE, revision=MAE_REVISION))
+    what = {"sam_vit_b": "sam", "mae_vit_b": "mae"}[name]
+    path = weights_folder() / WEIGHTS[what]
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}; python -m la fetch {what} gets it")
+    return path
 
 
 def _read(path: Path) -> dict[str, Tensor]:
