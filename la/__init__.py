@@ -12,6 +12,7 @@ _HOME = {
     "score": "la.experiments",
     "stored": "la.experiments",
     "costs": "la.experiments",
+    "histories": "la.experiments",
     "charts": "la.charts",
     "plotting": "la.plotting",
     "pages": "la.pages",

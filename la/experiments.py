@@ -77,6 +77,14 @@ def score(
     return [bench.measure(cell, segmenter) for cell in lists]
 
 
+def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd.DataFrame]:
+    """Step, loss, gradient norm and learning rate of the runs of trained methods, by label."""
+    return {
+        label(name): pd.read_json(bench.run_folder(name, fold) / "history.jsonl", lines=True)
+        for name in names
+    }
+
+
 def costs(bench: Workbench, cells: Iterable[Cell], n_queries: int = 8) -> pd.DataFrame:
     """Time and memory of each method and setting among the cells: ms per query, peak MB.
 

@@ -42,8 +42,8 @@ def run(
     values = {k: v for k, v in values.items() if k in known}
     if name in TABLES:
         given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
-        wanted = {k: given[k] for k in ("folds", "seeds", "episodes")}
-        compute(bench, cells(name, **wanted))
+        wanted = {k: given[k] for k in ("folds", "seeds", "episodes", "protocol") if k in given}
+        compute(bench, cells(name, profile, **wanted))
     partial = bench.results / f"{name}.partial.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a stray one

@@ -4,10 +4,12 @@ Nothing here runs a model: a new question to old results is a new sum over their
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
+from la.config import Config
 from la.methods import Variant, label
 from la.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
 from la.results import CellResult
@@ -157,9 +159,10 @@ def ablations(results: Sequence[CellResult]) -> pd.DataFrame:
     columns: dict[tuple[str, str], dict[tuple[str, str], float | str]] = {}
     for (base, ablation, setting), runs in trained.items():
         cell = {"mIoU*": (mean := t_interval([*runs.values()])).value, "+-": mean.half_width}
-        if ablation != "complete":
-            whole = trained[base, "complete", setting]
-            change = t_interval([value - whole[seed] for seed, value in runs.items()])
+        whole = trained.get((base, "complete", setting), {})
+        changes = [value - whole[seed] for seed, value in runs.items() if seed in whole]
+        if ablation != "complete" and changes:
+            change = t_interval(changes)
             verdict = "resolved" if change.resolved else "unresolved"
             cell |= {"minus complete": change.value, "+- of that": change.half_width, "": verdict}
         for name, value in cell.items():
@@ -169,6 +172,35 @@ def ablations(results: Sequence[CellResult]) -> pd.DataFrame:
     names = [(s, n) for s in order for n in ("mIoU*", "+-", "minus complete", "+- of that", "")]
     frame = pd.DataFrame({c: pd.Series(columns[c]) for c in names if c in columns})
     return frame.reindex(dict.fromkeys((b, a) for b, a, _ in trained)).fillna("")
+
+
+def trainings(results: Sequence[CellResult]) -> pd.DataFrame:
+    """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
+    rows: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
+    for r in results:
+        v = Variant.parse(r.cell.method)
+        row = rows.setdefault((v.base.upper(), v.ablation), {})
+        row.setdefault((r.cell.setting, f"seed {v.seed}"), []).append(100 * r.scores.miou_star)
+    frame = {key: {c: round(np.mean(v), 1) for c, v in row.items()} for key, row in rows.items()}
+    return pd.DataFrame.from_dict(frame, orient="index")
+
+
+def with_costs(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """The means over folds of `tables.scores` joined with `costs`, by method, N and K."""
+    numbers = scores["setting"].str.extract(r"(\d+)-way (\d+)-shot").astype(int)
+    joined = scores.assign(N=numbers[0], K=numbers[1])[scores["fold"] == "mean"]
+    return joined.merge(costs.rename(columns={"n_ways": "N", "k_shots": "K"}))
+
+
+def settings(config: Config) -> pd.DataFrame:
+    """Every field of a configuration, by its part."""
+    parts = asdict(config)
+    found = {
+        (part, name): str(value)
+        for part in ("model", "episodes", "train", "evaluation")
+        for name, value in parts[part].items()
+    }
+    return pd.DataFrame({"value": found})
 
 
 def _pooled(results: Sequence[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:

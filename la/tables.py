@@ -107,7 +107,7 @@ def scores(results: Iterable[CellResult]) -> pd.DataFrame:
     keys = ["prompts", "method", "setting"]
     lines = pd.DataFrame(
         [
-            (_prompts(r.cell), label(r.cell.method), r.cell.setting, str(r.cell.fold),
+            (prompts_of(r.cell), label(r.cell.method), r.cell.setting, str(r.cell.fold),
              r.cell.seed, 100 * r.scores.miou_star)
             for r in results
         ],
@@ -143,7 +143,7 @@ def means(results: Sequence[CellResult]) -> pd.DataFrame:
     tidy = scores(results)
     tidy = tidy[tidy["fold"] == "mean"]
     index = ["prompts", "method"]
-    text = tidy.assign(text=[*map(_plus_minus, tidy["value"], tidy["half_width"])])
+    text = tidy.assign(text=[*map(plus_minus, tidy["value"], tidy["half_width"])])
     wide = text.pivot(index=index, columns="setting", values="text")
     wide = wide[list(dict.fromkeys(tidy["setting"]))]
     return _in_order(wide, tidy, index).rename_axis(columns=None)
@@ -156,15 +156,17 @@ def differences(results: Sequence[CellResult], name: str = "la+") -> pd.DataFram
     """
     rows = []
     for (prompts, setting), group in _grouped(
-        results, lambda r: (_prompts(r.cell), r.cell.setting)
+        results, lambda r: (prompts_of(r.cell), r.cell.setting)
     ):
         lists = {(r.cell.method, r.cell.fold, r.cell.seed): r.scores for r in group}
         for other in dict.fromkeys(r.cell.method for r in group if r.cell.method != name):
             pairs = [
                 (scores.intersection_union(), lists[other, fold, seed].intersection_union())
                 for (method_name, fold, seed), scores in lists.items()
-                if method_name == name
+                if method_name == name and (other, fold, seed) in lists
             ]
+            if not pairs:
+                continue
             found = [
                 paired_bootstrap(a, b, seed=i, resamples=200) for i, (a, b) in enumerate(pairs)
             ]
@@ -186,52 +188,14 @@ def beside(name: str) -> pd.DataFrame:
     return wide.rename_axis(index=None, columns=(None, None))
 
 
-def summary(results: Iterable[CellResult]) -> pd.DataFrame:
-    """Every setting once: ours with intervals; beside it, under its own header, the paper's.
-
-    Only protocol `clean`; a setting printed in several of the paper's tables takes the first.
-    """
-    chosen = ("la+", "la", "threshold_prototype")
-    wanted = [r for r in results if r.cell.protocol == "clean" and r.cell.method in chosen]
-    prompts = [*_PAPER_PROMPTS]
-    wanted.sort(
-        key=lambda r: (
-            prompts.index(_prompts(r.cell)), r.cell.n_ways, r.cell.k_shots,
-            chosen.index(r.cell.method),
-        )
-    )  # fmt: skip
-    tidy = scores(wanted)
-    tidy = tidy[tidy["fold"] == "mean"]
-    lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
-    for line in tidy.itertuples():
-        text = _plus_minus(line.value, line.half_width)
-        lines.setdefault((line.prompts, line.setting), {})["ours", line.method] = text
-    paper = published().query("fold == 'mean'")
-    for (prompts, setting), line in lines.items():
-        for system in ("LA (SAM)", "LA (MAE)"):
-            rows = {"masks": [system]}.get(prompts, [])
-            rows += [_PAPER_PROMPTS[prompts]] if system == "LA (SAM)" else []
-            hits = paper[(paper["setting"] == setting) & paper["row"].isin(rows)]["value"]
-            line["the paper (COCO-20i)", system] = str(hits.iloc[0]) if len(hits) else ""
-    frame = pd.DataFrame.from_dict(lines, orient="index").fillna("")
-    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    return frame
-
-
-_PAPER_PROMPTS = {  # our words for prompts: the paper's rows of Table 5
-    "masks": "Only masks",
-    "boxes and points": "Boxes and points",
-    "boxes": "Only boxes",
-    "points": "Only points",
-}
-
-
-def _prompts(cell: Cell) -> str:
+def prompts_of(cell: Cell) -> str:
+    """The kinds of prompts in a table's words, such as `boxes and points`."""
     plural = {_MASK: "masks", _BOX: "boxes", _POINT: "points"}
     return " and ".join(plural[kind] for kind in cell.kinds)
 
 
-def _plus_minus(value: float, half_width: float) -> str:
+def plus_minus(value: float, half_width: float) -> str:
+    """A value with half of its interval, if it has one."""
     return f"{value:.1f}" if half_width != half_width else f"{value:.1f} ± {half_width:.1f}"
 
 
