@@ -4,6 +4,7 @@ DATA     ?=
 EPISODES ?=
 SEEDS    ?=
 FOLDS    ?=
+TABLE    ?= table2
 PYTHON   ?= python3
 
 # An active conda environment, or PY=..., is used as it is; otherwise .venv is made.
@@ -48,6 +49,9 @@ test: $(SETUP)  ## run the tests
 
 check: $(SETUP)  ## format and lint
 	$(PY) -m ruff format --check la tests && $(PY) -m ruff check la tests
+
+plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
+	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data $(DATA)) --table $(TABLE)
 
 reproduce: $(TABLES:%=reproduce-%)  ## every table and figure of the paper
 

@@ -111,11 +111,9 @@ def _plan(a) -> None:
     from la.workbench import Workbench
 
     bench = Workbench.open(_profile(a), a.data)
-    wanted = [
-        c for t in tables.TABLES for c in tables.cells(t, bench.config.profile, folds=range(4))
-    ]
+    wanted = tables.cells(a.table, bench.config.profile, folds=range(4))
     pace = measure(bench.config, bench.device) if a.measure else None
-    print(plan(bench, list(dict.fromkeys(wanted)), pace))
+    print(plan(bench, wanted, pace))
 
 
 def _features(a) -> None:
@@ -254,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--test-episodes", type=int, metavar="N",
                        help="only images of the first N test episodes of each list")  # fmt: skip
     added = command("plan", _plan, "stages, gigabytes, hours, and what would stop the run", where)
+    added.add_argument("--table", default="table2", help="the table to plan for")
     added.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True)
     added = command("fetch", _fetch, "get COCO, a backbone or the published models")
     added.add_argument("what", choices=("coco", "sam", "mae", "published"))
