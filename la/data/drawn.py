@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from la.colours import OKABE_ITO
 from la.types import Box, Point
 
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 POINTS = {"point": (1, 1), "box": (2, 2), "brush": (1, 10**6), "lasso": (3, 10**6), "mask": (0, 0)}
 DEFAULTS = {
     "point": {"label": 1},
@@ -83,6 +83,8 @@ def _check(p, images, n_classes: int, where: str) -> dict:
         inside = inside and _number(xy[1], 0, image.height)
         size = f"{image.width} x {image.height} pixels of image {p['img']}"
         _require(inside, f"{where}.pts[{i}] must be an [x, y] inside the {size}")
+    flat = kind == "box" and (pts[0][0] == pts[1][0] or pts[0][1] == pts[1][1])
+    _require(not flat, f"{where}.pts must be two corners of a box that is not empty")
     _require(p.get("label", 1) in [1, -1], f"{where}.label must be 1 or -1")
     _require(_number(p.get("r", 1), 0.1, 10**5), f"{where}.r must be a radius in pixels, over 0.1")
     _require(isinstance(p.get("erase", True), bool), f"{where}.erase must be true or false")
@@ -112,6 +114,20 @@ def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict:
     starts = np.flatnonzero(np.diff(flat, prepend=False))
     counts = np.diff(starts, prepend=0, append=flat.size).tolist()
     return {"img": img, "cls": cls, "type": "mask", "pts": [], "counts": counts}
+
+
+def prompts_of(found: list[Box | Point | np.ndarray], img: int, cls: int) -> list[dict]:
+    """Boxes, points and masks of one class on one image as prompts; the inverse of `annotate`."""
+    out, start = [], {"img": img, "cls": cls}
+    for p in found:
+        if isinstance(p, Point):
+            label = 1 if p.positive else -1
+            out.append(start | {"type": "point", "pts": [[p.x, p.y]], "label": label})
+        elif isinstance(p, Box):
+            out.append(start | {"type": "box", "pts": [[p.x0, p.y0], [p.x1, p.y1]]})
+        else:
+            out.append(mask_prompt(p, img, cls))
+    return out
 
 
 def rasterize(prompts, size: tuple[int, int]) -> np.ndarray:
@@ -243,6 +259,6 @@ def read(path: str | Path) -> Drawing:
 def palette_png(labels: np.ndarray) -> Image.Image:
     """A label map (H, W) of rows as an indexed picture: index n is class n, in its colour."""
     picture = Image.fromarray(labels.astype(np.uint8))
-    colours = [PALETTE[n % len(PALETTE)] for n in range(255)]
+    colours = [OKABE_ITO[n % len(OKABE_ITO)] for n in range(255)]
     picture.putpalette(bytes(3) + b"".join(bytes.fromhex(colour[1:]) for colour in colours))
     return picture

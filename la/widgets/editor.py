@@ -19,11 +19,14 @@ from typing import Any
 import anywidget
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 from traitlets import Dict, Int, List, TraitError, Unicode, validate
 
-from la.data import drawn, synthetic
-from la.rng import stream
+from la.colours import OKABE_ITO
+from la.data import drawn
+from la.data.example import example_episode
+from la.data.photos import open_photo, to_drawn
+from la.plotting import SupportPicture, draw_labels, draw_support
 
 LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the original pixels
 HERE = Path(__file__).parent
@@ -35,28 +38,20 @@ class Photo:
 
     name: str
     role: str  # "support" or "query"
-    image: Image.Image
+    image: Image.Image  # RGB, upright
     path: Path | None = None
     encoded: Any = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.image.height, self.image.width
 
-def open_photo(source, role: str, name: str = "image.png") -> Photo:
-    """A path, PIL image, array (H, W[, 3]) or file content (with a name), upright and RGB.
-
-    Raises:
-        ValueError: it is no image; says which.
-    """
-    path = Path(source) if isinstance(source, str | Path) else None
-    name = path.name if path else name
-    try:
-        if isinstance(source, np.ndarray):
-            image = Image.fromarray(source)
-        else:
-            source = BytesIO(source) if isinstance(source, bytes) else source
-            image = source if isinstance(source, Image.Image) else Image.open(source)
-        return Photo(name, role, ImageOps.exif_transpose(image).convert("RGB"), path)
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
+    @classmethod
+    def open(cls, source, role: str, name: str) -> "Photo":
+        """Anything that `la.data.photos.open_photo` takes; `name` is for what is no path."""
+        path = Path(source) if isinstance(source, str | Path) else None
+        return cls(path.name if path else name, role, open_photo(source), path)
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -77,24 +72,6 @@ def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict:
     return {"size": list(small.size), "data": zlib.compress(small.tobytes(), 1)}
 
 
-def example() -> tuple[list[Photo], list[str], list[dict]]:
-    """Photos, classes and prompts from the embedded data set: two supports and a query."""
-    world, photos, prompts, index = synthetic.kinds("benchmark")[0:12:4], [], [], 0
-    while len(photos) < 3:
-        scene = synthetic.draw_scene(world, stream(0, "example of the prompt editor", index))
-        img, index = len(photos), index + 1
-        if {c for c, mask in scene.instances if mask.sum() > 300} != {0, 1, 2}:
-            continue  # a scene that shows all three classes well
-        role = "support" if img < 2 else "query"
-        photos.append(open_photo(scene.image, role, f"example-{img + 1}.png"))
-        for c, mask in scene.instances if img < 2 else ():
-            (top, left), (bottom, right) = (f(mask.nonzero(), 1) for f in (np.min, np.max))
-            corners = [[int(left), int(top)], [int(right) + 1, int(bottom) + 1]]
-            box = {"img": img, "cls": c + 1, "type": "box", "pts": corners}
-            prompts.append(box if c != img else drawn.mask_prompt(mask, img, c + 1))
-    return photos, [kind.name for kind in world], prompts
-
-
 class PromptEditor(anywidget.AnyWidget):
     """Points, boxes, brush, eraser and lasso for several classes on several images, live.
 
@@ -110,7 +87,7 @@ class PromptEditor(anywidget.AnyWidget):
     _esm = (HERE / "editor.js").read_text()  # text: a path would be watched, and leak each editor
     _css = (HERE / "editor.css").read_text()
     view = Unicode("editor").tag(sync=True)
-    palette = List(list(drawn.PALETTE)).tag(sync=True)
+    palette = List(list(OKABE_ITO)).tag(sync=True)
     images = List().tag(sync=True)  # file_name, original width and height, role, jpeg
     classes = List(Unicode()).tag(sync=True)
     prompts = List(Dict()).tag(sync=True)
@@ -133,7 +110,7 @@ class PromptEditor(anywidget.AnyWidget):
         if predictor is not None:
             self.about = "{name} · {hash} · trained on {trained_on}".format(**predictor.describe())
         sources = [("support", image) for image in support] + [("query", q) for q in queries]
-        photos = [open_photo(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
+        photos = [Photo.open(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
         self._show(photos, classes, prompts)
         self.observe(self._changed, ["prompts", "classes", "query", "images"])
         self.observe(lambda change: self.set_trait("ack", change.new), "seq")
@@ -190,7 +167,7 @@ class PromptEditor(anywidget.AnyWidget):
         photos = []
         for entry in drawing.images:
             path = Path(folder, entry.file_name)
-            photo = known.get(path.name) or open_photo(path, entry.role)
+            photo = known.get(path.name) or Photo.open(path, entry.role, "")
             if photo.image.size != (entry.width, entry.height):
                 raise ValueError(f"{path} is not {entry.width} x {entry.height}, as it was")
             photos.append(replace(photo, role=entry.role))
@@ -234,6 +211,28 @@ class PromptEditor(anywidget.AnyWidget):
         (folder / "masks.json").write_text(json.dumps(masks), encoding="utf-8")
         return folder
 
+    def load_example(self, seed: int = 0) -> None:
+        """Show two generated supports with prompts of all kinds, and a query."""
+        found = example_episode(seed)
+        sources = [("support", image) for image, _ in found.examples] + [("query", found.query)]
+        photos = [Photo.open(s, r, f"example-{i}.png") for i, (r, s) in enumerate(sources, 1)]
+        prompts = [
+            prompt
+            for img, (_, classes) in enumerate(found.examples)
+            for name, given in classes.items()
+            for prompt in drawn.prompts_of(given, img, found.class_names.index(name) + 1)
+        ]
+        self._show(photos, found.class_names, prompts)
+
+    def _add(self, name: str, role: str, content: bytes) -> None:
+        try:
+            photo = Photo.open(Image.open(BytesIO(content)), role, name)
+        except Exception as error:  # decoders raise whatever a damaged file leads them to
+            raise ValueError(
+                f"{name} cannot be read as an image ({error}); use JPEG or PNG"
+            ) from None
+        self._show([*self._photos, photo], self.classes, self.prompts)
+
     def set_state(self, sync_data) -> None:
         """A message of the browser; what is wrong with it is said in the status line."""
         try:
@@ -254,10 +253,9 @@ class PromptEditor(anywidget.AnyWidget):
                 self.load()
                 self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
             elif content["do"] == "example":
-                self._show(*example())
+                self.load_example()
             elif content["do"] == "add":
-                photo = open_photo(bytes(buffers[0]), content["role"], content["name"])
-                self._show([*self._photos, photo], self.classes, self.prompts)
+                self._add(content["name"], content["role"], bytes(buffers[0]))
         except Exception as error:  # whatever it is: the notebook would hide it from the reader
             self._say("error", f"{content.get('do')} failed: {error}")
 
@@ -316,22 +314,18 @@ class PromptEditor(anywidget.AnyWidget):
         shown = [i for i, p in enumerate(self._photos) if p.role == "support" or i == self.query]
         figure = Figure((2.6 * max(1, len(shown)), 3), dpi=80, layout="constrained")
         figure.suptitle("Live in JupyterLab: run this cell and draw", fontsize=10)
+        annotated = drawn.annotate(drawing)
         for place, i in enumerate(shown, 1):
             photo, axes = self._photos[i], figure.add_subplot(1, len(shown), place)
-            axes.imshow(photo.image, extent=(0, photo.image.width, photo.image.height, 0))
+            if i == self.query:
+                known = overlay.get("img") == i
+                draw_labels(axes, photo.image, self._labels if known else np.zeros(photo.size, int))
+            else:
+                rows = {drawing.classes.index(n) + 1: p for n, p in annotated[i].items()}
+                marks = {row: to_drawn(p, photo.size, photo.name) for row, p in rows.items()}
+                draw_support(axes, SupportPicture(photo.image, marks))
             axes.set_title(f"{photo.role}: {photo.name}", fontsize=8)
             axes.axis("off")
-            if overlay and i == overlay["img"]:
-                tint(axes, self._labels)
-            for p in (p for p in drawing.prompts if p["img"] == i):
-                colour, (xs, ys) = _colour(p["cls"]), np.array(p["pts"] or [[]]).T.reshape(2, -1)
-                if p["type"] == "point":
-                    axes.plot(xs, ys, "o" if p["label"] > 0 else "X", c=colour, mec="white", ms=8)
-                elif p["type"] == "box":
-                    axes.plot(xs[[0, 1, 1, 0, 0]], ys[[0, 0, 1, 1, 0]], c=colour, lw=2)
-            for n in range(1, len(drawing.classes) + 1):
-                strokes = [p for p in drawing.prompts if (p["img"], p["cls"]) == (i, n)]
-                tint(axes, drawn.rasterize(strokes, photo.image.size[::-1]) * n)
         out = BytesIO()
         figure.savefig(out, format="png")
         return Image.open(out)
@@ -353,17 +347,6 @@ def _rows(prediction, classes: tuple[str, ...]) -> np.ndarray:
     """The label map (H, W) in rows of the editor's classes; unprompted ones are not predicted."""
     rows = [0, *(classes.index(name) + 1 for name in prediction.class_names)]
     return np.array(rows, np.uint8)[np.asarray(prediction.labels)]
-
-
-def _colour(n: int) -> str:
-    return drawn.PALETTE[(n - 1) % len(drawn.PALETTE)]
-
-
-def tint(axes, labels: np.ndarray) -> None:
-    """Lay the colours of a label map (H, W) over a picture."""
-    rgba = np.asarray(drawn.palette_png(labels).convert("RGBA")).copy()
-    rgba[..., 3] = 150 * (labels > 0)
-    axes.imshow(rgba, extent=(0, labels.shape[1], labels.shape[0], 0))
 
 
 def static_form(bundle, picture: Image.Image, name: str):

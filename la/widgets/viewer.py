@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets import Dict, Instance, Int, List, Unicode
 
-from la.data import drawn
+from la.colours import OKABE_ITO
+from la.plotting import draw_labels
 from la.types import IGNORE, check_shapes
-from la.widgets.editor import HERE, PromptEditor, jpeg, plane, static_form, tint
+from la.widgets.editor import HERE, PromptEditor, jpeg, plane, static_form
 
 HEAT_SIDE = 256  # long side of probability and attention maps on their way to the browser
 
@@ -72,7 +73,7 @@ class PredictionViewer(anywidget.AnyWidget):
     _esm = (HERE / "editor.js").read_text()
     _css = (HERE / "editor.css").read_text()
     view = Unicode("viewer").tag(sync=True)
-    palette = List(list(drawn.PALETTE)).tag(sync=True)
+    palette = List(list(OKABE_ITO)).tag(sync=True)
     table = List().tag(sync=True)  # name, iou, classes and kind of every episode
     index = Int(0).tag(sync=True)
     episode = Dict().tag(sync=True)  # images, prompts and maps of the one that is shown
@@ -134,8 +135,7 @@ class PredictionViewer(anywidget.AnyWidget):
             rows += ((f"prediction, IoU {record.iou:.2f}", record.prediction),)
             for row, (title, labels) in enumerate(rows):
                 axes = figure.add_subplot(2, len(shown), row * len(shown) + column + 1)
-                axes.imshow(record.query, extent=(0, *labels.shape[::-1], 0))
-                tint(axes, labels)
+                draw_labels(axes, Image.fromarray(record.query), labels)
                 axes.set_title(title, fontsize=8)
                 axes.axis("off")
         out = BytesIO()

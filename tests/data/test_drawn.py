@@ -170,6 +170,24 @@ def test_a_bad_prompt_is_refused_with_its_place_and_the_rule(change, message):
         drawn.check_prompts([brush([[1, 1]]) | change], IMAGES, 2)
 
 
+def test_an_empty_box_is_refused():
+    box = {"img": 0, "cls": 1, "type": "box", "pts": [[1, 2], [1, 9]]}
+    with pytest.raises(ValueError, match="a box that is not empty"):
+        drawn.check_prompts([box], IMAGES, 1)
+
+
+def test_prompts_of_is_the_inverse_of_annotate():
+    given = drawn.annotate(mixed())
+    prompts = [
+        prompt
+        for img, classes in enumerate(given)
+        for name, found in classes.items()
+        for prompt in drawn.prompts_of(found, img, mixed().classes.index(name) + 1)
+    ]
+    again = drawn.annotate(Drawing(mixed().images, mixed().classes, tuple(prompts)))
+    assert str(again) == str(given)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

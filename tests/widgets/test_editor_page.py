@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from widget_page import mount, photo
 
+from la.colours import OKABE_ITO
 from la.data import drawn
 from la.widgets import editor
 
@@ -24,7 +25,7 @@ def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     entries.append(entry(photo(160, 120, 2), "query.png", "query"))
     return {
         "view": "editor",
-        "palette": list(drawn.PALETTE),
+        "palette": list(OKABE_ITO),
         "images": entries,
         "classes": list(classes),
         "prompts": list(prompts),
