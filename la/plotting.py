@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +55,8 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
     n_supports = max(len(e.supports) for e in episodes)
     known = [name for name in ("target", "prediction") if getattr(episodes[0], name) is not None]
     columns = n_supports + 1 + len(known)
-    size = 1.9 * columns, 2.05 * len(episodes)
+    lines = 1 + max(len(_lines(e.class_names)) for e in episodes)
+    size = 1.9 * columns, (2 + 0.11 * lines) * len(episodes)
     figure, axes = _subplots(len(episodes), columns, figsize=size, squeeze=False)
     for row, episode in zip(axes, episodes, strict=True):
         for axis in row:
@@ -64,12 +66,8 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
         row[n_supports].imshow(episode.query)
         for axis, name in zip(row[n_supports + 1 :], known, strict=True):
             draw_labels(axis, episode.query, getattr(episode, name))
-        names = "     ".join(f"{n}  {name}" for n, name in enumerate(episode.class_names, 1))
-        label = row[0].text(
-            0, -0.04, f"episode {episode.number}:     {names}", transform=row[0].transAxes,
-            va="top", fontsize=7,
-        )  # fmt: skip
-        label.set_in_layout(False)  # it runs on below the other pictures
+        text = "\n".join([f"episode {episode.number}", *_lines(episode.class_names)])
+        row[0].text(0, -0.03, text, transform=row[0].transAxes, va="top", fontsize=6)
         if known == ["target", "prediction"]:
             scored = ", ".join(f"{100 * v:.0f}" for v in episode.iou.values())
             row[-1].set_title(f"IoU {scored} %" if scored else "no class shown", fontsize=8)
@@ -79,6 +77,12 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
         under = axis.get_title()
         axis.set_title(f"{title}: {under}" if under else title, fontsize=8)
     return figure
+
+
+def _lines(names: Sequence[str]) -> list[str]:
+    """The classes by number, in lines that fit under a picture."""
+    numbered = (f"{n}  {name}" for n, name in enumerate(names, 1))
+    return [line for name in numbered for line in wrap(name, 36, subsequent_indent="    ")]
 
 
 def explained(
@@ -155,12 +159,12 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     axes[0].tick_params(axis="y", labelsize=7)
     shown = [len(np.unique(t[t > 0])) for t in targets]
     sns.histplot(x=shown, discrete=True, color=OKABE_ITO[2], ax=axes[1])
-    axes[1].set(xlabel="classes asked for that the query shows", ylabel="episodes")
+    axes[1].set(xlabel="classes that the query shows", ylabel="episodes")
     axes[1].set_xticks(range(1 + max(e.n_ways for e in episodes)))
     sns.histplot(x=[100 * (t > 0).mean() for t in targets], color=OKABE_ITO[4], ax=axes[2])
     axes[2].set(xlabel="% of the query's pixels that they cover", ylabel="episodes")
     sns.barplot(x=list(kinds), y=list(kinds.values()), color=OKABE_ITO[0], ax=axes[3])
-    axes[3].set(xlabel="prompts on the support images", ylabel="number")
+    axes[3].set(xlabel="prompts of the supports", ylabel="number")
     sns.despine(figure)
     return figure
 
@@ -207,11 +211,11 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
         for axis in row:
             axis.set(xticks=[], yticks=[])
             sns.despine(ax=axis, left=True, bottom=True)
-        draw_support(row[0], episode.supports[0])
-        draw_support(row[1], episode.supports[-1])
+        for axis, n in zip(row, (1, 2), strict=False):
+            draw_support(axis, next(s for s in episode.supports if n in s.prompts))
         draw_labels(row[2], episode.query, episode.target)
         draw_labels(row[3], episode.query, episode.prediction)
-        row[0].set_ylabel(title, fontsize=8)
+        row[0].set_ylabel(f"{title}\nepisode {episode.number}", fontsize=8)
         for n, name in enumerate(episode.class_names[:2]):
             tint = (*colour(n + 1), 0.45)
             row[n].set_xlabel(

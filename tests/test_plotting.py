@@ -17,10 +17,9 @@ from la.types import Box, Point, PromptKind
 
 
 @pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    plt.switch_backend("Agg")
+def no_figure_is_held_by_pyplot():
     yield
-    plt.close("all")
+    assert not plt.get_fignums()  # else a notebook would show it twice
 
 
 @pytest.fixture(scope="module")
