@@ -75,7 +75,7 @@ def save_cell(result: CellResult, path: Path) -> None:
     raw = asdict(result) | {
         "version": VERSION,
         "miou_star": result.scores.miou_star,
-        "class_ids": result.class_ids.tolist(),
+        "class_ids": _packed(result.class_ids),
         "confusion": _packed(result.confusion),
     }
     with atomic_write(path) as file:
@@ -94,7 +94,7 @@ def load_cell(path: Path) -> CellResult:
             raise ValueError("it is of another version")
         raw.pop("miou_star")
         cell = raw["cell"] | {"kinds": tuple(PromptKind(k) for k in raw["cell"]["kinds"])}
-        class_ids, confusion = np.array(raw["class_ids"]), _unpacked(raw["confusion"])
+        class_ids, confusion = _unpacked(raw["class_ids"]), _unpacked(raw["confusion"])
         if len(class_ids) != len(confusion):
             raise ValueError("its counts are cut short")
         arrays = {"cell": Cell(**cell), "class_ids": class_ids, "confusion": confusion}
