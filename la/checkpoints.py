@@ -1,8 +1,8 @@
-"""Weights on disk: our own files, and the authors' published ones (their layout is read and written).
+"""Weights on disk: our own files, and the authors' published ones, in whose layout we also write.
 
-Ours is one safetensors file with the `ModelConfig`, mode included, as JSON in its metadata. A published
-model is a folder with tensors named `model.*` and a config.json that holds only what was passed to its
-constructor; what the model is made of is read off the tensors. No pickle with code in it is ever run.
+Ours is one safetensors file with the `ModelConfig`, mode included, as JSON in its metadata. Theirs
+is a folder with tensors named `model.*` and a config.json of what was passed to a constructor; what
+the model is made of is read off the tensors. A pickle with code in it is never run.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from la.model.backbone import (
 from la.model.label_anything import LabelAnything
 
 QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
-AUTHORS = "pasqualedem/"
+AUTHORS = "pasqualedem/label_anything_"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MIXERS = {
     "class_attention": "class",
@@ -38,24 +38,24 @@ MIXERS = {
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that `load_model` knows by name; any other id on the Hugging Face hub loads as well."""
+    """A model that `load_model` knows by name; other ids on the Hugging Face hub load as well."""
 
     name: str
     megabytes: int
     source: str
     licence: str
     trained_on: str
-    revision: str = "main"  # a commit of the hub pins it; none is known here, so "main" is not pinned
+    revision: str = "main"  # a branch, so not pinned: put the hub's commit here to pin it
 
 
-_HUB = ("https://huggingface.co/pasqualedem", "MIT, as the authors' code; see the model's page")
+_HUB = ("https://huggingface.co/pasqualedem", "MIT (the authors' code)")
 KNOWN = (
-    KnownModel("quick", 4, "this package", "MIT", "the embedded data set, classes seen in fold 0"),
-    KnownModel(AUTHORS + "label_anything_coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, fold 0's seen classes"),
-    KnownModel(AUTHORS + "label_anything_mae_480_coco", 381, *_HUB, "COCO, all classes"),
-    KnownModel(AUTHORS + "label_anything_sam_1024_coco", 468, *_HUB, "COCO, all classes"),
-    KnownModel(AUTHORS + "label_anything_256_sam_1024_coco", 399, *_HUB, "COCO, all classes"),
-)  # fmt: skip
+    KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
+    KnownModel(AUTHORS + "coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, seen classes of fold 0"),
+    KnownModel(AUTHORS + "mae_480_coco", 381, *_HUB, "COCO, all classes"),
+    KnownModel(AUTHORS + "sam_1024_coco", 468, *_HUB, "COCO, all classes"),
+    KnownModel(AUTHORS + "256_sam_1024_coco", 399, *_HUB, "COCO, all classes"),
+)
 
 
 def known_models() -> tuple[KnownModel, ...]:
@@ -64,7 +64,7 @@ def known_models() -> tuple[KnownModel, ...]:
 
 
 def load_model(source: str | Path) -> LabelAnything:
-    """A model from a known name, an id on the Hugging Face hub, a folder or a file; in evaluation mode.
+    """A model in evaluation mode, from a known name, an id on the hub, a folder or a file.
 
     With an image encoder among the tensors, `model.backbone` is set, else it is None.
 
@@ -74,9 +74,10 @@ def load_model(source: str | Path) -> LabelAnything:
     """
     weights, options = load_weights(source)
     config = ModelConfig(**_tuples(options["la"])) if "la" in options else infer(weights, options)
-    encoder = {k.removeprefix("image_encoder."): v for k, v in weights.items() if k.startswith("image_encoder.")}  # fmt: skip
+    prefix = "image_encoder."
+    encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    rest = {k: v for k, v in weights.items() if not k.startswith(prefix)}
     model = LabelAnything.empty(config)
-    rest = {k: v for k, v in weights.items() if not k.startswith("image_encoder.")}
     load_strictly(model, rest, str(source))
     if encoder:
         model.backbone = empty_backbone(config)
@@ -85,7 +86,7 @@ def load_model(source: str | Path) -> LabelAnything:
 
 
 def load_weights(source: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors named as in `LabelAnything`, and the options beside them ("la": ours, else the authors').
+    """Tensors named as in `LabelAnything`, and their options ("la": ours, else the authors').
 
     Raises:
         ValueError: the file is no checkpoint.
@@ -141,13 +142,13 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
 
 
 def save(model: LabelAnything, path: Path) -> None:
-    """Write our own layout. A backbone is left out: it is frozen, and made anew from its own weights."""
+    """Write our own layout, without backbone: that is frozen and has weights of its own."""
     config = json.dumps(asdict(model.config), sort_keys=True)
     save_file(_without_backbone(model), path, metadata={"la_config": config})
 
 
 def save_official(model: LabelAnything, folder: Path) -> None:
-    """Write the published layout, for the authors' code: model.safetensors and config.json in `folder`."""
+    """Write model.safetensors and config.json into `folder`, in the published layout."""
     config, weights = model.config, _without_backbone(model)
     if model.backbone is not None:
         encoder = model.backbone.encoder.state_dict()
@@ -186,7 +187,7 @@ def _without_backbone(model: LabelAnything) -> dict[str, Tensor]:
 
 
 def _tuples(options: dict) -> dict:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
 def _find(source: str | Path) -> Path:
@@ -196,26 +197,29 @@ def _find(source: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     if path.exists() or str(source).count("/") != 1 or path.suffix:
-        names = ", ".join(model.name for model in KNOWN)
-        raise FileNotFoundError(f"no checkpoint at {source}; give a file, a folder with {WEIGHT_FILES[0]}, or one of: {names}")  # fmt: skip
+        known = ", ".join(model.name for model in KNOWN)
+        raise FileNotFoundError(
+            f"no checkpoint at {source}; give a file, a folder with {WEIGHT_FILES[0]}, an id on "
+            f"the Hugging Face hub, or one of: {known}"
+        )
     return _download(str(source))
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     revision = next((model.revision for model in KNOWN if model.name == name), "main")
     try:
         hf_hub_download(name, "config.json", revision=revision)
-        for file in WEIGHT_FILES:
-            try:
-                return Path(hf_hub_download(name, file, revision=revision))
-            except EntryNotFoundError:
-                continue
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise FileNotFoundError(f"{name} is not in the local cache and the Hugging Face hub does not give it: {error}") from error  # fmt: skip
-    raise FileNotFoundError(f"{name} on the Hugging Face hub holds none of {WEIGHT_FILES}")
+        try:
+            return Path(hf_hub_download(name, WEIGHT_FILES[0], revision=revision))
+        except EntryNotFoundError:
+            return Path(hf_hub_download(name, WEIGHT_FILES[1], revision=revision))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{name} is not in the local cache, and the Hugging Face hub does not give it: {error}"
+        ) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -1,12 +1,11 @@
-"""What the published weights were trained with and the paper does not have: every quirk, in one place.
+"""What the published weights were trained with and the paper does not have: the quirks, together.
 
-The authors' weights have learned to live with these, so `mode="exact"` keeps them; models trained here
-use `mode="masked"`. The padded layout on which some quirks depend is read off the batch: C rows, and P
-points and Q boxes of an example, each the largest of the batch and 0 where the batch has none.
+The authors' weights have learned to live with these, so `mode="exact"` keeps them; what is trained
+here uses `mode="masked"`. The padded layout on which some quirks depend is read off the batch: C
+rows, P points and Q boxes, each the most of the batch, P and Q 0 where the batch has none.
 
-Two further ones are no matter of mode, since they change the architecture: the first self-attention of
-a two-way transformer has no residual (`ModelConfig.first_residual`), and attention values carry no
-position (`Attention.read`).
+Two more are architecture and hold in both modes: the first self-attention of a two-way transformer
+has no residual (`first_residual`), and attention values carry no position (`Attention.read`).
 """
 
 from dataclasses import replace
@@ -19,10 +18,10 @@ from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import (
     NEGATIVE,
     NOTHING,
-    PADDING,
     PromptEncoder,
     SparsePrompts,
     corner_kinds,
+    places,
     point_kinds,
     with_unprompted,
 )
@@ -31,68 +30,59 @@ from la.types import Prompts
 
 
 class ExactPromptEncoder(PromptEncoder):
-    """The published prompt encoder. It masks nothing: padding and absent pairs are seen by the others."""
+    """The published prompt encoder. It masks nothing: padding and absent pairs are seen."""
 
     def sparse_prompts(self, prompts: Prompts) -> SparsePrompts:
-        """Quirk: without boxes, every pair has one more *negative* point, at a corner of the image.
+        """Points and box corners, with three quirks.
 
-        SAM pads with a point that its label calls "not a point"; the same label means "negative" here.
-        Quirk: "no sparse prompt" is a token only where the whole batch has neither points nor boxes.
+        Without boxes, every pair has one more *negative* point at the corner of the image: SAM pads
+        with a point whose label says "not a point", and that label means "negative" here.
+        The flags of boxes are tiled, f1..fQ f1..fQ, although their corners alternate: of two boxes
+        with one valid, both bottom-right corners are taken for padding.
+        "No sparse prompt" exists only where the whole batch has neither points nor boxes.
         """
-        n_points, n_boxes = prompts.points.shape[1], prompts.boxes.shape[1]
-        points, boxes = prompts.points, prompts.boxes.unflatten(2, (2, 2)).flatten(1, 2)
-        kinds = torch.cat([point_kinds(prompts.point_labels), self._corners(prompts)], dim=1)
-        xy = torch.cat([points, boxes], dim=1)
-        if n_boxes == 0:
-            xy = F.pad(xy, (0, 0, 0, 1), value=-0.5)  # a pixel's centre is half a pixel further
-            kinds = F.pad(kinds, (0, 1), value=NEGATIVE if n_points else NOTHING)
-        return SparsePrompts(xy, kinds)
-
-    def _corners(self, prompts: Prompts) -> Tensor:
-        """Quirk: the flags of boxes are tiled, f1..fQ f1..fQ, although their corners alternate.
-
-        So with two boxes of which one is padding, both bottom-right corners are taken for padding.
-        """
-        return corner_kinds(prompts.boxes_valid.repeat(1, 2))
+        corners = corner_kinds(prompts.boxes_valid.repeat(1, 2))
+        kind, xy = torch.cat([point_kinds(prompts.point_labels), corners], 1), places(prompts)
+        if corners.shape[1] == 0:
+            kind = F.pad(kind, (0, 1), value=NEGATIVE if kind.shape[1] else NOTHING)
+            xy = F.pad(xy, (0, 0, 0, 1), value=-0.5)  # (0, 0) when half a pixel is added to all
+        return SparsePrompts(xy, kind)
 
     def unmasked(self, prompts: Prompts) -> nn.Embedding:
         """Quirk: what stands for a missing mask depends on whether the batch has any."""
         return self.not_a_mask_embed if len(prompts.masks) else self.no_mask_embed
 
-    def padding(self, sparse: SparsePrompts) -> Tensor | None:
+    def valid(self, sparse: SparsePrompts) -> Tensor | None:
         """Quirk: the key mask is made and never filled, so padding is attended."""
         return None
 
-    def context_of(
-        self, x: Tensor, support: Tensor, row: Tensor, n_supports: int, n_rows: int
-    ) -> Tensor:
-        """Quirk: all C classes of a support image are attended, absent ones as if unprompted.
+    def on_grid(self, x: Tensor, support: Tensor, row: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Quirk: all C classes of a support image are attended, absent ones as unprompted pairs.
 
-        The background's pair is unprompted too, and before the token pool all such pairs are equal.
+        The background's is one, and before the token pool those of an image are equal.
         """
-        background = x.new_zeros(n_supports, *x.shape[1:])
+        background = x.new_zeros(grid[0], *x.shape[1:])
         background = background.index_add(0, support, x * (row == 0)[:, None, None])
-        grid = background.repeat_interleave(n_rows, dim=0)
-        return grid.index_copy(0, support * n_rows + row, x)
+        everywhere = background.repeat_interleave(grid[1], dim=0)
+        return everywhere.index_copy(0, support * grid[1] + row, x).unflatten(0, grid)
 
     def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
-        """Quirk: the mixer attends absent pairs. With a token pool each differs, so all are computed."""
+        """Quirk: the mixer attends absent pairs; with a token pool they differ and are computed."""
         if not (self.mixers and self.class_encoder):
             return super().complete(prompts, n_supports, n_rows)
-        return with_unprompted(
-            prompts, *_absent(prompts.example_support, prompts.example_row, n_supports, n_rows)
-        )
-
-    def present(self, prompts: Prompts, n_examples: int) -> Tensor:
-        """Pairs that the batch lists, with or without prompts, and the background's."""
-        row = prompts.example_row
-        return (torch.arange(len(row), device=row.device) < n_examples) | (row == 0)
+        listed = (prompts.example_support, prompts.example_row)
+        return with_unprompted(prompts, *_unlisted(*listed, n_supports, n_rows))
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
-        """Without a token pool an absent pair's embedding is that of its image's background."""
+        """As above; without a token pool an absent pair is equal to its image's background pair."""
         if self.mixers and not self.class_encoder:
             pairs = _with_absent(pairs, class_valid.shape[1])
         return super().combine(pairs, class_valid)
+
+    def present(self, prompts: Prompts, n_examples: int) -> Tensor:
+        """The examples of the batch, whether prompted or not, and the background's pairs."""
+        row = prompts.example_row
+        return (torch.arange(len(row), device=row.device) < n_examples) | (row == 0)
 
     def attended(self, pairs: Pairs) -> Tensor:
         """Quirk: the mixer's key mask is void."""
@@ -107,40 +97,13 @@ class ExactMaskDecoder(MaskDecoder):
         return None
 
 
-def _absent(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tuple[Tensor, Tensor]:
-    """(support, row) of all pairs that are not listed."""
-    absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)
-    absent[support, row] = False
-    support, row = absent.nonzero().unbind(1)
-    return support, row
-
-
-def _with_absent(pairs: Pairs, n_rows: int) -> Pairs:
-    """The pairs and, after them, the absent ones as copies of the background of their support image."""
-    (background,) = (pairs.row == 0).nonzero(as_tuple=True)
-    support, row = _absent(pairs.support, pairs.row, len(background), n_rows)
-    copied = background[pairs.support[background].argsort()][support]
-    return replace(
-        pairs,
-        embeddings=torch.cat([pairs.embeddings, pairs.embeddings[copied]]),
-        features=None
-        if pairs.features is None
-        else torch.cat([pairs.features, pairs.features[copied]]),
-        support=torch.cat([pairs.support, support]),
-        episode=torch.cat([pairs.episode, pairs.episode[copied]]),
-        row=torch.cat([pairs.row, row]),
-        present=torch.cat([pairs.present, torch.zeros_like(row, dtype=torch.bool)]),
-    )
-
-
 def official_logits(
     logits: Tensor, sizes: Tensor, canvas: tuple[int, int], image_size: int, padded: bool
 ) -> Tensor:
-    """Logits (B, C, h, w) at the original sizes (B, 2), as the official code gives them, to compare with.
+    """Logits (B, C, h, w) at the original sizes (B, 2), through the input frame, as published.
 
-    They lie on a `canvas` (H, W) that holds all images, supports too; outside of its image a query is
-    background. Each query goes through the input frame first. `padded`: the input was padded to a
-    square, not squashed into one.
+    They lie on a `canvas` (H, W) that holds all images of the batch, supports too; outside of its
+    image a query is background. `padded`: the input was padded to a square, not squashed into one.
     """
     result = logits.new_full((*logits.shape[:2], *canvas), -torch.inf)
     result[:, 0] = 0
@@ -156,3 +119,25 @@ def official_logits(
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def _unlisted(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tuple[Tensor, Tensor]:
+    """(support, row) of all pairs but these."""
+    absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)
+    absent[support, row] = False
+    support, row = absent.nonzero().unbind(1)
+    return support, row
+
+
+def _with_absent(pairs: Pairs, n_rows: int) -> Pairs:
+    """The pairs and, after them, the absent ones as copies of their image's background pair."""
+    (background,) = (pairs.row == 0).nonzero(as_tuple=True)
+    background = background[pairs.support[background].argsort()]  # (S,)
+    support, row = _unlisted(pairs.support, pairs.row, len(background), n_rows)
+    copied = background[support]
+    copies = {
+        name: None if value is None else torch.cat([value, value[copied]])
+        for name, value in vars(pairs).items()
+    }
+    present = torch.cat([pairs.present, torch.zeros_like(row, dtype=torch.bool)])
+    return replace(pairs, **(copies | {"row": torch.cat([pairs.row, row]), "present": present}))

@@ -1,5 +1,7 @@
 """Label Anything: a batch of episodes to logits (paper 3.2, Fig. 1)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,42 +13,46 @@ from la.model.layers import LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import Encoded, PromptEncoder
 from la.model.prototypes import Support
+from la.model.two_way import Sizes
 from la.types import Batch, Pixels
 
 
 class LabelAnything(nn.Module):
-    """The model. `forward` composes `encode_*`, `support` and `decode`, which can be used alone:
-    a support set is a value, and each further query that uses it costs `decode` only.
+    """The model: a function of weights and batch alone.
 
-    `backbone` is None until somebody who has pixels sets it; it is no part of the state dict.
+    `forward` composes `encode_*`, `support` and `decode`, which can be used alone: a support set is
+    a value, and each further query that shares it costs `decode` only.
+    `backbone` is None until somebody who has pixels sets it; checkpoints leave it out.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         exact = config.mode == "exact"
+        if exact and config.background != "unprompted":
+            raise ValueError('mode="exact" is the published model: background must be "unprompted"')
         self.config = config
         self.neck = _neck(config.backbone_dim, config.embed_dim)
-        shared = {
-            "dim": config.embed_dim,
-            "n_heads": config.n_heads,
-            "mlp_dim": config.mlp_dim,
-            "downsample": config.attention_downsample,
-            "norm_first": config.norm_first,
-            "first_residual": config.first_residual,
-        }
+        sizes = Sizes(
+            dim=config.embed_dim,
+            inner=config.embed_dim // config.attention_downsample,
+            n_heads=config.n_heads,
+            mlp_dim=config.mlp_dim,
+            norm_first=config.norm_first,
+            first_residual=config.first_residual,
+        )
         self.prompt_encoder = (ExactPromptEncoder if exact else PromptEncoder)(
-            **shared,
-            mask_channels=config.mask_channels,
+            sizes,
             image_size=config.image_size,
+            mask_channels=config.mask_channels,
             mixers=config.mixers,
             token_pool=config.token_pool,
             background_token=config.background == "token",
+            raster=plus.Raster(config.image_size, config.mask_size, sparse=config.raster),
             highlight=config.highlight,
             residual=config.residual,
-            raster=plus.Raster(config.image_size, config.mask_size, sparse=config.raster),
         )
         self.mask_decoder = (ExactMaskDecoder if exact else MaskDecoder)(
-            **shared,
+            sizes,
             logit_dim=config.embed_dim // config.logit_downsample,
             upscale=config.patch_size // 4,
             spatial_convs=config.spatial_convs,
@@ -112,12 +118,9 @@ class LabelAnything(nn.Module):
 
     def encode_features(self, features: Tensor) -> Encoded:
         """Backbone features (B, V, h, w) through the neck."""
-        if self.neck is None:
-            return Encoded(features, features.to(self._dtype))
-        x = features.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        return Encoded(features, self.neck(x))
+        return Encoded(features, self.neck(features.to(self._dtype)))
 
-    def _encoder(self, batch: Batch):
+    def _encoder(self, batch: Batch) -> Callable[[Tensor], Encoded]:
         return self.encode_images if isinstance(batch.source, Pixels) else self.encode_features
 
     @property
@@ -125,9 +128,10 @@ class LabelAnything(nn.Module):
         return self.prompt_encoder.no_mask_embed.weight.dtype
 
 
-def _neck(backbone_dim: int, dim: int) -> nn.Sequential | None:
+def _neck(backbone_dim: int, dim: int) -> nn.Module:
+    """Brings the backbone's width to D; the published model has none where they are equal."""
     if backbone_dim == dim:
-        return None
+        return nn.Identity()
     return nn.Sequential(
         nn.Conv2d(backbone_dim, dim, 1, bias=False),
         LayerNorm2d(dim),

@@ -1,11 +1,10 @@
-"""Layers that the prompt encoder and the mask decoder share (paper 3.2, Eq. 1-2).
+"""Layers that the prompt encoder and the mask decoder share; named as in the published weights.
 
-Parameters are named as in the published weights. What is unusual here:
-  - Tokens are few and image cells many, so an attention between them does not project the image when
-    it need not: see `Attention.read` and `Attention.write`.
-  - Positions are never added to an image: W(image + position) = W image + W position, and the second
-    term is computed once for all images.
-  - `TwoWayLayer` is the published layer; `PreNormTwoWayLayer` normalises first and trains faster.
+What is unusual here (paper 3.2, Eq. 1-2):
+  - Tokens are few and image cells many, so an attention between them does not project the image
+    where it need not: see `Attention`.
+  - Positions are never added to an image: W(image + position) = W image + W position, and the
+    second term is computed once for all images.
 """
 
 import math
@@ -14,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SHORT = 4096  # scores of one head; up to here the explicit softmax is faster than the fused kernel
+# Up to so many scores a head, an explicit softmax is faster than the fused kernel, forward and back
+# (on a CPU with AVX2, one or two threads; up to twice as fast). Beyond, the kernel is, and keeps none
+# of them.
+SHORT = 1024
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -64,7 +66,7 @@ class FourierPosition(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
-    """Attention of (B, n_heads, Tq, d) to (B, n_heads, Tk, d); keys where `allowed` is False do not count."""
+    """(B, n_heads, Tq, d) attends to (B, n_heads, Tk, d), to what is `allowed` or to all."""
     if q.shape[-2] * k.shape[-2] > SHORT:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -80,10 +82,10 @@ def _softmax(scores: Tensor, allowed: Tensor | None, dim: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention whose heads together are `inner` wide.
 
-    `forward` is the usual one, between tokens. `read` and `write` are its two forms between T tokens
-    and the h*w cells of an image. Where T is small the projection of the image is moved to the token
-    side: q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x). That costs
-    n_heads * T products for each cell and channel instead of `inner`, and stores no projected image.
+    `forward` is the usual one, between tokens; `read` and `write` are its two directions between T
+    tokens and the cells of an image. Where T is small, the image's projection moves to the tokens:
+    q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x). This takes
+    n_heads * T products for each cell and channel instead of `inner` and stores no projected image.
     """
 
     def __init__(self, dim: int, inner: int, n_heads: int) -> None:
@@ -104,8 +106,8 @@ class Attention(nn.Module):
         return self.out_proj(_merge(attend(q, k, v, allowed)))
 
     def read(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
-        """Tokens (B, T, D) attend to an image (B, h*w, D): keys with `position` (h*w, D), values without."""
-        if not self._few(tokens):
+        """Tokens (B, T, D) attend to an image (B, h*w, D) with `position` (h*w, D) in its keys."""
+        if not self._few(tokens.shape[1]):
             k = self.k_proj(image) + F.linear(position, self.k_proj.weight)
             return self.attend_projected(tokens, k, self.v_proj(image), None)
         q = self._split(self.q_proj(tokens))
@@ -126,7 +128,7 @@ class Attention(nn.Module):
             return self.out_proj(self.v_proj(v))
         k, v = self._split(self.k_proj(k)), self._split(self.v_proj(v))
         allowed = None if valid is None else valid[:, None, :, None]
-        if not self._few(image, k.shape[2]):
+        if not self._few(k.shape[2]):
             q = self._split(self.q_proj(image) + F.linear(position, self.q_proj.weight))
             allowed = None if allowed is None else allowed.transpose(-2, -1)
             return self.out_proj(_merge(attend(q, k, v, allowed)))
@@ -144,9 +146,8 @@ class Attention(nn.Module):
         scores = torch.baddbmm(tokens @ position.T, tokens, image.transpose(1, 2))
         return scores.unflatten(1, (self.n_heads, -1))
 
-    def _few(self, x: Tensor, n_tokens: int | None = None) -> bool:
-        """Whether moving the projection to the token side saves work."""
-        n_tokens = x.shape[1] if n_tokens is None else n_tokens
+    def _few(self, n_tokens: int) -> bool:
+        """Whether moving the projection to the tokens saves work; it meets image and position."""
         return 2 * self.n_heads * n_tokens <= self.q_proj.out_features
 
     def _split(self, x: Tensor) -> Tensor:

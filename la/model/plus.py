@@ -1,8 +1,8 @@
 """What LA+ adds to the paper's model; each part is an option that can be switched alone.
 
-  highlight     support features weighted by where the prompt is, so that pooling starts at the object
+  highlight     support features weighted by where the prompt is: pooling starts at the object
   raster        boxes and points become soft maps and highlight too
-  aligned_init  linear paths beside decoder and class MLP that start as one and the same projection
+  aligned_init  linear paths beside upscaling and class MLP that start as one projection
   residual      cosine similarity of backbone features added to the logits
 
 Measured on generated images only; nobody has measured them on COCO yet.
@@ -65,20 +65,20 @@ def _bump(u: Tensor, v: Tensor) -> Tensor:
     return torch.exp(-(u[..., None, :] ** 2) / 2) * torch.exp(-(v[..., None] ** 2) / 2)
 
 
-def coverage_weight(raster: Raster, prompts: Prompts, features: Tensor) -> Tensor:
+def coverage(raster: Raster, prompts: Prompts, features: Tensor) -> Tensor:
     """(E, h*w): how much of each cell is prompted; 1 everywhere where nothing draws."""
     drawn = raster(prompts, tuple(features.shape[-2:])).flatten(1)
     return torch.where((drawn > 0).any(1, keepdim=True), drawn, 1)
 
 
 def mean_under(weight: Tensor, features: Tensor, support: Tensor) -> Tensor:
-    """Mean (E, V) of features (S, V, h, w) under weight (E, h*w); `support` (E,) picks the image."""
+    """Mean (E, V) of features (S, V, h, w) under weight (E, h*w), in the images `support` (E,)."""
     share = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
-    return torch.einsum("ex,evx->ev", share, features.flatten(2)[support])
+    return torch.einsum("ex,evx->ev", share, features.flatten(2)[support].to(share.dtype))
 
 
 class SimilarityResidual(nn.Module):
-    """Adds what a prototype with a threshold would say to the decoder's logits."""
+    """s * cos(query, prototype) + g * logits; the background's cosine is a learned threshold."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,35 +87,28 @@ class SimilarityResidual(nn.Module):
         self.gain = nn.Parameter(torch.empty(()))
 
     def forward(self, logits: Tensor, features: Tensor, prototypes: Tensor) -> Tensor:
-        """Logits (B, C, H, W), query features (B, V, h, w), prototypes (B, C, V) -> (B, C, H, W)."""
-        features, prototypes = F.normalize(features.float(), dim=1), F.normalize(prototypes, dim=-1)
-        cosine = torch.einsum("bcv,bvhw->bchw", prototypes[:, 1:].float(), features)
+        """(B, C, H, W), query features (B, V, h, w), their prototypes (B, C, V) -> (B, C, H, W)."""
+        features = F.normalize(features.float(), dim=1)
+        prototypes = F.normalize(prototypes[:, 1:].float(), dim=-1)
+        cosine = torch.einsum("bcv,bvhw->bchw", prototypes, features)
         cosine = F.interpolate(cosine, logits.shape[-2:], mode="bilinear", align_corners=False)
-        background = self.threshold.expand_as(cosine[:, :1])
-        similarity = torch.cat([background, cosine], dim=1)
+        background = self.threshold.expand_as(logits[:, :1])
+        similarity = torch.cat([background.to(cosine.dtype), cosine], dim=1)
         return self.log_scale.exp() * similarity + self.gain * logits
 
 
-class Skip(nn.Linear):
-    """A linear path around a part of the decoder."""
-
-    def __init__(self, dim: int, out: int) -> None:
-        super().__init__(dim, out, bias=False)
-
-
 def align(model: nn.Module, generator: torch.Generator) -> None:
-    """Start prompt encoder and decoder in one common space, so that the dot product begins as a similarity."""
-    shared = nn.init.orthogonal_(
-        torch.empty(model.config.embed_dim, model.config.embed_dim), generator=generator
-    )
+    """Start query and prototypes in one common space: the dot product begins as a similarity."""
+    decoder, neck = model.mask_decoder, model.neck
+    shared = torch.empty(decoder.image_skip.in_features, decoder.image_skip.in_features)
+    nn.init.orthogonal_(shared, generator=generator)
     with torch.no_grad():
-        for skip in (model.mask_decoder.image_skip, model.mask_decoder.class_skip):
-            skip.weight.copy_(shared[: len(skip.weight)])
-        if model.neck is not None:
-            nn.init.orthogonal_(model.neck[0].weight, generator=generator)
-            nn.init.dirac_(model.neck[2].weight)
-            noise = torch.empty_like(model.neck[2].weight).normal_(0, 0.005, generator=generator)
-            model.neck[2].weight.add_(noise)
         for name, parameter in model.named_parameters():
             if name.endswith(("out_proj.weight", "lin2.weight")):
                 parameter.mul_(0.2)
+        for skip in (decoder.image_skip, decoder.class_skip):
+            skip.weight.copy_(shared[: skip.out_features])
+        if isinstance(neck, nn.Sequential):
+            nn.init.orthogonal_(neck[0].weight, generator=generator)
+            noise = torch.empty_like(neck[2].weight).normal_(0, 0.005, generator=generator)
+            nn.init.dirac_(neck[2].weight).add_(noise)

@@ -1,9 +1,10 @@
 """Prompts and support images to class-example embeddings and prototypes (paper 3.2, Eq. 1-4).
 
-Only pairs of a support image and a class that carry a prompt are computed, and one unprompted pair a
-support image, whose embedding speaks for the background. They lie flat, E of them, with their index
-vectors; so cost grows with what was annotated. What pads, and pairs without any prompt, is masked
-wherever it could be seen. `la.model.exact` has the published weights' other way.
+Only pairs of a support image and a class that carry a prompt are computed, and one unprompted pair
+of each support image, whose embedding speaks for the background. They lie flat, E of them, with
+index vectors back to image and row, so cost grows with what was annotated. What pads, and examples
+without any prompt, are masked wherever they could be seen; where the published weights want it
+otherwise, `la.model.exact` overrides a method.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from la.config import Mixer
 from la.model.layers import FourierPosition, LayerNorm2d
-from la.model.plus import Raster, coverage_weight, mean_under
+from la.model.plus import Raster, coverage, mean_under
 from la.model.prototypes import Pairs, Support, TokenPool, class_means, mixing_mask
-from la.model.two_way import MixBlock, PreNormMixBlock, TwoWayTransformer
+from la.model.two_way import Sizes, TwoWayTransformer
 from la.types import Prompts
 
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING, NOTHING = range(6)
@@ -38,38 +39,27 @@ class Encoded:
     features: Tensor  # (B, V, h, w), frozen
     embeddings: Tensor  # (B, D, h, w), after the neck
 
-    @property
-    def cells(self) -> Tensor:
-        """The embeddings as (B, h*w, D)."""
-        return self.embeddings.flatten(2).transpose(1, 2)
-
 
 class PromptEncoder(nn.Module):
-    """`forward` is the whole way from support images and prompts to prototypes."""
+    """`encode` makes pairs, `combine` prototypes; `forward` is both."""
 
     def __init__(
         self,
+        sizes: Sizes,
         *,
-        dim: int,
-        n_heads: int,
-        mlp_dim: int,
-        downsample: int,
-        mask_channels: int,
         image_size: int,
+        mask_channels: int,
         mixers: Sequence[Mixer],
         token_pool: int,
         background_token: bool,
-        norm_first: bool,
-        first_residual: bool,
+        raster: Raster,
         highlight: bool,
         residual: bool,
-        raster: Raster,
     ) -> None:
         super().__init__()
-        block = PreNormMixBlock if norm_first else MixBlock
-        self.image_size = image_size
-        self.mixers = tuple(mixers)
-        self.highlight, self.residual, self.raster = highlight, residual, raster
+        dim = sizes.dim
+        self.image_size, self.mixers = image_size, tuple(mixers)
+        self.raster, self.highlight, self.residual = raster, highlight, residual
         self.pe_layer = FourierPosition(dim)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
@@ -85,18 +75,11 @@ class PromptEncoder(nn.Module):
         )
         self.not_a_mask_embed = nn.Embedding(1, dim)
         self.no_mask_embed = nn.Embedding(1, dim)  # used by `exact` alone
-        self.sparse_embedding_attention = block(dim, dim, n_heads, mlp_dim)
+        self.sparse_embedding_attention = sizes.mix_block(dim)
         self.class_encoder = TokenPool(token_pool, dim) if token_pool else None
-        self.transformer = TwoWayTransformer(
-            dim,
-            dim // downsample,
-            n_heads,
-            mlp_dim,
-            norm_first=norm_first,
-            first_residual=first_residual,
-        )
+        self.transformer = TwoWayTransformer(sizes)
         for mixer in self.mixers:
-            self.add_module(f"{mixer}_attention", block(dim, dim // downsample, n_heads, mlp_dim))
+            self.add_module(f"{mixer}_attention", sizes.mix_block())
         self.background_token = nn.Embedding(1, dim) if background_token else None
 
     def forward(
@@ -107,39 +90,36 @@ class PromptEncoder(nn.Module):
         token_rows: Tensor,
         class_valid: Tensor,
     ) -> Support:
-        """Support images S, their prompts, `support_episode` (S,), `token_rows` and `class_valid` (B, C)."""
-        pairs = self.encode(images, prompts, support_episode, token_rows)
-        return self.combine(pairs, class_valid)
+        """S support images and their prompts -> prototypes; the rest are tensors of `Batch`."""
+        return self.combine(self.encode(images, prompts, support_episode, token_rows), class_valid)
 
     def encode(
         self, images: Encoded, prompts: Prompts, support_episode: Tensor, token_rows: Tensor
     ) -> Pairs:
-        """Class-example embeddings of the examples and of what `complete` adds to them."""
-        n_supports, n_rows = len(support_episode), token_rows.shape[1]
-        n_examples = len(prompts.example_row)
-        prompts = self.complete(prompts, n_supports, n_rows)
+        """Embeddings of the examples, and of the pairs that `complete` adds to them."""
+        n_examples, grid = len(prompts.example_row), (len(support_episode), token_rows.shape[1])
+        prompts = self.complete(prompts, *grid)
         support, row = prompts.example_support, prompts.example_row
-        episode = support_episode[support]
-        present = self.present(prompts, n_examples)
-
+        episode, present = support_episode[support], self.present(prompts, n_examples)
         token = self.class_encoder(token_rows[episode, row]) if self.class_encoder else None
-        tokens, valid = self.sparse_tokens(prompts, present, n_supports, n_rows)
+
+        tokens, valid = self.sparse_tokens(prompts, present, grid)
         if token is not None:
             tokens = tokens + token[:, None]
-        weight = coverage_weight(self.raster, prompts, images.features) if self._weighs else None
+        weight = None
+        if self.highlight or self.residual:
+            weight = coverage(self.raster, prompts, images.features)
         image = self.dense(images, prompts, token, weight)
         position = self.pe_layer.grid(*images.embeddings.shape[-2:])
-        _, image = self.transformer.exchange(tokens, image, position, valid)
-
+        embeddings = self.transformer.image_mean(tokens, image, position, valid)
         features = mean_under(weight, images.features, support) if self.residual else None
-        embeddings = self.transformer.image_summary(image)
         return Pairs(embeddings, features, support, episode, row, present)
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
-        """Mix the pairs (Eq. 4) and average them by class."""
+        """Mix the pairs (Eq. 4) and average them by class; `class_valid` (B, C)."""
         x = pairs.embeddings[None]  # (1, E, D)
         for mixer in self.mixers:
-            allowed = _or_all(mixing_mask(mixer, pairs) & self.attended(pairs))
+            allowed = or_all(mixing_mask(mixer, pairs) & self.attended(pairs))
             x = self.get_submodule(f"{mixer}_attention")(x, allowed)
         prototypes = class_means(x[0], pairs, *class_valid.shape)
         if self.background_token is not None:
@@ -151,7 +131,7 @@ class PromptEncoder(nn.Module):
         return Support(prototypes, features, class_valid, pairs)
 
     def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
-        """The prompts with the pairs that carry none and are needed all the same: the background's."""
+        """The prompts, and the pairs that have none but are needed: those of the background."""
         if self.background_token is not None:
             return prompts
         support = torch.arange(n_supports, device=prompts.points.device)
@@ -167,49 +147,46 @@ class PromptEncoder(nn.Module):
         return pairs.present
 
     def sparse_tokens(
-        self, prompts: Prompts, present: Tensor, n_supports: int, n_rows: int
+        self, prompts: Prompts, present: Tensor, grid: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens (E, T, D) of points and boxes after the self-attention of each support image.
+        """Tokens (E, T, D) of points and boxes, and which of them are valid (E, T), None for all.
 
-        The tokens of a pair see all tokens of their support image, of other classes too. For that the
-        images' tokens are laid out as (S, C, T), a pair in the place of its row.
+        They have attended to all tokens of their support image, of other classes too. For that the
+        images' tokens are laid out on a grid (S, C, T), each pair in the place of its row.
         """
         sparse = self.sparse_prompts(prompts)
         support, row = prompts.example_support, prompts.example_row
-        valid = self.padding(sparse)
+        valid = self.valid(sparse)
 
         def of_support_image(x: Tensor) -> Tensor:  # (E, T, X) -> (E, C*T, X)
-            grid = self.context_of(x, support, row, n_supports, n_rows)
-            return grid.view(n_supports, -1, x.shape[-1])[support]
+            return self.on_grid(x, support, row, grid).flatten(1, 2)[support]
 
         allowed = None
         if valid is not None:
-            allowed = of_support_image((valid & present[:, None])[..., None]).transpose(1, 2)
-            allowed = _or_all(allowed)[:, None]  # (E, 1, 1, C*T)
+            seen = of_support_image((valid & present[:, None])[..., None])
+            allowed = or_all(seen.transpose(1, 2))[:, None]  # (E, 1, 1, C*T)
         tokens = self.sparse_embedding_attention(self.embed(sparse), allowed, of_support_image)
         return tokens, valid
 
-    def padding(self, sparse: SparsePrompts) -> Tensor | None:
-        """(E, T) bool: the tokens that are seen; None for all."""
+    def valid(self, sparse: SparsePrompts) -> Tensor | None:
+        """(E, T) bool: tokens that are seen; None for all."""
         return sparse.kind != PADDING
 
-    def context_of(
-        self, x: Tensor, support: Tensor, row: Tensor, n_supports: int, n_rows: int
-    ) -> Tensor:
-        """(E, T, X) in the places of their rows -> (S*C, T, X); where there is no pair, zeros."""
-        grid = x.new_zeros(n_supports * n_rows, *x.shape[1:])
-        return grid.index_copy(0, support * n_rows + row, x)
+    def on_grid(self, x: Tensor, support: Tensor, row: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(E, T, X) in the places of their rows, (S, C, T, X); zeros where there is no pair."""
+        n_supports, n_rows = grid
+        empty = x.new_zeros(n_supports * n_rows, *x.shape[1:])
+        return empty.index_copy(0, support * n_rows + row, x).unflatten(0, grid)
 
     def sparse_prompts(self, prompts: Prompts) -> SparsePrompts:
         """Points, box corners, and one slot for "no sparse prompt", used where there is none."""
         corners = corner_kinds(prompts.boxes_valid.repeat_interleave(2, dim=1))
         kind = torch.cat([point_kinds(prompts.point_labels), corners], dim=1)
         nothing = torch.where((kind == PADDING).all(1, keepdim=True), NOTHING, PADDING)
-        xy = torch.cat([prompts.points, prompts.boxes.unflatten(2, (2, 2)).flatten(1, 2)], dim=1)
-        return SparsePrompts(F.pad(xy, (0, 0, 0, 1)), torch.cat([kind, nothing], dim=1))
+        return SparsePrompts(F.pad(places(prompts), (0, 0, 0, 1)), torch.cat([kind, nothing], 1))
 
     def embed(self, sparse: SparsePrompts) -> Tensor:
-        """(E, T, D): what is there, plus where; a place counts for points and corners alone."""
+        """(E, T, D): what is there, plus where; padding and "nothing" are nowhere."""
         kinds = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
         what = torch.cat([embedding.weight for embedding in kinds])[sparse.kind]
         where = self.pe_layer((sparse.xy + 0.5) / self.image_size)
@@ -221,9 +198,9 @@ class PromptEncoder(nn.Module):
         """The support image of each pair with its mask and token added, (E, h*w, D)."""
         added = torch.where(has_mask(prompts)[:, None], 0, self.unmasked(prompts).weight)
         added = added if token is None else added + token
-        image = images.cells[prompts.example_support]
+        image = images.embeddings.flatten(2).transpose(1, 2)[prompts.example_support]
         if self.highlight:
-            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01)).unsqueeze(-1)
+            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01))[..., None]
         image = image + added[:, None].to(image.dtype)
         if len(prompts.masks) == 0:
             return image
@@ -235,21 +212,12 @@ class PromptEncoder(nn.Module):
         return self.not_a_mask_embed
 
     def embed_masks(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
-        """(M, Hm, Wm) -> (M, h*w, D). The last layer is linear, so it comes after the resize."""
-        x = self.mask_downscaling[:-1](masks[:, None].to(self.no_mask_embed.weight.dtype))
+        """(M, Hm, Wm) -> (M, h*w, D). The last layer is linear, so it can come after the resize."""
+        last = self.mask_downscaling[-1]
+        x = self.mask_downscaling[:-1](masks[:, None].to(last.weight.dtype))
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
-        last = self.mask_downscaling[-1]
         return F.linear(x.flatten(2).transpose(1, 2), last.weight.flatten(1), last.bias)
-
-    @property
-    def _weighs(self) -> bool:
-        return self.highlight or self.residual
-
-
-def _or_all(allowed: Tensor) -> Tensor:
-    """Where a query may see no key, let it see all: its result is not used, but must be finite."""
-    return allowed | ~allowed.any(-1, keepdim=True)
 
 
 def point_kinds(labels: Tensor) -> Tensor:
@@ -258,9 +226,14 @@ def point_kinds(labels: Tensor) -> Tensor:
 
 
 def corner_kinds(valid: Tensor) -> Tensor:
-    """Kinds (E, 2Q) of box corners that alternate top-left, bottom-right."""
+    """Kinds (E, 2Q) of box corners, which alternate top-left, bottom-right."""
     alternating = torch.arange(valid.shape[1], device=valid.device) % 2 + TOP_LEFT
     return torch.where(valid, alternating, PADDING)
+
+
+def places(prompts: Prompts) -> Tensor:
+    """(E, P + 2Q, 2): the points, then the corners of the boxes."""
+    return torch.cat([prompts.points, prompts.boxes.unflatten(2, (2, 2)).flatten(1, 2)], dim=1)
 
 
 def has_mask(prompts: Prompts) -> Tensor:
@@ -271,12 +244,15 @@ def has_mask(prompts: Prompts) -> Tensor:
 
 def with_unprompted(prompts: Prompts, support: Tensor, row: Tensor) -> Prompts:
     """`prompts` and, after them, one pair without any prompt for each (support, row)."""
-    n = len(support)
     blank = {
-        name: torch.cat([x, x.new_zeros(n, *x.shape[1:])])
-        for name in ("points", "point_labels", "boxes", "boxes_valid")
-        for x in [getattr(prompts, name)]
+        name: F.pad(getattr(prompts, name), (0, 0) * trailing + (0, len(support)))
+        for name, trailing in (("points", 2), ("point_labels", 1), ("boxes", 2), ("boxes_valid", 1))
     }
     support = torch.cat([prompts.example_support, support])
     row = torch.cat([prompts.example_row, row])
     return replace(prompts, **blank, example_support=support, example_row=row)
+
+
+def or_all(allowed: Tensor) -> Tensor:
+    """Who may see no key sees all: the result is not used, but must be finite."""
+    return allowed | ~allowed.any(-1, keepdim=True)

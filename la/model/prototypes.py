@@ -1,4 +1,4 @@
-"""From class-example embeddings to class prototypes (paper 3.2, Eq. 3-4): token pool, mixer, mean."""
+"""From class-example embeddings to prototypes (paper 3.2, Eq. 3-4): token pool, mixer, mean."""
 
 from dataclasses import dataclass, replace
 
@@ -36,7 +36,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Support:
-    """All that a query needs to know of the support set; a value to keep, save, extend and reuse."""
+    """All that a query needs to know of the support set; a value to save, extend and reuse."""
 
     prototypes: Tensor  # (B, C, D), the paper's E_n
     features: Tensor | None  # (B, C, V) prototypes in backbone features; only for `residual`
@@ -45,7 +45,7 @@ class Support:
 
 
 class TokenPool(nn.Module):
-    """R learned vectors, one drawn for each class of an episode, so that classes differ from the start."""
+    """R learned vectors; each class of an episode draws one, which tells it from the others."""
 
     def __init__(self, n_rows: int, dim: int) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class TokenPool(nn.Module):
 def mixing_mask(mixer: Mixer, pairs: Pairs) -> Tensor:
     """(E, E) bool: which pairs a mixer brings together.
 
-    `example` (the paper's Eq. 4) the examples of one class, `class` the classes of one support image,
-    `class_example` everything in an episode.
+    `example` (Eq. 4) the examples of one class, `class` the classes of one support image,
+    `class_example` all of an episode.
     """
     same = {
         "example": (pairs.episode, pairs.row),
@@ -71,7 +71,7 @@ def mixing_mask(mixer: Mixer, pairs: Pairs) -> Tensor:
 
 
 def class_means(values: Tensor, pairs: Pairs, n_episodes: int, n_rows: int) -> Tensor:
-    """Mean of (E, X) over the present pairs of each class -> (B, C, X); 0 where a class has none."""
+    """Mean of (E, X) over the present pairs of each class -> (B, C, X); 0 where there is none."""
     slot = pairs.episode * n_rows + pairs.row
     present = pairs.present.to(values.dtype)
     total = values.new_zeros(n_episodes * n_rows, values.shape[1])

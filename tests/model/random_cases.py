@@ -45,8 +45,9 @@ def dense_inputs(
     )
     box_flags = torch.arange(n_boxes) <= torch.randint(0, n_boxes, (*pairs, 1), generator=g)
     corner = some(*pairs, n_boxes, 2) * size * 0.6
-    masks = some(*pairs, mask_side, mask_side) < 0.3
-    masks = torch.nn.functional.max_pool2d(masks.double().flatten(0, 1), 9, 1, 4).view(masks.shape)
+    noise = some(*pairs, mask_side, mask_side).flatten(0, 1)
+    masks = (torch.nn.functional.avg_pool2d(noise, 5, 1, 2, count_include_pad=False) > 0.5).double()
+    masks = masks.view(*pairs, mask_side, mask_side)
     example_flags = listed.clone()
     example_flags[..., 0] = True
     return DenseInputs(
