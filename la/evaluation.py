@@ -1,4 +1,4 @@
-"""Scoring a segmenter on an episode list: pixels counted on original images, per episode (paper 4.1)."""
+"""Scoring a segmenter on an episode list: original pixels, counted per episode (paper 4.1)."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,15 +28,25 @@ def count(
     biases: Sequence[float] = (0.0,),
     report: Callable[[int], None] = lambda episodes: None,
 ) -> np.ndarray:
-    """Confusions (len(biases), episodes, C, C) [target, prediction]; each bias is added to background.
+    """Confusions (len(biases), episodes, C, C) [target, prediction]; a bias is added to background.
 
     All biases are counted in one pass. Episodes with fewer classes leave their last rows empty.
+
+    Raises:
+        ValueError: there is no episode, or a score is NaN.
     """
+    if not episodes:
+        raise ValueError("the episode list is empty; draw at least one episode")
     n_rows = 1 + max(e.n_ways for e in episodes)
     counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), dtype=np.int64)
     for start in range(0, len(episodes), batch_size):
         batch = to_device(loader(list(episodes[start : start + batch_size])), device)
         scores = segmenter(batch)
+        if scores.isnan().any():
+            raise ValueError(
+                f"the segmenter's scores are NaN somewhere in episodes {start} to "
+                f"{start + len(batch.query_size) - 1}; nothing is counted"
+            )
         for b, logits in enumerate(original_scores(scores, batch, loader.model)):
             target = batch.target[b, : logits.shape[-2], : logits.shape[-1]]
             best, label = logits[1:].max(0)  # (H, W) over foreground
@@ -50,14 +60,10 @@ def count(
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
     """Scores (B, C, h, w) over the input -> B maps (C, H, W) over the original query images."""
     padded = ~batch.class_valid[:, :, None, None]
-    scores = scores.masked_fill(padded, -1e9)  # interpolating -inf would make NaN
-    sizes = [tuple(size) for size in batch.query_size.tolist()]
-    if len(set(sizes)) == 1:
-        frame = Frame(sizes[0], model.image_size, model.resize)
-        return list(frame.original_logits(scores))
+    scores = scores.float().masked_fill(padded, -1e9)  # interpolating -inf would make NaN
     return [
-        Frame(size, model.image_size, model.resize).original_logits(maps[None])[0]
-        for size, maps in zip(sizes, scores, strict=True)
+        Frame(tuple(size), model.image_size, model.resize).original_logits(maps[None])[0]
+        for size, maps in zip(batch.query_size.tolist(), scores, strict=True)
     ]
 
 
@@ -71,8 +77,8 @@ def calibrate(
 ) -> float:
     """The background bias with the best `miou_star` on episodes of *seen* classes.
 
-    One scalar, chosen without a look at an unseen class; a prototype's threshold and LA+'s background
-    bias are both chosen by this function, on the same episodes. Ties go to the bias nearest 0.
+    One scalar, chosen without a look at an unseen class; a prototype's threshold and LA+'s
+    background bias are both chosen here, on the same episodes. Ties go to the bias nearest 0.
     """
     counts = count(segmenter, episodes, loader, biases=biases, **options)
     miou = [_miou(episodes, c) for c in counts]
