@@ -139,9 +139,10 @@ def _models(a) -> None:
 
 
 def _predict(a) -> None:
+    from la.checkpoints import load
     from la.predictor import Predictor, predict_folder, read_support
 
-    predictor = Predictor.load(a.model)
+    predictor = Predictor(load(a.model))
     print(predict_folder(predictor, read_support(predictor, a.support), a.images, a.out))
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
 from torch import Tensor
 
 from la.config import ModelConfig
+from la.data.atomic import atomic_write
 from la.model.backbone import (
     UNUSED,
     empty_backbone,
@@ -25,6 +27,7 @@ from la.model.backbone import (
     spelled_as_published,
 )
 from la.model.label_anything import LabelAnything
+from la.types import ModelCard
 
 QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
 AUTHORS = "pasqualedem/label_anything_"
@@ -38,7 +41,7 @@ MIXERS = {
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that `load_model` knows by name; other ids on the Hugging Face hub load as well."""
+    """A model that `load` knows by name; other ids on the Hugging Face hub load as well."""
 
     name: str
     megabytes: int
@@ -63,10 +66,11 @@ def known_models() -> tuple[KnownModel, ...]:
     return KNOWN
 
 
-def load_model(source: str | Path) -> LabelAnything:
+def load(source: str | Path) -> LabelAnything:
     """A model in evaluation mode, from a known name, an id on the hub, a folder or a file.
 
-    With an image encoder among the tensors, `model.backbone` is set, else it is None.
+    With an image encoder among the tensors, `model.backbone` is set, else it is None; `model.card`
+    says which weights they are.
 
     Raises:
         ValueError: the file is no checkpoint, or a tensor is missing, unexpected or mis-shaped.
@@ -82,6 +86,10 @@ def load_model(source: str | Path) -> LabelAnything:
     if encoder:
         model.backbone = empty_backbone(config)
         load_encoder(model.backbone.encoder, encoder, str(source))
+    said = next((known.trained_on for known in KNOWN if known.name == str(source)), "unknown data")
+    path = _find(source)
+    model.card = ModelCard(path.name if path == Path(source) else str(source), file_sha256(path),
+                           options.get("trained_on") or said)  # fmt: skip
     return model.eval()
 
 
@@ -141,10 +149,12 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
     )
 
 
-def save(model: LabelAnything, path: Path) -> None:
+def save(model: LabelAnything, path: Path, *, trained_on: str = "") -> None:
     """Write our own layout, without backbone: that is frozen and has weights of its own."""
     config = json.dumps(asdict(model.config), sort_keys=True)
-    save_file(_without_backbone(model), path, metadata={"la_config": config})
+    metadata = {"la_config": config, "trained_on": trained_on}
+    with atomic_write(path) as file:
+        file.write(safetensors_bytes(_without_backbone(model), metadata))
 
 
 def save_official(model: LabelAnything, folder: Path) -> None:
@@ -232,7 +242,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         except SafetensorError as error:
             raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
         own = metadata.get("la_config")
-        return weights, {"la": json.loads(own)} if own else {}
+        told = {"trained_on": metadata.get("trained_on")}
+        return weights, {"la": json.loads(own)} | told if own else {}
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):

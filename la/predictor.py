@@ -89,7 +89,7 @@ class Predictor:
     """
 
     def __init__(self, model: LabelAnything, card: ModelCard | None = None) -> None:
-        card = card or getattr(model, "card", None)  # `la.load` says what it loaded
+        card = card or model.card  # `la.load` says what it loaded
         self.model = model
         self.card = card or ModelCard("unnamed", _weights_sha256(model), "unknown data")
         self.device = next(model.parameters()).device

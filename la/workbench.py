@@ -229,7 +229,7 @@ class Workbench:
             generator = torch.Generator().manual_seed(config.train.seed)
             model = LabelAnything.from_config(config.model, generator)
         else:
-            model, path = checkpoints.load_model(init), folder / "fine-tuned.safetensors"
+            model, path = checkpoints.load(init), folder / "fine-tuned.safetensors"
             folder = folder / f"from-{Path(init).stem}"
         batches = self.training_batches(config, fold)
         fit(
@@ -237,7 +237,8 @@ class Workbench:
             stop_after=stop_after, report=report, episodes=batches.episodes,
         )  # fmt: skip
         if int(os.environ.get("RANK", 0)) == 0:
-            checkpoints.save(model.cpu(), path)
+            trained_on = f"{self.data.name} {self.data.fingerprint}, seen classes of fold {fold}"
+            checkpoints.save(model.cpu(), path, trained_on=trained_on)
         return path
 
     def training_batches(self, config: Config, fold: int) -> TrainingBatches:
@@ -260,7 +261,7 @@ class Workbench:
         if method(name).build is not None:
             return method(name).build(self.config.model), ""
         path = self.train(name, fold)
-        return checkpoints.load_model(path).to(self.device).eval(), checkpoints.file_sha256(path)
+        return checkpoints.load(path).to(self.device).eval(), checkpoints.file_sha256(path)
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell."""
@@ -347,7 +348,7 @@ class Workbench:
 
     def run_checkpoint(self, cell: Cell, source: str) -> CellResult:
         """What the model in a file, or of a name that `la.load` knows, scores; nothing is stored."""
-        model = checkpoints.load_model(source).to(self.device).eval()
+        model = checkpoints.load(source).to(self.device).eval()
         sha256 = checkpoints.file_sha256(Path(source)) if Path(source).is_file() else ""
         return self.measure(cell, model, checkpoint=sha256)
 

@@ -272,7 +272,7 @@ def test_weights_are_told_apart_by_their_hash_and_described_by_their_card(predic
 def test_a_model_from_a_file_predicts_as_the_one_that_was_saved(tmp_path):
     model = fresh(PLUS_QUICK)
     checkpoints.save(model, tmp_path / "quick.safetensors")
-    made = [Predictor(m) for m in (model, checkpoints.load_model(tmp_path / "quick.safetensors"))]
+    made = [Predictor(m) for m in (model, checkpoints.load(tmp_path / "quick.safetensors"))]
     maps = [p.predict(photo(3), p.support(examples())).logits for p in made]
     assert torch.equal(*maps)
 

@@ -14,7 +14,7 @@ from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import Encoded, PromptEncoder
 from la.model.prototypes import Support
 from la.model.two_way import Sizes
-from la.types import Batch, Pixels
+from la.types import Batch, ModelCard, Pixels
 
 
 class LabelAnything(nn.Module):
@@ -60,6 +60,7 @@ class LabelAnything(nn.Module):
         )
         self.residual = plus.SimilarityResidual() if config.residual else None
         self.backbone: nn.Module | None = None
+        self.card: ModelCard | None = None  # which weights these are, if they were loaded
 
     @classmethod
     def from_config(cls, config: ModelConfig, generator: torch.Generator) -> "LabelAnything":
