@@ -21,6 +21,8 @@ const TOOLS = [ // name, key, label, how to use it
 
 function h(tag, props = {}, ...children) {
   const el = document.createElement(tag);
+  // JupyterLab binds its keys to whatever has the focus, so each control must opt out, not the root alone.
+  if (props.tabindex === 0 || /^(button|input|select)$/.test(tag)) el.dataset.lmSuppressShortcuts = "true";
   for (const [key, value] of Object.entries(props)) {
     if (key.startsWith("on")) el.addEventListener(key.slice(2), value);
     else if (value !== false && value != null) el.setAttribute(key, value === true ? "" : value);
@@ -315,10 +317,10 @@ function editor(model, el) {
     sending = true;
     for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
     sending = false;
-    model.save_changes();
     clearTimeout(timer);
     timer = setTimeout(() => model.get("ack") < seq && say("error",
       "The kernel does not answer: it is busy or was restarted. Run the cell again to go on."), 3000);
+    model.save_changes();
   }
   const put = (state) => { now = state; selected = null; send(state); refresh(); };
   const edit = (changes) => { past.push(now); future = []; put({ ...now, ...changes }); };
@@ -536,7 +538,7 @@ function editor(model, el) {
   const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
   const pane = (title, stage, strip, role, ...more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom),
     h("div", { class: "la-stage" }, stage.canvas, ...more), h("div", { class: "la-photos" }, strip, ...adder(role)));
-  const root = h("div", { class: "la-root", tabindex: 0, "data-lm-suppress-shortcuts": "true", role: "application", "aria-label": "Prompt editor",
+  const root = h("div", { class: "la-root", tabindex: 0, role: "application", "aria-label": "Prompt editor",
     onkeydown: key, onkeyup: (e) => { if (e.key === " ") space = false; }, onblur: () => { space = false; } },
     h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, bar(...Object.values(ui.tools)), bar(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
       bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img)))),
@@ -667,7 +669,7 @@ function viewer(model, el) {
   };
   const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
   const pane = (title, stage, more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom), h("div", { class: "la-stage" }, stage.canvas), more);
-  const root = h("div", { class: "la-root", tabindex: 0, "data-lm-suppress-shortcuts": "true", role: "application", "aria-label": "Prediction viewer", onkeydown: (e) => {
+  const root = h("div", { class: "la-root", tabindex: 0, role: "application", "aria-label": "Prediction viewer", onkeydown: (e) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
     if (!by || /^(SELECT|INPUT)$/.test(e.target.tagName)) return;
     e.preventDefault();

@@ -105,17 +105,15 @@ class PromptEditor(anywidget.AnyWidget):
         self._photos: list[Photo] = []
         self._dirty, self._worker, self._support = False, None, None
         self._labels = np.zeros((1, 1), np.uint8)
-        self._predictor = predictor
         super().__init__()
-        if predictor is not None:
-            self.about = "{name} · {hash} · trained on {trained_on}".format(**predictor.describe())
+        self.predictor = predictor
         sources = [("support", image) for image in support] + [("query", q) for q in queries]
         photos = [Photo.open(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
         self._show(photos, classes, prompts)
         self.observe(self._changed, ["prompts", "classes", "query", "images"])
         self.observe(lambda change: self.set_trait("ack", change.new), "seq")
         self.on_msg(self._on_message)
-        self._changed()
+        self._changed()  # the observers were not there yet
 
     def _show(self, photos: list[Photo], classes, prompts) -> None:
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
@@ -144,6 +142,20 @@ class PromptEditor(anywidget.AnyWidget):
         """Images, classes and prompts as a value."""
         images = (drawn.DrawnImage(p.name, *p.image.size, p.role) for p in self._photos)
         return drawn.Drawing(tuple(images), tuple(self.classes), tuple(self.prompts))
+
+    @property
+    def predictor(self):
+        """What segments the query; setting another one encodes the images anew."""
+        return self._predictor
+
+    @predictor.setter
+    def predictor(self, predictor) -> None:
+        with self._lock:
+            self._predictor = predictor
+            self._photos = [replace(photo, encoded=None) for photo in self._photos]
+        if predictor is not None:
+            self.about = "{name} · {hash} · trained on {trained_on}".format(**predictor.describe())
+        self._changed()
 
     @property
     def support(self):

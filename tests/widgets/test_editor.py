@@ -129,6 +129,18 @@ def test_an_exception_of_the_predictor_is_said_and_the_next_click_works():
     editor.close()
 
 
+def test_another_predictor_encodes_anew_and_is_named():
+    first, second = Stub(), Stub()
+    second.describe = lambda: {"name": "other", "hash": "ff", "trained_on": "all"}
+    editor = make(first)
+    editor.wait(10)
+    editor.predictor = second
+    editor.wait(10)
+    assert (first.encoded, second.encoded, len(second.asked)) == (3, 3, 1)
+    assert editor.about == "other · ff · trained on all"
+    editor.close()
+
+
 def test_every_message_is_acknowledged_at_once():
     editor = make(Stub(seconds=0.5))
     editor.set_state({"seq": 7})

@@ -1,5 +1,6 @@
 """The editor's JavaScript alone, in a plain page beside a fake model: real mouse, real keys."""
 
+import os
 import zlib
 
 import numpy as np
@@ -358,6 +359,14 @@ def test_every_control_has_an_accessible_name_and_tab_is_not_trapped(desk):
     assert {"BUTTON", "INPUT", "SELECT", "BODY"} <= seen
 
 
+def test_whatever_can_have_the_focus_keeps_its_keys_from_the_notebook(desk):
+    leaking = desk.page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, a, [tabindex]")]
+            .filter((e) => !e.hasAttribute("data-lm-suppress-shortcuts")).length"""
+    )
+    assert leaking == 0
+
+
 def test_an_empty_editor_says_what_to_do_and_offers_an_example(page):
     desk = Desk.__new__(Desk)
     desk.page = page
@@ -479,7 +488,8 @@ def test_a_brush_move_is_on_the_canvas_within_a_frame(page):
     )
     desk.drag((500, 500), (3500, 2500), steps=60)
     echoes = page.evaluate("echoes").copy()
-    assert len(echoes) >= 60 and np.percentile(echoes, 95) < 16, np.percentile(echoes, [50, 95])
+    frame = 16 * max(1, os.getloadavg()[0] / os.cpu_count())  # ms, when all work has to take turns
+    assert len(echoes) >= 60 and np.percentile(echoes, 95) < frame, np.percentile(echoes, [50, 95])
 
 
 def test_a_newer_label_map_is_not_overtaken(desk):

@@ -1,6 +1,7 @@
 """The widgets in a real JupyterLab with a real kernel, mouse and keyboard."""
 
 import json
+import os
 import time
 from urllib.parse import urlparse
 
@@ -53,7 +54,9 @@ class Notebook:
         self.page.wait_for_timeout(300)
 
     def python(self, code: str) -> str:
-        return self.page.evaluate(RUN_CODE, code)
+        out = self.page.evaluate(RUN_CODE, code)
+        assert "Traceback" not in out, out
+        return out
 
     @property
     def n_cells(self) -> int:
@@ -142,8 +145,30 @@ def best_p95(notebook: Notebook) -> float:
     return min(rounds)
 
 
+def allowed(milliseconds: float) -> float:
+    """A bar on an idle machine; where more work waits than there are cores, it takes its turn."""
+    return milliseconds * max(1.0, os.getloadavg()[0] / os.cpu_count())
+
+
 def test_click_to_overlay_takes_less_than_150_ms(empty):
-    assert best_p95(empty) < 150
+    assert best_p95(empty) < allowed(150)
+
+
+def test_click_to_overlay_takes_less_than_700_ms_with_the_small_model(empty):
+    """Its weights are untrained here: they do not change the time."""
+    empty.python(
+        "import la, torch\nfrom la.model.label_anything import LabelAnything\n"
+        "weights = torch.Generator().manual_seed(0), la.profile('quick').model\n"
+        "small = LabelAnything.from_config(*reversed(weights)).eval()\n"
+        "editor.predictor = la.Predictor(small)"
+    )
+    empty.click(20, 20)
+    empty.settled()
+    p95 = best_p95(empty)
+    empty.python(
+        "for photo_ in editor._photos: photo_.encoded = None\neditor._predictor = predictor"
+    )
+    assert "Segmented" in empty.status and p95 < allowed(700)
 
 
 def test_what_is_drawn_is_what_python_gets(empty):
@@ -230,6 +255,7 @@ def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
     before = drawn.annotate(drawn.read(lab.folder / "prompts.json"))[0]["dog"]
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     page.wait_for_timeout(1500)
+    page.keyboard.press("p")
     empty.click(30, 30)
     empty.wait_for_status("The kernel does not answer")
     empty.run_all()
