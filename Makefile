@@ -53,6 +53,9 @@ check: $(SETUP)  ## format and lint
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
 	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data $(DATA)) --table $(TABLE)
 
+bench: $(SETUP)  ## measure speed beside a plain dense reference
+	$(PY) -m tests.bench $(if $(QUICK),--quick)
+
 reproduce: $(TABLES:%=reproduce-%)  ## every table and figure of the paper
 
 $(TABLES:%=reproduce-%): reproduce-%: $(STAMPS)/%

@@ -3,9 +3,9 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from queue import Empty
 
@@ -52,9 +52,10 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
             log.warning("%d models to train, or to take as they are", len(trained))
         units = sum(trained) + sum(cell.episodes for cell in missing)
         with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
-            if bench.device.type == "cuda":
-                for job in jobs.values():
-                    _job(bench, job, bar.update)
+            if bench.device.type == "cuda" or len(jobs) == 1:
+                with _one_thread():
+                    for job in jobs.values():
+                        _job(bench, job, bar.update)
             else:
                 _in_processes(bench, list(jobs.values()), bar.update)
     return [bench.run_cell(cell) for cell in cells]
@@ -115,6 +116,17 @@ def _in_processes(bench: Workbench, jobs: list[list[Cell]], report: Report) -> N
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread on the CPU, as each worker process has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _wait(futures: list[Future], queue, report: Report) -> None:

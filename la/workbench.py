@@ -218,10 +218,11 @@ class Workbench:
             ValueError: the method is not trained, or the fold cannot serve the training shapes.
             Stopped, Diverged: see `la.training.fit`.
         """
-        chosen, folder = method(name), self.run_folder(name, fold)
+        chosen = method(name)
         if chosen.configure is None:
             raise ValueError(f"{name} is not trained; choose la+ or la")
-        config, path = chosen.configure(self.config), folder / "model.safetensors"
+        config, folder = chosen.configure(self.config), self.run_folder(name, fold)
+        path = folder / "model.safetensors"
         if path.exists():
             report(config.train.steps)
             return path

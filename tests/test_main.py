@@ -1,0 +1,109 @@
+"""The command line: what it prints, and what it says to somebody's mistakes."""
+
+import json
+
+import pytest
+
+from la import config as configs
+from la import workbench
+from la.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home folder of its own, with a small embedded data set."""
+    from la.data import synthetic
+
+    home = tmp_path_factory.mktemp("home")
+    synthetic.write(home / "cache" / "embedded", n_train=400, n_val=160, progress=False)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def here(home, monkeypatch):
+    def opened(cls, profile, data=None):
+        return cls(configs.profile(profile), data, home)
+
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(opened))
+    monkeypatch.setattr("la.data.dataset.synthetic.write", lambda folder: folder)
+
+
+def run(capsys, *words):
+    status = main(list(words))
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+def test_episodes_are_json_lines_and_the_same_each_time(capsys):
+    words = ("episodes", "--fold", "1", "--ways", "2", "--episodes", "5")
+    status, first, _ = run(capsys, *words)
+    assert status == 0
+    episodes = [json.loads(line) for line in first.splitlines()]
+    assert len(episodes) == 5
+    assert all(len(e["class_ids"]) == 2 and e["query_id"] not in e["support_ids"] for e in episodes)
+    assert run(capsys, *words)[1] == first
+
+
+def test_evaluate_prints_one_json_object_and_the_same_numbers_again(capsys):
+    words = ("evaluate", "--method", "threshold_prototype", "--profile", "smoke", "--ways", "2",
+             "--episodes", "12")  # fmt: skip
+    status, out, err = run(capsys, *words)
+    assert status == 0
+    shown = json.loads(out)
+    assert set(shown) == {
+        "miou_star", "per_class", "episodes", "episodes_sha256", "checkpoint_sha256", "seconds",
+    }  # fmt: skip
+    assert 0 < shown["miou_star"] < 1 and shown["episodes"] == 12
+    assert "not the paper's setting" in err
+    assert json.loads(run(capsys, *words)[1]) == shown
+
+
+def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, home):
+    words = ("train", "--profile", "smoke", "--method", "la+", "--fold", "0")
+    status, _, err = run(capsys, *words, "--stop-after", "2")
+    assert status == 0 and "saved at step 2 of 4" in err
+    status, out, _ = run(capsys, *words)
+    assert status == 0
+    checkpoint = out.strip()
+    status, out, _ = run(
+        capsys, "evaluate", "--profile", "smoke", "--checkpoint", checkpoint, "--episodes", "4"
+    )
+    assert status == 0 and len(json.loads(out)["checkpoint_sha256"]) == 64
+
+
+def test_models_are_listed_with_size_source_and_licence(capsys):
+    status, out, _ = run(capsys, "models")
+    assert status == 0
+    assert "quick" in out and "pasqualedem/label_anything_coco_fold0_mae_7a5p0t63" in out
+    assert "MB" in out and "MIT" in out and "trained on" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("episodes", "--ways", "21"), "use n_ways <= 20"),
+        (("episodes", "--fold", "4"), "no fold 4; known: 0, 1, 2, 3"),
+        (("episodes", "--profile", "huge"), "no profile 'huge'; known: quick"),
+        (("evaluate", "--method", "magic"), "no method 'magic'; known: la+"),
+        (("evaluate", "--prompts", "scribble"), "'scribble' is not a valid PromptKind"),
+        (("train", "--method", "floor"), "floor is not trained"),
+        (("data", "--data", "/nowhere"), "no folder /nowhere"),
+        (("run", "table9"), "no notebook 'table9' in notebooks/; known:"),
+        (("run", "table2", "-p", "fodl=1"), "table2 has no parameter 'fodl'; it has profile"),
+        (("run", "table2", "-p", "folds"), "is not name=value"),
+        (("evaluate", "--checkpoint", "/no.safetensors", "--episodes", "2"), "/no.safetensors"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(words, said, capsys):
+    status, out, err = run(capsys, *words)
+    assert status == 2 and not out
+    assert said in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_paper_profile_without_its_data_stops_before_the_work(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LA_COCO", str(tmp_path / "coco"))
+    monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
+    status, _, err = run(capsys, "train", "--profile", "paper-sam")
+    assert status == 2
+    assert "GPU" in err or "make room" in err  # whichever would stop it first here
