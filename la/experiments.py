@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -146,6 +147,13 @@ def _start_worker(queue) -> None:
     global _QUEUE
     _QUEUE = queue
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed run leaves no workers behind: what they had saved is where the next one goes on."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _features(bench: Workbench) -> None:
