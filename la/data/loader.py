@@ -65,11 +65,11 @@ class BatchLoader:
             ]
             return torch.from_numpy(np.stack(painted)).long()
         height, width = np.max([frame.size for frame in frames], axis=0)
-        targets = np.full((len(episodes), height, width), IGNORE, dtype=np.int64)
+        targets = np.zeros((len(episodes), height, width), dtype=np.int64)
         for canvas, frame, episode in zip(targets, frames, episodes, strict=True):
-            shown = canvas[: frame.size[0], : frame.size[1]]
-            shown[:] = 0
-            self._paint(shown, episode)
+            canvas[frame.size[0] :] = IGNORE
+            canvas[:, frame.size[1] :] = IGNORE
+            self._paint(canvas[: frame.size[0], : frame.size[1]], episode)
         return torch.from_numpy(targets)
 
     def target(self, episode: Episode) -> np.ndarray:
