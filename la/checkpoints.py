@@ -76,7 +76,8 @@ def load(source: str | Path) -> LabelAnything:
         ValueError: the file is no checkpoint, or a tensor is missing, unexpected or mis-shaped.
         FileNotFoundError: there is nothing of that name.
     """
-    weights, options = load_weights(source)
+    path = _find(source)
+    weights, options = load_weights(path)
     config = ModelConfig(**_tuples(options["la"])) if "la" in options else infer(weights, options)
     prefix = "image_encoder."
     encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
@@ -87,7 +88,6 @@ def load(source: str | Path) -> LabelAnything:
         model.backbone = empty_backbone(config)
         load_encoder(model.backbone.encoder, encoder, str(source))
     said = next((known.trained_on for known in KNOWN if known.name == str(source)), "unknown data")
-    path = _find(source)
     model.card = ModelCard(path.name if path == Path(source) else str(source), file_sha256(path),
                            options.get("trained_on") or said)  # fmt: skip
     return model.eval()

@@ -1,8 +1,8 @@
-"""The published computation written plainly: every (support image, class) pair, plain attention, float32.
+"""The published computation written plainly: every (support image, class) pair, plain attention.
 
-This is the oracle of `mode="exact"` and what the benchmark compares with. It takes the published model's
-own dense inputs and a state dict, and shares no code with `la.model`. B episodes, M support images of
-an episode, C rows; n = B*M*C pairs.
+This is the oracle of `mode="exact"` and what the benchmark compares with. It takes the published
+model's own dense inputs and a state dict, and shares no code with `la.model`. B episodes, M support
+images of an episode, C rows; n = B*M*C pairs.
 """
 
 import math

@@ -97,30 +97,6 @@ class ExactMaskDecoder(MaskDecoder):
         return None
 
 
-def official_logits(
-    logits: Tensor, sizes: Tensor, canvas: tuple[int, int], image_size: int, padded: bool
-) -> Tensor:
-    """Logits (B, C, h, w) at the original sizes (B, 2), through the input frame, as published.
-
-    They lie on a `canvas` (H, W) that holds all images of the batch, supports too; outside of its
-    image a query is background. `padded`: the input was padded to a square, not squashed into one.
-    """
-    result = logits.new_full((*logits.shape[:2], *canvas), -torch.inf)
-    result[:, 0] = 0
-    square = _resize(logits, (image_size, image_size))
-    for i, (height, width) in enumerate(sizes.tolist()):
-        image = square[i : i + 1]
-        if padded:
-            scale = image_size / max(height, width)
-            image = image[..., : int(height * scale + 0.5), : int(width * scale + 0.5)]
-        result[i, :, :height, :width] = _resize(image, (height, width))[0]
-    return result
-
-
-def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
 def _unlisted(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tuple[Tensor, Tensor]:
     """(support, row) of all pairs but these."""
     absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)

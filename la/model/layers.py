@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Up to so many scores a head, an explicit softmax is faster than the fused kernel, forward and back
-# (on a CPU with AVX2, one or two threads; up to twice as fast). Beyond, the kernel is, and keeps none
-# of them.
+# Up to so many scores a head an explicit softmax is faster than the fused kernel, forward and back,
+# on a CPU with AVX2 and one or two threads. Beyond, the kernel is faster and keeps no scores.
 SHORT = 1024
 
 

@@ -20,7 +20,7 @@ def dense_inputs(
     class_valid=None,
     mask_side=32,
 ):
-    """Float64. Pairs of which a share `fill` carries prompts of random kinds; every class has an example."""
+    """Float64. A share `fill` of the pairs carries prompts; every class has an example."""
     g = torch.Generator().manual_seed(seed)
     pairs = (n_episodes, n_supports, n_rows)
     size = 16 * side

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from la.model.exact import official_logits
 from la.model.label_anything import LabelAnything
-from tests.model.official import GoldenFile, to_batch
+from tests.model.official import GoldenFile, official_logits, to_batch
 
 HERE = Path(__file__).parents[1]
 FOLDER = Path(os.environ.get("LA_GOLDEN", HERE.parents[1] / "shared" / "golden"))

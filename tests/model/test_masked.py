@@ -47,7 +47,7 @@ def model(request):
     return model_of(request.param)
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(params=range(2))
 def batch(request):
     torch.manual_seed(request.param)
     return episode(request.param)
@@ -213,7 +213,7 @@ def test_a_support_extended_by_an_image_is_that_of_all_images(model):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_exact_and_masked_agree_where_no_quirk_acts(seed):
-    """The published MAE model with masks alone: no sparse prompt, no padding, nothing absent is seen."""
+    """The published MAE model with masks alone: no sparse prompt, no padding."""
     torch.manual_seed(seed)
     batch = episode(seed, kinds=("mask",))
     masked = model_of("no mixer")
