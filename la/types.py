@@ -1,4 +1,4 @@
-"""The words of the project: shape letters, and the values that travel between its parts (paper 3.1).
+"""The words of the project: shape letters, and the values that travel between its parts.
 
 Shape glossary; a letter means one thing everywhere:
 
@@ -11,8 +11,8 @@ Shape glossary; a letter means one thing everywhere:
     H W  pixels                       h w  feature cells
     T  tokens of a sequence           L  support images of one episode
 
-Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the image
-file, *input* pixels those of the resized and padded square that the backbone sees.
+Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the
+image file, *input* pixels those of the resized and padded square that the backbone sees.
 
 Support images and examples lie flat over the whole batch, with index vectors back to their episode:
 cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
@@ -69,7 +69,7 @@ class Example:
 class Episode:
     """What to segment and from which examples: ids only, no pixels (paper 3.1).
 
-    The query is never among the supports. `class_ids[n]` is the data set's category id of row n + 1.
+    The query is never among the supports; `class_ids[n]` is the category id of row n + 1.
     `seed` fixes the prompts that are drawn and the rows of the class token pool.
     """
 
@@ -111,7 +111,7 @@ class Episode:
 class Prompts:
     """The visual prompts of E examples (paper 3.1, A_i), flat over the batch, in input pixels.
 
-    What pads a row of points or boxes is 0 in `point_labels` / False in `boxes_valid` and never read.
+    What pads a row of points or boxes is 0 in `point_labels`, False in `boxes_valid`, never read.
     """
 
     masks: Tensor  # (M, Hm, Wm) float, 1 inside the object; only examples that carry a mask
@@ -189,7 +189,7 @@ class Segmenter(Protocol):
     """Whatever turns a batch into scores: the model, a baseline, a reader's own ten lines."""
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Scores (B, C, h, w) at any resolution in the input frame; the argmax over C is the label."""
+        """Scores (B, C, h, w) of the input at any resolution; the argmax over C is the label."""
         ...
 
 
@@ -218,7 +218,7 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
 
 
 def map_tensors(value, function):
-    """A copy of a (nested) dataclass with `function` applied to every tensor, e.g. `.to(device)`."""
+    """A copy of a (nested) dataclass with `function` applied to every tensor in it."""
     if isinstance(value, Tensor):
         return function(value)
     if is_dataclass(value):

@@ -12,8 +12,8 @@ def unseen(
 ) -> tuple[int, ...]:
     """Class ids of the fold, by the rank of each category among the sorted ids.
 
-    `interleaved` holds ranks fold, fold + 4, fold + 8, ... (the official code, HSNet, DCAMA, FPTrans);
-    `blocks` holds a quarter of the ranks in one piece (PANet and most multi-way comparators of Table 2).
+    `interleaved` holds ranks fold, fold + 4, fold + 8, ... (official code, HSNet, DCAMA, FPTrans);
+    `blocks` holds a quarter of the ranks in one piece (PANet, most multi-way systems of Table 2).
 
     Raises:
         ValueError: there is no such fold, or too few categories to make four.
