@@ -308,7 +308,7 @@ function editor(model, el) {
   const scene = new Scene(model.get("palette")), hidden = new Set();
   let now = { prompts: model.get("prompts"), classes: model.get("classes") }, past = [], future = [];
   let tool = "point", cls = 1, radius = 12, opacity = 0.5, img = -1, selected = null, draft = null, moved = null;
-  let labels = null, tint = null, space = false, timer = 0, covered = false, sending = false;
+  let labels = null, tint = null, space = false, pointer = null, timer = 0, covered = false, sending = false;
   const support = new Stage("Support image", paintSupport), target = new Stage("Query image", paintQuery);
 
   // --- state: every change of prompts or classes is one step of one history, and goes to Python at once
@@ -391,7 +391,8 @@ function editor(model, el) {
       } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.dragged = draft.pts.push(xy);
       else if (draft) draft.tip = xy;
     }
-    if (draft || moved) support.draw();
+    pointer = /brush|eraser/.test(tool) && e.type !== "pointerleave" ? support.at(e) : null;
+    if (draft || moved || pointer || e.type === "pointerleave") support.draw();
   }
   function up(e) {
     support.panning = null;
@@ -449,6 +450,14 @@ function editor(model, el) {
     const prompts = now.prompts.map((p) => (p === moved?.of ? selected : p));
     if (!covered) scene.paint(c, scale, { img, prompts, n: now.classes.length, hidden, opacity, selected });
     if (draft?.type === "box") scene.mark(c, draft, scale);
+    if (pointer) { // the brush where it would paint
+      c.beginPath();
+      c.arc(...pointer, radius, 0, 7);
+      for (const [width, style] of [[3, "rgba(0,0,0,.6)"], [1.2, "#fff"]]) {
+        Object.assign(c, { lineWidth: width / scale, strokeStyle: style });
+        c.stroke();
+      }
+    }
     if (draft?.type === "lasso") scene.mark(c, { ...draft, pts: [...draft.pts, draft.tip ?? draft.pts[0]] }, scale, true);
   }
   function paintQuery(c) {
@@ -468,7 +477,7 @@ function editor(model, el) {
       choose.replaceWith(field);
       field.select();
     };
-    const choose = h("button", { type: "button", role: "radio", class: "la-class", "aria-checked": String(n === cls), "aria-label": name_,
+    const choose = h("button", { type: "button", role: "radio", class: "la-class", "aria-checked": String(n === cls), "aria-label": name_, title: name_,
       onclick: (e) => { if (e.detail === 2) return rename(); cls = n; refresh(); } }, // a double click renames
       h("i", { style: `background:${scene.colour(n)}` }, n < 10 ? String(n) : ""), h("span", {}, name_));
     return h("div", { class: "la-row", "data-off": off }, choose, button("rename", `Rename ${name_}`, rename),
@@ -546,7 +555,7 @@ function editor(model, el) {
       h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
       pane("Support", support, ui.support, "support", ui.empty), pane("Query", target, ui.query, "query")),
     h("footer", {}, ui.status, ui.about));
-  for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerup: up, pointercancel: up }))
+  for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerleave: move, pointerup: up, pointercancel: up }))
     support.canvas.addEventListener(type, (e) => { if (type === "pointerdown") support.canvas.setPointerCapture(e.pointerId); handler(e); });
   support.canvas.addEventListener("contextmenu", (e) => tool === "point" && e.preventDefault());
   support.canvas.addEventListener("dblclick", () => draft && commit());
@@ -568,7 +577,12 @@ function editor(model, el) {
     "change:prompts": outside, "change:classes": outside, "change:query": refresh,
     "change:about": () => { ui.about.textContent = model.get("about"); },
     "change:status": () => say(model.get("status").state, model.get("status").text),
-    "change:images": async () => { past = []; future = []; await scene.load(model.get("images")); refresh(); },
+    "change:images": async () => { 
+      [past, future] = [[], []];
+      await scene.load(model.get("images"));
+      radius = Math.min(200, Math.max(1, Math.round(Math.max(0, ...scene.images.flatMap((i) => [i.width, i.height])) / 50)));
+      refresh();
+    },
     "change:overlay": async () => {
       const overlay = model.get("overlay"), next = overlay.data ? { ...(await inflate(overlay)), img: overlay.img } : null;
       if (overlay !== model.get("overlay")) return; // a newer one came meanwhile

@@ -144,6 +144,11 @@ class PromptEditor(anywidget.AnyWidget):
         return drawn.Drawing(tuple(images), tuple(self.classes), tuple(self.prompts))
 
     @property
+    def photos(self) -> list[Image.Image]:
+        """The images at their original sizes, as `images` lists them."""
+        return [photo.image for photo in self._photos]
+
+    @property
     def predictor(self):
         """What segments the query; setting another one encodes the images anew."""
         return self._predictor
@@ -367,4 +372,5 @@ def static_form(bundle, picture: Image.Image, name: str):
     picture.convert("RGB").quantize(128).save(out, "PNG", optimize=True)
     text = f"{name}, live in JupyterLab: run this cell"
     png = b64encode(out.getvalue()).decode()
-    return {**bundle[0], "image/png": png, "text/plain": text}, bundle[1]
+    alt = {**bundle[1], "image/png": {"alt": text}}
+    return {**bundle[0], "image/png": png, "text/plain": text}, alt

@@ -41,7 +41,7 @@ class Notebook:
         self.requests: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
-        self.page.set_default_timeout(40_000)
+        self.page.set_default_timeout(120_000)  # a busy machine loads JupyterLab slowly
         self.page.goto(url)
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
         ready = "jupyterapp.shell.currentWidget.sessionContext.ready.then(() => true)"
