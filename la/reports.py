@@ -88,7 +88,7 @@ def mistakes(results: Sequence[CellResult]) -> pd.DataFrame:
         tables = [s.row_confusion().to_numpy() for s in folds.values()]
         share = [100 * t / t.sum(1, keepdims=True) for t in tables]
         (_, _, painted), (missed, right, other) = np.mean(share, axis=0)
-        absent = 100 * np.nanmean([s.absent_false_positives for s in folds.values()] or [np.nan])
+        absent = 100 * pd.Series([s.absent_false_positives for s in folds.values()]).mean()
         rows[setting, name] = [painted, right, missed, other, absent]
     columns = pd.MultiIndex.from_tuples(
         [("background", "painted"), ("foreground", "right"), ("foreground", "missed"),

@@ -59,9 +59,7 @@ TABLES = {
         ((_MASK,), (_BOX, _POINT), (_BOX,), (_POINT,)),
     ),
     "figure3": Table(("la+",), ((2, 1),)),
-    "protocol": Table(
-        ("la+", "threshold_prototype"), ((1, 1), (5, 1)), protocols=("clean", "paper", "hsnet")
-    ),
+    "protocol": Table(("la+", "threshold_prototype"), ((1, 1), (5, 1))),
     "curves": Table(_CURVES, (*((n, 1) for n in _WAYS), (1, 2), (1, 5), (1, 10))),
     "train": Table(("la+", "la"), ((1, 1),)),
     "own_method": Table(("la+", *_RIVALS), ((1, 1), (2, 1))),

@@ -1,8 +1,14 @@
-"""The published numbers, against values typed by hand from the paper and against each other."""
+"""The published numbers, against values typed by hand; ours, against cells made by hand."""
 
 import pytest
+from hand_made import result, with_iou
 
-from la.tables import published
+from la.config import profile
+from la.methods import method
+from la.results import Cell
+from la.statistics import t_interval
+from la.tables import TABLES, beside, cells, differences, means, ours, published, scores
+from la.types import PromptKind
 
 WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
 COMPARATORS_1 = ["DCAMA", "FPTrans", "LA (MAE)", "LA (SAM)"]
@@ -122,3 +128,104 @@ def test_the_tables_agree_where_they_repeat_a_number(table):
     assert value(table, 1, "DCAMA", "1-way 1-shot") == value(table, 3, "DCAMA", "1-way 1-shot")
     for setting, number in (("1-way 5-shot", 1), ("2-way 1-shot", 2)):
         assert value(table, 5, "Only masks", setting) == value(table, number, "LA (SAM)", setting)
+
+
+def test_equal_cells_of_two_tables_are_one_cell():
+    asked = {"folds": [0, 1], "seeds": [0], "episodes": 5}
+    tables = {name: set(cells(name, "quick", **asked)) for name in TABLES}
+    one_way = Cell("la+", 0, 1, 1, 0, 5)
+    assert one_way in tables["table1"] & tables["table3"] & tables["table5"]
+    new = tables["table3"] - tables["table1"] - tables["table2"]
+    assert {c.n_ways for c in new} == {3, 4, 10, 15, 20}
+
+
+def test_what_a_notebook_leaves_open_is_as_the_profile_has_it():
+    asked = cells("table1", "quick", folds=[2])
+    usual = profile("quick").evaluation
+    assert {c.seed for c in asked} == set(usual.seeds)
+    assert {c.episodes for c in asked} == {usual.episodes}
+    assert {c.protocol for c in cells("table1", "quick", folds=[0], protocol="paper")} == {"paper"}
+
+
+def test_every_table_has_every_baseline_that_belongs_there_and_methods_that_exist():
+    rivals = {"floor", "class_prior", "grid_ceiling", "prototype", "threshold_prototype"}
+    rivals |= {"part_prototypes", "affinity", "ridge"}
+    assert rivals <= set(TABLES["table1"].methods) and rivals <= set(TABLES["table2"].methods)
+    for table in TABLES.values():
+        assert all(method(name).label for name in table.methods)
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="no table 'table9'; known: table1"):
+        cells("table9", "quick", folds=[0])
+
+
+FOUR = [
+    with_iou(iou, fold=fold, seed=seed)
+    for fold, seed, iou in ((0, 0, 10), (1, 0, 30), (0, 1, 20), (1, 1, 60))
+]
+
+
+def test_scores_are_means_over_seeds_and_the_interval_is_of_the_fold_means():
+    tidy = scores(FOUR).set_index("fold")
+    assert tidy["value"].to_dict() == pytest.approx({"0": 15, "1": 45, "mean": 30})
+    fold_means = [(10 + 30) / 2, (20 + 60) / 2]
+    assert tidy.loc["mean", "half_width"] == pytest.approx(t_interval(fold_means).half_width)
+
+
+def test_our_table_has_the_papers_layout():
+    wide = ours(
+        [*FOUR, *(with_iou(5, method="floor", fold=f, seed=s) for f in (0, 1) for s in (0, 1))]
+    )
+    assert list(wide.columns) == [
+        ("1-way 1-shot", name) for name in ("fold-0", "fold-1", "mean", "+-")
+    ]
+    assert list(wide.index) == ["LA+", "All background"]
+    assert wide.loc["All background"].tolist() == [5, 5, 5, 0]
+
+
+def test_settings_and_methods_stay_in_their_order_and_prompts_together():
+    results = [
+        with_iou(10 * shots + i, method=name, shots=shots, seed=0, kinds=kinds)
+        for i, name in enumerate(("la", "floor"))
+        for shots in (5, 1)
+        for kinds in ((PromptKind.MASK,), (PromptKind.BOX, PromptKind.POINT))
+    ]
+    table = means(results)
+    assert list(table.columns) == ["1-way 5-shot", "1-way 1-shot"]
+    assert list(table.index) == [
+        ("masks", "LA, the paper's model"), ("masks", "All background"),
+        ("boxes and points", "LA, the paper's model"), ("boxes and points", "All background"),
+    ]  # fmt: skip
+    assert table.loc[("masks", "All background"), "1-way 5-shot"] == "51.0"  # one seed: no interval
+
+
+def test_intervals_are_printed_beside_means():
+    assert means(FOUR).iloc[0, 0] == f"30.0 ± {t_interval([20, 40]).half_width:.1f}"
+
+
+def test_a_difference_is_resolved_only_if_its_interval_leaves_0():
+    ids = [(3,), (7,), (11,)] * 20
+    better = [result(seed=s, ids=ids, confusion=((90, 10), (10, 40))) for s in (0, 1)]
+    worse = [result("la", seed=s, ids=ids, confusion=((90, 10), (40, 10))) for s in (0, 1)]
+    same = [result("floor", seed=s, ids=ids, confusion=((90, 10), (10, 40))) for s in (0, 1)]
+    table = differences([*better, *worse, *same]).droplevel(0)
+    assert table.loc["LA, the paper's model", "points"] == pytest.approx(100 * (40 - 10) / 60)
+    assert table.loc["LA, the paper's model", ""] == ""
+    assert table.loc["All background"].tolist() == [0.0, 0.0, "unresolved"]
+
+
+def test_differences_skip_lists_that_only_one_method_has():
+    table = differences(
+        [with_iou(30, seed=0), with_iou(50, seed=1), with_iou(10, method="la", seed=0)]
+    )
+    assert table["points"].tolist() == [20.0]
+
+
+def test_the_papers_table_has_the_same_layout_as_ours():
+    table = beside("table1")
+    assert table.loc["LA (SAM)", ("1-way 5-shot", "fold-1")] == 49.3
+    assert list(beside("table4").columns) == [
+        ("1-way 1-shot", "fold-0"),
+        ("2-way 1-shot", "fold-0"),
+    ]
