@@ -1,0 +1,71 @@
+"""The benchmark at toy sizes: every part runs and its records say what they should."""
+
+import json
+import math
+from itertools import count
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench.memory import peak_mb
+from tests.bench.records import Bar, interleaved, record
+from tests.bench.sizes import Sizes
+from tests.bench.steps import MAE
+
+TOY = Sizes(
+    forward=((MAE, (1, 1, 1)), (MAE, (1, 2, 1))),
+    train=((MAE, (1, 1, 1)),),
+    memory=(),
+    train_memory=(),
+    seconds=0,
+    least=1,
+    annotations=(1_000, 6_000),
+    episodes=50,
+    batches=2,
+    photographs=60,
+    masks=20,
+    features=8,
+    scored_images=100,
+    scored=4,
+)
+
+
+def test_every_part_makes_records_with_numbers_units_and_bars(tmp_path, capsys):
+    records = bench.run(TOY, tmp_path)
+
+    written = json.loads((tmp_path / "bench.json").read_text())
+    printed, page = capsys.readouterr().out, (tmp_path / "bench.md").read_text()
+    assert len(written) == len(records) == len({entry["work"] for entry in written})
+    for entry in written:
+        assert {"work", "ours", "reference", "ratio", "unit", "spread"} <= entry.keys()
+        assert entry["work"] in printed and entry["work"] in page
+        assert math.isfinite(entry["ours"]) and entry["ours"] >= 0
+        low, high = entry["spread"]
+        assert low <= entry["ours"] <= high
+        assert (entry["bar"] == "") == (entry["met"] is None)
+    for part in ("operations", "matmul rate", "sampling", "ready", "decode", "write", "read"):
+        assert part in page
+    errors = [e["ours"] for e in written if "largest difference" in e["work"]]
+    assert len(errors) == 2 and max(errors) < 1e-5
+
+
+@pytest.mark.parametrize(("unit", "ratio"), [("s", 5), ("MB", 5), ("episodes/s", 0.2)])
+def test_the_ratio_says_how_many_times_ours_is_better(unit, ratio):
+    found = record("work", unit, [1, 2, 9], [10], Bar("ratio", ">=", 5))
+    assert (found.ours, found.ratio, found.spread) == (2, ratio, (1, 9))
+    assert found.met == (ratio >= 5)
+
+
+def test_arms_take_turns_and_the_first_round_only_warms_up(monkeypatch):
+    monkeypatch.setattr("gc.collect", lambda: 0)
+    order, now = [], count()
+    arms = {name: lambda name=name: order.append(name) for name in "AB"}
+    taken = interleaved(arms, lambda: next(now), seconds=0.05, least=2)
+    assert "".join(order) == "AB" * (len(order) // 2)
+    assert len(taken["A"]) == len(taken["B"]) == len(order) // 2 - 1
+    assert set(taken["A"]) == {1}
+
+
+def test_the_peak_of_a_step_holds_at_least_the_inputs():
+    above, whole = peak_mb(MAE, "ours", (1, 2, 1), train=False, threads=1)
+    assert 3 * 768 * 30 * 30 * 4 / 1e6 < above < whole
