@@ -1,6 +1,7 @@
-"""Running a notebook: its cells computed first, then papermill, and a name only for one that succeeded."""
+"""Running a notebook: its cells first, then papermill, and a name only if it succeeded."""
 
 import ast
+import json
 import logging
 import os
 from pathlib import Path
@@ -23,8 +24,8 @@ def run(
 ) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
 
-    While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb` with its
-    traceback, so that a failed notebook is never taken for a made one.
+    While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb`
+    with its traceback, so that a failed notebook is never taken for a made one.
 
     Raises:
         ValueError: no such notebook or profile, or a parameter that the notebook does not have.
@@ -56,19 +57,22 @@ def run(
     except papermill.PapermillExecutionError:
         os.replace(partial, bench.results / f"{name}.failed.ipynb")
         raise
-    _tidy(partial)
+    _tidy(partial, data)
     final = bench.results / f"{name}.ipynb"
     os.replace(partial, final)
     (bench.results / f"{name}.failed.ipynb").unlink(missing_ok=True)
     return final
 
 
-def _tidy(path: Path) -> None:
-    """Drop what changes from run to run or names this machine: paths, per-cell times, widget state."""
+def _tidy(path: Path, data: Path | None) -> None:
+    """Drop what changes from run to run or names this machine: paths, times, widget state."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     kept = notebook.metadata.pop("papermill", {})
     notebook.metadata["papermill"] = {"parameters": kept.get("parameters", {})}
     for cell in notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
-    nbformat.write(notebook, path)
+    text = nbformat.writes(notebook)
+    if data:  # the folder's name says which data it was; where it lay is nobody's business
+        text = text.replace(json.dumps(str(data))[1:-1], data.name)
+    path.write_text(text, encoding="utf-8")
