@@ -45,7 +45,7 @@ lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone
 	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 notebooks/start_here.ipynb
 
 test: $(SETUP)  ## run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 check: $(SETUP)  ## format and lint
 	$(PY) -m ruff format --check la tests && $(PY) -m ruff check la tests

@@ -53,7 +53,7 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
             log.warning("%d models to train, or to take as they are", len(trained))
         units = sum(trained) + sum(cell.episodes for cell in missing)
         with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
-            if bench.device.type == "cuda" or len(jobs) == 1:
+            if bench.device.type == "cuda" or len(jobs) == 1 or bench.ranks.num_processes > 1:
                 with _one_thread():
                     for job in jobs.values():
                         _job(bench, job, bar.update)

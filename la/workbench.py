@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from la import checkpoints
 from la import config as configs
@@ -87,6 +88,11 @@ class Workbench:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+    @cached_property
+    def ranks(self) -> PartialState:
+        """The processes that work together under torchrun; usually this one alone."""
+        return PartialState(cpu=self.device.type == "cpu")
 
     @property
     def results(self) -> Path:
@@ -222,6 +228,8 @@ class Workbench:
         if chosen.configure is None:
             raise ValueError(f"{name} is not trained; choose la+ or la")
         config, folder = chosen.configure(self.config), self.run_folder(name, fold)
+        if init is not None:
+            folder = folder / f"from-{Path(init).stem}"
         path = folder / "model.safetensors"
         if path.exists():
             report(config.train.steps)
@@ -230,16 +238,23 @@ class Workbench:
             generator = torch.Generator().manual_seed(config.train.seed)
             model = LabelAnything.from_config(config.model, generator)
         else:
-            model, path = checkpoints.load(init), folder / "fine-tuned.safetensors"
-            folder = folder / f"from-{Path(init).stem}"
+            model = checkpoints.load(init)
+            frames = [(m.backbone, m.image_size, m.resize) for m in (model.config, config.model)]
+            if frames[0] != frames[1]:
+                raise ValueError(
+                    f"{init} works on features of {frames[0]} and profile {self.config.profile} on "
+                    f"those of {frames[1]}; choose the profile that has the model's backbone"
+                )
+            model.backbone = None  # frozen: its features are cached
         batches = self.training_batches(config, fold)
         fit(
             model, batches.of, config.train, folder,
             stop_after=stop_after, report=report, episodes=batches.episodes,
         )  # fmt: skip
-        if int(os.environ.get("RANK", 0)) == 0:
+        if self.ranks.is_main_process:
             trained_on = f"{self.data.name} {self.data.fingerprint}, seen classes of fold {fold}"
             checkpoints.save(model.cpu(), path, trained_on=trained_on)
+        self.ranks.wait_for_everyone()
         return path
 
     def training_batches(self, config: Config, fold: int) -> TrainingBatches:
@@ -278,13 +293,16 @@ class Workbench:
     def run_cell(self, cell: Cell, report: Report = lambda n: None) -> CellResult:
         """The result of a cell; computed only if its file is missing."""
         path = self.path(cell)
-        if path.exists():
+        there = path.exists()
+        self.ranks.wait_for_everyone()  # so that all see the same, before one saves
+        if there:
             report(cell.episodes)
             return load_cell(path)
         segmenter, checkpoint = self.segmenter(cell.method, cell.fold)
         segmenter, bias = self._fitted(cell, segmenter)
         result = self.measure(cell, segmenter, bias, checkpoint, report)
-        save_cell(result, path)
+        if self.ranks.is_main_process:
+            save_cell(result, path)
         return result
 
     def measure(
@@ -295,14 +313,24 @@ class Workbench:
         checkpoint="",
         report: Report = lambda n: None,
     ) -> CellResult:
-        """What a segmenter scores on the episodes of a cell; nothing is stored."""
+        """What a segmenter scores on the episodes of a cell; nothing is stored.
+
+        Several processes share the list out and add up their counts, which are whole numbers.
+        """
         episodes = self.episodes(cell)
         started = time.perf_counter()
-        counts = count(
-            segmenter, episodes, self.loader(self.data.test, cell.fold, cell.protocol),
+        rank, world = self.ranks.process_index, self.ranks.num_processes
+        mine = count(
+            segmenter, episodes[rank::world], self.loader(self.data.test, cell.fold, cell.protocol),
             batch_size=self.config.evaluation.batch_size, device=self.device, biases=(bias,),
             report=report,
         )[0]  # fmt: skip
+        counts = np.zeros((len(episodes), *mine.shape[1:]), mine.dtype)
+        counts[rank::world] = mine
+        if world > 1:
+            shared = torch.from_numpy(counts).to(self.device)
+            torch.distributed.all_reduce(shared)
+            counts = shared.cpu().numpy()
         return CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),

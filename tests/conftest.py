@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes, a core each
+
 import numpy as np
 import pytest
 from PIL import Image
