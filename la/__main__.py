@@ -1,4 +1,4 @@
-"""The command line: `python -m la COMMAND`. It parses, calls, and prints; everything else is in `la`."""
+"""The command line: `python -m la COMMAND`. It parses, calls and prints."""
 
 import argparse
 import json
@@ -124,9 +124,7 @@ def _features(a) -> None:
             ids = sorted(bench.test_images(a.test_episodes)) if split == "test" else []
         missing = len(bench.store(index).missing(ids))
         gigabytes = missing * bench.feature_bytes / 1e9
-        print(
-            f"{split}: {len(ids) - missing} images are there, {missing} to make ({gigabytes:.2f} GB)"
-        )
+        print(f"{split}: {len(ids) - missing} images there, {missing} to make ({gigabytes:.2f} GB)")
         bench.features(index, ids)
 
 
@@ -166,7 +164,7 @@ def _profile(a) -> str:
 
 
 def _bench(a, wanted=()):
-    """The profile's workbench; for `wanted` cells of a paper profile all that is missing is fetched."""
+    """The profile's workbench; what the `wanted` cells of a paper profile lack is fetched."""
     import torch
 
     from la.plan import prepare

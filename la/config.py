@@ -1,6 +1,7 @@
 """Every default, once, with its source: frozen configurations, and the profiles that name them.
 
-Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for the quick profile, [A] our assumption.
+Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for the quick profile,
+[A] our assumption.
 `dataclasses.replace` makes a variant; nothing else configures anything.
 """
 
@@ -52,7 +53,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What counts as truth. The defaults are `clean`; PROTOCOLS["paper"] does as the official code."""
+    """What counts as truth. The defaults are `clean`; "paper" does as the official code."""
 
     small_instances: Literal["keep", "drop", "ignore"] = "keep"  # below SMALL_AREA original pixels
     image_filter: Literal["none", "class_area_2048"] = (
@@ -147,7 +148,8 @@ ABLATIONS = {  # the rows of Table 4, as changes to the complete model
 _QUICK = Config(
     profile="quick",
     model=ModelConfig(
-        backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8, embed_dim=96, mask_size=48,
+        backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8,
+        embed_dim=96, mask_size=48,
         mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2, token_pool=128,
         norm_first=True, first_residual=True, background="token",
     ),
@@ -155,7 +157,8 @@ _QUICK = Config(
         shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
     ),
     train=TrainConfig(
-        steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48, checkpoint_every=100, seed=0
+        steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,
+        checkpoint_every=100, seed=0,
     ),
     evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4),
 )  # fmt: skip
@@ -169,8 +172,8 @@ _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
 _SAM = Config(
     profile="paper-sam",
     model=ModelConfig(),
-    # [A] 50 epochs of 82,783 iterations [P 4.2], an iteration being an episode: 6.33 of them a batch,
-    # and a batch on each of four GPUs a step
+    # [A] 50 epochs of 82,783 iterations [P 4.2], an iteration being an episode: 6.33 of them a
+    # batch, and a batch on each of four GPUs a step
     train=TrainConfig(steps=163_000, micro_batches=4, precision="bfloat16"),
 )
 _MAE = replace(

@@ -32,8 +32,8 @@ def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[Episo
 def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     """The results of all cells; missing ones are trained and evaluated, with one progress bar.
 
-    Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers do
-    not depend on how many cores there are. Stopped at any moment, the same call goes on where it was.
+    Without a GPU each core takes one (method, fold) at a time with one thread, so that the numbers
+    do not depend on how many cores there are. Stopped at any moment, the same call goes on.
     """
     cells = list(dict.fromkeys(cells))
     missing = [cell for cell in cells if not bench.path(cell).exists()]

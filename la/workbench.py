@@ -1,6 +1,6 @@
 """A profile at work on a data set: features, trained models, and the result of one cell.
 
-What exists is not computed again. A trained model is known by the digest of its whole configuration, its
+What exists is not computed again. A trained model is known by the digest of its configuration, its
 data and its backbone; a cell by that and its own fields. Nothing knows which table asks.
 """
 
@@ -49,7 +49,7 @@ HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parent.parent))
 
 @dataclass(frozen=True)
 class Workbench:
-    """A profile at work on a data set. `source` is a COCO-format folder; None is the profile's own data."""
+    """A profile at work on a data set: the COCO-format folder `source`, or the profile's own."""
 
     config: Config
     source: Path | None = None
@@ -177,7 +177,7 @@ class Workbench:
         return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
 
     def test_images(self, episodes: int) -> set[int]:
-        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists of all folds need."""
+        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
         wanted: set[int] = set()
         for fold in range(folds.N_FOLDS):
             for n_ways in (1, 2, 5):
@@ -216,7 +216,7 @@ class Workbench:
         stop_after: int | None = None,
         report: Report = lambda n: None,
     ) -> Path:
-        """The checkpoint of a method trained on the seen classes of a fold; trained if it is missing.
+        """The checkpoint of a method on the seen classes of a fold; trained if it is missing.
 
         `init` names a model to go on from (fine-tuning); the architecture is then that model's.
 
@@ -376,13 +376,13 @@ class Workbench:
         )
 
     def run_checkpoint(self, cell: Cell, source: str) -> CellResult:
-        """What the model in a file, or of a name that `la.load` knows, scores; nothing is stored."""
+        """What a model that `la.load` can load scores; nothing is stored."""
         model = checkpoints.load(source).to(self.device).eval()
         sha256 = checkpoints.file_sha256(Path(source)) if Path(source).is_file() else ""
         return self.measure(cell, model, checkpoint=sha256)
 
     def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
-        """The segmenter and its background bias with what is fitted on seen classes, once, and kept."""
+        """The segmenter and its background bias, with what is fitted on seen classes, and kept."""
         chosen = method(cell.method)
         grid = getattr(segmenter, "grid", None) if chosen.build else None
         if not chosen.biases and grid is None:

@@ -1,4 +1,4 @@
-"""Which batches a training run is made of: one (B, N, K) at random, and B episodes of it (paper 3.3)."""
+"""The batches of a training run: one (B, N, K) at random, and B episodes of it (paper 3.3)."""
 
 import os
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class TrainingBatches:
         return self.loader(self.episodes(number))
 
     def of(self, numbers: list[int]) -> Iterable[Batch]:
-        """The batches of these numbers, made ahead by worker processes where a GPU waits for them."""
+        """The batches of these numbers, made ahead by worker processes if a GPU waits for them."""
         cuda = torch.cuda.is_available()
         workers = min(8, os.cpu_count() or 1) if cuda else 0
         return DataLoader(

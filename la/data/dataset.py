@@ -1,4 +1,4 @@
-"""Which annotation files a run trains and tests on: the embedded data set, or a COCO-format folder."""
+"""What a run trains and tests on: the embedded data set, or a COCO-format folder."""
 
 import hashlib
 import logging
@@ -34,11 +34,11 @@ class Data:
 def open_data(source: Path | None, cache: Path) -> Data:
     """The folder `source` in COCO format, or the embedded data set, written on first use.
 
-    A folder with one annotation file serves as both: half of its images, drawn once and for all by a
-    fixed stream, are the test images, and `note` says so.
+    A folder with one annotation file serves as both: half of its images, drawn once and for all by
+    a fixed stream, are the test images, and `note` says so.
 
     Raises:
-        FileNotFoundError, ValueError: the folder is not what it should be; see `find` and `CocoIndex`.
+        FileNotFoundError, ValueError: the folder is not what it should be; see `find`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
     splits = {
@@ -51,12 +51,16 @@ def open_data(source: Path | None, cache: Path) -> Data:
         shuffled = stream(0, "split by image").permutation(train.image_ids)
         half = len(shuffled) // 2
         train, test = train.subset(shuffled[:half]), test.subset(shuffled[half:])
-        note = f"one annotation file, split by image: {half} to train, {len(shuffled) - half} to test"
+        note = (
+            f"one annotation file, split by image: {half} to train, {len(shuffled) - half} to test"
+        )
     elif shared := set(train.image_ids.tolist()) & set(test.image_ids.tolist()):
-        names = {train.file_names[i] for i in np.flatnonzero(np.isin(train.image_ids, list(shared)))}
+        names = {
+            train.file_names[i] for i in np.flatnonzero(np.isin(train.image_ids, list(shared)))
+        }
         if names & set(test.file_names):
             raise ValueError(
-                f"{len(shared)} images of {folder} are in both annotation files, so the test images "
+                f"{len(shared)} images of {folder} are in both annotation files, so test images "
                 f"would be trained on (the first: {min(names)}); keep each image in one file"
             )
     name = "embedded" if source is None else folder.resolve().name

@@ -340,9 +340,7 @@ def test_the_published_folds_are_looked_up_by_name_and_one_that_is_here_is_not(
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     files = ["config.json", "model.safetensors"]
-    with pytest.raises(
-        FileNotFoundError, match=r"http://hub lists no .*_fold0_mae_\*; put"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"http://hub lists no .*_fold0_mae_\*; put"):
         download.fetch("published", tmp_path, mirror="http://hub")
     here = download.published_folder(tmp_path, 0)
     here.mkdir(parents=True)
