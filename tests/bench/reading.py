@@ -215,6 +215,7 @@ def cache_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
                 shard, row = raw[image]
                 together[place] = shard[row]
 
+    read(lambda: kept, torch.float16)()  # looks at the checksums, once
     arms = {
         "raw": map_and_copy,
         "stored": read(lambda: kept, torch.float16),
