@@ -466,7 +466,8 @@ function editor(model, el) {
   function recolour() {
     const fits = labels && labels.img === model.get("query");
     tint = fits ? tinted(labels, scene.palette, opacity, hidden) : null;
-    ui.query.dataset.labels = fits ? labels.seq : "";
+    const shown = fits ? String(labels.seq) : ""; // the edit that the label map answers
+    if (ui.query.dataset.labels !== shown) ui.query.dataset.labels = shown;
     target.draw();
   }
   function classRow(name_, k) {
@@ -584,9 +585,9 @@ function editor(model, el) {
       refresh();
     },
     "change:overlay": async () => {
-      const overlay = model.get("overlay"), next = overlay.data ? { ...(await inflate(overlay)), img: overlay.img } : null;
+      const overlay = model.get("overlay"), next = overlay.data ? { ...overlay, ...(await inflate(overlay)) } : null;
       if (overlay !== model.get("overlay")) return; // a newer one came meanwhile
-      labels = next && { ...next, seq: (labels?.seq ?? 0) + 1 };
+      labels = next;
       recolour();
     },
   };

@@ -298,13 +298,14 @@ class PromptEditor(anywidget.AnyWidget):
                     self._worker = None
                     return
                 self._dirty, drawing, photos = False, self.drawing, list(self._photos)
+                query, seq = self.query, self.seq
             try:
-                self._predict(drawing, photos, self.query)
+                self._predict(drawing, photos, query, seq)
             except Exception as error:  # in a thread nobody would see it
                 self._support, self.overlay = None, {}
                 self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
 
-    def _predict(self, drawing: drawn.Drawing, photos: list[Photo], query: int) -> None:
+    def _predict(self, drawing: drawn.Drawing, photos: list[Photo], query: int, seq: int) -> None:
         predictor, start = self._predictor, time.perf_counter()
         for i, photo in enumerate(photos, 1):
             if photo.encoded is None:
@@ -321,7 +322,7 @@ class PromptEditor(anywidget.AnyWidget):
         prediction = predictor.predict(photos[query].encoded, self._support)
         took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
         self._labels = _rows(prediction, drawing.classes)
-        self.overlay = {"img": query, **plane(self._labels)}
+        self.overlay = {"img": query, "seq": seq, **plane(self._labels)}
         self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
 
     def snapshot(self, timeout: float = 60) -> Image.Image:

@@ -91,8 +91,10 @@ class Desk:
 
     def label_map(self, labels: np.ndarray, img: int) -> None:
         data = list(zlib.compress(labels.astype(np.uint8).tobytes(), 1))
-        script = """([size, data, img]) =>
-            model.set("overlay", { img, size, data: new DataView(new Uint8Array(data).buffer) })"""
+        script = """([size, bytes, img]) => {
+            const data = new DataView(new Uint8Array(bytes).buffer);
+            model.set("overlay", { img, size, seq: 1, data });
+        }"""
         self.page.evaluate(script, [list(labels.shape[::-1]), data, img])
 
     def pixel(self, x: float, y: float, label: str = "Support image") -> list[int]:
@@ -494,8 +496,10 @@ def test_a_brush_move_is_on_the_canvas_within_a_frame(page):
 
 def test_a_newer_label_map_is_not_overtaken(desk):
     first, second = np.ones((120, 160)), np.full((120, 160), 2)
-    script = """(maps) => maps.forEach(([size, data]) =>
-        model.set("overlay", { img: 2, size, data: new DataView(new Uint8Array(data).buffer) }))"""
+    script = """(maps) => maps.forEach(([size, bytes], seq) => {
+        const data = new DataView(new Uint8Array(bytes).buffer);
+        model.set("overlay", { img: 2, seq, size, data });
+    })"""
     packed = [
         [[160, 120], list(zlib.compress(m.astype(np.uint8).tobytes(), 1))] for m in (first, second)
     ]

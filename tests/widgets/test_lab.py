@@ -117,11 +117,11 @@ def empty(notebook):
 
 
 def latencies(notebook: Notebook, clicks: int) -> list[float]:
-    """Milliseconds from releasing the mouse to the recoloured query, for each of some clicks."""
+    """Milliseconds from pressing the mouse to the recoloured query, for each of some clicks."""
     notebook.page.evaluate(
         """() => {
             window.took = [];
-            addEventListener("pointerup", () => { window.t0 = performance.now(); }, true);
+            addEventListener("pointerdown", () => { window.t0 = performance.now(); }, true);
             const strip = [...document.querySelectorAll("[aria-label='Query images']")].at(-1);
             const seen = () => { if (strip.dataset.labels) took.push(performance.now() - t0); };
             const only = { attributes: true, attributeFilter: ["data-labels"] };
