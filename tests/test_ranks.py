@@ -9,7 +9,8 @@ from la.data import synthetic
 
 
 def evaluate(home, *launcher):
-    words = ["evaluate", "--profile", "smoke", "--method", "la+", "--ways", "2", "--episodes", "11"]
+    words = ["evaluate", "--profile", "smoke", "--method", "prototype", "--ways", "2",
+             "--episodes", "11"]  # fmt: skip
     environment = os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "la", *words],
