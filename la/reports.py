@@ -35,8 +35,10 @@ def protocols(results: Sequence[CellResult]) -> pd.DataFrame:
     for r in results:
         key = (r.cell.setting, label(r.cell.method), r.cell.protocol)
         rows.setdefault(key, []).append([100 * rule(r.scores) for rule in RULES.values()])
-    index = pd.MultiIndex.from_tuples(rows, names=["setting", "method", "truth"])
-    return pd.DataFrame([np.mean(v, axis=0) for v in rows.values()], index, [*RULES]).round(1)
+    order = [*dict.fromkeys(setting for setting, _, _ in rows)]
+    keys = sorted(rows, key=lambda key: order.index(key[0]))
+    index = pd.MultiIndex.from_tuples(keys, names=["setting", "method", "truth"])
+    return pd.DataFrame([np.mean(rows[k], axis=0) for k in keys], index, [*RULES]).round(1)
 
 
 def per_class(results: Sequence[CellResult], setting: str, class_name: Callable) -> pd.DataFrame:
