@@ -115,16 +115,16 @@ def matmul() -> Step:
     return lambda: left @ right
 
 
-def operations(work: Step) -> int:
-    """Floating-point operations of the matrix products and convolutions in a step."""
+def operations(work: Step) -> tuple[int, object]:
+    """Floating-point operations of the matrix products and convolutions of a step; its result."""
     aten = torch.ops.aten
     fused = {  # which the counter does not know on a CPU
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     }
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
-        work()
-    return counter.get_total_flops()
+        result = work()
+    return counter.get_total_flops(), result
 
 
 def _attention(q, k, v, *args, out_shape=None, **options) -> int:
