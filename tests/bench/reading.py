@@ -1,8 +1,10 @@
 """What comes before the model: annotation file, episodes, masks, features, batches."""
 
 import contextlib
+import cProfile
 import io
 import os
+import pstats
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from la.data.shards import Shard
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations
-from tests.bench.records import Bar, Record, interleaved, record
+from tests.bench.records import Bar, Clock, Record, interleaved, record
 from tests.bench.sizes import Sizes
 
 KEY = FeatureKey("mae_vit_b", "0" * 64, 480, "squash")
@@ -33,7 +35,7 @@ MASKS = ("mask",)
 OFFICIAL = "the official code's rate on a faster core (Sapphire Rapids); it reads 549 images"
 
 
-def index_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
+def index_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     """The annotation file of COCO's size: parsed, opened again, sampled from."""
     path = write_annotations(folder / "instances_train2014.json", *sizes.annotations)
     size = f"{sizes.annotations[0]:,} images, {sizes.annotations[1]:,} instances"
@@ -45,7 +47,7 @@ def index_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
         "warm": lambda: CocoIndex.from_json(path, folder, warm),
         "pycocotools": lambda: _quietly(COCO, path),
     }
-    taken = interleaved(arms, time.perf_counter, seconds=sizes.seconds, least=sizes.least)
+    taken = interleaved(arms, clock, seconds=sizes.seconds, least=sizes.least)
     coco = taken["pycocotools"]
     yield record("index, cold", "s", taken["cold"], coco, Bar("ratio", ">=", 2), size)
     yield record("index, warm", "s", taken["warm"], coco, Bar("ours", "<=", 0.3), size)
@@ -60,9 +62,7 @@ def index_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
         sampler.training_episode(0, n_ways=4, k_shots=2, seed=0, config=config)
         return sampler
 
-    taken = interleaved(
-        {"start": start}, time.perf_counter, seconds=sizes.seconds / 4, least=sizes.least
-    )
+    taken = interleaved({"start": start}, clock, seconds=sizes.seconds / 4, least=sizes.least)
     note = "warm index, sampler of 60 classes, one episode; without the imports"
     yield record(
         "start to first episode", "s", taken["start"], bar=Bar("ours", "<=", 0.5), note=note
@@ -83,15 +83,13 @@ def index_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
             for _ in range(sizes.episodes):
                 draw(next(numbers))
 
-        taken = interleaved(
-            {"draw": some}, time.perf_counter, seconds=sizes.seconds / 4, least=sizes.least
-        )
+        taken = interleaved({"draw": some}, clock, seconds=sizes.seconds / 4, least=sizes.least)
         rates = [sizes.episodes / seconds for seconds in taken["draw"]]
         bar = Bar("ours", ">=", 20_000)
         yield record(f"sampling ids, {name}", "episodes/s", rates, bar=bar, note=size)
 
 
-def mask_records(sizes: Sizes, photographs: Path) -> Iterator[Record]:
+def mask_records(sizes: Sizes, photographs: Path, clock: Clock) -> Iterator[Record]:
     """Segmentations to pixels."""
     index, coco = CocoIndex.from_json(photographs), _quietly(COCO, photographs)
     some = list(range(len(index.annotation_image)))[: sizes.masks]
@@ -100,13 +98,15 @@ def mask_records(sizes: Sizes, photographs: Path) -> Iterator[Record]:
         "ours": lambda: [index.mask(a) for a in some],
         "pycocotools": lambda: [coco.annToMask(a) for a in others],
     }
-    taken = interleaved(arms, time.perf_counter, seconds=sizes.seconds / 4, least=sizes.least)
+    taken = interleaved(arms, clock, seconds=sizes.seconds / 4, least=sizes.least)
     ours, theirs = ([len(some) / t for t in taken[name]] for name in arms)
     note = "every instance in full size; reference: pycocotools' annToMask"
     yield record("mask decode", "masks/s", ours, theirs, note=note)
 
 
-def collate_records(sizes: Sizes, photographs: Path, folder: Path) -> Iterator[Record]:
+def collate_records(
+    sizes: Sizes, photographs: Path, folder: Path, clock: Clock, profiles: dict[str, str]
+) -> Iterator[Record]:
     """Episodes made ready for the model by one process: masks drawn, features read, laid flat."""
     index = CocoIndex.from_json(photographs)
     index = index.subset(index.image_ids[: sizes.photographs])
@@ -149,16 +149,17 @@ def collate_records(sizes: Sizes, photographs: Path, folder: Path) -> Iterator[R
             for _ in range(sizes.batches):
                 made.append(len(make(next(numbers)).class_valid))
 
-        taken = interleaved(
-            {"collate": some}, time.perf_counter, seconds=sizes.seconds, least=sizes.least
-        )
+        taken = interleaved({"collate": some}, clock, seconds=sizes.seconds, least=sizes.least)
         rates = [sizes.batches * size / seconds for seconds in taken["collate"]]
         note = f"batches of {size}; {sum(made)} episodes, none failed; reference: {OFFICIAL}"
         bar = Bar("ratio", ">=", 10)
-        yield record(f"episodes ready, {name}", "episodes/s", rates, [official], bar, note)
+        found = record(f"episodes ready, {name}", "episodes/s", rates, [official], bar, note)
+        if found.met is False:
+            profiles[found.work] = _profiled(some)
+        yield found
 
 
-def cache_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
+def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     """The feature cache beside a file that is copied, and one that is memory-mapped and read."""
     ids, encode, fresh = list(range(1, sizes.features + 1)), _random_features(), count()
     kept = FeatureStore.open(folder / "kept", KEY)
@@ -223,7 +224,7 @@ def cache_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
         "float32": read(lambda: kept, torch.float32),
         "first": read(lambda: FeatureStore.open(folder / "kept", KEY), torch.float32),
     }
-    taken = interleaved(arms, time.perf_counter, seconds=sizes.seconds, least=sizes.least)
+    taken = interleaved(arms, clock, seconds=sizes.seconds, least=sizes.least)
     rates = {name: [total / t for t in runs] for name, runs in taken.items()}
     name, raw_note = "feature cache, read", "batches of 8 in random order, MB as stored"
     bar = Bar("ratio", ">=", 0.7)
@@ -238,6 +239,14 @@ def cache_records(sizes: Sizes, folder: Path) -> Iterator[Record]:
         rates["raw"],
         note="with checksums",
     )
+
+
+def _profiled(work: Callable[[], object], rows: int = 12) -> str:
+    """Where the time of a call goes: the functions with the most time of their own, as text."""
+    taken, text = cProfile.Profile(time.process_time), io.StringIO()
+    taken.runcall(work)
+    pstats.Stats(taken, stream=text).strip_dirs().sort_stats("tottime").print_stats(rows)
+    return text.getvalue().strip()
 
 
 def _no_image(image_id: int) -> torch.Tensor:
