@@ -110,9 +110,12 @@ def write_page(
     folder: Path, name: str, headline: str, sections: dict[str, pd.DataFrame | str]
 ) -> Path:
     """`<name>.md` in a results folder: a headline, then each section's table or text."""
-    parts = [f"# {name.capitalize()}\n\n{headline}\n"]
-    for title, content in sections.items():
-        parts.append(f"## {title}\n\n{content if isinstance(content, str) else markdown(content)}")
+    title = f"Results: {folder.name}" if name == "README" else name.capitalize()
+    parts = [f"# {title}\n\n{headline}\n"]
+    for heading, content in sections.items():
+        parts.append(
+            f"## {heading}\n\n{content if isinstance(content, str) else markdown(content)}"
+        )
     path = folder / f"{name}.md"
     with atomic_write(path) as file:
         file.write("\n".join(parts).encode())

@@ -25,6 +25,11 @@ def test_a_page_holds_headline_tables_and_text(tmp_path):
     assert "## Ours\n\n| method | points |" in text and "## Links\n\n- one\n" in text
 
 
+def test_the_front_page_is_titled_by_its_profile(tmp_path):
+    path = pages.write_page(tmp_path / "quick", "README", "A line.", {})
+    assert path.read_text().startswith("# Results: quick\n")
+
+
 def test_links_name_notebooks_that_were_executed_and_no_failed_ones(tmp_path):
     for name in ("table1", "table2.failed"):
         cells = [{"source": [f"# About {name}\n", "text"]}]
