@@ -10,7 +10,7 @@ from la.data import synthetic
 
 def evaluate(home, *launcher):
     words = ["evaluate", "--profile", "smoke", "--method", "prototype", "--ways", "2",
-             "--episodes", "11"]  # fmt: skip
+             "--episodes", "11", "--data", str(home.parent / "few")]  # fmt: skip
     environment = os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "la", *words],
@@ -22,7 +22,6 @@ def evaluate(home, *launcher):
 
 
 def test_two_processes_count_what_one_counts(tmp_path):
-    for home in ("one", "two"):
-        synthetic.write(tmp_path / home / "cache" / "embedded", progress=False)
+    synthetic.write(tmp_path / "few", n_train=20, n_val=120, progress=False)
     launcher = ["torch.distributed.run", "--nproc-per-node=2", "--master-port=29617", "-m"]
     assert evaluate(tmp_path / "one") == evaluate(tmp_path / "two", *launcher)
