@@ -19,16 +19,18 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 SOURCES := $(shell find la -name '*.py' -not -name '_*') la/__main__.py
 TABLES  := $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/table*.ipynb notebooks/figure3.ipynb))
+PAGES   := $(TABLES) curves own_method protocol train
 RUN     := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(if $(EPISODES),--episodes $(EPISODES)) \
            $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOLDS),--folds $(FOLDS))
 STAMPS  := .stamps/$(shell echo '$(RUN)' | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test check bench reproduce plan strip clean distclean $(TABLES:%=reproduce-%)
+.PHONY: help setup lab test check bench reproduce plan strip clean distclean \
+        $(PAGES:%=reproduce-%) reproduce-summary
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
-	@echo 'reproduce-TABLE       one of: $(TABLES)'
+	@echo 'reproduce-PAGE        one of: $(PAGES) summary'
 	@echo 'Variables: PROFILE DATA EPISODES SEEDS FOLDS PY, e.g. make reproduce-table2 DATA=my/coco EPISODES=100'
 
 setup: $(SETUP)  ## make .venv with everything in it (not with conda or PY=)
@@ -56,9 +58,10 @@ plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
 bench: $(SETUP)  ## measure speed beside a plain dense reference
 	$(PY) -m tests.bench $(if $(QUICK),--quick)
 
-reproduce: $(TABLES:%=reproduce-%)  ## every table and figure of the paper
+reproduce: $(PAGES:%=reproduce-%)  ## every table and figure of the paper, and the front page
+	@$(MAKE) --no-print-directory reproduce-summary
 
-$(TABLES:%=reproduce-%): reproduce-%: $(STAMPS)/%
+$(PAGES:%=reproduce-%) reproduce-summary: reproduce-%: $(STAMPS)/%
 
 $(STAMPS)/%: notebooks/%.ipynb $(SOURCES) | $(SETUP)
 	$(PY) -m la run $* $(RUN)

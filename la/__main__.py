@@ -32,8 +32,10 @@ def _run(a) -> None:
     from la import notebooks
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
-    extra = dict(_parameter(p) for p in a.parameter)
-    print(notebooks.run(a.notebook, _profile(a), data=a.data, parameters=given | extra))
+    parameters = given | dict(_parameter(p) for p in a.parameter)
+    a.profile = _profile(a)
+    _bench(a, notebooks.plan_of(a.notebook, a.profile, parameters)[1])
+    print(notebooks.run(a.notebook, a.profile, data=a.data, parameters=parameters))
 
 
 def _train(a) -> int:

@@ -11,12 +11,39 @@ import papermill
 
 from la import config as configs
 from la.experiments import compute
+from la.results import Cell
 from la.tables import TABLES, cells
 from la.workbench import HOME, Workbench
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+class NotebookFailed(RuntimeError):
+    """A cell of a notebook raised; the copy with its traceback is kept."""
+
+
+def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]]:
+    """The parameters that the notebook takes, and the cells that it will show.
+
+    Raises:
+        ValueError: no such notebook or profile, or a parameter that the notebook does not have.
+    """
+    source = FOLDER / f"{name}.ipynb"
+    if not source.exists():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.ipynb")))
+        raise ValueError(f"no notebook {name!r} in notebooks/; known: {known}")
+    values = {"profile": configs.profile(profile).profile} | parameters
+    known = papermill.inspect_notebook(str(source))
+    if unknown := sorted(set(values) - set(known) - {"data"}):
+        raise ValueError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    values = {k: v for k, v in values.items() if k in known}
+    if name not in TABLES:
+        return values, []
+    given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
+    wanted = {k: given[k] for k in ("folds", "seeds", "episodes", "protocol") if k in given}
+    return values, cells(name, profile, **wanted)
 
 
 def run(
@@ -28,35 +55,29 @@ def run(
     with its traceback, so that a failed notebook is never taken for a made one.
 
     Raises:
-        ValueError: no such notebook or profile, or a parameter that the notebook does not have.
-        papermill.PapermillExecutionError: a cell of the notebook failed.
+        ValueError: see `plan_of`.
+        NotebookFailed: a cell of the notebook raised.
     """
-    source = FOLDER / f"{name}.ipynb"
-    if not source.exists():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.ipynb")))
-        raise ValueError(f"no notebook {name!r} in notebooks/; known: {known}")
+    data = Path(data).resolve() if data else None
+    given = (parameters or {}) | {"data": str(data) if data else None}
+    values, wanted = plan_of(name, profile, given)
     bench = Workbench(configs.profile(profile), data)
-    values = {"profile": profile, "data": str(data) if data else None} | (parameters or {})
-    known = papermill.inspect_notebook(str(source))
-    if unknown := sorted(set(values) - set(known) - {"data"}):
-        raise ValueError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
-    values = {k: v for k, v in values.items() if k in known}
-    if name in TABLES:
-        given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
-        wanted = {k: given[k] for k in ("folds", "seeds", "episodes", "protocol") if k in given}
-        compute(bench, cells(name, profile, **wanted))
+    if wanted:
+        compute(bench, wanted)
     partial = bench.results / f"{name}.partial.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a stray one
     try:
         papermill.execute_notebook(
-            str(source), str(partial), values, cwd=str(HOME), progress_bar=False,
+            str(FOLDER / f"{name}.ipynb"), str(partial), values, cwd=str(HOME), progress_bar=False,
             store_widget_state=False, kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=40"],
         )  # fmt: skip
-    except papermill.PapermillExecutionError:
-        os.replace(partial, bench.results / f"{name}.failed.ipynb")
-        raise
+    except papermill.PapermillExecutionError as error:
+        failed = bench.results / f"{name}.failed.ipynb"
+        os.replace(partial, failed)
+        what = f"{error.ename}: {error.evalue}"
+        raise NotebookFailed(f"{name} failed ({what}); the traceback is in {failed}") from None
     _tidy(partial, data)
     final = bench.results / f"{name}.ipynb"
     os.replace(partial, final)
