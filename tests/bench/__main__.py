@@ -1,8 +1,8 @@
 """`python -m tests.bench [--quick] [--threads 2]`: prints the table, writes bench.json, bench.md.
 
 All of it takes about half an hour on two cores, `--quick` under three minutes. Times are CPU times
-of one thread, which other programs disturb little, or with more threads wall times. Writing to disk
-and the predictor, where waiting counts, are always wall times.
+of one thread, which other programs disturb little, or with more threads wall times. Writing to disk,
+where waiting counts, is always wall time.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def _run(sizes: Sizes, out: Path, threads: int) -> list[Record]:
             index_records(sizes, folder, clock),
             photograph_records(sizes, folder, clock, profiles),
             cache_records(sizes, folder, clock),
-            predictor_records(sizes),
+            predictor_records(sizes, clock),
             precision_records(sizes),
         ):
             for found in part:
@@ -176,8 +176,8 @@ def _run(sizes: Sizes, out: Path, threads: int) -> list[Record]:
         f"Python {platform.python_version()}, PyTorch {torch.__version__}; "
         f"{(time.perf_counter() - began) / 60:.0f} minutes. Medians of repeated runs, interleaved, "
         "with the least and the most in brackets; the ratio says how many times ours is better. "
-        f"Times are {'CPU times of one thread' if threads == 1 else 'wall times'}; those of writing"
-        " to disk and of the predictor are wall times. Steps of the model: random weights and "
+        f"Times are {'CPU times of one thread' if threads == 1 else 'wall times'}; that of writing"
+        " to disk is wall time. Steps of the model: random weights and "
         "features, one mask per support image; their reference is the published computation "
         "written plainly (`tests/dense_reference.py`)."
     )

@@ -1,7 +1,6 @@
 """The shipped quick model at work: a support set, queries, and what half precision costs."""
 
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +22,14 @@ from la.metrics import Scores
 from la.model.backbone import build_backbone
 from la.rng import stream
 from la.types import Box
-from tests.bench.records import Bar, Record, interleaved, record
+from tests.bench.records import Bar, Clock, Record, interleaved, record
 from tests.bench.sizes import Sizes
 
 PHOTO = 640, 480
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def predictor_records(sizes: Sizes) -> Iterator[Record]:
+def predictor_records(sizes: Sizes, clock: Clock) -> Iterator[Record]:
     """Two support images with three classes and a query, and each further query."""
     predictor = la.Predictor(la.load("quick"))
     images = [_photo(number) for number in range(4)]
@@ -45,7 +44,7 @@ def predictor_records(sizes: Sizes) -> Iterator[Record]:
         "first": lambda: predictor.predict(images[2], predictor.support(examples)),
         "further": lambda: predictor.predict(images[3], support),
     }
-    taken = interleaved(arms, time.perf_counter, seconds=sizes.seconds / 4, least=sizes.least)
+    taken = interleaved(arms, clock, seconds=sizes.seconds / 4, least=sizes.least)
     bar, note = Bar("ours", "<=", 1), "quick model, images of 640 x 480"
     work = "Predictor: 2 support images, 3 classes, and a query"
     yield record(work, "s", taken["first"], bar=bar, note=note)
