@@ -1,8 +1,8 @@
 """`python -m tests.bench [--quick] [--threads 2]`: prints the table, writes bench.json, bench.md.
 
 All of it takes about half an hour on two cores, `--quick` under three minutes. Times are CPU times
-of one thread, which other programs disturb little, or with more threads wall times. Writing to disk,
-where waiting counts, is always wall time.
+of one thread, which other programs disturb little, or with more threads wall times. Writing to
+disk, where waiting counts, is always wall time.
 """
 
 import argparse
