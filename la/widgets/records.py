@@ -1,0 +1,98 @@
+"""From a segmenter on the episodes of a cell to the records that `PredictionViewer` shows."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from la.baselines import HardRaster, tokens
+from la.config import PROTOCOLS
+from la.data.drawn import prompts_of
+from la.data.geometry import Frame
+from la.data.loader import BatchLoader
+from la.evaluation import original_scores
+from la.model.label_anything import LabelAnything
+from la.results import Cell
+from la.types import Batch, Box, Episode, Point, Segmenter, to_device
+from la.widgets.viewer import EpisodeRecord
+from la.workbench import Workbench
+
+SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
+
+
+def records(
+    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter
+) -> list[EpisodeRecord]:
+    """What a segmenter makes of the numbered episodes of a cell; nothing is trained or stored.
+
+    Only their images are encoded. `probabilities` are the softmax of the scores at the query's
+    original size, `attention` is `affinity`, `prototypes` are what a model decodes with (paper
+    Eq. 4), of other segmenters the class means of the support features, in their PCA's `plane`.
+
+    Raises:
+        ValueError: the model works on features of another backbone or frame than the profile's.
+    """
+    config, index, listed = bench.config, bench.data.test, bench.episodes(cell)
+    if isinstance(segmenter, LabelAnything):
+        both = segmenter.config, config.model
+        own, has = ((m.backbone, m.image_size, m.resize) for m in both)
+        why = f"the model is for features of {own} and profile {config.profile} has those of {has}"
+        if own != has:
+            raise ValueError(f"{why}; choose the profile that has its backbone")
+    episodes = {number: listed[number] for number in numbers}
+    shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
+    source = bench.classes(cell.fold, seen=False), bench.features(index, shown).read
+    loader = BatchLoader(index, config.model, config.episodes, PROTOCOLS[cell.protocol], *source)
+    return [_record(f"episode {n}", e, loader, segmenter, bench) for n, e in episodes.items()]
+
+
+@torch.inference_mode()
+def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench) -> EpisodeRecord:
+    model, prompts = loader.model, []
+    batch = to_device(loader([e]), bench.device)
+    scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
+    learned = isinstance(segmenter, LabelAnything)
+    means = segmenter.support(batch) if learned else tokens(batch, HardRaster(model.image_size))
+    for example, drawn in zip(e.examples, loader.draw(e), strict=True):
+        found = [] if drawn.mask is None else [drawn.mask]
+        found += [Box(*box.tolist()) for box in drawn.boxes]
+        points = zip(chain(*drawn.points), chain(*drawn.labels), strict=True)
+        found += [Point(float(x), float(y), bool(label > 0)) for (x, y), label in points]
+        prompts += prompts_of(found, example.support, example.row)
+    kind = "mixed" if len(kinds := {p["type"] for p in prompts}) > 1 else kinds.pop()
+    photos = [np.asarray(loader.index.read_image(i)) for i in (e.query_id, *e.support_ids)]
+    frames = [Frame(photo.shape[:2], model.image_size, model.resize) for photo in photos]
+    prediction = scores.argmax(0).numpy()
+    return EpisodeRecord(
+        name, photos[0], batch.target[0].cpu().numpy(), prediction,
+        tuple(loader.index.class_name(c) for c in e.class_ids), tuple(photos[1:]), tuple(prompts),
+        kind, scores.softmax(0).numpy(),
+        affinity(batch, prediction, frames), plane(means.prototypes[0]),
+    )  # fmt: skip
+
+
+def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.ndarray:
+    """(S, SIDE, SIDE) in [-1, 1], by which supports look like what was found in the query.
+
+    Cosine of each support's feature cells to the query's mean feature where any class is predicted,
+    both less the mean of the episode; brought to the support's pixels, then to SIDE. 0 if nothing
+    is predicted. It comes from the backbone and the prediction: not the decoder's own attention.
+    """
+    query, support = (f.cpu().float() for f in (batch.source.query, batch.source.support))
+    mean = torch.cat([query, support]).mean((0, 2, 3), keepdim=True)
+    found = torch.from_numpy(frames[0].sample(prediction > 0, frames[0].side))[None].float()
+    share = F.adaptive_avg_pool2d(found, query.shape[-2:])  # (1, h, w)
+    centre = ((query - mean) * share).sum((2, 3))[..., None, None]  # (1, V, 1, 1)
+    maps = F.cosine_similarity(support - mean, centre)[:, None]  # (S, 1, h, w)
+    whole = [f.original_logits(m[None]) for f, m in zip(frames[1:], maps, strict=True)]
+    return torch.cat([F.interpolate(m, (SIDE, SIDE), mode="bilinear") for m in whole])[:, 0].numpy()
+
+
+def plane(prototypes: Tensor) -> np.ndarray:
+    """(C, D) on the two main axes of their PCA: (C, 2), mean at the origin."""
+    rows = prototypes.cpu().double()
+    left, lengths, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    return F.pad(left * lengths, (0, 2))[:, :2].numpy()
