@@ -182,6 +182,8 @@ _MAE = replace(
     model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
 )
 
+PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
+
 _OFFICIAL = {  # what the authors' run files do instead of what the paper says
     "episodes": EpisodeConfig(
         shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
@@ -204,7 +206,7 @@ _MAE_OFFICIAL = replace(
 )
 _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they are
     _MAE,
-    profile="published-mae",
+    profile=PUBLISHED,
     model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=(), token_pool=0),
     evaluation=EvalConfig(protocol="paper"),
 )

@@ -158,6 +158,8 @@ def _end_with_parent() -> None:
 
 def _features(bench: Workbench) -> None:
     """Features of all images; several processes share the shards out among them."""
+    if bench.reads_pixels:
+        return
     for index in (bench.data.train, bench.data.test):
         bench.features(index)
 

@@ -20,8 +20,9 @@ class Method:
     """A row of a table.
 
     A trained method has `configure`, a change of the profile, and `trains_as`, which names its
-    runs: methods of one name share a training. One without training has `build`. `biases` are tried
-    as the background's bias on seen classes, () keeps scores as they are.
+    runs: methods of one name share a training. One without training has `build`; one with neither
+    has the authors' weights. `biases` are tried as the background's bias on seen classes, () keeps
+    scores as they are.
     """
 
     label: str
@@ -29,7 +30,6 @@ class Method:
     configure: Callable[[Config], Config] | None = None
     build: Callable[[ModelConfig], Segmenter] | None = None
     biases: tuple[float, ...] = ()
-    trains_as: str | None = None  # the method whose weights it shares
 
 
 def _plus(config: Config, **changes) -> Config:
@@ -52,7 +52,7 @@ def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
 
 METHODS = {
     "la+": Method("LA+", "la+", _plus, biases=BIASES),
-    "la+ uncalibrated": Method("LA+ without calibration", configure=_plus, trains_as="la+"),
+    "la+ uncalibrated": Method("LA+ without calibration", "la+", _plus),
     "la": Method("LA, the paper's model", "la", lambda config: config),
     "threshold_prototype": Method(
         "Prototype, threshold",
@@ -118,6 +118,8 @@ def method(name: str) -> Method:
     """
     if variant := Variant.parse(name):
         return variant.method()
+    if name == "published":
+        return Method("LA (MAE), the authors' weights")
     if name not in METHODS:
         raise ValueError(f"no method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]
@@ -125,4 +127,5 @@ def method(name: str) -> Method:
 
 def label(name: str) -> str:
     """What a table prints for a method; a reader's own prints its name."""
-    return method(name).label if name in METHODS or Variant.parse(name) else name
+    known = name == "published" or name in METHODS or Variant.parse(name)
+    return method(name).label if known else name

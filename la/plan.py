@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from la.config import Config, weights_folder
+from la.config import PUBLISHED, Config, weights_folder
 from la.data.download import FILES, coco_bytes, coco_folder, coco_missing, fetch, weights_files
 from la.data.transfer import check_disk
 from la.methods import method
@@ -19,7 +19,6 @@ from la.workbench import HOME, Workbench
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
 BACKBONES = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # as `fetch` calls them
-PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
 PUBLISHED_BYTES = 4 * 381_000_000  # about
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
-from la.config import ABLATIONS, profile
+from la.config import ABLATIONS, PUBLISHED, profile
 from la.methods import METHODS, Variant, label
 from la.results import Cell, CellResult
 from la.statistics import paired_bootstrap, t_interval
@@ -87,7 +87,7 @@ def cells(
     table, usual = TABLES[name], profile(profile_name).evaluation
     return [
         Cell(method, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
-        for method in table.methods
+        for method in (("published", "floor") if profile_name == PUBLISHED else table.methods)
         for n_ways, k_shots in table.shapes
         for kinds in table.kinds
         for rules in ((protocol,) if protocol else table.protocols)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from la.data import folds
 from la.data.atomic import atomic_write
 from la.data.batches import TrainingBatches
 from la.data.dataset import Data, open_data
-from la.data.download import coco_folder
+from la.data.download import coco_folder, published_folder
 from la.data.episodes import EpisodeSampler, episode_list, list_sha256
 from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
@@ -89,6 +89,11 @@ class Workbench:
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the models bring image encoders of their own, so that no features are kept."""
+        return self.config.profile == configs.PUBLISHED
+
     @cached_property
     def ranks(self) -> PartialState:
         """The processes that work together under torchrun; usually this one alone."""
@@ -132,7 +137,7 @@ class Workbench:
             self.config.episodes,
             PROTOCOLS[protocol],
             fold_class_ids=self.classes(fold, seen=False),
-            read_features=self.features(index).read,
+            read_features=None if self.reads_pixels else self.features(index).read,
             **options,
         )
 
@@ -276,18 +281,22 @@ class Workbench:
         """The method ready to segment, and the SHA-256 of its checkpoint ("" without weights)."""
         if method(name).build is not None:
             return method(name).build(self.config.model), ""
-        path = self.train(name, fold)
+        if method(name).configure is None:
+            path = published_folder(configs.weights_folder(), fold) / "model.safetensors"
+        else:
+            path = self.train(name, fold)
         return checkpoints.load(path).to(self.device).eval(), checkpoints.file_sha256(path)
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell."""
-        identity = {
-            "data": self.data.fingerprint,
-            "backbone": self.backbone_sha256,
-            "model": self.run_folder(cell.method, cell.fold).name
-            if method(cell.method).configure
-            else str(self.config.model.image_size),
-        }
+        chosen = method(cell.method)
+        weights = published_folder(configs.weights_folder(), cell.fold) / "model.safetensors"
+        if chosen.configure:
+            model = self.run_folder(cell.method, cell.fold).name
+        else:
+            model = str(self.config.model.image_size) if chosen.build else _sha256(weights)
+        backbone = "of the checkpoint" if self.reads_pixels else self.backbone_sha256
+        identity = {"data": self.data.fingerprint, "backbone": backbone, "model": model}
         return self.results / "cells" / cell.file_name(digest(identity))
 
     def run_cell(self, cell: Cell, report: Report = lambda n: None) -> CellResult:
@@ -415,6 +424,11 @@ class Workbench:
         if chosen.biases:
             return segmenter, value
         return replace(segmenter, **{grid[0]: value}), 0.0
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return checkpoints.file_sha256(path)
 
 
 def _draw(sampler: EpisodeSampler, cell: Cell, episodes: int, seed: int) -> list[Episode]:
