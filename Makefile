@@ -55,7 +55,7 @@ check: $(SETUP)  ## format and lint
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
 	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data $(DATA)) --table $(TABLE)
 
-bench: $(SETUP)  ## measure speed beside a plain dense reference
+bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: minutes)
 	$(PY) -m tests.bench $(if $(QUICK),--quick)
 
 reproduce: $(PAGES:%=reproduce-%)  ## every table and figure of the paper, and the front page
