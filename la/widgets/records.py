@@ -37,11 +37,10 @@ def records(
     """
     config, index, listed = bench.config, bench.data.test, bench.episodes(cell)
     if isinstance(segmenter, LabelAnything):
-        both = segmenter.config, config.model
-        own, has = ((m.backbone, m.image_size, m.resize) for m in both)
-        why = f"the model is for features of {own} and profile {config.profile} has those of {has}"
+        own, has = ((c.backbone, c.image_size, c.resize) for c in (segmenter.config, config.model))
         if own != has:
-            raise ValueError(f"{why}; choose the profile that has its backbone")
+            mend = f"{config.profile} has those of {has}; choose the profile that has its backbone"
+            raise ValueError(f"the model is for features of {own} and profile {mend}")
     episodes = {number: listed[number] for number in numbers}
     shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
     source = bench.classes(cell.fold, seen=False), bench.features(index, shown).read
@@ -54,8 +53,8 @@ def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench) -> Epi
     model, prompts = loader.model, []
     batch = to_device(loader([e]), bench.device)
     scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
-    learned = isinstance(segmenter, LabelAnything)
-    means = segmenter.support(batch) if learned else tokens(batch, HardRaster(model.image_size))
+    known = isinstance(segmenter, LabelAnything)
+    means = segmenter.support(batch) if known else tokens(batch, HardRaster(model.image_size))
     for example, drawn in zip(e.examples, loader.draw(e), strict=True):
         found = [] if drawn.mask is None else [drawn.mask]
         found += [Box(*box.tolist()) for box in drawn.boxes]
@@ -68,9 +67,8 @@ def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench) -> Epi
     prediction = scores.argmax(0).numpy()
     return EpisodeRecord(
         name, photos[0], batch.target[0].cpu().numpy(), prediction,
-        tuple(loader.index.class_name(c) for c in e.class_ids), tuple(photos[1:]), tuple(prompts),
-        kind, scores.softmax(0).numpy(),
-        affinity(batch, prediction, frames), plane(means.prototypes[0]),
+        tuple(map(loader.index.class_name, e.class_ids)), tuple(photos[1:]), tuple(prompts), kind,
+        scores.softmax(0).numpy(), affinity(batch, prediction, frames), plane(means.prototypes[0]),
     )  # fmt: skip
 
 
@@ -84,8 +82,8 @@ def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.nd
     query, support = (f.cpu().float() for f in (batch.source.query, batch.source.support))
     mean = torch.cat([query, support]).mean((0, 2, 3), keepdim=True)
     found = torch.from_numpy(frames[0].sample(prediction > 0, frames[0].side))[None].float()
-    share = F.adaptive_avg_pool2d(found, query.shape[-2:])  # (1, h, w)
-    centre = ((query - mean) * share).sum((2, 3))[..., None, None]  # (1, V, 1, 1)
+    inside = F.adaptive_avg_pool2d(found, query.shape[-2:])  # (1, h, w)
+    centre = ((query - mean) * inside).sum((2, 3), keepdim=True)  # (1, V, 1, 1)
     maps = F.cosine_similarity(support - mean, centre)[:, None]  # (S, 1, h, w)
     whole = [f.original_logits(m[None]) for f, m in zip(frames[1:], maps, strict=True)]
     return torch.cat([F.interpolate(m, (SIDE, SIDE), mode="bilinear") for m in whole])[:, 0].numpy()
