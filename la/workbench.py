@@ -312,6 +312,7 @@ class Workbench:
         result = self.measure(cell, segmenter, bias, checkpoint, report)
         if self.ranks.is_main_process:
             save_cell(result, path)
+        self.ranks.wait_for_everyone()
         return result
 
     def measure(
