@@ -151,8 +151,8 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
 
 def save(model: LabelAnything, path: Path, *, trained_on: str = "") -> None:
     """Write our own layout, without backbone: that is frozen and has weights of its own."""
-    config = json.dumps(asdict(model.config), sort_keys=True)
-    metadata = {"la_config": config, "trained_on": trained_on}
+    told = {"model": asdict(model.config), "trained_on": trained_on}
+    metadata = {"la": json.dumps(told, sort_keys=True)}  # of two entries the order would vary
     with atomic_write(path) as file:
         file.write(safetensors_bytes(_without_backbone(model), metadata))
 
@@ -241,9 +241,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
-        own = metadata.get("la_config")
-        told = {"trained_on": metadata.get("trained_on")}
-        return weights, {"la": json.loads(own)} | told if own else {}
+        own = json.loads(metadata.get("la", "{}"))
+        return weights, {"la": own["model"], "trained_on": own["trained_on"]} if own else {}
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):
