@@ -24,6 +24,8 @@ RUN     := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(if $(EPISODES),--
            $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOLDS),--folds $(FOLDS))
 STAMPS  := .stamps/$(shell echo '$(RUN)' | cksum | cut -d' ' -f1)
 
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test check bench reproduce plan strip clean distclean \
         $(PAGES:%=reproduce-%) reproduce-summary
@@ -46,8 +48,9 @@ setup: $(SETUP)  ## make .venv with everything in it (not with conda or PY=)
 lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone
 	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 notebooks/start_here.ipynb
 
-test: $(SETUP)  ## run the tests
-	$(PY) -m pytest -n 2 --dist loadfile
+test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
+	$(if $(BROWSER),,@echo 'No Chromium here: the tests in a browser are left out.')
+	$(PY) -m pytest -n 2 --dist loadfile $(if $(BROWSER),,-m 'not browser')
 
 check: $(SETUP)  ## format and lint
 	$(PY) -m ruff format --check la tests && $(PY) -m ruff check la tests
