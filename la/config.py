@@ -230,23 +230,6 @@ def profile(name: str) -> Config:
     return PROFILES[name]
 
 
-def with_method(config: Config, method: str) -> Config:
-    """The profile as method `la` (the paper's model) or `la+` (with the options of `PLUS`).
-
-    Raises:
-        ValueError: the method is neither.
-    """
-    if method == "la":
-        return config
-    if method == "la+":
-        return replace(
-            config,
-            model=replace(config.model, **PLUS),
-            train=replace(config.train, weight_power=0.35),
-        )
-    raise ValueError(f"no trainable method {method!r}; known: la, la+")
-
-
 def weights_folder() -> Path:
     """Where fetched weights lie: `LA_WEIGHTS`, else the user's cache."""
     return Path(os.environ.get("LA_WEIGHTS") or Path.home() / ".cache" / "label-anything")
