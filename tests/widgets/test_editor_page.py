@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from widget_page import mount, photo
+from widget_page import colour, mount, photo
 
 from la.colours import OKABE_ITO
 from la.data import drawn
@@ -98,13 +98,7 @@ class Desk:
         self.page.evaluate(script, [list(labels.shape[::-1]), data, img])
 
     def pixel(self, x: float, y: float, label: str = "Support image") -> list[int]:
-        script = """([label, x, y]) => {
-            const canvas = document.querySelector(`canvas[aria-label='${label}']`);
-            const [scale, left, top] = canvas.dataset.view.split(",").map(Number);
-            const at = [left + x * scale, top + y * scale].map(Math.round);
-            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
-        }"""
-        return self.page.evaluate(script, [label, x, y])
+        return colour(self.page, x, y, label)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from widget_page import mount, photo
+from widget_page import colour, mount, photo
 
 from la.data import drawn
 from la.types import IGNORE
@@ -144,16 +144,6 @@ def shown(page):
     page.wait_for_selector("[data-episode='0']")
     viewer.close()
     return page
-
-
-def colour(page, x: float, y: float, label: str = "Query image") -> list[int]:
-    script = """([label, x, y]) => {
-        const canvas = document.querySelector(`canvas[aria-label='${label}']`);
-        const [scale, left, top] = canvas.dataset.view.split(",").map(Number);
-        const at = [left + x * scale, top + y * scale].map(Math.round);
-        return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
-    }"""
-    return page.evaluate(script, [label, x, y])
 
 
 @pytest.mark.browser

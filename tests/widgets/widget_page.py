@@ -66,3 +66,14 @@ def mount(page, state: dict) -> None:
         }""",
         [(editor.HERE / "editor.js").read_text(), packed(state)],
     )
+
+
+def colour(page, x: float, y: float, label: str = "Query image") -> list[int]:
+    """RGBA of the canvas where the image has its pixel (x, y)."""
+    script = """([label, x, y]) => {
+        const canvas = document.querySelector(`canvas[aria-label='${label}']`);
+        const [scale, left, top] = canvas.dataset.view.split(",").map(Number);
+        const at = [left + x * scale, top + y * scale].map(Math.round);
+        return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
+    }"""
+    return page.evaluate(script, [label, x, y])
