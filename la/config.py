@@ -55,20 +55,17 @@ class ModelConfig:
 class Protocol:
     """What counts as truth. The defaults are `clean`; "paper" does as the official code."""
 
-    small_instances: Literal["keep", "drop", "ignore"] = "keep"  # below SMALL_AREA original pixels
-    image_filter: Literal["none", "class_area_2048"] = (
-        "none"  # images must show that much of a class
-    )
+    small_instances: Literal["keep", "drop", "ignore"] = "keep"  # below small_area
+    image_filter: Literal["none", "class_area"] = "none"  # images must show that much of a class
+    small_area: float = 2 * 32 * 32  # [O] square pixels of the original image
     crowd: Literal["ignore", "foreground", "background"] = "ignore"
     extra_unseen: Literal["background", "exclude"] = "background"  # the fold's other classes
 
 
-SMALL_AREA = 2 * 32 * 32  # [O] square pixels
-
 PROTOCOLS = {
     "clean": Protocol(),
     "paper": Protocol(small_instances="drop", crowd="background"),  # [O]
-    "hsnet": Protocol(image_filter="class_area_2048"),
+    "hsnet": Protocol(image_filter="class_area"),
 }
 
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
-from la.config import ABLATIONS, PUBLISHED, profile
+from la.config import ABLATIONS, PROTOCOLS, PUBLISHED, profile
 from la.methods import METHODS, Variant, label
 from la.results import Cell, CellResult
 from la.statistics import paired_bootstrap, t_interval
@@ -59,7 +59,7 @@ TABLES = {
         ((_MASK,), (_BOX, _POINT), (_BOX,), (_POINT,)),
     ),
     "figure3": Table(("la+",), ((2, 1),)),
-    "protocol": Table(("la+", "threshold_prototype"), ((1, 1), (5, 1))),
+    "protocol": Table(("la+", "threshold_prototype"), ((1, 1), (5, 1)), protocols=tuple(PROTOCOLS)),
     "curves": Table(_CURVES, (*((n, 1) for n in _WAYS), (1, 2), (1, 5), (1, 10))),
     "train": Table(("la+", "la"), ((1, 1),)),
     "own_method": Table(("la+", *_RIVALS), ((1, 1), (2, 1))),

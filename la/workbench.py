@@ -19,7 +19,7 @@ from accelerate import PartialState
 
 from la import checkpoints
 from la import config as configs
-from la.config import PROTOCOLS, Config, digest
+from la.config import PROTOCOLS, Config, Protocol, digest
 from la.data import folds
 from la.data.atomic import atomic_write
 from la.data.batches import TrainingBatches
@@ -110,6 +110,10 @@ class Workbench:
         rule = folds.seen if seen else folds.unseen
         return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
 
+    def rules(self, protocol: str) -> Protocol:
+        """The named protocol, what counts as small as the data set has it."""
+        return replace(PROTOCOLS[protocol], small_area=self.data.small_area)
+
     def sampler(self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol="clean"):
         """A sampler of test images for one (n_ways, k_shots).
 
@@ -118,7 +122,7 @@ class Workbench:
         """
         try:
             classes = self.classes(fold, seen=seen)
-            return EpisodeSampler(self.data.test, classes, PROTOCOLS[protocol], [shape])
+            return EpisodeSampler(self.data.test, classes, self.rules(protocol), [shape])
         except ValueError as error:
             raise ValueError(f"fold {fold}: {error}") from None
 
@@ -135,7 +139,7 @@ class Workbench:
             index,
             self.config.model,
             self.config.episodes,
-            PROTOCOLS[protocol],
+            self.rules(protocol),
             fold_class_ids=self.classes(fold, seen=False),
             read_features=None if self.reads_pixels else self.features(index).read,
             **options,
@@ -271,7 +275,7 @@ class Workbench:
         protocol = config.evaluation.protocol
         shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
         classes = self.classes(fold, seen=True)
-        sampler = EpisodeSampler(self.data.train, classes, PROTOCOLS[protocol], shapes)
+        sampler = EpisodeSampler(self.data.train, classes, self.rules(protocol), shapes)
         loader = self.loader(
             self.data.train, fold, protocol, target_side=config.train.target_side, jitter=True
         )

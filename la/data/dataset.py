@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from la.config import Protocol
 from la.data import synthetic
 from la.data.index import CocoIndex, find
 from la.rng import stream
@@ -23,6 +24,7 @@ class Data:
     train: CocoIndex
     test: CocoIndex
     note: str  # how the two came apart
+    small_area: float = Protocol.small_area  # square pixels; what protocols call small
 
     @cached_property
     def fingerprint(self) -> str:
@@ -63,5 +65,6 @@ def open_data(source: Path | None, cache: Path) -> Data:
                 f"{len(shared)} images of {folder} are in both annotation files, so test images "
                 f"would be trained on (the first: {min(names)}); keep each image in one file"
             )
-    name = "embedded" if source is None else folder.resolve().name
-    return Data(name, train, test, note)
+    if source is None:
+        return Data("embedded", train, test, note, synthetic.SMALL_AREA)
+    return Data(folder.resolve().name, train, test, note)

@@ -12,7 +12,7 @@ from itertools import repeat
 
 import numpy as np
 
-from la.config import SMALL_AREA, EpisodeConfig, Protocol
+from la.config import EpisodeConfig, Protocol
 from la.data.index import CocoIndex
 from la.rng import stream
 from la.types import Episode, Example, PromptKind
@@ -175,16 +175,16 @@ def presence(index: CocoIndex, class_ids: tuple[int, ...], protocol: Protocol) -
     """(n_images, n_classes) bool: the image has an instance of the class that counts as truth."""
     countable = ~index.annotation_crowd
     if protocol.small_instances != "keep":
-        countable &= index.annotation_area >= SMALL_AREA
+        countable &= index.annotation_area >= protocol.small_area
     column_of = np.full(len(index.category_ids), -1)
     column_of[np.searchsorted(index.category_ids, class_ids)] = np.arange(len(class_ids))
     column = column_of[index.annotation_category]
     kept = np.flatnonzero(countable & (column >= 0))
     size = len(index.image_ids), len(class_ids)
     cell = index.annotation_image[kept] * len(class_ids) + column[kept]
-    if protocol.image_filter == "class_area_2048":
+    if protocol.image_filter == "class_area":
         area = np.bincount(cell, index.annotation_area[kept], minlength=size[0] * size[1])
-        return (area >= SMALL_AREA).reshape(size)
+        return (area >= protocol.small_area).reshape(size)
     shown = np.zeros(size, dtype=bool)
     shown.reshape(-1)[cell] = True
     return shown

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from la.config import SMALL_AREA, EpisodeConfig, ModelConfig, Protocol
+from la.config import EpisodeConfig, ModelConfig, Protocol
 from la.data.cutouts import Cutout, Cutouts
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
@@ -94,7 +94,7 @@ class BatchLoader:
         if protocol.crowd != "foreground":
             rows[crowd & (rows != 0)] = {"ignore": IGNORE, "background": 0}[protocol.crowd]
         if protocol.small_instances != "keep":
-            small = ~crowd & (rows != 0) & (index.annotation_area[found] < SMALL_AREA)
+            small = ~crowd & (rows != 0) & (index.annotation_area[found] < protocol.small_area)
             rows[small] = {"ignore": IGNORE, "drop": 0}[protocol.small_instances]
         for part in (crowd, ~crowd):
             for a in np.flatnonzero(part & (rows != 0)).tolist():
@@ -121,7 +121,7 @@ class BatchLoader:
     def instances(self, image_id: int, class_id: int) -> list[Cutout]:
         """The instances of a class that count, in file order."""
         index = self.index
-        least = 0 if self.protocol.small_instances == "keep" else SMALL_AREA
+        least = 0 if self.protocol.small_instances == "keep" else self.protocol.small_area
         annotations = index.annotations_of(image_id)
         found = slice(annotations.start, annotations.stop)
         counts = index.annotation_category[found] == index.category_ids.searchsorted(class_id)

@@ -105,15 +105,15 @@ class PromptEditor(anywidget.AnyWidget):
         self._photos: list[Photo] = []
         self._dirty, self._worker, self._support = False, None, None
         self._labels = np.zeros((1, 1), np.uint8)
+        self._predictor = None  # until all is shown: what it would be asked is asked once
         super().__init__()
-        self.predictor = predictor
         sources = [("support", image) for image in support] + [("query", q) for q in queries]
         photos = [Photo.open(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
         self._show(photos, classes, prompts)
         self.observe(self._changed, ["prompts", "classes", "query", "images"])
         self.observe(lambda change: self.set_trait("ack", change.new), "seq")
         self.on_msg(self._on_message)
-        self._changed()  # the observers were not there yet
+        self.predictor = predictor
 
     def _show(self, photos: list[Photo], classes, prompts) -> None:
         with self._lock, self.hold_sync(), self.hold_trait_notifications():

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from la.baselines import HardRaster, tokens
-from la.config import PROTOCOLS
 from la.data.drawn import prompts_of
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
@@ -44,7 +43,7 @@ def records(
     episodes = {number: listed[number] for number in numbers}
     shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
     source = bench.classes(cell.fold, seen=False), bench.features(index, shown).read
-    loader = BatchLoader(index, config.model, config.episodes, PROTOCOLS[cell.protocol], *source)
+    loader = BatchLoader(index, config.model, config.episodes, bench.rules(cell.protocol), *source)
     return [_record(f"episode {n}", e, loader, segmenter, bench) for n, e in episodes.items()]
 
 
