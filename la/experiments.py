@@ -80,10 +80,15 @@ def score(
 
 
 def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd.DataFrame]:
-    """Step, loss, gradient norm and learning rate of the runs of trained methods, by label."""
+    """Step, loss, gradient norm and learning rate of the runs of trained methods, by label.
+
+    What is not trained yet is: stored cells may come from another machine, without their models.
+    """
+    with _one_thread():
+        paths = {label(name): bench.train(name, fold) for name in names}
     return {
-        label(name): pd.read_json(bench.run_folder(name, fold) / "history.jsonl", lines=True)
-        for name in names
+        name: pd.read_json(path.with_name("history.jsonl"), lines=True)
+        for name, path in paths.items()
     }
 
 
