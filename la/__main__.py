@@ -108,8 +108,7 @@ def _fetch(a) -> None:
 
 def _plan(a) -> None:
     from la import tables
-    from la.pace import measure
-    from la.plan import plan
+    from la.plan import measure, plan
     from la.workbench import Workbench
 
     bench = Workbench.open(_profile(a), a.data)

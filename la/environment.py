@@ -17,41 +17,26 @@ PACKAGE = "label-anything-workbook"
 
 def environment(folder: Path = Path(".")) -> pd.DataFrame:
     """Parts, what was found, and what to do about those that are missing ("" where nothing is)."""
-    rows = [("Python", platform.python_version(), ""), _device(), *_weights(), *_packages()]
     free = shutil.disk_usage(folder).free / 1e9
-    rows.insert(2, ("disk", f"{free:.0f} GB free", "" if free > 5 else "quick wants 5 GB"))
-    return pd.DataFrame(rows, columns=["part", "found", "to do"]).set_index("part")
-
-
-def _device() -> tuple[str, str, str]:
+    device = f"CPU, {torch.get_num_threads()} threads, for quick; the paper's profiles want a GPU"
     if torch.cuda.is_available():
-        return "device", f"{torch.cuda.get_device_name()}, for every profile", ""
-    threads = torch.get_num_threads()
-    return "device", f"CPU, {threads} threads, for quick; the paper's profiles want a GPU", ""
-
-
-def _weights() -> list[tuple[str, str, str]]:
-    rows = []
+        device = f"{torch.cuda.get_device_name()}, for every profile"
+    rows = [
+        ("Python", platform.python_version(), ""),
+        ("device", device, ""),
+        ("disk", f"{free:.0f} GB free", "" if free > 5 else "quick wants 5 GB"),
+    ]
     for name, path in (("tiny backbone", WEIGHTS), ("quick model", QUICK)):
-        there = path.is_file()
-        found = f"{path.stat().st_size / 1e6:.1f} MB" if there else "missing"
-        rows.append(
-            (name, found, "" if there else f"reinstall: {path.name} is part of the package")
-        )
-    return rows
-
-
-def _packages() -> list[tuple[str, str, str]]:
-    rows = []
-    for line in metadata.requires(PACKAGE) or ():
-        wanted = Requirement(line)
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
+        mend = "" if size else f"reinstall: {path.name} is part of the package"
+        rows.append((name, size or "missing", mend))
+    for wanted in map(Requirement, metadata.requires(PACKAGE) or ()):
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = metadata.version(wanted.name)
+            found = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            rows.append((wanted.name, "missing", f"pip install '{wanted}'"))
-            continue
-        fits = wanted.specifier.contains(version, prereleases=True)
-        rows.append((wanted.name, version, "" if fits else f"pip install '{wanted}'"))
-    return rows
+            found = "missing"
+        fits = found != "missing" and wanted.specifier.contains(found, prereleases=True)
+        rows.append((wanted.name, found, "" if fits else f"pip install '{wanted}'"))
+    return pd.DataFrame(rows, columns=["part", "found", "to do"]).set_index("part")

@@ -1,26 +1,47 @@
 """What a run needs, what exists, how long it takes and what would stop it (README, "Plan")."""
 
+import math
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from la.config import PUBLISHED, Config, weights_folder
-from la.data.download import FILES, coco_bytes, coco_folder, coco_missing, fetch, weights_files
-from la.data.transfer import check_disk
+from la.data.download import (
+    FILES,
+    KNOWN_RUNS,
+    check_disk,
+    coco_bytes,
+    coco_folder,
+    coco_missing,
+    fetch,
+    weights_files,
+)
 from la.methods import method
+from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
-from la.pace import Pace
 from la.results import Cell
 from la.states import STATES
+from la.training import batch_loss
+from la.types import Batch, Features, Prompts, to_device
 from la.workbench import HOME, Workbench
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
-BACKBONES = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # as `fetch` calls them
+WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 PUBLISHED_BYTES = 4 * 381_000_000  # about
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds on a device."""
+
+    image: float  # the backbone, for one image
+    step: float  # one (B, N, K) batch of training, the mean over the profile's
+    episode: float  # scoring one query image with its supports, the mean over the profile's
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,7 @@ class Stage:
     name: str
     left: str = ""  # "" when it is done
     gigabytes: float = 0.0  # still to be written
-    hours: float | None = 0.0  # None where it was not measured
+    hours: float = math.nan  # where it was not measured
 
 
 @dataclass(frozen=True)
@@ -45,29 +66,30 @@ class Plan:
     def __str__(self) -> str:
         lines = [self.headline, f"{'stage':10}{'left to do':56}{'GB':>8}{'hours':>9}"]
         for s in self.stages:
-            hours = "" if not s.left else "?" if s.hours is None else f"{s.hours:.1f}"
+            hours = "" if not s.left else "?" if math.isnan(s.hours) else f"{s.hours:.1f}"
             size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
             lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
-        stop = (
-            f"Would stop it first: {self.problems[0]}" if self.problems else "Nothing is missing."
-        )
-        return "\n".join([*lines, stop])
+        if "published" in self.to_fetch:
+            known = ", ".join(map(str, KNOWN_RUNS))
+            lines.append(f"Of the published models the id of fold {known} is known; the others' "
+                         "are looked up on the hub when they are fetched.")  # fmt: skip
+        stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
+        return "\n".join([*lines, stop or "Nothing is missing."])
 
 
 def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> Plan:
     """The plan of computing the cells `wanted`; nothing is made.
 
     Args:
-        pace: from `la.pace.measure`; without it no hours are given.
+        pace: from `measure`; without it no hours are given.
 
     Raises:
         FileNotFoundError, ValueError: the data that exist cannot be used.
     """
-    config = bench.config
-    lacking = _lacking(bench)
-    to_fetch, here = {what: root for what, root, _, _ in lacking}, not lacking
-    needs = {root: n_bytes for _, root, n_bytes, _ in lacking}
-    problems = [problem for *_, problem in lacking]
+    config, cuda = bench.config, bench.device.type == "cuda"
+    what = "published" if config.profile == PUBLISHED else WEIGHTS_OF.get(config.model.backbone)
+    to_fetch, needs, problems = _lacking(bench, what)
+    here = not to_fetch
 
     images = COCO_IMAGES  # until there is something to look into
     if config.profile == PUBLISHED:
@@ -75,68 +97,62 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     elif here:
         indices = (bench.data.train, bench.data.test)
         images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
-    cell_bytes = bench.feature_bytes
     learners = {
         (method(c.method).trains_as or c.method, c.fold): c
         for c in wanted
         if method(c.method).configure
     }
-    steps = [_steps_left(bench, c, here) for c in learners.values()]
-    open_models = [n for n in steps if n is not None]
-    open_cells = [c for c in wanted if not here or not bench.path(c).exists()]
+    steps = [n for c in learners.values() if (n := _steps_left(bench, c, here)) is not None]
+    cells = [c for c in wanted if not here or not bench.path(c).exists()]
+    n_episodes = sum(c.episodes for c in cells)
     parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
-    state_bytes = len(open_models) * parameters * 4 * STATE_COPIES
-    step = pace and pace.step * config.train.micro_batches
-    models = f"steps of {len(open_models)} models" if open_models else ""
-    scored = f"episodes of {len(open_cells)} cells" if open_cells else ""
-    n_episodes = sum(c.episodes for c in open_cells)
+    feature_bytes = images * bench.feature_bytes
+    state_bytes = len(steps) * parameters * 4 * STATE_COPIES
+
+    pace = pace or Pace(math.nan, math.nan, math.nan)
     stages = (
-        Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9, None if to_fetch else 0),
-        Stage("index", "" if here else "annotation files", 0, None),
-        _stage("features", images, "images" if images else "",
-               images * cell_bytes, pace and pace.image),
-        _stage("train", sum(open_models), models, state_bytes, step),
-        _stage("evaluate", n_episodes, scored, 0,
-               pace and pace.episode),
-        Stage("render", "notebooks", 0, None),
+        Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9),
+        Stage("index", "" if here else "annotation files"),
+        Stage("features", f"{images} images" if images else "", feature_bytes / 1e9,
+              images * pace.image / 3600),
+        Stage("train", f"{sum(steps)} steps of {len(steps)} models" if steps else "",
+              state_bytes / 1e9, sum(steps) * config.train.micro_batches * pace.step / 3600),
+        Stage("evaluate", f"{n_episodes} episodes of {len(cells)} cells" if cells else "", 0,
+              n_episodes * pace.episode / 3600),
+        Stage("render", "notebooks"),
     )  # fmt: skip
 
-    needs[bench.home] = needs.get(bench.home, 0) + images * cell_bytes + state_bytes
-    problems += _full_disks(needs)
-    cuda = bench.device.type == "cuda"
-    if _weights(config) and not cuda and not os.environ.get("LA_CPU"):
+    needs[bench.home] = needs.get(bench.home, 0) + feature_bytes + state_bytes
+    try:
+        check_disk(needs)
+    except OSError as error:
+        problems.append(error)
+    if what and not cuda and not os.environ.get("LA_CPU"):
         problems.append(ValueError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
         ))  # fmt: skip
-    if open_models and not config.train.steps:
+    if steps and not config.train.steps:
         problems.append(ValueError(f"{config.profile} names no number of steps; set train.steps"))
     where = torch.cuda.get_device_name() if cuda else "the CPU"
     return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
 
 
-def require(bench: Workbench, wanted: Sequence[Cell]) -> None:
-    """Nothing, if the run can go through; every paper run starts with this.
+def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
+    """Nothing, if the run can go through; what is missing is fetched if nothing else hinders.
+
+    Every run of a paper profile starts with this.
 
     Raises:
         FileNotFoundError, ValueError, OSError: what would stop it first, and how to mend it.
-    """
-    for problem in plan(bench, wanted).problems:
-        raise problem
-
-
-def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
-    """`require` for a run from an empty disk: fetches what is missing if nothing else hinders.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: as `require` and `fetch`.
     """
     found = plan(bench, wanted)
     for problem in found.problems[len(found.to_fetch) :]:
         raise problem
     for what, root in found.to_fetch.items():
         fetch(what, root)
-    require(bench, wanted)
+    for problem in plan(bench, wanted).problems if found.to_fetch else ():
+        raise problem
 
 
 def auto_profile(home: Path = HOME) -> tuple[str, str]:
@@ -152,28 +168,98 @@ def auto_profile(home: Path = HOME) -> tuple[str, str]:
     return "paper-sam", f"PROFILE=auto is paper-sam: a GPU is here, and COCO in {coco}."
 
 
-def _lacking(bench: Workbench) -> list[tuple[str, Path, int, Exception]]:
-    """What `fetch` has to get, into which folder, its bytes, and what to say meanwhile."""
-    found: list[tuple[str, Path, int, Exception]] = []
+def measure(config: Config, device: torch.device) -> Pace:
+    """How fast a device is at a profile's true sizes, by a few steps on random values.
+
+    A GPU runs every (B, N, K) of the profile twice, a CPU (1, 1, 1) once; the rest is scaled.
+
+    Raises:
+        ValueError: a (B, N, K) does not fit into the memory of the GPU.
+    """
+    cuda, model = device.type == "cuda", config.model
+    backbone = empty_backbone(model)
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    images = torch.randn(16 if cuda else 1, 3, model.image_size, model.image_size, device=device)
+    backbone = backbone.to(device)
+    image = _seconds(lambda: backbone(images), cuda) / len(images)
+    learner = LabelAnything.from_config(model, torch.Generator().manual_seed(0)).to(device)
+    optimizer = torch.optim.AdamW(learner.parameters())
+    shapes = config.episodes.shapes
+    measured = shapes if cuda else ((1, 1, 1),)
+    seconds = 0.0
+    for shape in measured:
+        batch = to_device(random_batch(config, *shape), device)
+
+        def step(batch: Batch = batch) -> None:
+            half = cuda and config.train.precision == "bfloat16"
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                batch_loss(learner, batch, config.train).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        try:
+            seconds += _seconds(step, cuda)
+        except torch.OutOfMemoryError:
+            raise ValueError(
+                f"(B, N, K) = {shape} does not fit into the memory of the GPU; halve B in "
+                "episodes.shapes and double train.micro_batches"
+            ) from None
+    per_image = seconds / sum(b * (1 + n * k) for b, n, k in measured)
+    of_step = sum(b * (1 + n * k) for b, n, k in shapes) / len(shapes)
+    of_episode = sum(1 + n * k for _, n, k in shapes) / len(shapes)
+    return Pace(image, per_image * of_step, per_image * of_episode / 3)  # forward: a third
+
+
+def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> Batch:
+    """B episodes in the sizes of the profile, each support with one mask, point and box."""
+    model, n = config.model, n_ways * k_shots * n_episodes
+    cells, target = model.image_size // model.patch_size, config.train.target_side
+    return Batch(
+        source=Features(
+            torch.randn(n_episodes, model.backbone_dim, cells, cells),
+            torch.randn(n, model.backbone_dim, cells, cells),
+        ),
+        support_episode=torch.arange(n_episodes).repeat_interleave(n_ways * k_shots),
+        prompts=Prompts(
+            masks=torch.rand(n, model.mask_size, model.mask_size).round(),
+            mask_example=torch.arange(n),
+            points=torch.rand(n, 1, 2) * model.image_size,
+            point_labels=torch.ones(n, 1, dtype=torch.long),
+            boxes=torch.tensor([0.2, 0.2, 0.8, 0.8]).repeat(n, 1, 1) * model.image_size,
+            boxes_valid=torch.ones(n, 1, dtype=torch.bool),
+            example_support=torch.arange(n),
+            example_row=torch.arange(n) % n_ways + 1,
+        ),
+        token_rows=torch.arange(n_ways + 1).repeat(n_episodes, 1) % max(1, model.token_pool),
+        class_valid=torch.ones(n_episodes, n_ways + 1, dtype=torch.bool),
+        target=torch.randint(0, n_ways + 1, (n_episodes, target, target)),
+        query_size=torch.full((n_episodes, 2), model.image_size),
+    )
+
+
+def _lacking(
+    bench: Workbench, what: str | None
+) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
+    """What `fetch` has to get and into which folder, bytes for each folder, what to say of it."""
     coco, weights = coco_folder(bench.home / "cache"), weights_folder()
-    what = _weights(bench.config)
+    to_fetch: dict[str, Path] = {}
+    needs: dict[Path, int] = {}
+    problems: list[Exception] = []
     if what and bench.source is None and (names := coco_missing(coco)):
-        sentence = (
+        to_fetch["coco"], needs[coco] = coco, coco_bytes(coco)
+        problems.append(FileNotFoundError(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
-        )
-        found.append(("coco", coco, coco_bytes(coco), FileNotFoundError(sentence)))
+        ))  # fmt: skip
     absent = [f for f in weights_files(weights, what) if not f.is_file()] if what else []
     if absent:
-        sentence = f"there is no {absent[0]}; python -m la fetch {what} gets it"
         n_bytes = FILES[what].size if what in FILES else PUBLISHED_BYTES
-        found.append((what, weights, n_bytes, FileNotFoundError(sentence)))
-    return found
-
-
-def _weights(config: Config) -> str | None:
-    """What `fetch` calls the weights that a profile needs; None for a profile with its own."""
-    return "published" if config.profile == PUBLISHED else BACKBONES.get(config.model.backbone)
+        to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
+        problems.append(
+            FileNotFoundError(f"there is no {absent[0]}; python -m la fetch {what} gets it")
+        )
+    return to_fetch, needs, problems
 
 
 def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
@@ -187,22 +273,11 @@ def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
     return steps - max((int(p.name.split("-")[1]) for p in folder.glob(STATES)), default=0)
 
 
-def _stage(name: str, n: int, of: str, size: int, seconds: float | None) -> Stage:
-    if not of:
-        return Stage(name)
-    return Stage(name, f"{n} {of}", size / 1e9, None if seconds is None else n * seconds / 3600)
-
-
-def _full_disks(needs: dict[Path, int]) -> list[Exception]:
-    """What does not fit, when these folders take so many bytes; folders may share a disk."""
-
-    def disk(folder: Path) -> int:
-        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-        return there.stat().st_dev
-
-    for folder in needs:
-        try:
-            check_disk(folder, sum(n for other, n in needs.items() if disk(other) == disk(folder)))
-        except OSError as error:
-            return [error]
-    return []
+def _seconds(work: Callable[[], object], cuda: bool) -> float:
+    """Of one call; on a GPU of two, the first of which warms up."""
+    for _ in range(2 if cuda else 1):
+        started = time.perf_counter()
+        work()
+        if cuda:
+            torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -14,7 +14,7 @@ LAYERS = [
     {"data", "model", "losses", "metrics", "statistics", "cost"},
     {"baselines", "checkpoints", "states", "results", "predictor", "pretraining", "plotting"},
     {"training", "evaluation"},
-    {"methods", "pace", "environment"},
+    {"methods", "environment"},
     {"workbench"},
     {"experiments", "tables", "charts"},
     {"reports"},

@@ -1,5 +1,6 @@
 """The plan of a run: what is left, what would stop it first, and what `auto` stands for."""
 
+import math
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -9,10 +10,9 @@ import torch
 
 from la import plan as planning
 from la.config import profile
-from la.data import download, transfer
+from la.data import download
 from la.data.synthetic import write
-from la.pace import Pace, measure, random_batch
-from la.plan import auto_profile, plan, prepare, require
+from la.plan import Pace, auto_profile, measure, plan, prepare, random_batch
 from la.results import Cell
 from la.workbench import Workbench
 
@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("LA_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 10**15))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Disk(0, 0, 10**15))
     return tmp_path
 
 
@@ -91,12 +91,12 @@ def test_hours_are_the_pace_times_what_is_left(here):
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
     assert hours["train"] == pytest.approx(4 * 100 * 3 * 5.0 / 3600)
     assert hours["evaluate"] == pytest.approx(4 * 500 * 0.5 / 3600)
-    assert hours["fetch"] is None
-    assert all(s.hours is None for s in plan(_paper(here), cells).stages)
+    assert math.isnan(hours["fetch"])
+    assert all(math.isnan(s.hours) for s in plan(_paper(here), cells).stages)
 
 
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
     monkeypatch.setenv("LA_CPU", "1")
     found = plan(_paper(here), CELLS)
     needed = sum(stage.gigabytes for stage in found.stages)
@@ -104,13 +104,9 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
 
 
-def test_require_raises_the_first_problem_and_prepare_fetches_only_if_nothing_else_hinders(
-    here, monkeypatch
-):
+def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
     fetched = []
     monkeypatch.setattr(planning, "fetch", lambda what, root: fetched.append((what, root)))
-    with pytest.raises(FileNotFoundError, match="COCO is not complete"):
-        require(_paper(here), CELLS)
     with pytest.raises(ValueError, match="needs a GPU"):
         prepare(_paper(here), CELLS)
     with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
@@ -146,7 +142,7 @@ def test_what_is_done_is_not_planned_again(here, folder):
     after = _left(found)
     assert after["features"] == "4 images" and after["train"] == after["evaluate"] == ""
     assert found.problems == () and str(found).endswith("Nothing is missing.")
-    require(bench, cells)
+    prepare(bench, cells)
 
 
 def test_the_published_models_need_no_backbone_no_features_and_no_training(here, monkeypatch):
@@ -157,8 +153,10 @@ def test_the_published_models_need_no_backbone_no_features_and_no_training(here,
     found = plan(bench, floor)
     assert found.to_fetch == {"published": here / "weights"}
     assert _left(found)["features"] == _left(found)["train"] == ""
-    with pytest.raises(FileNotFoundError, match="no .*published/fold0/model.safetensors; python"):
-        require(bench, floor)
+    assert "no " in str(found.problems[0]) and "published/fold0/config.json; python" in str(
+        found.problems[0]
+    )
+    assert "the id of fold 0 is known; the others' are looked up on the hub" in str(found)
 
 
 def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):

@@ -28,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     sweep(path.parent)
     file = _new_locked_file(path.parent)
     try:
-        with file:
+        with named(path), file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +37,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         with suppress(OSError):
             os.unlink(file.name)
+        raise
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An error of the disk names the file that it befell, as that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -1,18 +1,40 @@
-"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources")."""
+"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources").
 
+A file grows as `NAME.part` and gets its name when its size and checksum are right; the next call
+goes on where the last one broke off. Archives are unpacked file by file, each under its name only
+when whole.
+"""
+
+import hashlib
 import logging
 import os
 import re
+import shutil
+import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
+from zipfile import BadZipFile, ZipFile
+
+from tqdm.auto import tqdm
 
 from la.config import WEIGHTS
-from la.data.atomic import claim
-from la.data.transfer import Remote, check_disk, download, file_size, unpack
+from la.data.atomic import claim, named
 
 log = logging.getLogger(__name__)
 
-COCO, HUB, AUTHOR = "http://images.cocodataset.org", "https://huggingface.co", "pasqualedem"
+COCO, HUB = "http://images.cocodataset.org", "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file at its publisher; of an archive, `wanted` matches the `files` entries to unpack."""
+
+    url: str
+    size: int  # bytes
+    checksum: str  # "md5:..." or "sha256:..."
+    wanted: str = ""
+    files: int = 0
 
 
 def _images(name: str, size: int, md5: str, files: int) -> Remote:
@@ -38,6 +60,9 @@ FILES = {
     ),
 }  # fmt: skip
 LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
+PUBLISHED = "pasqualedem/label_anything_coco_fold{fold}_mae_"  # and the name of a training run
+KNOWN_RUNS = {0: "7a5p0t63"}  # fold: run; the others are looked up in the hub's list
+PUBLISHED_FILES = ("config.json", "model.safetensors")
 
 
 def coco_folder(cache: Path) -> Path:
@@ -47,8 +72,7 @@ def coco_folder(cache: Path) -> Path:
 
 def coco_missing(root: Path) -> tuple[str, ...]:
     """Names in `FILES` not unpacked under `root` or `root/images`, of the fuller layout."""
-    lacking = [[name for name in layout if not _unpacked(root, name)] for layout in LAYOUTS]
-    fullest = min(lacking, key=lambda names: (sum(_to_get(root, n) > 0 for n in names), len(names)))
+    fullest = min(LAYOUTS, key=lambda names: sum(_to_get(root, name) > 0 for name in names))
     return tuple(name for name in ("annotations", *fullest) if not _unpacked(root, name))
 
 
@@ -66,45 +90,117 @@ def weights_files(root: Path, what: str) -> tuple[Path, ...]:
     """The files that `fetch` of "sam", "mae" or "published" puts below the folder of weights."""
     if what in WEIGHTS:
         return (root / WEIGHTS[what],)
-    return tuple(published_folder(root, fold) / "model.safetensors" for fold in range(4))
+    return tuple(published_folder(root, n) / name for n in range(4) for name in PUBLISHED_FILES)
 
 
-def fetch(what: str, root: Path, *, mirror: str | None = None, progress: bool = True) -> Path:
-    """Get what is missing of "coco" into its folder, of "sam", "mae", "published" into `root`.
+def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
+    """Get what is missing of "coco", "sam", "mae" or "published" into `root`; the file or folder.
 
-    Args:
-        mirror: stands for the publisher's scheme and host; path and checksums stay the same.
-
-    Returns:
-        The folder, or the file of a backbone's weights.
+    `mirror` stands for the publisher's scheme and host; path and checksums stay the same.
 
     Raises:
         ValueError: an unknown name, or what came is not the published file.
-        FileNotFoundError: the server has no such file.
-        OSError: no room on the disk, or the connection keeps breaking.
+        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
     """
-    options = {"mirror": mirror, "progress": progress}
-    if what == "coco":
-        check_disk(root, coco_bytes(root))
-        for name in coco_missing(root):
-            _fetch_archive(name, root, options)
-        return root
     if what in WEIGHTS:
-        return download(FILES[what], root / WEIGHTS[what], **options)
-    if what == "published":
+        return download(FILES[what], root / WEIGHTS[what], mirror=mirror)
+    if what == "coco":
+        check_disk({root: coco_bytes(root)})
+        for name in coco_missing(root):
+            _fetch_archive(name, root, mirror)
+    elif what == "published":
         for fold in range(4):
             _fetch_published(fold, published_folder(root, fold), mirror)
-        return root / "published"
-    raise ValueError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
+    else:
+        raise ValueError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
+    return root
 
 
-def _fetch_archive(name: str, root: Path, options: dict) -> None:
+def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
+    """The file at `path`, checked; fetched if it is not there.
+
+    Raises:
+        ValueError: there, or given by the server, is another file than the published one.
+        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
+    """
+    url = remote.url
+    if mirror is not None:
+        if urlsplit(mirror).scheme not in ("http", "https"):
+            raise ValueError(
+                f"the mirror {mirror!r} is no address; give one like https://host/folder"
+            )
+        url = mirror.rstrip("/") + urlsplit(url).path
+    with claim(path, wait=True):
+        if path.exists():
+            if fault := _fault(path, remote):
+                raise ValueError(f"{path} {fault}; delete it and fetch it again")
+            return path
+        part = _part(path)
+        check_disk({path.parent: remote.size - _size(part)})
+        for _ in range(2):
+            _append(url, part, remote.size)
+            if not (fault := _fault(part, remote)):
+                os.replace(part, path)
+                return path
+            log.warning("what %s gave %s", url, fault)
+            part.unlink()
+        raise ValueError(f"what {url} gave {fault}, twice; try later, or name a --mirror")
+
+
+def unpack(archive: Path, root: Path, wanted: str) -> None:
+    """Unpack the entries whose names match `wanted` under `root`; what is there already stays.
+
+    Raises:
+        ValueError: the archive is damaged, or one of its names leads out of `root`.
+        OSError: no room on the disk.
+    """
+    try:
+        with ZipFile(archive) as zipped:
+            for name in zipped.namelist():
+                if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^\w:", name):
+                    raise ValueError(
+                        f"{archive} is refused: its entry {name!r} leads out of the folder; delete "
+                        "the archive and fetch it again"
+                    )
+            chosen = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
+            chosen = [e for e in chosen if _size(root / e.filename) != e.file_size]
+            check_disk({root: sum(e.file_size for e in chosen)})
+            for entry in tqdm(chosen, f"unpack {archive.name}", unit="file"):
+                part = _part(root / entry.filename)
+                part.parent.mkdir(parents=True, exist_ok=True)
+                with named(part), zipped.open(entry) as source, part.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+                os.replace(part, root / entry.filename)
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        fault = f"{archive} is no whole archive ({error}); delete it and fetch it again"
+        raise ValueError(fault) from None
+
+
+def check_disk(needs: dict[Path, int]) -> None:
+    """Nothing, if each folder has room for so many bytes; folders may share a disk.
+
+    Raises:
+        OSError: one has not.
+    """
+    there = {f: next(p for p in (f, *f.absolute().parents) if p.exists()) for f in needs}
+    disk = {folder: path.stat().st_dev for folder, path in there.items()}
+    for folder in needs:
+        needed = sum(n for other, n in needs.items() if disk[other] == disk[folder])
+        free = shutil.disk_usage(there[folder]).free
+        if needed > free:
+            raise OSError(
+                f"{folder} needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free; make "
+                "room, or choose a folder on another disk"
+            )
+
+
+def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
     archive = _archive(root, name)
     with claim(root / name, wait=True):
         ours = not archive.exists()
         if ours:
-            download(FILES[name], archive, **options)
-        unpack(archive, root, FILES[name].wanted, progress=options["progress"])
+            download(FILES[name], archive, mirror=mirror)
+        unpack(archive, root, FILES[name].wanted)
         if not _unpacked(root, name):
             wanted = f"the {FILES[name].files} files of {name}"
             raise ValueError(f"{archive} does not hold {wanted}; delete it and fetch it again")
@@ -114,29 +210,57 @@ def _fetch_archive(name: str, root: Path, options: dict) -> None:
 
 
 def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
-    """The model's id ends in the name of a training run, so the hub is asked for it."""
-    if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
+    """The model's id ends in the name of a training run; one not known is looked up on the hub."""
+    if all((folder / name).exists() for name in PUBLISHED_FILES):
         return
     from huggingface_hub import HfApi
 
-    api, start = HfApi(endpoint=mirror), f"{AUTHOR}/label_anything_coco_fold{fold}_mae_"
+    api, start = HfApi(endpoint=mirror), PUBLISHED.format(fold=fold)
+    model = start + KNOWN_RUNS.get(fold, "*")
     try:
-        found = sorted(m.id for m in api.list_models(author=AUTHOR, search="label_anything_coco"))
-        fits = [name for name in found if name.startswith(start)]
-        if not fits:
-            raise FileNotFoundError(
-                f"{mirror or HUB} lists no model {start}*; put its config.json and "
-                f"model.safetensors into {folder}"
-            )
-        log.info("fold %d is %s, of %s", fold, fits[0], ", ".join(fits))
-        files = ["config.json", "model.safetensors"]
-        api.snapshot_download(fits[0], local_dir=folder, allow_patterns=files)
-    except FileNotFoundError:
-        raise
+        if fold not in KNOWN_RUNS:
+            author, name = start.split("/")
+            found = sorted(m.id for m in api.list_models(author=author, search=name))
+            model = next((i for i in found if i.startswith(start)), model)
+            log.warning("fold %d is %s, of %s", fold, model, ", ".join(found) or "none listed")
+        api.snapshot_download(model, local_dir=folder, allow_patterns=[*PUBLISHED_FILES])
     except Exception as error:  # each release of the hub's client has network errors of its own
         raise ConnectionError(
-            f"{mirror or HUB} does not answer ({error}); try again later"
+            f"{model} cannot be had from {mirror or HUB} ({str(error).splitlines()[0]}); try again "
+            f"later, or look for its id there and get it: hf download ID "
+            f"{' '.join(PUBLISHED_FILES)} --local-dir {folder}"
         ) from None
+
+
+def _append(url: str, part: Path, size: int) -> None:
+    """Fetch what `part` lacks; the hub's client tries again as long as bytes come."""
+    from huggingface_hub.file_download import http_get
+
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if _size(part) > size:
+        part.unlink()
+    try:
+        with named(part), part.open("ab") as file:
+            http_get(url, file, resume_size=file.tell(), expected_size=size,
+                     displayed_filename=part.stem)  # fmt: skip
+    except Exception as error:  # each release of the hub's client has network errors of its own
+        if isinstance(error, OSError) and error.errno:  # the disk's, not the network's
+            raise
+        raise ConnectionError(
+            f"{url} is not to be had or broke off at {_size(part)} of {size} bytes "
+            f"({str(error).splitlines()[0]}); run the same command again to go on from there, or "
+            "name a --mirror"
+        ) from None
+
+
+def _fault(path: Path, remote: Remote) -> str:
+    """What is wrong with a file, as the end of a sentence; "" if nothing."""
+    if _size(path) != remote.size:
+        return f"has {_size(path)} bytes and the published file {remote.size}"
+    algorithm, _, wanted = remote.checksum.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    return "" if found == wanted else f"has the {algorithm} {found} and the published file {wanted}"
 
 
 def _unpacked(root: Path, name: str) -> bool:
@@ -153,5 +277,15 @@ def _archive(root: Path, name: str) -> Path:
 def _to_get(root: Path, name: str) -> int:
     """Bytes of the archive that are not here."""
     archive = _archive(root, name)
-    part = archive.with_name(archive.name + ".part")
-    return 0 if archive.exists() else FILES[name].size - max(0, file_size(part))
+    if archive.exists() or _unpacked(root, name):
+        return 0
+    return FILES[name].size - _size(_part(archive))
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0

@@ -1,10 +1,9 @@
 """Downloads: resumed, checked, never half there; archives that cannot write where they like."""
 
-import errno
 import hashlib
 import io
 import re
-import shutil
+import resource
 import stat
 import threading
 import zipfile
@@ -16,8 +15,8 @@ from urllib.parse import urlsplit
 import huggingface_hub
 import pytest
 
-from la.data import download, transfer
-from la.data.transfer import Remote
+from la.data import download
+from la.data.download import Remote
 from la.rng import stream
 
 
@@ -54,11 +53,12 @@ class Site:
             request.send_error(404)
             return
         whole = self.files[path]
-        first = int(re.fullmatch(r"bytes=(\d+)-", request.headers["Range"])[1])
+        first = int(re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", "bytes=0-"))[1])
         self.log.append((path, first))
         body = whole[first:] if self.ranges else whole
-        request.send_response(206 if self.ranges else 200)
-        if self.ranges:
+        partial = self.ranges and "Range" in request.headers
+        request.send_response(206 if partial else 200)
+        if partial:
             request.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
@@ -78,7 +78,10 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch):
-    monkeypatch.setattr(transfer, "PAUSE", 0.0)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1_000
+    )  # kept or lost whole
     site = Site()
     yield site
     site.close()
@@ -112,7 +115,7 @@ def test_a_connection_that_breaks_twice_is_taken_up_where_it_broke(site, tmp_pat
     body = _bytes(100_000)
     remote = _remote(site, body)
     site.breaks["/a/file.bin"] = 2
-    path = transfer.download(remote, tmp_path / "file.bin", progress=False)
+    path = download.download(remote, tmp_path / "file.bin")
     assert path.read_bytes() == body
     assert [first for _, first in site.log] == [0, 40_000, 64_000]
     assert _names(tmp_path) == ["file.bin"]
@@ -121,7 +124,7 @@ def test_a_connection_that_breaks_twice_is_taken_up_where_it_broke(site, tmp_pat
 def test_a_part_left_by_an_earlier_run_is_completed_not_fetched_again(site, tmp_path):
     body = _bytes(5_000)
     (tmp_path / "file.bin.part").write_bytes(body[:3_000])
-    transfer.download(_remote(site, body), tmp_path / "file.bin", progress=False)
+    download.download(_remote(site, body), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == body
     assert site.log == [("/a/file.bin", 3_000)]
 
@@ -130,7 +133,7 @@ def test_a_server_that_cannot_resume_is_read_from_the_start(site, tmp_path):
     body = _bytes(5_000)
     site.ranges = False
     (tmp_path / "file.bin.part").write_bytes(b"x" * 3_000)
-    transfer.download(_remote(site, body), tmp_path / "file.bin", progress=False)
+    download.download(_remote(site, body), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == body
 
 
@@ -138,38 +141,40 @@ def test_one_corrupt_answer_is_fetched_once_more_and_two_are_refused(site, tmp_p
     body = _bytes(5_000)
     remote = _remote(site, body)
     site.corrupt["/a/file.bin"] = 1
-    assert transfer.download(remote, tmp_path / "one", progress=False).read_bytes() == body
+    assert download.download(remote, tmp_path / "one").read_bytes() == body
     site.corrupt["/a/file.bin"] = 2
     with pytest.raises(
         ValueError, match="has the sha256 .* and the published file .*twice; try later"
     ):
-        transfer.download(remote, tmp_path / "two", progress=False)
+        download.download(remote, tmp_path / "two")
     assert _names(tmp_path) == ["one"]
 
 
 def test_a_connection_that_brings_nothing_is_given_up_and_its_part_kept(site, tmp_path):
-    body = _bytes(1_000)
+    body = _bytes(5_000)
     remote = _remote(site, body)
-    site.breaks["/a/file.bin"] = 100  # 40 % of one byte is none
+    site.breaks["/a/file.bin"] = 100
     with pytest.raises(
-        ConnectionError, match="broke off at 9.. of 1000 bytes .*run the same command"
+        ConnectionError, match="broke off at 3000 of 5000 bytes .*run the same command"
     ):
-        transfer.download(remote, tmp_path / "file.bin", progress=False)
+        download.download(remote, tmp_path / "file.bin")
     assert _names(tmp_path) == ["file.bin.part"]
     site.breaks.clear()
-    assert transfer.download(remote, tmp_path / "file.bin", progress=False).read_bytes() == body
+    assert download.download(remote, tmp_path / "file.bin").read_bytes() == body
 
 
-def test_what_the_server_lacks_or_has_in_another_size_is_said_at_once(site, tmp_path):
+def test_what_the_server_lacks_or_has_in_another_size_is_said(site, tmp_path):
     remote = _remote(site, _bytes(1_000))
     absent = replace(remote, url=site.url + "/nothing")
-    with pytest.raises(FileNotFoundError, match="/nothing is not to be had .*404.*name a --mirror"):
-        transfer.download(absent, tmp_path / "f", progress=False)
-    with pytest.raises(ValueError, match="has 1000 bytes where the published file has 999"):
-        transfer.download(replace(remote, size=999), tmp_path / "f", progress=False)
+    with pytest.raises(ConnectionError, match="/nothing is not to be had .*404.*name a --mirror"):
+        download.download(absent, tmp_path / "f")
+    for size in (999, 1_001):
+        with pytest.raises(ConnectionError, match=f"should be of size {size} but has size 1000"):
+            download.download(replace(remote, size=size), tmp_path / "f")
     with pytest.raises(ValueError, match="'file:///tmp' is no address; give one like https"):
-        transfer.download(remote, tmp_path / "f", mirror="file:///tmp", progress=False)
-    assert _names(tmp_path) == []
+        download.download(remote, tmp_path / "f", mirror="file:///tmp")
+    assert not (tmp_path / "f").exists()
+    assert download.download(remote, tmp_path / "f").stat().st_size == 1_000
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(site, tmp_path):
@@ -177,30 +182,36 @@ def test_a_file_that_is_there_is_checked_and_not_fetched(site, tmp_path):
     remote = _remote(site, body)
     (tmp_path / "good").write_bytes(body)
     (tmp_path / "bad").write_bytes(_bytes(1_000, seed=1))
-    assert transfer.download(remote, tmp_path / "good", progress=False) == tmp_path / "good"
+    assert download.download(remote, tmp_path / "good") == tmp_path / "good"
     with pytest.raises(ValueError, match="bad has the sha256 .*delete it and fetch it again"):
-        transfer.download(remote, tmp_path / "bad", progress=False)
+        download.download(remote, tmp_path / "bad")
     assert site.log == []
 
 
 def test_a_disk_without_room_is_noticed_before_the_first_byte(site, tmp_path):
     remote = replace(_remote(site, b"x"), size=10**18)
     with pytest.raises(OSError, match=r"needs 1000000000.0 GB and has .* GB free; make room"):
-        transfer.download(remote, tmp_path / "f", progress=False)
+        download.download(remote, tmp_path / "f")
     assert site.log == []
 
 
-def test_a_disk_that_fills_up_is_named_and_leaves_no_file(tmp_path, monkeypatch):
-    archive = tmp_path / "a.zip"
-    archive.write_bytes(_zip({"a/1.jpg": b"one"}))
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(OSError, match=r"the disk is full at .*1\.jpg.*make room and run the same"):
-        transfer.unpack(archive, tmp_path / "to", r".*\.jpg", progress=False)
-    assert not (tmp_path / "to/a/1.jpg").exists()
+def test_a_disk_that_fills_up_is_named_and_leaves_no_file(site, tmp_path, monkeypatch):
+    body = _bytes(5_000)
+    remote, archive = _remote(site, body), tmp_path / "a.zip"
+    archive.write_bytes(_zip({"a/1.jpg": body}))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*/f\.part"):
+            download.download(remote, tmp_path / "f")
+        with pytest.raises(OSError, match=r"File too large: .*/a/1\.jpg\.part"):
+            download.unpack(archive, tmp_path, r".*\.jpg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "f").exists() and not (tmp_path / "a/1.jpg").exists()
+    assert download.download(remote, tmp_path / "f").read_bytes() == body
+    download.unpack(archive, tmp_path, r".*\.jpg")
+    assert (tmp_path / "a/1.jpg").read_bytes() == body
 
 
 @pytest.mark.parametrize(
@@ -211,15 +222,16 @@ def test_an_entry_that_leads_out_of_its_folder_refuses_the_archive(name, tmp_pat
     archive.parent.mkdir()
     archive.write_bytes(_zip({"a/1.jpg": b"one", name: b"evil"}))
     with pytest.raises(ValueError, match="leads out of the folder; delete the archive"):
-        transfer.unpack(archive, tmp_path / "to" / "here", ".*", progress=False)
+        download.unpack(archive, tmp_path / "to" / "here", ".*")
     assert _names(tmp_path) == ["in/a.zip"]
 
 
-def test_a_link_in_an_archive_refuses_it(tmp_path):
+def test_a_link_in_an_archive_becomes_a_plain_file(tmp_path):
     archive = tmp_path / "a.zip"
     archive.write_bytes(_zip({"a/1.jpg": b"/etc/passwd"}, link="a/1.jpg"))
-    with pytest.raises(ValueError, match="'a/1.jpg' is a link or leads out"):
-        transfer.unpack(archive, tmp_path, ".*", progress=False)
+    download.unpack(archive, tmp_path, ".*")
+    assert not (tmp_path / "a/1.jpg").is_symlink()
+    assert (tmp_path / "a/1.jpg").read_bytes() == b"/etc/passwd"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "no zip"])
@@ -234,7 +246,7 @@ def test_a_damaged_archive_is_refused_and_leaves_no_damaged_file(damage, tmp_pat
         body[:] = b"nonsense"
     (tmp_path / "a.zip").write_bytes(body)
     with pytest.raises(ValueError, match="no whole archive .*delete it and fetch it again"):
-        transfer.unpack(tmp_path / "a.zip", tmp_path / "to", r"a/.*\.jpg", progress=False)
+        download.unpack(tmp_path / "a.zip", tmp_path / "to", r"a/.*\.jpg")
     for path in (tmp_path / "to").rglob("*.jpg"):
         assert path.read_bytes() == entries[f"a/{path.name}"]
 
@@ -265,14 +277,14 @@ def test_coco_from_an_empty_folder_over_a_bad_line_is_complete(site, coco, tmp_p
     site.corrupt["/zips/val2014.zip"] = 1
     root = tmp_path / "coco"
     assert download.coco_missing(root) == ("annotations", "train2014", "val2014")
-    assert download.fetch("coco", root, mirror=site.url, progress=False) == root
+    assert download.fetch("coco", root, mirror=site.url) == root
     assert download.coco_missing(root) == () and download.coco_bytes(root) == 0
     wanted = coco["annotations"] | coco["train2014"] | coco["val2014"]
     del wanted["annotations/captions_train2014.json"]
     assert _names(root) == sorted(wanted)
     assert all((root / name).read_bytes() == body for name, body in wanted.items())
     n_requests = len(site.log)
-    download.fetch("coco", root, mirror=site.url, progress=False)
+    download.fetch("coco", root, mirror=site.url)
     assert len(site.log) == n_requests
 
 
@@ -283,7 +295,7 @@ def test_images_of_2017_zipped_or_unpacked_serve_as_well(site, coco, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
     assert download.coco_missing(tmp_path) == ("annotations", "train2017")
-    download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+    download.fetch("coco", tmp_path, mirror=site.url)
     assert download.coco_missing(tmp_path) == ()
     assert {path for path, _ in site.log} == {"/annotations/annotations_trainval2014.zip"}
     assert (tmp_path / "train2017.zip").exists(), "an archive that was there is left there"
@@ -294,7 +306,7 @@ def test_unpacking_goes_on_after_a_kill_and_mends_what_was_cut(site, coco, tmp_p
     (tmp_path / "val2014").mkdir()
     (tmp_path / first).write_bytes(coco["val2014"][first][:100])
     (tmp_path / f"{second}.part").write_bytes(b"half")
-    download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+    download.fetch("coco", tmp_path, mirror=site.url)
     assert all((tmp_path / n).read_bytes() == body for n, body in coco["val2014"].items())
     assert not list(tmp_path.rglob("*.part"))
 
@@ -302,7 +314,7 @@ def test_unpacking_goes_on_after_a_kill_and_mends_what_was_cut(site, coco, tmp_p
 def test_an_archive_with_too_few_images_is_said_so(site, coco, tmp_path):
     (tmp_path / "val2014.zip").write_bytes(_zip({"val2014/1.jpg": b"one"}))
     with pytest.raises(ValueError, match="val2014.zip does not hold the 3 files of val2014"):
-        download.fetch("coco", tmp_path, mirror=site.url, progress=False)
+        download.fetch("coco", tmp_path, mirror=site.url)
 
 
 def test_backbones_come_from_a_mirror_under_their_published_paths(site, tmp_path, monkeypatch):
@@ -313,7 +325,7 @@ def test_backbones_come_from_a_mirror_under_their_published_paths(site, tmp_path
         small = {"size": len(body), "checksum": f"sha256:{hashlib.sha256(body).hexdigest()}"}
         monkeypatch.setitem(download.FILES, what, replace(remote, **small))
         site.files[urlsplit(remote.url).path] = body
-        got = download.fetch(what, tmp_path, mirror=site.url + "/", progress=False)
+        got = download.fetch(what, tmp_path, mirror=site.url + "/")
         assert got == tmp_path / download.WEIGHTS[what] and got.read_bytes() == body
 
 
@@ -322,30 +334,34 @@ def test_an_unknown_thing_lists_the_known_ones(tmp_path):
         download.fetch("imagenet", tmp_path)
 
 
-def test_the_published_folds_are_looked_up_by_name_and_one_that_is_here_is_not(
-    tmp_path, monkeypatch
-):
-    asked = []
+def test_published_folds_are_known_or_looked_up_and_one_that_is_here_is_left(tmp_path, monkeypatch):
+    asked, listed = [], []
 
     class Hub:
         def __init__(self, endpoint):
             assert endpoint == "http://hub"
 
         def list_models(self, author, search):
-            names = [f"{author}/{search}_fold{fold}_mae_run{fold}" for fold in (3, 2, 1)]
-            return [SimpleNamespace(id=name) for name in [*names, f"{author}/{search}_fold1_sam_x"]]
+            return [SimpleNamespace(id=f"{author}/{name}") for name in listed if search in name]
 
         def snapshot_download(self, name, local_dir, allow_patterns):
+            if name.endswith("*"):
+                raise ValueError("no such repository\nand more")
             asked.append((name, local_dir.name, allow_patterns))
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    files = ["config.json", "model.safetensors"]
-    with pytest.raises(FileNotFoundError, match=r"http://hub lists no .*_fold0_mae_\*; put"):
+    start, files = "label_anything_coco_fold", ["config.json", "model.safetensors"]
+    advice = (
+        r"fold1_mae_\* cannot be had from http://hub \(no such repository\); .*: hf download ID "
+    )
+    with pytest.raises(ConnectionError, match=advice + r"config.json .* --local-dir .*fold1"):
         download.fetch("published", tmp_path, mirror="http://hub")
+    assert asked == [(f"pasqualedem/{start}0_mae_7a5p0t63", "fold0", files)]
+    asked.clear()
+    listed += [f"{start}{fold}_mae_run{fold}" for fold in (3, 2, 1)] + [f"{start}1_sam_x"]
     here = download.published_folder(tmp_path, 0)
     here.mkdir(parents=True)
     for name in files:
         (here / name).write_bytes(b"")
-    assert download.fetch("published", tmp_path, mirror="http://hub") == tmp_path / "published"
-    start = "pasqualedem/label_anything_coco_fold"
-    assert asked == [(f"{start}{f}_mae_run{f}", f"fold{f}", files) for f in (1, 2, 3)]
+    assert download.fetch("published", tmp_path, mirror="http://hub") == tmp_path
+    assert asked == [(f"pasqualedem/{start}{f}_mae_run{f}", f"fold{f}", files) for f in (1, 2, 3)]
