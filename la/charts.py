@@ -17,60 +17,44 @@ _OWN = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
 
 def by_fold(scores: pd.DataFrame) -> Figure:
     """A panel a setting, a row a method, from `tables.scores`: dots for folds, mean, interval."""
-    settings, methods = scores["setting"].unique(), scores["method"].unique()[::-1]
-    figure, axes = plt.subplots(
-        1, len(settings), figsize=(3 + 3.2 * len(settings), 1 + 0.32 * len(methods)),
-        sharex=True, sharey=True, layout="constrained", squeeze=False,
-    )  # fmt: skip
-    place = {name: y for y, name in enumerate(methods)}
-    for axis, setting in zip(axes[0], settings, strict=True):
+    settings, methods = scores["setting"].unique(), scores["method"].unique()
+    size = 3 + 3.2 * len(settings), 1 + 0.32 * len(methods)
+    figure, axes = _panels(len(settings), size, sharex=True, sharey=True)
+    for axis, setting in zip(axes, settings, strict=True):
         table = scores[scores["setting"] == setting]
-        mean = table["fold"] == "mean"
-        folds = table[~mean]
-        axis.scatter(
-            folds["value"], folds["method"].map(place), s=22, facecolor="none", edgecolor="#999999"
-        )
-        for line in table[mean].itertuples():
-            axis.errorbar(
-                line.value, place[line.method], xerr=_or_0(line.half_width), fmt="o",
-                color=_OWN.get(line.method, "#555555"), capsize=3, ms=6, lw=1.5,
-            )  # fmt: skip
-            axis.annotate(
-                f"{line.value:.1f}", (line.value, place[line.method]), (0, 6),
-                textcoords="offset points", ha="center", fontsize=7,
-            )  # fmt: skip
-        axis.set(title=setting, xlabel="mIoU* (%)", yticks=range(len(methods)), yticklabels=methods)
+        mean, folds = table[table["fold"] == "mean"], table[table["fold"] != "mean"]
+        axis.scatter(folds["value"], folds["method"], 22, facecolor="none", edgecolor="#999999")
+        for name, value, half in zip(
+            mean["method"], mean["value"], mean["half_width"], strict=True
+        ):
+            style = {"fmt": "o", "color": _OWN.get(name, "#555555"), "capsize": 3, "ms": 6}
+            axis.errorbar(value, name, xerr=[half], **style)
+            axis.annotate(f"{value:.1f}", (value, name), (0, 6), textcoords="offset points",
+                          ha="center", fontsize=7)  # fmt: skip
+        axis.set(title=setting, xlabel="mIoU* (%)", xlim=(0, None))
         axis.grid(axis="x", lw=0.4)
-        axis.set_axisbelow(True)
-        sns.despine(ax=axis, left=True)
         axis.tick_params(axis="y", length=0)
-    axes[0, 0].set(xlim=(0, None), ylim=(-0.6, len(methods) - 0.3))
+    axes[0].set_ylim(len(methods) - 0.3, -0.6)  # the first method on top
+    sns.despine(left=True)
     return figure
 
 
 def by_prompts(scores: pd.DataFrame) -> Figure:
     """A panel a setting, a group a kind of prompts, a bar a method, from `tables.scores`."""
     means = scores[scores["fold"] == "mean"]
-    settings, prompts = means["setting"].unique(), list(means["prompts"].unique())
-    methods = means["method"].unique()
-    figure, axes = plt.subplots(
-        1, len(settings), figsize=(2.9 * len(settings), 3.4), sharey=True, layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
-    width = 0.8 / len(methods)
-    for axis, setting in zip(axes[0], settings, strict=True):
-        for i, (name, tint) in enumerate(_colours(methods).items()):
-            line = means[(means["setting"] == setting) & (means["method"] == name)]
-            x = [prompts.index(p) + (i - (len(methods) - 1) / 2) * width for p in line["prompts"]]
-            error = line["half_width"].fillna(0)
-            axis.bar(x, line["value"], width, yerr=error, color=tint, label=name, capsize=1.5)
-        axis.set(title=setting, xticks=range(len(prompts)))
-        axis.set_xticklabels([p.replace(" and ", " and\n") for p in prompts], fontsize=7)
-        sns.despine(ax=axis)
-    axes[0, 0].set_ylabel("mIoU* (%)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  frameon=False, fontsize=8)  # fmt: skip
-    return figure
+    settings = means["setting"].unique()
+    figure, axes = _panels(len(settings), (2.9 * len(settings), 3.4), sharey=True)
+    for axis, setting in zip(axes, settings, strict=True):
+        wide = means[means["setting"] == setting].pivot_table(
+            ["value", "half_width"], "prompts", "method", sort=False, dropna=False
+        )
+        wide.index = wide.index.str.replace(" and ", " and\n")
+        wide["value"].plot.bar(
+            ax=axis, yerr=wide["half_width"], color=_colours(wide["value"]), width=0.8,
+            capsize=1.5, rot=0, fontsize=7, legend=False, title=setting, xlabel="",
+        )  # fmt: skip
+    axes[0].set_ylabel("mIoU* (%)")
+    return _legend(figure, "lower center", ncols=4)
 
 
 def lines(frame: pd.DataFrame, x: str, y: dict[str, str]) -> Figure:
@@ -78,27 +62,22 @@ def lines(frame: pd.DataFrame, x: str, y: dict[str, str]) -> Figure:
 
     A column `half_width` is drawn as error bars on a column `value`.
     """
-    figure, axes = plt.subplots(
-        1, len(y), figsize=(2.6 + 4 * len(y), 3.6), layout="constrained", squeeze=False
-    )
-    for axis, (column, name) in zip(axes[0], y.items(), strict=True):
+    figure, axes = _panels(len(y), (2.6 + 4 * len(y), 3.6))
+    for axis, (column, name) in zip(axes, y.items(), strict=True):
         for method, tint in _colours(frame["method"].unique()).items():
             line = frame[frame["method"] == method].sort_values(x)
-            error = line["half_width"].fillna(0) if column == "value" else None
+            error = line["half_width"] if column == "value" else None
             style = {"color": tint, "label": method, "ms": 4, "capsize": 2, "elinewidth": 0.8}
             axis.errorbar(line[x], line[column], error, fmt="o-", **style)
         axis.set(xlabel=x, ylabel=name, ylim=(0, None), xticks=sorted(frame[x].unique()))
         axis.grid(lw=0.3)
-        sns.despine(ax=axis)
-    shown = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside right center", frameon=False, fontsize=8)
-    return figure
+    return _legend(figure, "right center")
 
 
 def confusion(percent: pd.DataFrame) -> Figure:
     """A heat map of `reports.confusion`: true classes in rows, painted classes in columns."""
     side = 1.6 + 0.27 * len(percent)
-    figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    figure, (axis,) = _panels(1, (side + 0.8, side))
     sns.heatmap(
         percent, ax=axis, cmap="Blues", vmin=0, vmax=100, square=True, xticklabels=True,
         yticklabels=True, cbar_kws={"label": "% of the true pixels", "shrink": 0.6},
@@ -114,16 +93,16 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
         3, 1, figsize=(7, 6), sharex=True, height_ratios=(3, 2, 1), layout="constrained"
     )
     for (name, run), tint in zip(histories.items(), _colours(histories).values(), strict=True):
+        smooth = run.rolling(max(2, len(run) // 40), min_periods=1).median()
         for axis, column in zip(axes, ("loss", "norm"), strict=False):
             axis.plot(run["step"], run[column], color=tint, lw=0.4, alpha=0.4)
-            smooth = run[column].rolling(max(2, len(run) // 40), min_periods=1).median()
-            axis.plot(run["step"], smooth, color=tint, label=name)
+            axis.plot(run["step"], smooth[column], color=tint, label=name)
         axes[2].plot(run["step"], run["lr"], color=tint)
     axes[0].set(ylabel="focal loss", ylim=(0, None))
     axes[1].set(ylabel="gradient norm", ylim=(0, None))
     axes[2].set(xlabel="step", ylabel="learning rate")
     axes[0].legend(frameon=False)
-    sns.despine()
+    sns.despine(figure)
     return figure
 
 
@@ -136,11 +115,23 @@ def show(figure: Figure, alt: str) -> Image:
         return Image(small.getvalue(), alt=alt)
 
 
+def _panels(n_columns: int, size: tuple[float, float], **options):
+    """A figure and its axes, side by side."""
+    figure, axes = plt.subplots(
+        1, n_columns, figsize=size, layout="constrained", squeeze=False, **options
+    )
+    return figure, axes[0]
+
+
+def _legend(figure: Figure, place: str, **options) -> Figure:
+    """One legend for all panels, beside them."""
+    shown = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc=f"outside {place}", frameon=False, fontsize=8, **options)
+    sns.despine(figure)
+    return figure
+
+
 def _colours(methods: Iterable[str]) -> dict[str, str]:
     """LA+ is always blue and LA vermilion; others take what is dark enough to read, then grey."""
     rest = iter(c for c in OKABE_ITO if c not in (*_OWN.values(), "#F0E442", "#999999"))
     return {name: _OWN.get(name) or next(rest, "#999999") for name in methods}
-
-
-def _or_0(value: float) -> float:
-    return 0.0 if value != value else value

@@ -82,11 +82,6 @@ class Scores:
         return _ratio(*self.intersection_union().sum(1))
 
     @property
-    def never_drawn(self) -> tuple[int, ...]:
-        """Classes that no episode asked for; every mean leaves them out."""
-        return tuple(c for c in self.classes if c not in self.class_ids)
-
-    @property
     def miou_star(self) -> float:
         """The paper's mIoU, Table 2's mIoU*: foreground classes; all false positives count."""
         return _mean(self.iou)
@@ -114,20 +109,21 @@ class Scores:
         return float(_ratio((self.confusion.sum(1)[:, 1:] * absent).sum(), pixels))
 
     def per_class(self) -> pd.DataFrame:
-        """By class id: iou, its pixel counts, and how many episodes ask for it and show it."""
-        inter, union = self.intersection_union().sum(1)
-        columns = {"iou": self.iou, "intersection": inter, "union": union}
-        for name, ids in (("asked", self.class_ids), ("shown", self.class_ids[self.truth > 0])):
-            columns[name] = [int((ids == c).sum()) for c in self.classes]
+        """By class id: iou, how many episodes ask for it and show it, and how many true pixels."""
+        of_class = [self.class_ids == c for c in self.classes]
+        columns = {
+            "iou": self.iou,
+            "asked": [int(pairs.sum()) for pairs in of_class],
+            "shown": [int((self.truth[pairs] > 0).sum()) for pairs in of_class],
+            "pixels": [int(self.truth[pairs].sum()) for pairs in of_class],
+        }
         return pd.DataFrame(columns, pd.Index(self.classes, name="class_id"))
 
     def by_size(self) -> pd.DataFrame:
         """`miou_star` of the (episode, class) pairs in each bin of `SIZES`, share of the query."""
         share = self.truth / self.confusion.sum((1, 2))[:, None].clip(1)
         bins = np.where(share > 0, np.searchsorted([*SIZES.values()], share, side="right"), -1)
-        rows = [
-            (self._only(bins == i).miou_star, int((bins == i).sum())) for i in range(len(SIZES))
-        ]
+        rows = [(self._only(bins == i).miou_star, (bins == i).sum()) for i in range(len(SIZES))]
         return pd.DataFrame(rows, pd.Index(SIZES, name="size"), ["miou_star", "pairs"])
 
     def row_confusion(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 Nothing here runs a model: a new question to old results is a new sum over their counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,6 +14,7 @@ from la.methods import Variant, label
 from la.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
 from la.results import CellResult
 from la.statistics import t_interval
+from la.tables import in_order
 
 RULES: dict[str, Callable[[Scores], float]] = {  # of one number from the same predictions
     "mIoU* (the paper's)": lambda s: s.miou_star,
@@ -26,19 +27,17 @@ RULES: dict[str, Callable[[Scores], float]] = {  # of one number from the same p
 }
 
 
-def protocols(results: Sequence[CellResult]) -> pd.DataFrame:
+def protocols(results: Iterable[CellResult]) -> pd.DataFrame:
     """One prediction by every rule of `RULES`, in percent, means over folds and seeds.
 
     A row a setting, method and protocol; protocols other than `clean` change what counts as truth.
     """
-    rows: dict[tuple[str, str, str], list[list[float]]] = {}
-    for r in results:
-        key = (r.cell.setting, label(r.cell.method), r.cell.protocol)
-        rows.setdefault(key, []).append([100 * rule(r.scores) for rule in RULES.values()])
-    order = [*dict.fromkeys(setting for setting, _, _ in rows)]
-    keys = sorted(rows, key=lambda key: order.index(key[0]))
-    index = pd.MultiIndex.from_tuples(keys, names=["setting", "method", "truth"])
-    return pd.DataFrame([np.mean(rows[k], axis=0) for k in keys], index, [*RULES]).round(1)
+    rows = [
+        {"setting": r.cell.setting, "method": label(r.cell.method), "truth": r.cell.protocol}
+        | {name: 100 * rule(r.scores) for name, rule in RULES.items()}
+        for r in in_order(results)
+    ]
+    return pd.DataFrame(rows).groupby(["setting", "method", "truth"], sort=False).mean().round(1)
 
 
 def per_class(results: Sequence[CellResult], setting: str, class_name: Callable) -> pd.DataFrame:
@@ -46,61 +45,61 @@ def per_class(results: Sequence[CellResult], setting: str, class_name: Callable)
 
     Columns: a method each, then in how many episodes the class was asked for and shown, and how
     many pixels it had. All seeds are summed; a class that no query showed has no IoU.
+
+    Raises:
+        ValueError: there is no result in that setting.
     """
-    columns, counts = {}, []
-    for (name, where), folds in _pooled(results).items():
-        if where == setting:
-            tables = [s.per_class().assign(fold=fold) for fold, s in folds.items()]
-            table = pd.concat(tables)
-            columns[name] = (100 * table["iou"]).round(1)
-            truth = [s.class_confusion()[1:].sum(1) for s in folds.values()]
-            counts = [table[["fold", "asked", "shown"]].assign(pixels=np.concatenate(truth))]
-    if not columns:
+    tables = {
+        name: pd.concat([s.per_class().assign(fold=fold) for fold, s in folds.items()])
+        for (where, name), folds in _pooled(results).items()
+        if where == setting
+    }
+    if not tables:
         known = ", ".join(dict.fromkeys(r.cell.setting for r in results))
         raise ValueError(f"no result in the setting {setting!r}; there are {known}")
-    frame = pd.concat([pd.DataFrame(columns), *counts], axis=1)
-    frame.index = pd.Index([class_name(c) for c in frame.index], name="class")
-    return frame.sort_values(next(iter(columns)), ascending=False)
+    iou = pd.DataFrame({name: (100 * table["iou"]).round(1) for name, table in tables.items()})
+    first, *_ = tables.values()
+    frame = iou.join(first[["fold", "asked", "shown", "pixels"]])
+    frame.index = pd.Index(map(class_name, frame.index), name="class")
+    return frame.sort_values(frame.columns[0], ascending=False)
 
 
-def by_size(results: Sequence[CellResult]) -> pd.DataFrame:
+def by_size(results: Iterable[CellResult]) -> pd.DataFrame:
     """mIoU* in percent by the share of the query that a class covers, as small as COCO's small.
 
     Seeds are summed, folds averaged; `pairs` counts the (episode, class) pairs of a size.
     """
     rows = {}
-    for (name, setting), folds in _pooled(results).items():
-        tables = [s.by_size() for s in folds.values()]
-        miou = 100 * pd.concat([t["miou_star"] for t in tables], axis=1).mean(axis=1)
-        pairs = sum(t["pairs"] for t in tables)
-        row = {(size, "mIoU*"): round(value, 1) for size, value in miou.items()}
-        rows[setting, name] = row | {(size, "pairs"): n for size, n in pairs.items()}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    return frame[[(size, what) for size in miou.index for what in ("mIoU*", "pairs")]]
+    for key, folds in _pooled(results).items():
+        sizes = pd.concat([s.by_size() for s in folds.values()]).groupby(level=0, sort=False)
+        miou, pairs = (100 * sizes["miou_star"].mean()).round(1), sizes["pairs"].sum()
+        rows[key] = pd.DataFrame({"mIoU*": miou, "pairs": pairs.astype(object)}).stack()
+    return pd.DataFrame(rows).T.rename_axis(columns=(None, None))
 
 
-def mistakes(results: Sequence[CellResult]) -> pd.DataFrame:
+def mistakes(results: Iterable[CellResult]) -> pd.DataFrame:
     """The confusion of rows in percent of the true pixels, and false positives on absent classes.
 
     Of background: painted with a class. Of foreground: right, missed, painted as another class.
     The last column is the share of a query's pixels that a class it does not show is painted on.
     """
     rows = {}
-    for (name, setting), folds in _pooled(results).items():
+    for key, folds in _pooled(results).items():
         tables = [s.row_confusion().to_numpy() for s in folds.values()]
-        share = [100 * t / t.sum(1, keepdims=True) for t in tables]
-        (_, _, painted), (missed, right, other) = np.mean(share, axis=0)
+        share = np.mean([100 * t / t.sum(1, keepdims=True) for t in tables], axis=0)
         absent = 100 * pd.Series([s.absent_false_positives for s in folds.values()]).mean()
-        rows[setting, name] = [painted, right, missed, other, absent]
-    columns = pd.MultiIndex.from_tuples(
-        [("background", "painted"), ("foreground", "right"), ("foreground", "missed"),
-         ("foreground", "another class"), ("absent class", "painted")]
-    )  # fmt: skip
-    return pd.DataFrame(rows.values(), pd.MultiIndex.from_tuples(rows), columns).round(1)
+        rows[key] = {
+            ("background", "painted"): share[0, 2],
+            ("foreground", "right"): share[1, 1],
+            ("foreground", "missed"): share[1, 0],
+            ("foreground", "another class"): share[1, 2],
+            ("absent class", "painted"): absent,
+        }
+    return pd.DataFrame(rows).T.round(1)
 
 
 def confusion(
-    results: Sequence[CellResult], method: str, setting: str, fold: int, class_name: Callable
+    results: Iterable[CellResult], method: str, setting: str, fold: int, class_name: Callable
 ) -> pd.DataFrame:
     """Share in percent of the pixels of each true class (rows) painted as each class (columns).
 
@@ -109,16 +108,12 @@ def confusion(
     Raises:
         ValueError: there is no such result.
     """
-    chosen = [
-        r for r in results
-        if (r.cell.method, r.cell.setting, r.cell.fold) == (method, setting, fold)
-    ]  # fmt: skip
-    if not chosen:
+    scores = _pooled(results).get((setting, label(method)), {}).get(fold)
+    if scores is None:
         raise ValueError(f"no result of {method!r}, {setting}, fold {fold}")
-    total = sum(r.scores.class_confusion() for r in chosen)
-    names = ["background", *map(class_name, sorted(chosen[0].classes))]
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame(100 * total / total.sum(1, keepdims=True), names, names)
+    names = ["background", *map(class_name, scores.classes)]
+    pixels = pd.DataFrame(scores.class_confusion(), names, names)
+    return 100 * pixels.div(pixels.sum(axis=1), axis=0)
 
 
 def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
@@ -131,60 +126,55 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
     Raises:
         ValueError: no query shows all classes of its episode.
     """
-    scores = result.scores
-    shown = np.flatnonzero((scores.truth > 0).all(1))
+    shown = np.flatnonzero((result.scores.truth > 0).all(1))
     if not len(shown):
         raise ValueError("no query shows all classes of its episode; take more episodes")
-    inter, union = scores.intersection_union()[:, shown]
-    asked = union > 0  # every class of these episodes has pixels
-    miou = (inter / np.where(asked, union, 1)).sum(1) / asked.sum(1)
+    inter, union = result.scores.intersection_union()[:, shown]
+    miou = np.nanmean(inter / np.where(union > 0, union, np.nan), axis=1)
     order = np.argsort(miou, kind="stable")
-    places = [round(p / 100 * (len(order) - 1)) for p in percentiles]
-    kinds = ["success" if p >= 75 else "failure" if p <= 25 else "average" for p in percentiles]
-    columns = {"episode": shown[order[places]], "kind": kinds, "percentile": list(percentiles)}
-    frame = pd.DataFrame(columns | {"mIoU": (100 * miou[order[places]]).round(1)})
-    return frame.drop_duplicates("episode")
+    places = order[[round(p / 100 * (len(order) - 1)) for p in percentiles]]
+    columns = {
+        "episode": shown[places],
+        "kind": [
+            "success" if p >= 75 else "failure" if p <= 25 else "average" for p in percentiles
+        ],
+        "percentile": list(percentiles),
+        "mIoU": (100 * miou[places]).round(1),
+    }
+    return pd.DataFrame(columns).drop_duplicates("episode")
 
 
-def ablations(results: Sequence[CellResult]) -> pd.DataFrame:
+def trainings(results: Iterable[CellResult]) -> pd.DataFrame:
+    """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
+    found = [(Variant.parse(r.cell.method), r) for r in results]
+    rows = [
+        (v.base.upper(), v.ablation, r.cell.setting, f"seed {v.seed}", 100 * r.scores.miou_star)
+        for v, r in found
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "variant", "setting", "seed", "miou"])
+    wide = frame.pivot_table("miou", ["model", "variant"], ["setting", "seed"], sort=False)
+    return wide.rename_axis(index=(None, None), columns=(None, None))
+
+
+def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
     """Table 4: mIoU* of each variant over its training seeds, and what its part is worth.
 
     `minus complete` pairs the trainings of one seed: same batches, same episode lists. `+-` are
     half the 95 % t-intervals over training seeds; "unresolved" where the difference's holds 0.
     """
-    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
-    for r in results:
-        v = Variant.parse(r.cell.method)
-        by_seed = found.setdefault((v.base.upper(), v.ablation, r.cell.setting), {})
-        by_seed.setdefault(v.seed, []).append(100 * r.scores.miou_star)
-    trained = {key: {s: float(np.mean(v)) for s, v in runs.items()} for key, runs in found.items()}
-    columns: dict[tuple[str, str], dict[tuple[str, str], float | str]] = {}
-    for (base, ablation, setting), runs in trained.items():
-        cell = {"mIoU*": (mean := t_interval([*runs.values()])).value, "+-": mean.half_width}
-        whole = trained.get((base, "complete", setting), {})
-        changes = [value - whole[seed] for seed, value in runs.items() if seed in whole]
-        if ablation != "complete" and changes:
-            change = t_interval(changes)
-            verdict = "resolved" if change.resolved else "unresolved"
-            cell |= {"minus complete": change.value, "+- of that": change.half_width, "": verdict}
-        for name, value in cell.items():
-            rounded = value if isinstance(value, str) else round(value, 1)
-            columns.setdefault((setting, name), {})[base, ablation] = rounded
-    order = dict.fromkeys(s for s, _ in columns)
-    names = [(s, n) for s in order for n in ("mIoU*", "+-", "minus complete", "+- of that", "")]
-    frame = pd.DataFrame({c: pd.Series(columns[c]) for c in names if c in columns})
-    return frame.reindex(dict.fromkeys((b, a) for b, a, _ in trained)).fillna("")
-
-
-def trainings(results: Sequence[CellResult]) -> pd.DataFrame:
-    """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
-    rows: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
-    for r in results:
-        v = Variant.parse(r.cell.method)
-        row = rows.setdefault((v.base.upper(), v.ablation), {})
-        row.setdefault((r.cell.setting, f"seed {v.seed}"), []).append(100 * r.scores.miou_star)
-    frame = {key: {c: round(np.mean(v), 1) for c, v in row.items()} for key, row in rows.items()}
-    return pd.DataFrame.from_dict(frame, orient="index")
+    wide, columns = trainings(results), {}
+    for setting in wide.columns.unique(0):
+        runs = wide[setting]
+        whole = runs.reindex([(model, "complete") for model, _ in runs.index]).to_numpy()
+        change = (runs - whole).drop("complete", level=1).dropna(how="all")
+        for names, values in ((("mIoU*", "+-"), runs), (("minus complete", "+- of that"), change)):
+            intervals = [t_interval(row.dropna()) for _, row in values.iterrows()]
+            numbers = [[i.value for i in intervals], [i.half_width for i in intervals]]
+            for name, column in zip(names, numbers, strict=True):
+                columns[setting, name] = pd.Series(column, values.index).round(1)
+        verdicts = ["resolved" if i.resolved else "unresolved" for i in intervals]
+        columns[setting, ""] = pd.Series(verdicts, change.index, dtype=object)
+    return pd.DataFrame(columns).reindex(wide.index).astype(object).fillna("")
 
 
 def with_costs(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
@@ -196,26 +186,21 @@ def with_costs(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 def settings(config: Config) -> pd.DataFrame:
     """Every field of a configuration, by its part."""
-    parts = asdict(config)
     found = {
         (part, name): str(value)
         for part in ("model", "episodes", "train", "evaluation")
-        for name, value in parts[part].items()
+        for name, value in asdict(getattr(config, part)).items()
     }
     return pd.DataFrame({"value": found})
 
 
-def _pooled(results: Sequence[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:
-    """By (label, setting), then fold: the scores of all seeds together."""
+def _pooled(results: Iterable[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:
+    """By (setting, label), then fold: the scores of all seeds together."""
     parts: dict[tuple[str, str], dict[int, list[Scores]]] = {}
-    for r in results:
-        folds = parts.setdefault((label(r.cell.method), r.cell.setting), {})
+    for r in in_order(results):
+        folds = parts.setdefault((r.cell.setting, label(r.cell.method)), {})
         folds.setdefault(r.cell.fold, []).append(r.scores)
-    settings = [*dict.fromkeys(r.cell.setting for r in results)]
-    return {
-        key: {fold: _joined(parts[key][fold]) for fold in sorted(parts[key])}
-        for key in sorted(parts, key=lambda key: settings.index(key[1]))
-    }
+    return {key: {f: _joined(found) for f, found in folds.items()} for key, folds in parts.items()}
 
 
 def _joined(scores: Sequence[Scores]) -> Scores:

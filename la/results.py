@@ -1,13 +1,14 @@
 """Results as data: one JSON file a cell, from which every table is drawn."""
 
 import base64
+import importlib.metadata
 import json
 import platform
 import re
 import subprocess
 import zlib
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,10 @@ class CellResult:
     seconds: float
     provenance: dict[str, str]
 
-    @property
+    @cached_property
     def scores(self) -> Scores:
         """Every score of this cell."""
-        pairs = zip(self.class_ids, self.confusion, strict=True)
-        return Scores.of(pairs, self.classes)
+        return Scores.of(zip(self.class_ids, self.confusion, strict=True), self.classes)
 
 
 def save_cell(result: CellResult, path: Path) -> None:
@@ -93,39 +93,38 @@ def load_cell(path: Path) -> CellResult:
         if raw.pop("version") != VERSION:
             raise ValueError("it is of another version")
         raw.pop("miou_star")
-        cell = raw["cell"] | {"kinds": tuple(PromptKind(k) for k in raw["cell"]["kinds"])}
-        class_ids, confusion = _unpacked(raw["class_ids"]), _unpacked(raw["confusion"])
-        if len(class_ids) != len(confusion):
+        kinds = tuple(map(PromptKind, raw["cell"]["kinds"]))
+        result = CellResult(
+            **raw
+            | {"cell": Cell(**raw["cell"] | {"kinds": kinds}), "classes": tuple(raw["classes"])}
+            | {name: _unpacked(raw[name]) for name in ("class_ids", "confusion")}
+        )
+        if len(result.class_ids) != len(result.confusion):
             raise ValueError("its counts are cut short")
-        arrays = {"cell": Cell(**cell), "class_ids": class_ids, "confusion": confusion}
-        return CellResult(**raw | arrays | {"classes": tuple(raw["classes"])})
+        return result
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} is no result ({error}); delete it and run again") from None
-
-
-def load_results(results: Path, profile: str) -> list[CellResult]:
-    """All cells of a profile, by file name."""
-    return [load_cell(path) for path in sorted((results / profile / "cells").glob("*.json"))]
 
 
 @cache
 def provenance() -> dict[str, str]:
     """What a reader needs to make the numbers again: commit, versions, device."""
-    import importlib.metadata as metadata
-
-    versions = {p: metadata.version(p) for p in ("torch", "numpy", "pycocotools", "transformers")}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {"commit": _commit(), "python": platform.python_version(), "device": device} | versions
+    packages = ("torch", "numpy", "pycocotools", "transformers")
+    return {
+        "commit": _commit(), "python": platform.python_version(), "device": device,
+        **{name: importlib.metadata.version(name) for name in packages},
+    }  # fmt: skip
 
 
 def _commit() -> str:
     """The commit of the checkout that runs, with a plus if `la` differs from it."""
-    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(Path(__file__).parent)]
+    quiet = {"text": True, "stderr": subprocess.DEVNULL}
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        return run("rev-parse", "--short=12", "HEAD") + ("+" if run("status", "-s", ".") else "")
+        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **quiet)
+        changed = subprocess.check_output([*git, "status", "--short", "."], **quiet)
+        return commit.strip() + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

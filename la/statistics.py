@@ -42,33 +42,16 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if not values.size:
         raise ValueError("t_interval got no value; pass the score of each seed")
     if values.size == 1:
-        return Interval(float(values[0]), np.nan, np.nan)
-    error = values.std(ddof=1) / np.sqrt(values.size)
-    half = stats.t.ppf((1 + level) / 2, values.size - 1) * error
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
-
-
-def bootstrap(
-    counts: np.ndarray, *, seed: int, resamples: int = 1000, level: float = 0.95
-) -> Interval:
-    """The mIoU of one method, with a percentile interval over resampled episodes.
-
-    Args:
-        counts: (2, E, F), `Scores.intersection_union()`.
-    """
-    drawn = _miou(counts, _weights(counts, seed, resamples))
-    return _percentiles(float(_miou(counts, np.ones((1, counts.shape[1])))[0]), drawn, level)
+        return Interval(values[0], np.nan, np.nan)
+    mean, error = values.mean(), stats.sem(values)
+    half = error * stats.t.ppf((1 + level) / 2, values.size - 1)
+    return Interval(mean, mean - half, mean + half)
 
 
 def paired_bootstrap(
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    *,
-    seed: int,
-    resamples: int = 1000,
-    level: float = 0.95,
+    ours: np.ndarray, theirs: np.ndarray, *, seed: int, resamples: int = 1000, level: float = 0.95
 ) -> Interval:
-    """mIoU of `ours` minus `theirs` on one episode list, both resampled alike.
+    """mIoU of `ours` minus `theirs`, with a percentile interval over episodes resampled in pairs.
 
     Args:
         ours, theirs: (2, E, F), `Scores.intersection_union()` of both on the same episodes.
@@ -81,17 +64,12 @@ def paired_bootstrap(
             f"paired_bootstrap: counts of shapes {ours.shape} and {theirs.shape}; score both "
             "methods on the same episode list"
         )
-    weights = _weights(ours, seed, resamples)
-    once = np.ones((1, ours.shape[1]))
-    value = float((_miou(ours, once) - _miou(theirs, once))[0])
-    return _percentiles(value, _miou(ours, weights) - _miou(theirs, weights), level)
-
-
-def _weights(counts: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """(resamples, E) how often each episode is drawn; the same for every method of a list."""
-    n_episodes = counts.shape[1]
-    rng = stream(seed, "bootstrap")
-    return rng.multinomial(n_episodes, np.full(n_episodes, 1 / n_episodes), resamples).astype(float)
+    n_episodes = ours.shape[1]
+    share = np.full(n_episodes, 1 / n_episodes)
+    drawn = stream(seed, "bootstrap").multinomial(n_episodes, share, resamples)
+    weights = np.vstack([np.ones(n_episodes), drawn])  # each episode once, then the resamples
+    value, *others = _miou(ours, weights) - _miou(theirs, weights)
+    return Interval(value, *np.nanquantile(others, [(1 - level) / 2, (1 + level) / 2]))
 
 
 def _miou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -100,8 +78,3 @@ def _miou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     known = union > 0
     iou = np.divide(inter, union, out=np.zeros_like(inter), where=known)
     return iou.sum(1) / np.where(known.any(1), known.sum(1), np.nan)
-
-
-def _percentiles(value: float, drawn: np.ndarray, level: float) -> Interval:
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))

@@ -1,8 +1,8 @@
 """The paper's Tables 1-5: its numbers as data, and ours in the same layout, never mixed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,10 @@ import pandas as pd
 from la.config import ABLATIONS, PROTOCOLS, PUBLISHED, profile
 from la.methods import METHODS, Variant, label
 from la.results import Cell, CellResult
-from la.statistics import paired_bootstrap, t_interval
+from la.statistics import Interval, paired_bootstrap, t_interval
 from la.types import PromptKind
+
+PUBLISHED_TABLES = Path(__file__).parent.parent / "results" / "published" / "tables.csv"
 
 
 def published() -> pd.DataFrame:
@@ -22,9 +24,7 @@ def published() -> pd.DataFrame:
     (where the paper contradicts itself, else ""). Tables 3 and 5 are means over folds, Table 4 is
     fold 0; both 4 and 5 are LA (SAM). Other systems were scored under protocols of their own.
     """
-    path = files("la") / "published" / "tables.csv"
-    with path.open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype={"fold": str}, keep_default_na=False)
+    return pd.read_csv(PUBLISHED_TABLES, dtype={"fold": str}, keep_default_na=False)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ _WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
 _RIVALS = ("threshold_prototype", "prototype", "affinity")
 _CURVES = ("la+", "la", *_RIVALS)
 TRAINING_SEEDS = (0, 1, 2)  # of each model of Table 4
+_SUMMARISED = ("la+", "la", "threshold_prototype")
+_PAPER_PROMPTS = {  # rows of the paper's tables that are a mean of LA: their prompts in our words
+    "LA (SAM)": "masks",
+    "LA (MAE)": "masks",
+    "Only masks": "masks",
+    "Boxes and points": "boxes and points",
+    "Only boxes": "boxes",
+    "Only points": "points",
+}
 
 TABLES = {
     "table1": Table(tuple(METHODS), ((1, 1), (1, 5))),
@@ -107,83 +116,95 @@ def scores(results: Iterable[CellResult]) -> pd.DataFrame:
         [
             (prompts_of(r.cell), label(r.cell.method), r.cell.setting, str(r.cell.fold),
              r.cell.seed, 100 * r.scores.miou_star)
-            for r in results
+            for r in in_order(results)
         ],
         columns=[*keys, "fold", "seed", "value"],
     )  # fmt: skip
     means = lines.groupby([*keys, "seed"], sort=False)["value"].mean().reset_index()
-    both = pd.concat([lines, means.assign(fold="mean")])
-    groups = both.groupby([*keys, "fold"], sort=False)["value"]
-    found = [(*key, t_interval(values.tolist())) for key, values in groups]
-    return pd.DataFrame(
-        [(*key, interval.value, interval.half_width) for *key, interval in found],
-        columns=[*keys, "fold", "value", "half_width"],
-    )
+    groups = pd.concat([lines, means.assign(fold="mean")]).groupby([*keys, "fold"], sort=False)
+    half_width = groups["value"].agg(lambda values: t_interval(values).half_width)
+    return groups["value"].mean().to_frame().assign(half_width=half_width).reset_index()
 
 
-def ours(results: Sequence[CellResult]) -> pd.DataFrame:
+def ours(results: Iterable[CellResult]) -> pd.DataFrame:
     """`scores` as the paper prints them: a row a method, columns (setting, fold-i | mean | +-)."""
     tidy = scores(results)
     means = tidy[tidy["fold"] == "mean"]
-    rows = [
-        tidy.assign(fold=tidy["fold"].where(tidy["fold"] == "mean", "fold-" + tidy["fold"])),
-        means.assign(fold="+-", value=means["half_width"]),
-    ]
-    index = ["prompts", "method"]
-    wide = pd.concat(rows).pivot(index=index, columns=["setting", "fold"], values="value")
-    folds = [*sorted({f for _, f in wide} - {"mean", "+-"}), "mean", "+-"]
-    wide = wide[[(s, f) for s in dict.fromkeys(tidy["setting"]) for f in folds]]
-    return _in_order(wide, tidy, index).rename_axis(columns=(None, None)).round(1)
+    tidy = pd.concat([tidy, means.assign(fold="+-", value=means["half_width"])])
+    return _one_kind(_as_printed(tidy, ["prompts", "method"])).round(1)
 
 
-def means(results: Sequence[CellResult]) -> pd.DataFrame:
+def means(results: Iterable[CellResult]) -> pd.DataFrame:
     """Means over folds with their intervals, as text: a row a method, a column a setting."""
-    tidy = scores(results)
-    tidy = tidy[tidy["fold"] == "mean"]
-    index = ["prompts", "method"]
-    text = tidy.assign(text=[*map(plus_minus, tidy["value"], tidy["half_width"])])
-    wide = text.pivot(index=index, columns="setting", values="text")
-    wide = wide[list(dict.fromkeys(tidy["setting"]))]
-    return _in_order(wide, tidy, index).rename_axis(columns=None)
+    return _one_kind(_texts(results, ["prompts", "method"], "setting"))
 
 
-def differences(results: Sequence[CellResult], name: str = "la+") -> pd.DataFrame:
+def summary(results: Iterable[CellResult]) -> pd.DataFrame:
+    """Every setting once: ours with intervals; beside it, under its own header, the paper's.
+
+    Only protocol `clean`; a setting printed in several of the paper's tables takes the first.
+
+    Raises:
+        ValueError: there is no result to show.
+    """
+    kept = [r for r in results if r.cell.protocol == "clean" and r.cell.method in _SUMMARISED]
+    if not kept:
+        raise ValueError("nothing has been computed yet; `make reproduce` computes all tables")
+    kinds = TABLES["table5"].kinds
+    kept.sort(
+        key=lambda r: (
+            kinds.index(r.cell.kinds), r.cell.n_ways, r.cell.k_shots,
+            _SUMMARISED.index(r.cell.method),
+        )
+    )  # fmt: skip
+    ours = _texts(kept, ["prompts", "setting"], "method")
+    paper = published().query("fold == 'mean'")
+    paper = paper.assign(prompts=paper["row"].map(_PAPER_PROMPTS)).dropna()
+    paper["system"] = paper["row"].where(paper["row"] == "LA (MAE)", "LA (SAM)")
+    paper = paper.pivot_table(
+        "value", ["prompts", "setting"], "system", aggfunc="first", sort=False
+    ).reindex(index=ours.index, columns=["LA (SAM)", "LA (MAE)"])
+    frame = pd.concat({"ours": ours, "the paper (COCO-20i)": paper}, axis=1).fillna("")
+    return frame.rename_axis(index=(None, None), columns=(None, None))
+
+
+def differences(results: Iterable[CellResult], name: str = "la+") -> pd.DataFrame:
     """`name` minus each other method in points of mIoU*, with a paired bootstrap over episodes.
 
     Episodes of all folds and seeds are resampled within their own list, and lists are averaged.
     """
+    results = in_order(results)
+    own = {r.cell: r.scores.intersection_union() for r in results if r.cell.method == name}
+    found: dict[tuple[str, str, str], list[Interval]] = {}
+    for r in results:
+        ours = own.get(replace(r.cell, method=name))
+        if r.cell.method != name and ours is not None:
+            row = found.setdefault((prompts_of(r.cell), r.cell.setting, label(r.cell.method)), [])
+            theirs = r.scores.intersection_union()
+            row.append(paired_bootstrap(ours, theirs, seed=len(row), resamples=200))
     rows = []
-    for (prompts, setting), group in _grouped(
-        results, lambda r: (prompts_of(r.cell), r.cell.setting)
-    ):
-        lists = {(r.cell.method, r.cell.fold, r.cell.seed): r.scores for r in group}
-        for other in dict.fromkeys(r.cell.method for r in group if r.cell.method != name):
-            pairs = [
-                (scores.intersection_union(), lists[other, fold, seed].intersection_union())
-                for (method_name, fold, seed), scores in lists.items()
-                if method_name == name and (other, fold, seed) in lists
-            ]
-            if not pairs:
-                continue
-            found = [
-                paired_bootstrap(a, b, seed=i, resamples=200) for i, (a, b) in enumerate(pairs)
-            ]
-            value = 100 * float(np.mean([f.value for f in found]))
-            error = 100 * float(np.sqrt(np.sum([(f.half_width) ** 2 for f in found]))) / len(found)
-            verdict = "" if abs(value) > error else "unresolved"
-            rows.append((prompts, setting, label(other), round(value, 1), round(error, 1), verdict))
+    for key, pairs in found.items():
+        value = 100 * np.mean([p.value for p in pairs])
+        error = 100 * np.linalg.norm([p.half_width for p in pairs]) / len(pairs)
+        verdict = "" if abs(value) > error else "unresolved"
+        rows.append((*key, round(value, 1), round(error, 1), verdict))
     names = ["prompts", "setting", f"{label(name)} minus", "points", "+-", ""]
-    return _without_one_prompt(pd.DataFrame(rows, columns=names).set_index(names[:3]))
+    return _one_kind(pd.DataFrame(rows, columns=names).set_index(names[:3]))
 
 
 def beside(name: str) -> pd.DataFrame:
     """The paper's own table in the same layout, to be shown apart from ours."""
-    table = published().query("table == @number", local_dict={"number": int(name[-1])})
-    fold = table["fold"].where(table["fold"] == "mean", "fold-" + table["fold"])
-    wide = table.assign(fold=fold).pivot_table(
-        index="row", columns=["setting", "fold"], values="value", sort=False
+    return _as_printed(published().query(f"table == {name[-1]}"), "row").rename_axis(None)
+
+
+def in_order(results: Iterable[CellResult]) -> list[CellResult]:
+    """Those of one kind of prompts together, then those of one setting, else as they come."""
+    results = list(results)
+    kinds = list(dict.fromkeys(r.cell.kinds for r in results))
+    settings = list(dict.fromkeys(r.cell.setting for r in results))
+    return sorted(
+        results, key=lambda r: (kinds.index(r.cell.kinds), settings.index(r.cell.setting))
     )
-    return wide.rename_axis(index=None, columns=(None, None))
 
 
 def prompts_of(cell: Cell) -> str:
@@ -192,27 +213,25 @@ def prompts_of(cell: Cell) -> str:
     return " and ".join(plural[kind] for kind in cell.kinds)
 
 
-def plus_minus(value: float, half_width: float) -> str:
-    """A value with half of its interval, if it has one."""
-    return f"{value:.1f}" if half_width != half_width else f"{value:.1f} ± {half_width:.1f}"
+def _texts(results: Iterable[CellResult], rows: list[str], columns: str) -> pd.DataFrame:
+    """Means over folds, with half of their interval if they have one."""
+    tidy = scores(results).query("fold == 'mean'")
+    numbers = zip(tidy["value"], tidy["half_width"], strict=True)
+    text = [f"{value:.1f}" + (f" ± {half:.1f}" if half == half else "") for value, half in numbers]
+    wide = tidy.assign(text=text).pivot_table("text", rows, columns, aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None)
 
 
-def _in_order(wide: pd.DataFrame, tidy: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    """Rows as they came, those of one kind of prompts together."""
-    first, second = (list(dict.fromkeys(tidy[name])) for name in index)
-    rows = [(a, b) for a in first for b in second if (a, b) in wide.index]
-    return _without_one_prompt(wide.reindex(rows))
+def _as_printed(tidy: pd.DataFrame, rows: str | list[str]) -> pd.DataFrame:
+    """Columns (setting, fold), the folds of a setting together; rows and settings as they come."""
+    fold = tidy["fold"].where(tidy["fold"].isin(["mean", "+-"]), "fold-" + tidy["fold"])
+    wide = tidy.assign(fold=fold).pivot_table("value", rows, ["setting", "fold"], sort=False)
+    columns = {setting: wide[setting] for setting in tidy["setting"].unique()}
+    return pd.concat(columns, axis=1).rename_axis(columns=(None, None))
 
 
-def _without_one_prompt(frame: pd.DataFrame) -> pd.DataFrame:
+def _one_kind(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows name their prompts only where there are several kinds of them."""
     same = frame.index.get_level_values(0).nunique() < 2
     frame = frame.droplevel(0) if same else frame
     return frame.rename_axis([None if n in ("method", "prompts") else n for n in frame.index.names])
-
-
-def _grouped(items, key):
-    groups: dict = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups.items()

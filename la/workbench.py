@@ -30,13 +30,11 @@ from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.data.prompts import Drawn
 from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count, original_scores
 from la.methods import method
-from la.metrics import Scores, episode_counts
 from la.model.backbone import build_backbone, weights_sha256
 from la.model.label_anything import LabelAnything
-from la.plotting import EpisodePicture, SupportPicture
+from la.plotting import EpisodePicture, picture
 from la.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.training import fit
 from la.types import Episode, PromptKind, Segmenter, to_device
@@ -361,33 +359,14 @@ class Workbench:
     def picture(self, cell: Cell, number: int) -> EpisodePicture:
         """One episode of a cell with the method's prediction, to be looked at."""
         episode = self.episodes(cell)[number]
-        index = self.data.test
-        loader = self.loader(index, cell.fold, cell.protocol)
+        loader = self.loader(self.data.test, cell.fold, cell.protocol)
         segmenter, _ = self.segmenter(cell.method, cell.fold)
         segmenter, bias = self._fitted(cell, segmenter)
         batch = to_device(loader([episode]), self.device)
         with torch.inference_mode():
             logits = original_scores(segmenter(batch), batch, self.config.model)[0]
             logits[0] += bias
-        prediction, target = logits.argmax(0).cpu(), batch.target[0].cpu()
-        names = tuple(index.class_name(c) for c in episode.class_ids)
-        counts = episode_counts(prediction, target, episode.n_ways + 1).numpy()
-        iou = Scores.of([(episode.class_ids, counts)], episode.class_ids).iou
-        drawn: list[dict[int, Drawn]] = [{} for _ in episode.support_ids]
-        for example, prompts in zip(episode.examples, loader.draw(episode), strict=True):
-            drawn[example.support][example.row] = prompts
-        return EpisodePicture(
-            number=number,
-            class_names=names,
-            supports=tuple(
-                SupportPicture(index.read_image(i), prompts)
-                for i, prompts in zip(episode.support_ids, drawn, strict=True)
-            ),
-            query=index.read_image(episode.query_id),
-            target=target.numpy(),
-            prediction=prediction.numpy(),
-            iou={n: float(v) for n, v in zip(names, iou, strict=True) if v == v},
-        )
+        return picture(loader, episode, number, logits.argmax(0).cpu().numpy())
 
     def run_checkpoint(self, cell: Cell, source: str) -> CellResult:
         """What a model that `la.load` can load scores; nothing is stored."""

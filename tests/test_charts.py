@@ -36,7 +36,7 @@ def test_folds_and_means_stand_at_their_values():
     assert sorted(folds) == sorted(SCORES[SCORES["fold"] != "mean"]["value"])
     written = [text.get_text() for text in axis.texts]
     assert written == [f"{v:.1f}" for v in SCORES[SCORES["fold"] == "mean"]["value"]]
-    assert [t.get_text() for t in axis.get_yticklabels()][-1] == "LA+"  # the first is on top
+    assert axis.get_yticklabels()[0].get_text() == "LA+" and axis.yaxis_inverted()  # on top
 
 
 def test_bars_by_prompts_have_the_height_of_the_means():

@@ -92,7 +92,7 @@ def test_every_score_of_two_episodes_counted_by_hand():
     assert scores.absent_false_positives == pytest.approx(3 / 18)
     assert miou_of_episodes(scores) == pytest.approx((4 / 8 + 0) / 2)
     row = scores.per_class().loc[5]
-    assert row.to_dict() == {"iou": 4 / 11, "intersection": 4, "union": 11, "asked": 2, "shown": 1}
+    assert row.to_dict() == {"iou": 4 / 11, "asked": 2, "shown": 1, "pixels": 6}
 
 
 def test_class_scores_equal_a_loop_over_episodes_in_any_row_order():
@@ -125,17 +125,16 @@ def test_episodes_of_different_ways_are_scored_together():
     assert scores.class_confusion().tolist() == [[10, 2, 0], [1, 7, 0], [0, 0, 2]]
 
 
-def test_a_class_never_drawn_is_neither_0_nor_1_but_listed():
+def test_a_class_never_drawn_is_neither_0_nor_1():
     scores = Scores.of([((1,), [[4, 0], [2, 2]])], classes=[1, 2])
-    assert scores.never_drawn == (2,)
     assert scores.miou_star == 0.5
-    assert np.isnan(scores.iou[1])
+    assert np.isnan(scores.iou[1]) and scores.per_class()["asked"].tolist() == [1, 0]
     assert miou_hsnet(scores) == 0.25  # that code counts it as 0
 
 
 def test_a_class_asked_for_but_nowhere_in_truth_or_prediction_is_left_out_of_the_mean():
     scores = Scores.of([((1, 2), [[4, 0, 0], [2, 2, 0], [0, 0, 0]])], classes=[1, 2])
-    assert scores.miou_star == 0.5 and scores.never_drawn == ()
+    assert scores.miou_star == 0.5 and scores.per_class()["asked"].tolist() == [1, 1]
 
 
 def test_false_positives_of_an_absent_class_lower_the_papers_score_and_not_panets():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.predicted import Prediction
-from la.types import Box, Point, PromptKind
+from la.data.prompts import Drawn
+from la.plotting import EpisodePicture, SupportPicture
+from la.types import IGNORE, Box, Point, PromptKind
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +75,33 @@ def test_a_prediction_is_explained_with_its_examples_truth_and_iou():
     prediction = Prediction(labels, example.class_names, example.query, frame, None)
     figure = plotting.explained(example.examples, prediction, example.target)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["support 1", "support 2", "query", "truth", "prediction: IoU 100, 0, 100 %"]
+    assert titles == ["support 1", "support 2", "query", "truth", "prediction"]
+    assert figure.axes[-1].get_xlabel() == "IoU 100, 0, 100 %"
     without = plotting.explained(example.examples, prediction, None)
-    assert [a.get_title() for a in without.axes] == [
-        "support 1",
-        "support 2",
-        "query",
-        "prediction",
-    ]
+    assert [a.get_title() for a in without.axes] == [t for t in titles if t != "truth"]
+    assert without.axes[-1].get_xlabel() == ""
+
+
+def test_iou_is_by_row_and_leaves_out_ignored_pixels_and_what_is_nowhere():
+    target = np.array([[2, 2, IGNORE], [0, 0, 0]])
+    prediction = np.array([[2, 0, 1], [0, 2, 0]])
+    image = Image.new("RGB", (3, 2))
+    shown = EpisodePicture(0, ("dog", "cat"), (), image, target, prediction)
+    assert np.isnan(shown.iou[0]) and shown.iou[1] == pytest.approx(1 / 3)
+    assert shown.score == "IoU –, 33 %"
+    assert replace(shown, target=0 * target, prediction=0 * target).score == "no class shown"
+
+
+def test_positive_and_negative_points_are_drawn_apart():
+    drawn = Drawn(points=[np.array([[1.0, 2], [3, 4], [5, 6]])], labels=[np.array([1, -1, 1])])
+    figure, axis = plt.subplots()
+    plt.close(figure)
+    plotting.draw_support(axis, SupportPicture(Image.new("RGB", (8, 8)), {1: drawn}))
+    negative, positive = axis.collections
+    assert negative.get_offsets().tolist() == [[3, 4]] and len(positive.get_offsets()) == 2
+    assert not np.array_equal(negative.get_edgecolors(), positive.get_edgecolors())
+    shapes = [c.get_paths()[0].vertices for c in (negative, positive)]
+    assert shapes[0].shape != shapes[1].shape
 
 
 def test_served_episodes_carry_the_loader_s_prompts_and_truth(loader, episodes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hand_made import result
 
-from la.results import Cell, load_cell, load_results, save_cell
+from la.results import Cell, load_cell, save_cell
 from la.types import PromptKind
 
 
@@ -58,11 +58,3 @@ def test_a_variants_file_name_has_no_slash_and_no_space():
     name = Cell("la+ w/o Token Pool seed 1", 0, 1, 1, 0, 400).file_name("x")
     assert name.startswith("la+-w-o-token-pool-seed-1_fold0_1way_1shot_mask_seed0_")
     assert not set(name) & set("/ ")
-
-
-def test_all_cells_of_a_profile_are_read(tmp_path):
-    folder = tmp_path / "quick" / "cells"
-    folder.mkdir(parents=True)
-    for seed in (1, 0):
-        save_cell(result(seed=seed), folder / f"{seed}.json")
-    assert [r.cell.seed for r in load_results(tmp_path, "quick")] == [0, 1]

@@ -7,7 +7,7 @@ from la.config import profile
 from la.methods import method
 from la.results import Cell
 from la.statistics import t_interval
-from la.tables import TABLES, beside, cells, differences, means, ours, published, scores
+from la.tables import TABLES, beside, cells, differences, means, ours, published, scores, summary
 from la.types import PromptKind
 
 WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
@@ -229,3 +229,23 @@ def test_the_papers_table_has_the_same_layout_as_ours():
         ("1-way 1-shot", "fold-0"),
         ("2-way 1-shot", "fold-0"),
     ]
+
+
+def test_the_summary_puts_the_papers_numbers_beside_ours_under_their_own_header():
+    boxes = (PromptKind.BOX,)
+    results = [
+        with_iou(20, kinds=boxes), with_iou(40), with_iou(50, protocol="paper"),
+        with_iou(30, method="la"), with_iou(10, method="floor"),
+    ]  # fmt: skip
+    table = summary(results)
+    assert list(table.index) == [("masks", "1-way 1-shot"), ("boxes", "1-way 1-shot")]
+    assert table["ours"].columns.tolist() == ["LA+", "LA, the paper's model"]
+    assert table["ours", "LA+"].tolist() == ["40.0", "20.0"]
+    paper = table["the paper (COCO-20i)"]
+    assert paper["LA (SAM)"].tolist() == [43.1, 38.3]
+    assert paper["LA (MAE)"].tolist() == [39.7, ""]
+
+
+def test_a_summary_of_nothing_says_what_to_do():
+    with pytest.raises(ValueError, match="make reproduce"):
+        summary([])
