@@ -12,8 +12,7 @@ from la.types import PromptKind
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; a mistake of the caller's is one sentence on stderr and status 2."""
-    parser = _parser()
-    arguments = parser.parse_args(words)
+    arguments = _parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return arguments.run(arguments) or 0
@@ -45,10 +44,10 @@ def _train(a) -> int:
     from la.training import REQUEUE, Stopped
 
     bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
-    steps = bench.config.train.steps
-    options = {"init": a.init, "stop_after": a.stop_after}
+    options = {"init": a.init, "stop_after": a.stop_after, "tracker": a.tracker}
+    shown = {"total": bench.config.train.steps, "disable": not bench.ranks.is_main_process}
     try:
-        with tqdm(total=steps, desc=f"{a.method} fold {a.fold}", unit="step") as bar:
+        with tqdm(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
             path = bench.train(a.method, a.fold, report=bar.update, **options)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -63,39 +62,32 @@ def _evaluate(a) -> None:
     cell = _cell(a)
     bench = _bench(a, [cell])
     if a.checkpoint:
-        result = bench.run_checkpoint(cell, a.checkpoint)
+        result = bench.measure(cell, bench.loaded(a.checkpoint))
     else:
         result = experiments.compute(bench, [cell])[0]
     scores = result.scores
-    shown = {
-        "miou_star": scores.miou_star,
-        "per_class": {
-            bench.data.test.class_name(c): _number(v)
-            for c, v in zip(scores.classes, scores.iou, strict=True)
-        },
-        "episodes": a.episodes,
-        "episodes_sha256": result.episodes_sha256,
-        "checkpoint_sha256": result.checkpoint_sha256,
-        "seconds": result.seconds,
+    per_class = {
+        bench.data.test.class_name(c): value if value == value else None
+        for c, value in zip(scores.classes, scores.iou.tolist(), strict=True)
     }
-    print(json.dumps(shown))
+    same = ("episodes_sha256", "checkpoint_sha256", "seconds")
+    shown = {"miou_star": scores.miou_star, "per_class": per_class, "episodes": cell.episodes}
+    print(json.dumps(shown | {name: getattr(result, name) for name in same}))
 
 
 def _episodes(a) -> None:
-    bench, cell = _bench(a), _cell(a)
-    for episode in bench.episodes(cell):
+    for episode in _bench(a).episodes(_cell(a)):
         print(episode.to_json())
 
 
 def _data(a) -> None:
-    bench = _bench(a)
-    for split in ("train", "test"):
-        index = getattr(bench.data, split)
+    data = _bench(a).data
+    for split, index in (("train", data.train), ("test", data.test)):
         print(
             f"{split}: {len(index.image_ids)} images, {len(index.annotation_image)} instances of "
             f"{len(index.category_ids)} classes, {index.source.name}"
         )
-    print(f"{bench.data.name} {bench.data.fingerprint}: {bench.data.note}")
+    print(f"{data.name} {data.fingerprint}: {data.note}")
 
 
 def _fetch(a) -> None:
@@ -113,8 +105,7 @@ def _plan(a) -> None:
 
     bench = Workbench.open(_profile(a), a.data)
     wanted = tables.cells(a.table, bench.config.profile, folds=range(4))
-    pace = measure(bench.config, bench.device) if a.measure else None
-    print(plan(bench, wanted, pace))
+    print(plan(bench, wanted, measure(bench.config, bench.device) if a.measure else None))
 
 
 def _features(a) -> None:
@@ -149,8 +140,9 @@ def _pretrain(a) -> None:
     from la.model.tiny import WEIGHTS
     from la.pretraining import pretrain, save
 
-    save(pretrain(steps=a.steps, seed=0), a.out or WEIGHTS, steps=a.steps, seed=0, n_images=12_000)
-    print(a.out or WEIGHTS)
+    path = a.weights or WEIGHTS
+    save(pretrain(steps=a.steps, seed=0), path, steps=a.steps, seed=0, n_images=12_000)
+    print(path)
 
 
 def _profile(a) -> str:
@@ -175,20 +167,18 @@ def _bench(a, wanted=()):
     if wanted:
         prepare(bench, wanted)
     if bench.device.type == "cpu":
-        torch.set_num_threads(
-            1
-        )  # equal numbers on any machine, and no threads that wait for a core
-    print(bench.headline(), file=sys.stderr)
+        torch.set_num_threads(1)  # equal numbers anywhere, and no threads that wait for a core
+    if bench.ranks.is_main_process:
+        print(bench.headline(), file=sys.stderr)
     return bench
 
 
 def _cell(a):
     from la.results import Cell
 
-    return Cell(
-        a.method, a.fold, a.ways, a.shots, a.seed, a.episodes,
-        kinds=tuple(PromptKind(k) for k in a.prompts.split("+")),
-    )  # fmt: skip
+    episodes = a.episodes or configs.profile(_profile(a)).evaluation.episodes
+    kinds = tuple(PromptKind(k) for k in a.prompts.split("+"))
+    return Cell(a.method, a.fold, a.ways, a.shots, a.seed, episodes, kinds=kinds)
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -201,71 +191,71 @@ def _parameter(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
-
-
 def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.replace(",", " ").split()]
+
+
+OPTIONS = {
+    "notebook": {"help": "name of a notebook in notebooks/"},
+    "what": {"choices": ("coco", "sam", "mae", "published")},
+    "--profile": {"default": "quick", "help": ", ".join(["auto", *configs.PROFILES])},
+    "--data": {"type": Path, "help": "a COCO-format folder instead of the profile's data"},
+    "--method": {"default": "la+", "help": "a row of the tables"},
+    "--fold": {"type": int, "default": 0},
+    "--ways": {"type": int, "default": 1},
+    "--shots": {"type": int, "default": 1},
+    "--episodes": {"type": int, "help": "of each list; without it, as many as the profile has"},
+    "--seed": {"type": int, "default": 0},
+    "--prompts": {"default": "mask", "help": "mask, box, point, or several joined by +"},
+    "--folds": {"type": _numbers},
+    "--seeds": {"type": _numbers},
+    "-p": {"dest": "parameter", "action": "append", "default": [], "metavar": "NAME=VALUE"},
+    "--init": {"metavar": "MODEL", "help": "fine-tune this model or checkpoint"},
+    "--stop-after": {"type": int, "metavar": "STEPS", "help": "save and leave after these"},
+    "--tracker": {"metavar": "NAME", "help": "tensorboard, or another that accelerate knows"},
+    "--checkpoint": {"type": Path, "help": "weights to score instead of trained ones"},
+    "--limit": {"type": int, "metavar": "N", "help": "the first N images of each split"},
+    "--test-episodes": {"type": int, "metavar": "N", "help": "for the first N of each list alone"},
+    "--table": {"default": "table2", "help": "the table to plan for"},
+    "--measure": {"action": argparse.BooleanOptionalAction, "default": True},
+    "--root": {"type": Path, "metavar": "DIR"},
+    "--mirror": {"metavar": "URL", "help": "scheme and host to use instead"},
+    "--model": {"default": "quick"},
+    "--support": {"type": Path, "required": True},
+    "--images": {"type": Path, "required": True},
+    "--out": {"type": Path, "required": True},
+    "--steps": {"type": int, "default": 1400},
+    "--weights": {"type": Path, "help": "where they are written"},
+}
+_WHERE = "--profile --data"
+_CELL = f"{_WHERE} --method --fold --ways --shots --episodes --seed --prompts"
+COMMANDS = {
+    "run": (_run, f"notebook {_WHERE} --folds --seeds --episodes -p",
+            "execute a notebook with papermill"),
+    "train": (_train, f"{_WHERE} --method --fold --init --stop-after --tracker",
+              "train one method on the seen classes of one fold"),
+    "evaluate": (_evaluate, f"{_CELL} --checkpoint", "score one method in one setting, as JSON"),
+    "episodes": (_episodes, _CELL, "print an episode list as JSON lines"),
+    "data": (_data, _WHERE, "write the embedded data set, or describe a folder"),
+    "features": (_features, f"{_WHERE} --limit --test-episodes",
+                 "make the feature cache ahead of training"),
+    "plan": (_plan, f"{_WHERE} --table --measure",
+             "stages, gigabytes, hours, and what would stop the run"),
+    "fetch": (_fetch, "what --root --mirror", "get COCO, a backbone or the published models"),
+    "models": (_models, "", "list the models that can be loaded by name"),
+    "predict": (_predict, "--model --support --images --out", "segment a folder of images"),
+    "pretrain-backbone": (_pretrain, "--steps --weights", "make the tiny backbone's weights again"),
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m la", description="Label Anything, the workbook.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name, run, text, *shared):
-        added = commands.add_parser(name, help=text, description=text, parents=shared)
-        added.set_defaults(run=run)
-        return added
-
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--profile", default="quick", help=", ".join(["auto", *configs.PROFILES]))
-    where.add_argument(
-        "--data", type=Path, help="a COCO-format folder instead of the profile's data"
-    )
-    cell = argparse.ArgumentParser(add_help=False)
-    cell.add_argument("--method", default="la+", help="a row of the tables")
-    cell.add_argument("--fold", type=int, default=0)
-    cell.add_argument("--ways", type=int, default=1)
-    cell.add_argument("--shots", type=int, default=1)
-    cell.add_argument("--episodes", type=int, default=1000)
-    cell.add_argument("--seed", type=int, default=0)
-    cell.add_argument("--prompts", default="mask", help="mask, box, point, or several joined by +")
-
-    added = command("run", _run, "execute a notebook with papermill", where)
-    added.add_argument("notebook", help="name of a notebook in notebooks/")
-    added.add_argument("--folds", type=_numbers)
-    added.add_argument("--seeds", type=_numbers)
-    added.add_argument("--episodes", type=int)
-    added.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
-    added = command("train", _train, "train one method on the seen classes of one fold", where)
-    added.add_argument("--method", default="la+")
-    added.add_argument("--fold", type=int, default=0)
-    added.add_argument("--init", metavar="MODEL", help="fine-tune this model or checkpoint")
-    added.add_argument("--stop-after", type=int, metavar="STEPS", help="save and leave after these")
-    added = command("evaluate", _evaluate, "score one method in one setting, as JSON", where, cell)
-    added.add_argument("--checkpoint", type=Path, help="weights to score instead of trained ones")
-    command("episodes", _episodes, "print an episode list as JSON lines", where, cell)
-    command("data", _data, "write the embedded data set, or describe a folder", where)
-    added = command("features", _features, "make the feature cache ahead of training", where)
-    added.add_argument("--limit", type=int, metavar="N", help="the first N images of each split")
-    added.add_argument("--test-episodes", type=int, metavar="N",
-                       help="only images of the first N test episodes of each list")  # fmt: skip
-    added = command("plan", _plan, "stages, gigabytes, hours, and what would stop the run", where)
-    added.add_argument("--table", default="table2", help="the table to plan for")
-    added.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True)
-    added = command("fetch", _fetch, "get COCO, a backbone or the published models")
-    added.add_argument("what", choices=("coco", "sam", "mae", "published"))
-    added.add_argument("--root", type=Path, metavar="DIR")
-    added.add_argument("--mirror", metavar="URL", help="scheme and host to use instead")
-    command("models", _models, "list the models that can be loaded by name")
-    added = command("predict", _predict, "segment a folder of images")
-    for name in ("--model", "--support", "--images", "--out"):
-        kind = str if name == "--model" else Path
-        added.add_argument(name, type=kind, required=name != "--model", default="quick")
-    added = command("pretrain-backbone", _pretrain, "make the tiny backbone's weights again")
-    added.add_argument("--steps", type=int, default=1400)
-    added.add_argument("--out", type=Path)
+    for name, (function, options, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=function)
+        for option in options.split():
+            command.add_argument(option, **OPTIONS[option])
     return parser
 
 

@@ -5,22 +5,22 @@ L2-normalised. Scores are (B, C, h, w) on the token grid of the input frame.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from la.data.geometry import Frame
-from la.types import IGNORE, Batch, Features, Prompts, Segmenter
+from la.types import IGNORE, Batch, Features, Prompts
 
 Raster = Callable[[Prompts, tuple[int, int]], Tensor]  # prompts, (h, w) -> (E, h, w) in [0, 1]
 
 
 @dataclass(frozen=True)
 class HardRaster:
-    """Prompts as the share of each token that they cover: the default rule.
+    """Prompts as the share of each token that they cover, (E, h, w) in [0, 1].
 
     A mask as it is, a box filled, a point its whole token; of several the largest. A negative point
     clears its token.
@@ -29,7 +29,6 @@ class HardRaster:
     image_size: int  # side of the input frame in pixels
 
     def __call__(self, prompts: Prompts, size: tuple[int, int]) -> Tensor:
-        """(E, h, w) in [0, 1]."""
         h, w = size
         masks = prompts.points.new_zeros(len(prompts.example_row), 1, h * w)
         pooled = F.adaptive_avg_pool2d(prompts.masks.to(masks.dtype), size)
@@ -102,10 +101,9 @@ class Floor:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Scores (B, C, 1, 1)."""
-        first = torch.arange(batch.n_rows, device=batch.class_valid.device) == 0
-        return _without_padded_rows(
-            first.float().expand(batch.class_valid.shape)[..., None, None], batch
-        )
+        scores = torch.zeros_like(batch.class_valid, dtype=torch.float32)
+        scores[:, 0] = 1
+        return _without_padded_rows(scores[..., None, None], batch)
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,6 @@ class ClassPrior(OnTokens):
     """How often each row covers a place in the supports: sees the prompts, never the query."""
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         return _share(t.weights.sum(1), dim=2)
 
 
@@ -165,7 +162,6 @@ class Prototype(OnTokens):
     """
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         return 20 * t.query_hat @ F.normalize(t.prototypes, dim=-1).transpose(1, 2)
 
 
@@ -177,10 +173,8 @@ class ThresholdPrototype(OnTokens):
     """
 
     threshold: float = 0.5
-    grid: ClassVar = ("threshold", tuple(round(0.05 * i, 2) for i in range(-4, 20)))
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         scores = t.query_hat @ F.normalize(t.prototypes, dim=-1).transpose(1, 2)
         return torch.cat([torch.full_like(scores[..., :1], self.threshold), scores[..., 1:]], -1)
 
@@ -195,10 +189,8 @@ class PartPrototypes(OnTokens):
 
     parts: int = 3
     rounds: int = 10
-    grid: ClassVar = ("parts", (1, 2, 3, 5, 8))
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         support, weights = t.support_hat, t.weights.flatten(1, 2)  # (B, J, V), (B, J, C)
         middle = t.balanced.cumsum(1) - t.balanced / 2  # share of the class's mass before token j
         part = (middle * self.parts).long().clamp(0, self.parts - 1)  # (B, J, C)
@@ -222,10 +214,8 @@ class Affinity(OnTokens):
     """
 
     temperature: float = 0.05
-    grid: ClassVar = ("temperature", (0.02, 0.03, 0.05, 0.1, 0.2))
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         mixed = F.scaled_dot_product_attention(
             t.query_hat, t.support_hat, t.balanced, scale=1 / self.temperature
         )  # tokens of weight 0 enter the softmax alone, which the sum over c takes out again
@@ -241,45 +231,12 @@ class Ridge(OnTokens):
     """
 
     penalty: float = 0.01
-    grid: ClassVar = ("penalty", (1e-4, 1e-3, 1e-2, 1e-1, 1.0))
 
     def score(self, t: Tokens) -> Tensor:
-        """(B, I, C)"""
         x, q = (F.pad(hat, (0, 1), value=1.0) for hat in (t.support_hat, t.query_hat))
         weighted = (x * t.balanced.sum(-1, keepdim=True)).transpose(1, 2)  # (B, V + 1, J)
         normal = weighted @ x + self.penalty * torch.eye(x.shape[-1], device=x.device)
         return q @ torch.linalg.solve(normal, x.transpose(1, 2) @ t.balanced)
-
-
-def baselines(
-    image_size: int, resize: Literal["pad", "squash"], raster: Raster | None = None
-) -> dict[str, Segmenter]:
-    """Every baseline by the name that tables print, hyper-parameters not yet fitted."""
-    raster = raster or HardRaster(image_size)
-    return {
-        "floor": Floor(),
-        "class_prior": ClassPrior(raster),
-        "grid_ceiling": GridCeiling(image_size, resize),
-        "prototype": Prototype(raster),
-        "threshold_prototype": ThresholdPrototype(raster),
-        "part_prototypes": PartPrototypes(raster),
-        "affinity": Affinity(raster),
-        "ridge": Ridge(raster),
-    }
-
-
-def fit_on_seen(
-    segmenter: Segmenter, score: Callable[[Segmenter], float]
-) -> tuple[Segmenter, dict[float, float]]:
-    """The segmenter with the best value of its `grid`, and the score of each value tried.
-
-    `score` is `miou_star` on episodes of *seen* classes. What has no grid comes back as it is.
-    """
-    if not hasattr(segmenter, "grid"):
-        return segmenter, {}
-    name, values = segmenter.grid
-    tried = {value: score(replace(segmenter, **{name: value})) for value in values}
-    return replace(segmenter, **{name: max(tried, key=tried.get)}), tried
 
 
 def _overlap(low: Tensor, high: Tensor, n: int) -> Tensor:

@@ -33,17 +33,14 @@ class ModelConfig:
     mlp_dim: int = 2048  # [O]
     attention_downsample: int = 2  # [O] cross-attentions work at D / 2
     logit_downsample: int = 8  # [P 3.2] the dot product of Eq. 5 works at D / 8
-    mixers: tuple[Mixer, ...] = (
-        "example",
-    )  # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
+    # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
+    mixers: tuple[Mixer, ...] = ("example",)
     token_pool: int = 100  # R, [O]; 0 is Table 4's "w/o Token Pool"
     spatial_convs: bool = True  # [P 3.2]; False is Table 4's "w/o Spatial Convolutions"
     mode: Literal["exact", "masked"] = "masked"  # exact: as the published weights were trained
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
-    background: Literal["unprompted", "token"] = (
-        "unprompted"  # [O] a pair without prompts; [Q] learned
-    )
+    background: Literal["unprompted", "token"] = "unprompted"  # [O] no prompts; [Q] learned
     # What LA+ adds; each is off in the paper's model and can be switched alone.
     highlight: bool = False  # support features weighted by the mask prompt
     raster: bool = False  # boxes and points become soft maps and highlight too
@@ -95,7 +92,9 @@ class TrainConfig:
     gamma: float = 2.0  # [O]; the paper names no value
     class_weight: Literal["log", "power"] = "log"  # [O] 1 / log(1.1 + f); [Q] f^-power
     weight_power: float = 0.5  # [Q] of the class frequency f
-    target_side: int = 256  # [A] side of the map on which the loss is taken; [O] original pixels
+    # [A] side of the map on which the loss is taken; None: the query's original pixels, and the
+    # loss is divided by all of them, ignored and padded ones too [O]
+    target_side: int | None = 256
     precision: Literal["float32", "bfloat16"] = "float32"
     micro_batches: int = 1  # (B, N, K) batches per step over all processes; [P 4.2] one per GPU
     checkpoint_every: int = 1_000
@@ -112,6 +111,7 @@ class EvalConfig:
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
     batch_size: int = 4
     seen_episodes: int = 240  # [Q] of seen classes, on which scalars are fitted
+    validation_episodes: int = 200  # [A] of seen classes, for each state that training saves
     ablation_share: float = 1.0  # [P 4.4] of the training steps, for each model of Table 4
 
 
@@ -146,8 +146,8 @@ _QUICK = Config(
     profile="quick",
     model=ModelConfig(
         backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8,
-        embed_dim=96, mask_size=48,
-        mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2, token_pool=128,
+        embed_dim=96, mask_size=48, mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2,
+        token_pool=128,
         norm_first=True, first_residual=True, background="token",
     ),
     episodes=EpisodeConfig(
@@ -157,13 +157,17 @@ _QUICK = Config(
         steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,
         checkpoint_every=100, seed=0,
     ),
-    evaluation=EvalConfig(episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4),
+    evaluation=EvalConfig(
+        episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4, validation_episodes=32
+    ),
 )  # fmt: skip
 _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
     _QUICK,
     profile="smoke",
     train=replace(_QUICK.train, steps=4, warmup_steps=2),
-    evaluation=EvalConfig(episodes=8, seeds=(0, 1), batch_size=8, seen_episodes=8),
+    evaluation=EvalConfig(
+        episodes=8, seeds=(0, 1), batch_size=8, seen_episodes=8, validation_episodes=4
+    ),
 )
 
 _SAM = Config(
@@ -191,14 +195,14 @@ _SAM_OFFICIAL = replace(
     _SAM,
     profile="paper-sam-official",
     model=replace(_SAM.model, mode="exact"),
-    train=replace(_SAM.train, lr=5e-5, precision="float32"),
+    train=replace(_SAM.train, lr=5e-5, precision="float32", target_side=None),
     **_OFFICIAL,
 )
 _MAE_OFFICIAL = replace(
     _MAE,
     profile="paper-mae-official",
     model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=("class_example",)),
-    train=replace(_MAE.train, lr=5e-5, schedule="constant", precision="float32"),
+    train=replace(_MAE.train, lr=5e-5, schedule="constant", precision="float32", target_side=None),
     **_OFFICIAL,
 )
 _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they are
@@ -210,10 +214,7 @@ _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they a
 
 _ALL = (_QUICK, _SAM, _MAE, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE)
 PROFILES = {config.profile: config for config in _ALL}
-WEIGHTS = {
-    "sam": "sam_vit_b_01ec64.pth",
-    "mae": "vit-mae-base.safetensors",
-}  # as `fetch` names them
+WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}  # of `fetch`
 
 
 def profile(name: str) -> Config:

@@ -19,9 +19,7 @@ class Cost:
     """Of one query with its support set."""
 
     milliseconds: float  # median over the batches
-    peak_mb: (
-        float  # most memory that tensors held at one time beyond weights and inputs, largest batch
-    )
+    peak_mb: float  # that tensors held at one time beyond weights and inputs, in the largest batch
 
 
 @torch.inference_mode()
@@ -44,13 +42,11 @@ def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
 
 
 def _seconds(segmenter: Segmenter, batch: Batch) -> float:
-    cuda = batch.class_valid.is_cuda
-    if cuda:
-        torch.cuda.synchronize()
+    wait = torch.cuda.synchronize if batch.class_valid.is_cuda else lambda: None
+    wait()
     started = time.perf_counter()
     segmenter(batch)
-    if cuda:
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - started
 
 
@@ -73,25 +69,20 @@ class _Allocated(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
-        self._alive: set[int] = set()
+        self.alive: dict[int, int] = {}  # bytes by address
+        self.peak = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        known = {t.untyped_storage()._cdata for t in _tensors((args, kwargs))}
+        known = _storages((args, kwargs)).keys()
         out = func(*args, **(kwargs or {}))
-        for tensor in _tensors(out):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self._alive | known:
-                self._alive.add(storage._cdata)
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
-        self.peak = max(self.peak, self.now)
+        for address, storage in _storages(out).items():
+            if address not in self.alive and address not in known:
+                self.alive[address] = storage.nbytes()
+                weakref.finalize(storage, self.alive.pop, address)
+        self.peak = max(self.peak, sum(self.alive.values()))
         return out
 
-    def _freed(self, address: int, size: int) -> None:
-        self._alive.discard(address)
-        self.now -= size
 
-
-def _tensors(tree) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+def _storages(tree) -> dict[int, torch.UntypedStorage]:
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {s._cdata: s for s in (tensor.untyped_storage() for tensor in tensors)}

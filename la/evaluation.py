@@ -6,15 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from la.baselines import fit_on_seen
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.metrics import Scores, episode_counts
 from la.types import Batch, Episode, Segmenter, to_device
-
-BIASES = tuple(np.arange(-6, 13) * 0.25)  # tried by `calibrate`, in units of the logits
-CALIBRATION_SEED = 1_000  # far from any evaluation seed
 
 
 @torch.inference_mode()
@@ -67,37 +63,19 @@ def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Te
     ]
 
 
-def calibrate(
-    segmenter: Segmenter,
-    episodes: Sequence[Episode],
-    loader: BatchLoader,
-    *,
-    biases: Sequence[float] = BIASES,
-    **options,
-) -> float:
-    """The background bias with the best `miou_star` on episodes of *seen* classes.
-
-    One scalar, chosen without a look at an unseen class; a prototype's threshold and LA+'s
-    background bias are both chosen here, on the same episodes. Ties go to the bias nearest 0.
-    """
-    counts = count(segmenter, episodes, loader, biases=biases, **options)
-    miou = [_miou(episodes, c) for c in counts]
-    best = max(miou)
-    return float(min((b for b, m in zip(biases, miou, strict=True) if m == best), key=abs))
-
-
-def best_of_grid(
-    segmenter: Segmenter, episodes: Sequence[Episode], loader: BatchLoader, **options
-) -> float:
-    """The value of the segmenter's one hyper-parameter (`grid`) that is best on *seen* classes."""
-
-    def score(candidate: Segmenter) -> float:
-        return _miou(episodes, count(candidate, episodes, loader, **options)[0])
-
-    fitted, _ = fit_on_seen(segmenter, score)
-    return getattr(fitted, segmenter.grid[0])
-
-
-def _miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
-    classes = sorted({c for e in episodes for c in e.class_ids})
+def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
+    """`miou_star` of counts (episodes, C, C) over the classes that the list asks for."""
+    classes = {c for e in episodes for c in e.class_ids}
     return Scores.of(zip((e.class_ids for e in episodes), counts, strict=True), classes).miou_star
+
+
+def best_value(
+    values: Sequence[float], counts: Sequence[np.ndarray], episodes: Sequence[Episode]
+) -> float:
+    """The value of a scalar whose counts (episodes, C, C) score best; of equals the nearest to 0.
+
+    On episodes of *seen* classes this chooses without a look at an unseen one: LA+'s background
+    bias, a prototype's threshold and a baseline's hyper-parameter are all chosen here.
+    """
+    scores = [miou(episodes, c) for c in counts]
+    return min(zip(values, scores, strict=True), key=lambda pair: (-pair[1], abs(pair[0])))[0]

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from queue import Empty
@@ -15,18 +15,14 @@ import torch
 from tqdm.auto import tqdm
 
 from la.cost import cost
+from la.evaluation import original_scores
 from la.methods import label, method
-from la.plotting import EpisodePicture
+from la.plotting import EpisodePicture, picture
 from la.results import Cell, CellResult, load_cell
 from la.types import Segmenter, to_device
-from la.workbench import Report, Workbench
+from la.workbench import Fitted, Report, Workbench
 
 log = logging.getLogger(__name__)
-
-
-def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[EpisodePicture]:
-    """These episodes of a cell, each with the method's prediction."""
-    return [bench.picture(cell, number) for number in numbers]
 
 
 def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
@@ -37,9 +33,8 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     """
     cells = list(dict.fromkeys(cells))
     missing = [cell for cell in cells if not bench.path(cell).exists()]
-    log.warning(
-        "%d cells: %d reused, %d to compute", len(cells), len(cells) - len(missing), len(missing)
-    )
+    reused = len(cells) - len(missing)
+    log.warning("%d cells: %d reused, %d to compute", len(cells), reused, len(missing))
     if missing:
         for cell in missing:  # refuses what cannot be drawn before the work
             bench.episodes(replace(cell, episodes=1))
@@ -48,10 +43,10 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
             name = method(cell.method).trains_as or cell.method
             jobs.setdefault((name, cell.fold), []).append(cell)
         first = [method(job[0].method) for job in jobs.values()]
-        trained = [m.configure(bench.config).train.steps for m in first if m.configure]
-        if trained:
-            log.warning("%d models to train, or to take as they are", len(trained))
-        units = sum(trained) + sum(cell.episodes for cell in missing)
+        steps = [m.configure(bench.config).train.steps for m in first if m.configure]
+        if steps:
+            log.warning("%d models to train, or to take as they are", len(steps))
+        units = sum(steps) + sum(cell.episodes for cell in missing)
         with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
             if bench.device.type == "cuda" or len(jobs) == 1 or bench.ranks.num_processes > 1:
                 with _one_thread():
@@ -76,7 +71,20 @@ def score(
     Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
     """
     lists = dict.fromkeys(replace(cell, method=name) for cell in cells)
-    return [bench.measure(cell, segmenter) for cell in lists]
+    return [bench.measure(cell, Fitted(segmenter)) for cell in lists]
+
+
+@torch.inference_mode()
+def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[EpisodePicture]:
+    """These episodes of a cell, each with the method's prediction."""
+    fitted, episodes, found = bench.fitted(cell), bench.episodes(cell), []
+    loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
+    for number in numbers:
+        batch = to_device(loader([episodes[number]]), bench.device)
+        logits = original_scores(fitted.segmenter(batch), batch, bench.config.model)[0]
+        logits[0] += fitted.bias
+        found.append(picture(loader, episodes[number], number, logits.argmax(0).cpu().numpy()))
+    return found
 
 
 def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd.DataFrame]:
@@ -101,27 +109,30 @@ def costs(bench: Workbench, cells: Iterable[Cell], n_queries: int = 8) -> pd.Dat
     for cell in cells:
         key = (label(cell.method), cell.n_ways, cell.k_shots)
         if key not in rows:
-            episodes = bench.episodes(replace(cell, episodes=n_queries))
-            segmenter = bench._fitted(cell, bench.segmenter(cell.method, cell.fold)[0])[0]
             loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
+            episodes = bench.episodes(replace(cell, episodes=n_queries))
             batches = [to_device(loader([e]), bench.device) for e in episodes]
-            rows[key] = asdict(cost(segmenter, batches))
+            rows[key] = asdict(cost(bench.fitted(cell).segmenter, batches))
     names = ["method", "n_ways", "k_shots"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
 
 
 def _in_processes(bench: Workbench, jobs: list[list[Cell]], report: Report) -> None:
+    """A job at a time in each of as many processes as there are cores; the first failure raises."""
     context = multiprocessing.get_context("spawn")
-    n = os.cpu_count() or 1
     with context.Manager() as manager:
         queue = manager.Queue()
-        with ProcessPoolExecutor(n, context, _start_worker, (queue,)) as pool:
-            try:
-                _wait([pool.submit(_features, bench) for _ in range(n)], queue, report)
-                _wait([pool.submit(_job, bench, job) for job in jobs], queue, report)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,))
+        try:
+            open_jobs = [pool.submit(_job, bench, job) for job in jobs]
+            while open_jobs or not queue.empty():
+                with suppress(Empty):
+                    report(queue.get(timeout=0.5))
+                for done in [job for job in open_jobs if job.done()]:
+                    open_jobs.remove(done)
+                    done.result()
+        finally:
+            pool.shutdown(cancel_futures=True, wait=not open_jobs)
 
 
 @contextmanager
@@ -133,16 +144,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _wait(futures: list[Future], queue, report: Report) -> None:
-    """Pass progress on until all are done; the first failure is raised at once."""
-    while not all(future.done() for future in futures) or not queue.empty():
-        with suppress(Empty):
-            report(queue.get(timeout=0.5))
-        for future in futures:
-            if future.done():
-                future.result()
 
 
 _QUEUE = None  # of the parent's progress bar; set in worker processes only
@@ -159,14 +160,6 @@ def _end_with_parent() -> None:
     """A killed run leaves no workers behind: what they had saved is where the next one goes on."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-def _features(bench: Workbench) -> None:
-    """Features of all images; several processes share the shards out among them."""
-    if bench.reads_pixels:
-        return
-    for index in (bench.data.train, bench.data.test):
-        bench.features(index)
 
 
 def _job(bench: Workbench, cells: list[Cell], report: Report | None = None) -> None:

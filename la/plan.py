@@ -214,7 +214,8 @@ def measure(config: Config, device: torch.device) -> Pace:
 def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> Batch:
     """B episodes in the sizes of the profile, each support with one mask, point and box."""
     model, n = config.model, n_ways * k_shots * n_episodes
-    cells, target = model.image_size // model.patch_size, config.train.target_side
+    cells = model.image_size // model.patch_size
+    target = config.train.target_side or model.image_size
     return Batch(
         source=Features(
             torch.randn(n_episodes, model.backbone_dim, cells, cells),

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.tracking import GeneralTracker
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import TrainConfig
 from la.data.atomic import atomic_write
-from la.losses import class_weights, focal_loss
+from la.evaluation import original_scores
+from la.losses import class_weights, focal_loss, official_focal_loss
 from la.states import alone, load_newest, save_best, save_state
 from la.types import Batch, Episode, to_device
 
@@ -49,13 +51,27 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
-    """Eq. 6 on the target's own grid."""
-    padded = ~batch.class_valid[:, :, None, None]
-    logits = model(batch).float().masked_fill(padded, 0)  # interpolating -inf would make NaN
-    logits = F.interpolate(logits, size=batch.target.shape[-2:], mode="bilinear")
+    """Eq. 6 on the target's own grid.
+
+    With `target_side` None that is the query's original pixels, and the loss is divided by all of
+    them, as the published code does; what pads a batch counts too there, up to its largest query
+    here, to its largest image there.
+    """
+    padded, logits = ~batch.class_valid[:, :, None, None], model(batch).float()
+    height, width = batch.target.shape[-2:]
+    if config.target_side is None:
+        frame = getattr(model, "module", model).config  # DistributedDataParallel hides it
+        maps = original_scores(logits, batch, frame)
+        logits = torch.stack(
+            [F.pad(m, (0, width - m.shape[-1], 0, height - m.shape[-2])) for m in maps]
+        )
+    else:
+        logits = logits.masked_fill(padded, 0)  # interpolating -inf would make NaN
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear")
     logits = logits.masked_fill(padded, -math.inf)
     weights = class_weights(batch.target, batch.n_rows, config.class_weight, config.weight_power)
-    return focal_loss(logits, batch.target, weights, config.gamma)
+    loss = official_focal_loss if config.target_side is None else focal_loss
+    return loss(logits, batch.target, weights, config.gamma)
 
 
 def fit(
@@ -64,8 +80,8 @@ def fit(
     config: TrainConfig,
     folder: Path,
     *,
-    accelerator: Accelerator | None = None,
     stop_after: int | None = None,
+    tracker: str | GeneralTracker | None = None,
     report: Callable[[int], None] = lambda steps: None,
     episodes: Callable[[int], Sequence[Episode]] | None = None,
     validate: Callable[[nn.Module], float] | None = None,
@@ -79,6 +95,7 @@ def fit(
             numbers s * micro_batches and on, each process its own share of them.
         folder: states, and the history as JSON lines, are kept here.
         stop_after: save and raise `Stopped` after this many steps of this call.
+        tracker: one that accelerate knows, such as "tensorboard", is sent the history as well.
         report: called with the number of steps done since the last call.
         episodes: the episodes of a batch number, to be written out if its step diverges.
         validate: a score on *seen* classes, asked for whenever the state is saved; the weights with
@@ -88,23 +105,26 @@ def fit(
         The history: one record a step with step, loss, lr, gradient norm, and validation if asked.
 
     Raises:
-        ValueError: the batches of a step cannot be shared out, or the state is another model's.
+        ValueError: the batches of a step cannot be shared out, the state is another model's, or the
+            tracker is not installed.
         Stopped: on SIGTERM or `stop_after`, after saving.
         Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names the step.
         torch.OutOfMemoryError: with the (B, N, K) that did not fit.
     """
-    accelerator = accelerator or Accelerator(
-        cpu=not torch.cuda.is_available(),
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), log_with=tracker, project_dir=folder,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-    if config.micro_batches % accelerator.num_processes:
+    )  # fmt: skip
+    if tracker and not accelerator.log_with:
+        raise ValueError(f"{tracker} is not installed; pip install {tracker}, or train without it")
+    world, main = accelerator.num_processes, accelerator.is_main_process
+    if config.micro_batches % world:
         raise ValueError(
-            f"micro_batches={config.micro_batches} cannot be shared by {accelerator.num_processes} "
-            f"processes; make it a multiple of {accelerator.num_processes}"
+            f"micro_batches={config.micro_batches} cannot be shared by {world} processes; make it "
+            f"a multiple of {world}"
         )
-    mine = range(accelerator.process_index, config.micro_batches, accelerator.num_processes)
-    main = accelerator.is_main_process
-    with alone(folder) if main else nullcontext(), _sigterm() as asked_to_stop:
+    mine = range(accelerator.process_index, config.micro_batches, world)
+    with alone(folder) if main else nullcontext(), _sigterm() as asked, _tracked(accelerator):
         accelerator.wait_for_everyone()
         model.to(accelerator.device).train()
         optimizer = torch.optim.AdamW(
@@ -123,16 +143,16 @@ def fit(
             pending.append((step, *_step(wrapped, optimizer, share, config, accelerator)))
             report(1)
             done, last = step + 1, step + 1 == config.steps
-            stop = done - first == stop_after or _agreed(asked_to_stop, done, accelerator)
+            stop = done - first == stop_after or _agreed(asked, done, accelerator)
             saves = last or stop or done % config.checkpoint_every == 0
             if saves or done % LOOK_EVERY == 0:
-                history += _records(pending, config, folder if main else None, episodes)
-                for record in history[-len(pending) :]:
+                new, pending = _records(pending, config, folder if main else None, episodes), []
+                history += new
+                if saves and main:
+                    _validate(validate, model, folder, history)
+                    save_state(model, optimizer, folder, done, history)
+                for record in new:
                     accelerator.log(record, step=record["step"])
-                pending = []
-            if saves and main:
-                _validate(validate, model, folder, history)
-                save_state(model, optimizer, folder, done, history)
             if saves:
                 accelerator.wait_for_everyone()
             if stop and not last:
@@ -223,6 +243,17 @@ def _validate(validate, model: nn.Module, folder: Path, history: list[dict]) -> 
     model.train()
     if score >= max(record.get("validation", -math.inf) for record in history):
         save_best(model, folder)
+
+
+@contextmanager
+def _tracked(accelerator: Accelerator) -> Iterator[None]:
+    """What watches a run is closed however the run ends."""
+    accelerator.init_trackers("tracked")
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
 
 
 @contextmanager

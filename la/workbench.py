@@ -5,17 +5,18 @@ data and its backbone; a cell by that and its own fields. Nothing knows which ta
 """
 
 import json
-import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import reduce
 
 from la import checkpoints
 from la import config as configs
@@ -24,25 +25,33 @@ from la.data import folds
 from la.data.atomic import atomic_write
 from la.data.batches import TrainingBatches
 from la.data.dataset import Data, open_data
-from la.data.download import coco_folder, published_folder
+from la.data.download import coco_folder, weights_files
 from la.data.episodes import EpisodeSampler, episode_list, list_sha256
 from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.evaluation import CALIBRATION_SEED, best_of_grid, calibrate, count, original_scores
-from la.methods import method
+from la.evaluation import best_value, count, miou
+from la.methods import BIAS, method
 from la.model.backbone import build_backbone, weights_sha256
 from la.model.label_anything import LabelAnything
-from la.plotting import EpisodePicture, picture
 from la.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.training import fit
-from la.types import Episode, PromptKind, Segmenter, to_device
-
-log = logging.getLogger(__name__)
+from la.types import Episode, PromptKind, Segmenter
 
 Report = Callable[[int], None]
 HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parent.parent))
+FITTING_SEED = 1_000  # of lists of seen classes; far from any evaluation seed
+VALIDATION_SEED = 2_000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A segmenter as the tables score it."""
+
+    segmenter: Segmenter
+    bias: float = 0.0  # added to the background's score
+    checkpoint_sha256: str = ""  # "" without weights
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,8 @@ class Workbench:
         """Profile, device and why, data: the first line of whatever is run."""
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
-        text = (
-            f"Profile {self.config.profile} on {device}. Data: {self.data.name}, {self.data.note}."
-        )
+        text = f"Profile {self.config.profile} on {device}."
+        text += f" Data: {self.data.name}, {self.data.note}."
         if self.config.profile in ("quick", "smoke"):
             text += " Generated images or a tiny backbone: **not the paper's setting**."
         return text
@@ -88,7 +96,7 @@ class Workbench:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
     @property
-    def reads_pixels(self) -> bool:
+    def _reads_pixels(self) -> bool:
         """Whether the models bring image encoders of their own, so that no features are kept."""
         return self.config.profile == configs.PUBLISHED
 
@@ -102,6 +110,8 @@ class Workbench:
         """`results/<profile>`, or `results/<profile>@<folder>` for somebody's own data."""
         name = self.config.profile
         return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
+
+    # ---- episodes
 
     def classes(self, fold: int, *, seen: bool) -> tuple[int, ...]:
         """Class ids of the fold that are trained on (`seen`) or tested on."""
@@ -124,39 +134,52 @@ class Workbench:
         except ValueError as error:
             raise ValueError(f"fold {fold}: {error}") from None
 
-    def episodes(self, cell: Cell) -> list[Episode]:
-        """The episode list of a cell; the same for every method."""
-        sampler = self.sampler(cell.fold, (cell.n_ways, cell.k_shots), protocol=cell.protocol)
-        return _draw(sampler, cell, cell.episodes, cell.seed)
+    def episodes(self, cell: Cell, *, seen: bool = False) -> list[Episode]:
+        """The episode list of a cell, the same for every method; or one of the `seen` classes."""
+        shape = cell.n_ways, cell.k_shots
+        return episode_list(
+            self.sampler(cell.fold, shape, seen=seen, protocol=cell.protocol), n_ways=cell.n_ways,
+            k_shots=cell.k_shots, episodes=cell.episodes, seed=cell.seed, kinds=cell.kinds,
+        )  # fmt: skip
+
+    def test_images(self, episodes: int) -> set[int]:
+        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
+        settings = product(range(folds.N_FOLDS), (1, 2, 5), self.config.evaluation.seeds)
+        lists = (self.episodes(Cell("", f, n, 1, seed, episodes)) for f, n, seed in settings)
+        return images_of(chain.from_iterable(lists))
 
     def loader(
-        self, index: CocoIndex, fold: int, protocol: str = "clean", **options
+        self, index: CocoIndex, fold: int, protocol="clean", *, images=None, **options
     ) -> BatchLoader:
-        """Loads batches of cached features."""
+        """Loads batches with cached features of all images, or of these; see `features`."""
         return BatchLoader(
             index,
             self.config.model,
             self.config.episodes,
             self.rules(protocol),
             fold_class_ids=self.classes(fold, seen=False),
-            read_features=None if self.reads_pixels else self.features(index).read,
+            read_features=None if self._reads_pixels else self.features(index, images).read,
             **options,
         )
 
+    # ---- features
+
     @cached_property
-    def _stores(self) -> dict[str, FeatureStore]:
-        return {}
+    def backbone_sha256(self) -> str:
+        """Of the frozen backbone's weights."""
+        return weights_sha256(self.config.model)
+
+    @property
+    def feature_bytes(self) -> int:
+        """Of one image in the feature cache."""
+        model = self.config.model
+        return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
 
     def store(self, index: CocoIndex) -> FeatureStore:
         """The feature cache of an index as it is; nothing is computed."""
-        model = self.config.model
-        if index.sha256 not in self._stores:
-            key = FeatureKey(
-                model.backbone, self.backbone_sha256, model.image_size, model.resize, "float16"
-            )
-            folder = self.home / "cache" / "features" / index.sha256[:12]
-            self._stores[index.sha256] = FeatureStore.open(folder, key)
-        return self._stores[index.sha256]
+        m = self.config.model
+        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, "float16")
+        return _store(self.home / "cache" / "features" / index.sha256[:12], key)
 
     def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> FeatureStore:
         """The feature cache with all images of the index, or these; the rest is encoded first."""
@@ -167,9 +190,8 @@ class Workbench:
 
             def load(image_id: int) -> torch.Tensor:
                 image = index.read_image(image_id)
-                return Frame((image.height, image.width), model.image_size, model.resize).image(
-                    image
-                )
+                size = image.height, image.width
+                return Frame(size, model.image_size, model.resize).image(image)
 
             def encode(images: torch.Tensor) -> torch.Tensor:
                 return backbone(images.to(self.device))
@@ -177,26 +199,7 @@ class Workbench:
             store.write(missing, load, encode, batch_size=16, progress=True)
         return store
 
-    @property
-    def feature_bytes(self) -> int:
-        """Of one image in the feature cache."""
-        model = self.config.model
-        return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
-
-    def test_images(self, episodes: int) -> set[int]:
-        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
-        wanted: set[int] = set()
-        for fold in range(folds.N_FOLDS):
-            for n_ways in (1, 2, 5):
-                for seed in self.config.evaluation.seeds:
-                    for e in self.episodes(Cell("", fold, n_ways, 1, seed, episodes)):
-                        wanted |= {e.query_id, *e.support_ids}
-        return wanted
-
-    @cached_property
-    def backbone_sha256(self) -> str:
-        """Of the frozen backbone's weights."""
-        return weights_sha256(self.config.model)
+    # ---- training
 
     def run_folder(self, name: str, fold: int) -> Path:
         """Where a trained method keeps its states, history and weights."""
@@ -207,12 +210,8 @@ class Workbench:
             "backbone": self.backbone_sha256,
         }  # fmt: skip
         key = digest({k: str(v) for k, v in identity.items()})
-        return (
-            self.home
-            / "runs"
-            / config.profile
-            / f"{(method(name).trains_as or name)}_fold{fold}_{key}".replace(" ", "-")
-        )
+        run = f"{method(name).trains_as or name}_fold{fold}_{key}".replace(" ", "-")
+        return self.home / "runs" / config.profile / run
 
     def train(
         self,
@@ -221,14 +220,17 @@ class Workbench:
         *,
         init: str | None = None,
         stop_after: int | None = None,
+        tracker: str | None = None,
         report: Report = lambda n: None,
     ) -> Path:
         """The checkpoint of a method on the seen classes of a fold; trained if it is missing.
 
         `init` names a model to go on from (fine-tuning); the architecture is then that model's.
+        `tracker` is one that accelerate knows, such as tensorboard.
 
         Raises:
-            ValueError: the method is not trained, or the fold cannot serve the training shapes.
+            ValueError: the method is not trained, the fold cannot serve the training shapes, or the
+                tracker is not installed.
             Stopped, Diverged: see `la.training.fit`.
         """
         chosen = method(name)
@@ -255,8 +257,8 @@ class Workbench:
             model.backbone = None  # frozen: its features are cached
         batches = self.training_batches(config, fold)
         fit(
-            model, batches.of, config.train, folder,
-            stop_after=stop_after, report=report, episodes=batches.episodes,
+            model, batches.of, config.train, folder, stop_after=stop_after, tracker=tracker,
+            report=report, episodes=batches.episodes, validate=self._validation(fold),
         )  # fmt: skip
         if self.ranks.is_main_process:
             trained_on = f"{self.data.name} {self.data.fingerprint}, seen classes of fold {fold}"
@@ -279,144 +281,139 @@ class Workbench:
         )
         return TrainingBatches(sampler, loader, config.episodes, config.train.seed)
 
-    def segmenter(self, name: str, fold: int) -> tuple[Segmenter, str]:
-        """The method ready to segment, and the SHA-256 of its checkpoint ("" without weights)."""
-        if method(name).build is not None:
-            return method(name).build(self.config.model), ""
-        if method(name).configure is None:
-            path = published_folder(configs.weights_folder(), fold) / "model.safetensors"
+    def _validation(self, fold: int) -> Callable[[LabelAnything], float] | None:
+        """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""
+        usual = self.config.evaluation
+        if not usual.validation_episodes:
+            return None
+        cell = Cell("", fold, 1, 1, VALIDATION_SEED, usual.validation_episodes)
+        episodes = self.episodes(cell, seen=True)
+        loader = self.loader(self.data.test, fold, images=images_of(episodes))
+        options = {"batch_size": usual.batch_size, "device": self.device}
+        return lambda model: miou(episodes, count(model, episodes, loader, **options)[0])
+
+    # ---- scores
+
+    def fitted(self, cell: Cell) -> Fitted:
+        """The method of a cell as the tables score it; trained, and fitted on seen classes, once.
+
+        A trained model is fitted to each setting; a method without training has one value a fold,
+        whatever the table: that of 2-way 1-shot with masks.
+        """
+        chosen = method(cell.method)
+        if chosen.build:
+            found = Fitted(chosen.build(self.config.model))
         else:
-            path = self.train(name, fold)
-        return checkpoints.load(path).to(self.device).eval(), checkpoints.file_sha256(path)
+            trained = chosen.configure is not None
+            path = self.train(cell.method, cell.fold) if trained else _published(cell.fold)
+            found = replace(self.loaded(path), bias=0.0)
+        if chosen.fitted is None:
+            return found
+        name, values = chosen.fitted
+        cell = replace(cell, episodes=self.config.evaluation.seen_episodes, seed=FITTING_SEED)
+        if chosen.build:
+            masks = (PromptKind.MASK,)
+            cell = replace(cell, n_ways=2, k_shots=1, kinds=masks, protocol="clean")
+        path = self.results / "fits" / self.path(cell).name
+        if not self._exists(path):
+            episodes = self.episodes(cell, seen=True)
+            if name == BIAS:
+                counts = self._count(found.segmenter, episodes, cell, values)
+            else:
+                tried = (replace(found.segmenter, **{name: value}) for value in values)
+                counts = [self._count(segmenter, episodes, cell)[0] for segmenter in tried]
+            value = best_value(values, counts, episodes)
+            note = {"cell": str(cell), "value": value, "episodes_sha256": list_sha256(episodes)}
+            if self.ranks.is_main_process:
+                with atomic_write(path) as file:
+                    file.write(json.dumps(note, indent=1).encode())
+            self.ranks.wait_for_everyone()
+        value = json.loads(path.read_text())["value"]
+        if name == BIAS:
+            return replace(found, bias=value)
+        return replace(found, segmenter=replace(found.segmenter, **{name: value}))
+
+    def loaded(self, source: str | Path) -> Fitted:
+        """A model that `la.load` can load, with the bias that it brings."""
+        model = checkpoints.load(source).to(self.device)
+        return Fitted(model, model.card.bias, model.card.sha256)
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell."""
         chosen = method(cell.method)
-        weights = published_folder(configs.weights_folder(), cell.fold) / "model.safetensors"
         if chosen.configure:
             model = self.run_folder(cell.method, cell.fold).name
+        elif chosen.build:
+            model = str(self.config.model.image_size)
         else:
-            model = str(self.config.model.image_size) if chosen.build else _sha256(weights)
-        backbone = "of the checkpoint" if self.reads_pixels else self.backbone_sha256
+            model = _sha256(_published(cell.fold))
+        backbone = "of the checkpoint" if self._reads_pixels else self.backbone_sha256
         identity = {"data": self.data.fingerprint, "backbone": backbone, "model": model}
         return self.results / "cells" / cell.file_name(digest(identity))
 
     def run_cell(self, cell: Cell, report: Report = lambda n: None) -> CellResult:
         """The result of a cell; computed only if its file is missing."""
         path = self.path(cell)
-        there = path.exists()
-        self.ranks.wait_for_everyone()  # so that all see the same, before one saves
-        if there:
+        if self._exists(path):
             report(cell.episodes)
             return load_cell(path)
-        segmenter, checkpoint = self.segmenter(cell.method, cell.fold)
-        segmenter, bias = self._fitted(cell, segmenter)
-        result = self.measure(cell, segmenter, bias, checkpoint, report)
+        result = self.measure(cell, self.fitted(cell), report)
         if self.ranks.is_main_process:
             save_cell(result, path)
         self.ranks.wait_for_everyone()
         return result
 
-    def measure(
-        self,
-        cell: Cell,
-        segmenter: Segmenter,
-        bias=0.0,
-        checkpoint="",
-        report: Report = lambda n: None,
-    ) -> CellResult:
-        """What a segmenter scores on the episodes of a cell; nothing is stored.
-
-        Several processes share the list out and add up their counts, which are whole numbers.
-        """
-        episodes = self.episodes(cell)
-        started = time.perf_counter()
-        rank, world = self.ranks.process_index, self.ranks.num_processes
-        mine = count(
-            segmenter, episodes[rank::world], self.loader(self.data.test, cell.fold, cell.protocol),
-            batch_size=self.config.evaluation.batch_size, device=self.device, biases=(bias,),
-            report=report,
-        )[0]  # fmt: skip
-        counts = np.zeros((len(episodes), *mine.shape[1:]), mine.dtype)
-        counts[rank::world] = mine
-        if world > 1:
-            shared = torch.from_numpy(counts).to(self.device)
-            torch.distributed.all_reduce(shared)
-            counts = shared.cpu().numpy()
+    def measure(self, cell: Cell, method: Fitted, report: Report = lambda n: None) -> CellResult:
+        """What a method scores on the episodes of a cell; nothing is stored."""
+        episodes, started = self.episodes(cell), time.perf_counter()
+        counts = self._count(method.segmenter, episodes, cell, (method.bias,), report)[0]
         return CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),
             class_ids=np.array([e.class_ids for e in episodes]),
             confusion=counts,
             episodes_sha256=list_sha256(episodes),
-            checkpoint_sha256=checkpoint,
+            checkpoint_sha256=method.checkpoint_sha256,
             data=f"{self.data.name} {self.data.fingerprint}",
-            bias=bias,
+            bias=method.bias,
             seconds=round(time.perf_counter() - started, 2),
             provenance=provenance(),
         )
 
-    def picture(self, cell: Cell, number: int) -> EpisodePicture:
-        """One episode of a cell with the method's prediction, to be looked at."""
-        episode = self.episodes(cell)[number]
+    def _count(
+        self,
+        segmenter: Segmenter,
+        episodes: Sequence[Episode],
+        cell: Cell,
+        biases: Sequence[float] = (0.0,),
+        report: Report = lambda n: None,
+    ) -> np.ndarray:
+        """`count`, shared out over the processes, whose counts, whole numbers, are added up."""
+        rank, world = self.ranks.process_index, self.ranks.num_processes
         loader = self.loader(self.data.test, cell.fold, cell.protocol)
-        segmenter, _ = self.segmenter(cell.method, cell.fold)
-        segmenter, bias = self._fitted(cell, segmenter)
-        batch = to_device(loader([episode]), self.device)
-        with torch.inference_mode():
-            logits = original_scores(segmenter(batch), batch, self.config.model)[0]
-            logits[0] += bias
-        return picture(loader, episode, number, logits.argmax(0).cpu().numpy())
+        mine = count(
+            segmenter, episodes[rank::world], loader, biases=biases, device=self.device,
+            batch_size=self.config.evaluation.batch_size, report=report,
+        )  # fmt: skip
+        counts = np.zeros((len(biases), len(episodes), *mine.shape[2:]), mine.dtype)
+        counts[:, rank::world] = mine
+        return reduce(torch.from_numpy(counts).to(self.device), "sum").cpu().numpy()
 
-    def run_checkpoint(self, cell: Cell, source: str) -> CellResult:
-        """What a model that `la.load` can load scores; nothing is stored."""
-        model = checkpoints.load(source).to(self.device).eval()
-        sha256 = checkpoints.file_sha256(Path(source)) if Path(source).is_file() else ""
-        return self.measure(cell, model, checkpoint=sha256)
-
-    def _fitted(self, cell: Cell, segmenter: Segmenter) -> tuple[Segmenter, float]:
-        """The segmenter and its background bias, with what is fitted on seen classes, and kept."""
-        chosen = method(cell.method)
-        grid = getattr(segmenter, "grid", None) if chosen.build else None
-        if not chosen.biases and grid is None:
-            return segmenter, 0.0
-        fitted = replace(cell, episodes=self.config.evaluation.seen_episodes, seed=CALIBRATION_SEED)
-        if grid is not None:  # one value a fold, whatever the table: 2-way 1-shot, masks
-            masks = (PromptKind.MASK,)
-            fitted = replace(fitted, n_ways=2, k_shots=1, kinds=masks, protocol="clean")
-        path = self.results / "fits" / self.path(fitted).name
-        if not path.exists():
-            n_classes = len(self.classes(cell.fold, seen=True))
-            shape = (min(fitted.n_ways, n_classes), fitted.k_shots)
-            sampler = self.sampler(fitted.fold, shape, seen=True, protocol=fitted.protocol)
-            episodes = _draw(sampler, fitted, fitted.episodes, fitted.seed)
-            options = {
-                "episodes": episodes,
-                "loader": self.loader(self.data.test, fitted.fold, fitted.protocol),
-                "batch_size": self.config.evaluation.batch_size,
-                "device": self.device,
-            }
-            value = (
-                calibrate(segmenter, biases=chosen.biases, **options)
-                if chosen.biases
-                else best_of_grid(segmenter, **options)
-            )
-            note = {"cell": str(fitted), "value": value, "episodes_sha256": list_sha256(episodes)}
-            with atomic_write(path) as file:
-                file.write(json.dumps(note, indent=1).encode())
-        value = json.loads(path.read_text())["value"]
-        if chosen.biases:
-            return segmenter, value
-        return replace(segmenter, **{grid[0]: value}), 0.0
+    def _exists(self, path: Path) -> bool:
+        """Whether a file is there; all processes see the same, before one of them writes it."""
+        there = path.exists()
+        self.ranks.wait_for_everyone()
+        return there
 
 
-@cache
-def _sha256(path: Path) -> str:
-    return checkpoints.file_sha256(path)
+def images_of(episodes: Iterable[Episode]) -> set[int]:
+    """Ids of the images that these episodes need."""
+    return {i for e in episodes for i in (e.query_id, *e.support_ids)}
 
 
-def _draw(sampler: EpisodeSampler, cell: Cell, episodes: int, seed: int) -> list[Episode]:
-    return episode_list(
-        sampler, n_ways=cell.n_ways, k_shots=cell.k_shots, episodes=episodes, seed=seed,
-        kinds=cell.kinds,
-    )  # fmt: skip
+def _published(fold: int) -> Path:
+    return weights_files(configs.weights_folder(), "published")[fold]
+
+
+_store = cache(FeatureStore.open)
+_sha256 = cache(checkpoints.file_sha256)

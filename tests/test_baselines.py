@@ -17,16 +17,22 @@ from la.baselines import (
     Prototype,
     Ridge,
     ThresholdPrototype,
-    baselines,
-    fit_on_seen,
     tokens,
 )
+from la.config import ModelConfig
 from la.data.geometry import Frame
+from la.methods import METHODS
 from la.metrics import Scores, episode_counts
 from la.types import IGNORE, Batch, Features, Pixels, Prompts
 
 SIDE, GRID, WIDTH = 32, 4, 6  # input pixels, tokens a side, V
 HARD = HardRaster(SIDE)
+
+
+def baselines(side: int) -> dict:
+    """The methods of the tables that need no training, for an input of this side."""
+    model = ModelConfig(image_size=side, mask_size=side, resize="squash")
+    return {name: m.build(model) for name, m in METHODS.items() if m.build}
 
 
 def make_prompts(masks, supports, rows):
@@ -182,16 +188,16 @@ def test_class_prior_counts_coverage_and_floor_is_all_background(batch):
     assert Floor()(batch).argmax(1).eq(0).all()
 
 
-@pytest.mark.parametrize("name", baselines(SIDE, "squash"))
+@pytest.mark.parametrize("name", baselines(SIDE))
 def test_rows_that_an_episode_does_not_have_are_minus_infinity_and_the_others_finite(batch, name):
-    scores = baselines(SIDE, "squash")[name](batch)
+    scores = baselines(SIDE)[name](batch)
     valid = batch.class_valid[:, :, None, None].expand_as(scores)
     assert scores[valid].isfinite().all() and (scores[~valid] == -torch.inf).all()
 
 
-@pytest.mark.parametrize("name", baselines(SIDE, "squash"))
+@pytest.mark.parametrize("name", baselines(SIDE))
 def test_an_episode_scores_the_same_alone_and_in_a_batch(batch, name):
-    together = baselines(SIDE, "squash")[name](batch)[1, :2]
+    together = baselines(SIDE)[name](batch)[1, :2]
     alone = Batch(
         source=Features(batch.source.query[1:], batch.source.support[3:]),
         support_episode=torch.tensor([0]),
@@ -201,12 +207,10 @@ def test_an_episode_scores_the_same_alone_and_in_a_batch(batch, name):
         target=batch.target[1:],
         query_size=batch.query_size[1:],
     )
-    torch.testing.assert_close(
-        baselines(SIDE, "squash")[name](alone)[0], together, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(baselines(SIDE)[name](alone)[0], together, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", baselines(SIDE, "squash"))
+@pytest.mark.parametrize("name", baselines(SIDE))
 def test_permuted_classes_permute_the_scores(batch, name):
     swap = torch.tensor([0, 2, 1])
     swapped = replace(
@@ -215,7 +219,7 @@ def test_permuted_classes_permute_the_scores(batch, name):
         class_valid=batch.class_valid[:, swap],
         target=swap[batch.target],
     )
-    segmenter = baselines(SIDE, "squash")[name]
+    segmenter = baselines(SIDE)[name]
     torch.testing.assert_close(
         segmenter(swapped)[0, swap], segmenter(batch)[0], atol=1e-4, rtol=1e-4
     )
@@ -306,21 +310,13 @@ def miou(segmenter, batch):
 
 
 def test_the_grid_ceiling_bounds_every_method_without_a_decoder_and_the_floor_is_below():
-    batch = blobs(0)
-    got = {name: miou(segmenter, batch) for name, segmenter in baselines(64, "squash").items()}
+    batch, methods = blobs(0), baselines(64)
+    methods["threshold_prototype"] = replace(methods["threshold_prototype"], threshold=0.5)
+    got = {name: miou(segmenter, batch) for name, segmenter in methods.items()}
     assert got["floor"] == 0 and got["grid_ceiling"] > 0.9
     for name in ("prototype", "threshold_prototype", "part_prototypes", "affinity", "ridge"):
         assert 0.5 < got[name] < got["grid_ceiling"], (name, got)
         assert got[name] > got["class_prior"]
-
-
-def test_fitting_takes_the_best_value_of_the_grid_and_leaves_the_rest():
-    seen, start = blobs(1), ThresholdPrototype(HardRaster(64), threshold=0.95)
-    fitted, tried = fit_on_seen(start, lambda s: miou(s, seen))
-    assert fitted == replace(start, threshold=fitted.threshold)
-    assert tried[fitted.threshold] == max(tried.values()) == miou(fitted, seen) > miou(start, seen)
-    assert list(tried) == list(ThresholdPrototype.grid[1])
-    assert fit_on_seen(Floor(), lambda s: math.nan) == (Floor(), {})
 
 
 def test_a_batch_of_pixels_is_refused(batch):

@@ -10,7 +10,7 @@ from la.config import EpisodeConfig, ModelConfig, Protocol
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
-from la.evaluation import best_of_grid, calibrate, count, original_scores
+from la.evaluation import best_value, count, miou, original_scores
 from la.metrics import Scores
 from la.types import IGNORE, Batch, Episode, PromptKind
 
@@ -39,7 +39,6 @@ class Oracle:
 
     resize: str = "pad"
     confidence: float = 1.0
-    grid = ("confidence", (-1.0, 2.0, -3.0))
 
     def __call__(self, batch: Batch) -> Tensor:
         maps = []
@@ -160,34 +159,36 @@ def test_scores_of_padded_rows_never_win(tiny_index):
     assert all(m.isfinite().all() for m in maps) and maps[0].argmax(0).max() <= 1
 
 
-def test_calibration_finds_the_bias_that_undoes_a_shift(tiny_index):
-    episodes, loader = episodes_of(tiny_index), loader_of(tiny_index)
+def test_the_best_bias_undoes_a_shift(tiny_index):
+    episodes, loader, biases = episodes_of(tiny_index), loader_of(tiny_index), (-1.0, 0.0, 2.0, 4.0)
 
     def shifted(batch):
         scores = Oracle()(batch)
         scores[:, 0] -= 2
         return scores
 
-    found = calibrate(shifted, episodes, loader, batch_size=4)
-    assert 1.4 < found - calibrate(Oracle(), episodes, loader, batch_size=4) < 2.6
+    for segmenter, best in ((Oracle(), 0.0), (shifted, 2.0)):
+        counts = count(segmenter, episodes, loader, batch_size=4, biases=biases)
+        assert best_value(biases, counts, episodes) == best
 
 
-def test_ties_of_calibration_go_to_the_bias_nearest_zero(tiny_index):
+@pytest.mark.parametrize(
+    ("values", "nearest"), [((-5.0, -2.0, 3.0, 7.0), -2.0), ((9.0, 4.0, 0.5), 0.5)]
+)
+def test_of_equally_good_values_the_one_nearest_zero_is_chosen(tiny_index, values, nearest):
+    episodes = episodes_of(tiny_index)
+    counts = count(Noise(), episodes, loader_of(tiny_index), batch_size=4)[0]
+    assert best_value(values, [counts] * len(values), episodes) == nearest
+
+
+def test_the_best_value_has_the_highest_miou_over_the_classes_of_the_list(tiny_index):
     episodes, loader = episodes_of(tiny_index), loader_of(tiny_index)
-
-    def certain(batch):
-        scores = torch.zeros(len(batch.target), 3, 1, 1)
-        scores[:, 1] = 1000.0
-        return scores
-
-    for biases, nearest in (((-5.0, -2.0, 3.0, 7.0), -2.0), ((9.0, 4.0, 0.5), 0.5)):
-        found = calibrate(certain, episodes, loader, batch_size=4, biases=biases)
-        assert found == nearest
-
-
-def test_the_best_value_of_a_grid_is_chosen(tiny_index):
-    episodes, loader = episodes_of(tiny_index), loader_of(tiny_index)
-    assert best_of_grid(Oracle(), episodes, loader, batch_size=4) == 2.0
+    tried = [count(Oracle(confidence=c), episodes, loader, batch_size=4)[0] for c in (-1.0, 2.0)]
+    scores = [miou(episodes, counts) for counts in tried]
+    assert scores[0] < scores[1] and best_value((0.0, 2.0), tried, episodes) == 2.0
+    asked = {c for e in episodes for c in e.class_ids}
+    pairs = zip((e.class_ids for e in episodes), tried[1], strict=True)
+    assert scores[1] == Scores.of(pairs, asked).miou_star
 
 
 def test_scores_that_are_not_numbers_are_refused(tiny_index):

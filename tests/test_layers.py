@@ -13,8 +13,8 @@ LAYERS = [
     {"config"},
     {"data", "model", "losses", "metrics", "statistics", "cost"},
     {"baselines", "checkpoints", "states", "results", "predictor", "pretraining", "plotting"},
-    {"training", "evaluation"},
-    {"methods", "environment"},
+    {"evaluation"},
+    {"training", "methods", "environment"},
     {"workbench"},
     {"experiments", "tables", "charts"},
     {"reports"},
@@ -62,7 +62,7 @@ def test_imports_point_down(path):
     [
         ("data", "from la.model.layers import x"),
         ("model", "import la.data.index"),
-        ("training", "def f():\n    from la import evaluation"),
+        ("evaluation", "def f():\n    from la import training"),
         ("types", "from la.config import x"),
     ],
 )

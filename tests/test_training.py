@@ -314,12 +314,13 @@ def test_two_processes_take_the_steps_of_one(tmp_path, undisturbed):
         assert torch.allclose(ours[key], expected[key], atol=1e-4), key
 
 
-def test_batches_that_cannot_be_shared_out_are_refused(tmp_path):
+def test_batches_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
     class Two:
-        num_processes, process_index = 2, 0
+        num_processes, is_main_process, log_with = 2, True, []
 
+    monkeypatch.setattr("la.training.Accelerator", lambda **options: Two())
     with pytest.raises(ValueError, match="micro_batches=3 cannot be shared by 2 processes"):
-        fit(TinyModel(), noise, replace(CONFIG, micro_batches=3), tmp_path, accelerator=Two())
+        fit(TinyModel(), noise, replace(CONFIG, micro_batches=3), tmp_path)
 
 
 # ---- what goes wrong

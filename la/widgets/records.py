@@ -23,9 +23,9 @@ SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
 
 
 def records(
-    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter
+    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter, bias=0.0
 ) -> list[EpisodeRecord]:
-    """What a segmenter makes of the numbered episodes of a cell; nothing is trained or stored.
+    """What a segmenter makes of the numbered episodes of a cell, `bias` added to background.
 
     Only their images are encoded. `probabilities` are the softmax of the scores at the query's
     original size, `attention` is `affinity`, `prototypes` are what a model decodes with (paper
@@ -44,14 +44,15 @@ def records(
     shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
     source = bench.classes(cell.fold, seen=False), bench.features(index, shown).read
     loader = BatchLoader(index, config.model, config.episodes, bench.rules(cell.protocol), *source)
-    return [_record(f"episode {n}", e, loader, segmenter, bench) for n, e in episodes.items()]
+    return [_record(f"episode {n}", e, loader, segmenter, bench, bias) for n, e in episodes.items()]
 
 
 @torch.inference_mode()
-def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench) -> EpisodeRecord:
+def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench, bias) -> EpisodeRecord:
     model, prompts = loader.model, []
     batch = to_device(loader([e]), bench.device)
     scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
+    scores[0] += bias
     known = isinstance(segmenter, LabelAnything)
     means = segmenter.support(batch) if known else tokens(batch, HardRaster(model.image_size))
     for example, drawn in zip(e.examples, loader.draw(e), strict=True):
