@@ -70,8 +70,9 @@ def write_page(
     title = f"Results: {folder.name}" if name == "README" else name.capitalize()
     text = f"# {title}\n\n{headline}\n"
     for heading, content in sections.items():
-        table = content if isinstance(content, str) else markdown(content)
-        text += f"\n## {heading}\n\n{table}"
+        if not isinstance(content, str):
+            content = markdown(content) if len(content) else "Not run yet.\n"
+        text += f"\n## {heading}\n\n{content}"
     path = folder / f"{name}.md"
     with atomic_write(path) as file:
         file.write(text.encode())

@@ -18,8 +18,11 @@ def test_markdown_joins_headers_and_leaves_what_is_unknown_empty():
 
 def test_a_page_holds_headline_tables_and_text(tmp_path):
     frame = pd.DataFrame({"points": [1.0]}, pd.Index(["LA"], name="method"))
-    path = pages.write_page(tmp_path, "table1", "A line.", {"Ours": frame, "Links": "- one\n"})
+    path = pages.write_page(
+        tmp_path, "table1", "A line.", {"Ours": frame, "Links": "- one\n", "Later": frame[:0]}
+    )
     text = path.read_text()
+    assert text.endswith("\n\n## Later\n\nNot run yet.\n")
     assert text.startswith("# Table1\n\nA line.\n")
     assert "\n\n## Ours\n\n| method | points |" in text and "\n\n## Links\n\n- one\n" in text
 
