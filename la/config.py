@@ -158,7 +158,7 @@ _QUICK = Config(
         checkpoint_every=100, seed=0,
     ),
     evaluation=EvalConfig(
-        episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4, validation_episodes=32
+        episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4, validation_episodes=100
     ),
 )  # fmt: skip
 _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.tracking import GeneralTracker
+from accelerate.tracking import GeneralTracker, filter_trackers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -111,12 +111,12 @@ def fit(
         Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names the step.
         torch.OutOfMemoryError: with the (B, N, K) that did not fit.
     """
+    if tracker and not filter_trackers(tracker, folder):
+        raise ValueError(f"{tracker} is not installed; pip install {tracker}, or train without it")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=tracker, project_dir=folder,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )  # fmt: skip
-    if tracker and not accelerator.log_with:
-        raise ValueError(f"{tracker} is not installed; pip install {tracker}, or train without it")
     world, main = accelerator.num_processes, accelerator.is_main_process
     if config.micro_batches % world:
         raise ValueError(

@@ -1,6 +1,7 @@
 """The command line: what it prints, and what it says to somebody's mistakes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,10 @@ def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, hom
     status, out, _ = run(capsys, *words)
     assert status == 0
     checkpoint = out.strip()
+    assert Path(checkpoint).with_name("best.safetensors").exists()
+    history = Path(checkpoint).with_name("history.jsonl").read_text().splitlines()
+    scores = [json.loads(line).get("validation") for line in history]
+    assert scores[0] is scores[2] is None and all(0 <= scores[i] <= 1 for i in (1, 3))
     status, out, _ = run(
         capsys, "evaluate", "--profile", "smoke", "--checkpoint", checkpoint, "--episodes", "4"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 from torch import nn
 from training_run import (
@@ -24,10 +25,11 @@ from training_run import (
     train_beside,
 )
 
+from la.config import ModelConfig
 from la.data.atomic import PREFIX
 from la.losses import class_weights, focal_loss
 from la.training import REQUEUE, Diverged, Stopped, batch_loss, fit, learning_rate
-from la.types import Episode, map_tensors
+from la.types import IGNORE, Episode, map_tensors
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["la.training"])
@@ -76,6 +78,34 @@ def test_the_loss_is_equation_6_on_the_grid_of_the_target():
         scores = nn.functional.interpolate(logits[b : b + 1, :rows], size=(8, 8), mode="bilinear")
         total += focal_loss(scores, batch.target[b : b + 1], weights[b : b + 1, :rows]) / 2
     assert batch_loss(model, batch, CONFIG).item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_the_official_loss_is_taken_on_original_pixels_and_divided_by_all_of_them():
+    """An 8 px input frame; queries of 4 x 8 and 8 x 6 original pixels, padded to 8 x 8."""
+    target = torch.full((2, 8, 8), IGNORE)
+    target[0, :4] = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])
+    target[1, :, :6] = torch.tensor([0, 1, 1, 0, 0, 1])[:, None].repeat(1, 8).T
+    target[0, 0, 0] = IGNORE
+    sizes = torch.tensor([[4, 8], [8, 6]])
+    batch = replace(noise_batch(0), target=target, query_size=sizes)
+    model = TinyModel()
+    model.config = ModelConfig(image_size=8, resize="pad")
+
+    logits = model(batch).detach()
+    counts = torch.bincount(target[target != IGNORE], minlength=3) / target.numel()
+    weights = 1 / torch.log(1.1 + counts)
+    total = 0.0
+    for b, n_rows in enumerate((3, 2)):
+        frame = nn.functional.interpolate(logits[b : b + 1, :n_rows], size=(8, 8), mode="bilinear")
+        height, width = sizes[b].tolist()
+        for y in range(height):
+            for x in range(width):
+                n = int(target[b, y, x])
+                if n != IGNORE:  # pad: the frame's scale is 1, so its upper left is the image
+                    ce = -frame[0, :, y, x].log_softmax(0)[n]
+                    total += float(weights[n] * (1 - torch.exp(-ce)) ** CONFIG.gamma * ce)
+    config = replace(CONFIG, target_side=None, class_weight="log")
+    assert batch_loss(model, batch, config).item() == pytest.approx(total / (2 * 8 * 8), rel=1e-5)
 
 
 def test_training_writes_one_record_a_step_and_keeps_two_states(undisturbed):
@@ -154,6 +184,40 @@ def test_frozen_and_unused_parameters_stay_as_they_are(tmp_path):
             model = TinyModel()
             model.background.requires_grad_(False)
     assert torch.equal(model.background, before[0]) and torch.equal(model.pointed, before[1])
+
+
+class Recorder(GeneralTracker):
+    """A tracker that keeps what it is sent."""
+
+    name, requires_logging_directory, tracker = "recorder", False, None
+
+    def __init__(self):
+        super().__init__()
+        self.sent, self.finished = [], 0
+
+    def log(self, values, step, **options):
+        self.sent.append((step, values))
+
+    def finish(self):
+        self.finished += 1
+
+
+def test_a_tracker_is_sent_the_history_and_closed_however_the_run_ends(tmp_path):
+    first, second = Recorder(), Recorder()
+    with pytest.raises(Stopped):
+        fit(TinyModel(), noise, CONFIG, tmp_path, tracker=first, stop_after=7)
+    fit(TinyModel(), noise, CONFIG, tmp_path, tracker=second, validate=lambda model: 0.5)
+    assert first.finished == second.finished == 1
+    assert [values for _, values in first.sent + second.sent] == history_of(tmp_path)
+    assert [step for step, _ in first.sent + second.sent] == list(range(24))
+    assert second.sent[-1][1]["validation"] == 0.5
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    with pytest.raises(ValueError, match="tensorboard is not installed; pip install tensorboard"):
+        fit(TinyModel(), noise, CONFIG, tmp_path, tracker="tensorboard")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- stopping and going on
