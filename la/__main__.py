@@ -121,9 +121,9 @@ def _features(a) -> None:
 
 
 def _models(a) -> None:
-    from la.checkpoints import known_models
+    from la.checkpoints import KNOWN
 
-    for model in known_models():
+    for model in KNOWN:
         print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
         print(f"    trained on {model.trained_on}")
 
@@ -137,10 +137,10 @@ def _predict(a) -> None:
 
 
 def _pretrain(a) -> None:
-    from la.model.tiny import WEIGHTS
+    from la.model.backbone import TINY_WEIGHTS
     from la.pretraining import pretrain, save
 
-    path = a.weights or WEIGHTS
+    path = a.weights or TINY_WEIGHTS
     save(pretrain(steps=a.steps, seed=0), path, steps=a.steps, seed=0, n_images=12_000)
     print(path)
 

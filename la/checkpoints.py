@@ -5,7 +5,6 @@ is a folder with tensors named `model.*` and a config.json of what was passed to
 the model is made of is read off the tensors. A pickle with code in it is never run.
 """
 
-import hashlib
 import json
 import pickle
 from dataclasses import asdict, dataclass
@@ -13,8 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from la.config import ModelConfig
@@ -22,6 +20,7 @@ from la.data.atomic import atomic_write
 from la.model.backbone import (
     UNUSED,
     empty_backbone,
+    file_sha256,
     load_encoder,
     load_strictly,
     spelled_as_published,
@@ -31,7 +30,8 @@ from la.types import ModelCard
 
 QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
 AUTHORS = "pasqualedem/label_anything_"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+REVISION = "main"  # of every hub model; their commits are not known here, "id@commit" pins one
+FILE = "model.safetensors"  # of a published model's folder
 MIXERS = {
     "class_attention": "class",
     "example_attention": "example",
@@ -48,10 +48,9 @@ class KnownModel:
     source: str
     licence: str
     trained_on: str
-    revision: str = "main"  # a branch, so not pinned: put the hub's commit here to pin it
 
 
-_HUB = ("https://huggingface.co/pasqualedem", "MIT (the authors' code)")
+_HUB = (f"https://huggingface.co/pasqualedem at {REVISION}, unpinned", "MIT (the authors' code)")
 KNOWN = (
     KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
     KnownModel(AUTHORS + "coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, seen classes of fold 0"),
@@ -61,24 +60,21 @@ KNOWN = (
 )
 
 
-def known_models() -> tuple[KnownModel, ...]:
-    """What `python -m la models` lists."""
-    return KNOWN
-
-
 def load(source: str | Path) -> LabelAnything:
     """A model in evaluation mode, from a known name, an id on the hub, a folder or a file.
 
-    With an image encoder among the tensors, `model.backbone` is set, else it is None; `model.card`
-    says which weights they are.
+    An id may end in `@commit`, which pins it. With an image encoder among the tensors,
+    `model.backbone` is set, else it is None; `model.card` says which weights they are.
 
     Raises:
         ValueError: the file is no checkpoint, or a tensor is missing, unexpected or mis-shaped.
         FileNotFoundError: there is nothing of that name.
     """
-    path = _find(source)
-    weights, options = load_weights(path)
-    config = ModelConfig(**_tuples(options["la"])) if "la" in options else infer(weights, options)
+    path = _find(str(source))
+    weights, options = _read(path)
+    if weights and all(key.startswith("model.") for key in weights):
+        weights = {key.removeprefix("model."): value for key, value in weights.items()}
+    config = ModelConfig(**options["la"]) if "la" in options else infer(weights, options)
     prefix = "image_encoder."
     encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     rest = {k: v for k, v in weights.items() if not k.startswith(prefix)}
@@ -87,27 +83,10 @@ def load(source: str | Path) -> LabelAnything:
     if encoder:
         model.backbone = empty_backbone(config)
         load_encoder(model.backbone.encoder, encoder, str(source))
-    said = next((known.trained_on for known in KNOWN if known.name == str(source)), "unknown data")
-    model.card = ModelCard(path.name if path == Path(source) else str(source), file_sha256(path),
-                           options.get("trained_on") or said)  # fmt: skip
+    known = next((k.trained_on for k in KNOWN if k.name == str(source)), "unknown data")
+    name = path.name if path == Path(source) else str(source)
+    model.card = ModelCard(name, file_sha256(path), options.get("trained_on") or known)
     return model.eval()
-
-
-def load_weights(source: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors named as in `LabelAnything`, and their options ("la": ours, else the authors').
-
-    Raises:
-        ValueError: the file is no checkpoint.
-        FileNotFoundError: there is nothing of that name.
-    """
-    path = _find(source)
-    weights, options = _read(path)
-    config = path.parent / "config.json"
-    if "la" not in options and config.exists():
-        options = json.loads(config.read_text())
-    if weights and all(key.startswith("model.") for key in weights):
-        weights = {key.removeprefix("model."): value for key, value in weights.items()}
-    return weights, options
 
 
 def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
@@ -143,7 +122,7 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
         attention_downsample=dim // inner,
         logit_downsample=dim // size("mask_decoder.class_mlp.layers.2.weight", 0),
         mixers=tuple(m for key, m in MIXERS.items() if f"{encoder}{key}.norm.weight" in weights),
-        token_pool=weights[bank].shape[2] if bank in weights else 0,
+        token_pool=size(bank, 2) if bank in weights else 0,
         spatial_convs="mask_decoder.spatial_convs.0.weight" in weights,
         mode="exact",
     )
@@ -154,7 +133,7 @@ def save(model: LabelAnything, path: Path, *, trained_on: str = "") -> None:
     told = {"model": asdict(model.config), "trained_on": trained_on}
     metadata = {"la": json.dumps(told, sort_keys=True)}  # of two entries the order would vary
     with atomic_write(path) as file:
-        file.write(safetensors_bytes(_without_backbone(model), metadata))
+        file.write(as_bytes(_without_backbone(model), metadata))
 
 
 def save_official(model: LabelAnything, folder: Path) -> None:
@@ -162,7 +141,7 @@ def save_official(model: LabelAnything, folder: Path) -> None:
     config, weights = model.config, _without_backbone(model)
     if model.backbone is not None:
         encoder = model.backbone.encoder.state_dict()
-        encoder = {spelled_as_published(k): v.contiguous() for k, v in encoder.items()}
+        encoder = {spelled_as_published(k): v for k, v in encoder.items()}
         encoder |= {k: torch.zeros(shape) for k, shape in UNUSED[config.backbone].items()}
         weights |= {f"image_encoder.{key}": value for key, value in encoder.items()}
     options = {
@@ -181,51 +160,39 @@ def save_official(model: LabelAnything, folder: Path) -> None:
         bank = {"bank_size": config.token_pool, "embed_dim": config.embed_dim}
         options["class_encoder"] = {"name": "RandomMatrixEncoder", **bank}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({f"model.{k}": v for k, v in weights.items()}, folder / "model.safetensors")
+    (folder / FILE).write_bytes(as_bytes({f"model.{k}": v for k, v in weights.items()}))
     (folder / "config.json").write_text(json.dumps(options, indent=2))
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """A safetensors file's content."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    return to_bytes(tensors, metadata)
 
 
 def _without_backbone(model: LabelAnything) -> dict[str, Tensor]:
     weights = model.state_dict().items()
-    return {k: v.detach().cpu().contiguous() for k, v in weights if not k.startswith("backbone.")}
+    return {key: value for key, value in weights if not key.startswith("backbone.")}
 
 
-def _tuples(options: dict) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-
-
-def _find(source: str | Path) -> Path:
+def _find(source: str) -> Path:
     """The file with the tensors; a hub's is downloaded once and then found without a network."""
-    path = QUICK if str(source) == "quick" else Path(source)
-    for candidate in (path, *(path / name for name in WEIGHT_FILES)):
+    path = QUICK if source == "quick" else Path(source)
+    for candidate in (path, path / FILE):
         if candidate.is_file():
             return candidate
-    if path.exists() or str(source).count("/") != 1 or path.suffix:
+    if path.exists() or source.count("/") != 1 or path.suffix:
         known = ", ".join(model.name for model in KNOWN)
         raise FileNotFoundError(
-            f"no checkpoint at {source}; give a file, a folder with {WEIGHT_FILES[0]}, an id on "
+            f"no checkpoint at {source}; give a file, a folder with {FILE}, an id on "
             f"the Hugging Face hub, or one of: {known}"
         )
-    return _download(str(source))
-
-
-def _download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
-    revision = next((model.revision for model in KNOWN if model.name == name), "main")
+    name, _, commit = source.partition("@")
     try:
-        hf_hub_download(name, "config.json", revision=revision)
-        try:
-            return Path(hf_hub_download(name, WEIGHT_FILES[0], revision=revision))
-        except EntryNotFoundError:
-            return Path(hf_hub_download(name, WEIGHT_FILES[1], revision=revision))
+        hf_hub_download(name, "config.json", revision=commit or REVISION)
+        return Path(hf_hub_download(name, FILE, revision=commit or REVISION))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{name} is not in the local cache, and the Hugging Face hub does not give it: {error}"
@@ -233,23 +200,27 @@ def _download(name: str) -> Path:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors of a file, and our own configuration where it holds one."""
+    """Tensors of a file, and its options: "la", ours, where it holds them, else the authors'."""
+    config = path.parent / "config.json"
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+                own = json.loads((file.metadata() or {}).get("la", "{}"))
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
-        own = json.loads(metadata.get("la", "{}"))
-        return weights, {"la": own["model"], "trained_on": own["trained_on"]} if own else {}
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
-        raise ValueError(
-            f"{path} is refused: it is damaged, or a pickle that holds more than tensors and might "
-            "run code when opened; ask for a .safetensors file, or save its state dict alone"
-        ) from None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise ValueError(f"{path} is not a state dict: expected names and tensors, nothing else")
-    return weights, {}
+        if own:
+            model = {k: tuple(v) if isinstance(v, list) else v for k, v in own["model"].items()}
+            return weights, {"la": model, "trained_on": own["trained_on"]}
+    else:
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError):
+            raise ValueError(
+                f"{path} is refused: it is damaged, or a pickle that holds more than tensors and "
+                "might run code when opened; ask for a .safetensors file, or save its state dict "
+                "alone"
+            ) from None
+        if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
+            raise ValueError(f"{path} is not a state dict: expected names and tensors alone")
+    return weights, json.loads(config.read_text()) if config.exists() else {}

@@ -10,7 +10,7 @@ import torch
 from packaging.requirements import Requirement
 
 from la.checkpoints import QUICK
-from la.model.tiny import WEIGHTS
+from la.model.backbone import TINY_WEIGHTS
 
 PACKAGE = "label-anything-workbook"
 
@@ -26,7 +26,7 @@ def environment(folder: Path = Path(".")) -> pd.DataFrame:
         ("device", device, ""),
         ("disk", f"{free:.0f} GB free", "" if free > 5 else "quick wants 5 GB"),
     ]
-    for name, path in (("tiny backbone", WEIGHTS), ("quick model", QUICK)):
+    for name, path in (("tiny backbone", TINY_WEIGHTS), ("quick model", QUICK)):
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
         mend = "" if size else f"reinstall: {path.name} is part of the package"
         rows.append((name, size or "missing", mend))

@@ -6,7 +6,7 @@ one, and `predict` takes the two. Each is made once and used in any order and nu
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import safetensors
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from la.checkpoints import as_bytes
 from la.data import drawn as drawing
 from la.data.atomic import atomic_write
 from la.data.geometry import Frame
@@ -26,8 +26,7 @@ from la.data.photos import Photo, Prompt, open_photo, to_drawn
 from la.data.predicted import Prediction, segment_folder
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
-from la.model.prompt_encoder import Encoded
-from la.model.prototypes import Pairs, Support
+from la.model.prompt_encoder import Encoded, Pairs, Support
 from la.types import ModelCard, to_device
 
 
@@ -56,9 +55,8 @@ class SupportSet:
         about = json.dumps({"class_names": self.class_names, "model": self.model})
         pairs = {f"pairs.{name}": x for name, x in vars(self.value.pairs).items()}
         tensors = {k: v for k, v in (vars(self.value) | pairs).items() if isinstance(v, Tensor)}
-        tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
         with atomic_write(Path(path)) as file:
-            file.write(to_bytes(tensors, {"la_support": about}))
+            file.write(as_bytes(tensors, {"la_support": about}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SupportSet":
@@ -72,8 +70,7 @@ class SupportSet:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["la_support"])
             tensors = load_file(path)
-            names = Pairs.__dataclass_fields__
-            pairs = Pairs(**{name: tensors.pop(f"pairs.{name}", None) for name in names})
+            pairs = Pairs(*(tensors.pop(f"pairs.{f.name}", None) for f in fields(Pairs)))
             value = Support(**{"features": None} | tensors, pairs=pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -89,9 +86,10 @@ class Predictor:
     """
 
     def __init__(self, model: LabelAnything, card: ModelCard | None = None) -> None:
-        card = card or model.card  # `la.load` says what it loaded
-        self.model = model
-        self.card = card or ModelCard("unnamed", _weights_sha256(model), "unknown data")
+        self.model, self.card = model, card or model.card  # `la.load` says what it loaded
+        if self.card is None:
+            digest = sha256(as_bytes(model.state_dict())).hexdigest()
+            self.card = ModelCard("unnamed", digest, "unknown data")
         self.device = next(model.parameters()).device
         self._backbone = (model.backbone or build_backbone(model.config)).to(self.device).eval()
 
@@ -122,7 +120,7 @@ class Predictor:
         Raises:
             ValueError: nothing is prompted, or a prompt does not fit its image; says which.
         """
-        return self._support((), None, examples)
+        return self._support(None, examples)
 
     def extend(self, support: SupportSet, examples: Examples) -> SupportSet:
         """A support set with further images; they may bring further classes.
@@ -133,8 +131,7 @@ class Predictor:
         Raises:
             ValueError: as `support`, or the set was made by other weights.
         """
-        self._check(support)
-        return self._support(support.class_names, support.value.pairs, examples)
+        return self._support(self._checked(support), examples)
 
     @torch.inference_mode()
     def predict(self, image: Photo | EncodedImage, support: SupportSet) -> Prediction:
@@ -144,46 +141,50 @@ class Predictor:
             ValueError: the support set was made by other weights.
             FileNotFoundError, ValueError: it is no image; see `open_photo`.
         """
-        self._check(support)
-        query = self.encode(image)
-        logits = self.model.decode(query.encoded, to_device(support.value, self.device)).float()
+        value, query = self._checked(support).value, self.encode(image)
+        logits = self.model.decode(query.encoded, value).float()
         logits[:, 0] += self.card.bias
         labels = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
-        labels, names = labels.to(torch.uint8).cpu().numpy(), support.class_names
-        return Prediction(labels, names, query.image, query.frame, logits[0].cpu())
+        labels = labels.to(torch.uint8).cpu().numpy()
+        return Prediction(labels, support.class_names, query.image, query.frame, logits[0].cpu())
 
     @torch.inference_mode()
-    def _support(self, known: Sequence[str], pairs: Pairs | None, examples: Examples) -> SupportSet:
-        names = tuple(dict.fromkeys([*known, *(name for _, found in examples for name in found)]))
-        most = min(255, (self.model.config.token_pool or 256) - 1)
+    def _support(self, known: SupportSet | None, examples: Examples) -> SupportSet:
+        config, encoder = self.model.config, self.model.prompt_encoder
+        given = [(s, *item) for s, (_, found) in enumerate(examples) for item in found.items()]
+        names = [*(known.class_names if known else ()), *(name for _, name, _ in given)]
+        names = tuple(dict.fromkeys(names))
+        most = min(255, (config.token_pool or 256) - 1)
         if not examples or not names:
             raise ValueError("a support set needs a prompt for at least one class on one image")
         if len(names) > most:
             raise ValueError(f"{len(names)} classes; this model tells at most {most} apart")
         images = [self.encode(image) for image, _ in examples]
         annotated, supports, rows = [], [], []
-        for s, (image, (_, found)) in enumerate(zip(images, examples, strict=True)):
-            for name, prompts in found.items():
-                where = f"class {name!r} of support image {s + 1}"
-                annotated.append((image.frame, to_drawn(prompts, image.frame.size, where)))
-                supports.append(s)
-                rows.append(names.index(name) + 1)
-        prompts = collate_prompts(annotated, supports, rows, self.model.config.mask_size)
-        encoder = self.model.prompt_encoder
-        token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
+        for s, name, prompts in given:
+            where, frame = f"class {name!r} of support image {s + 1}", images[s].frame
+            annotated.append((frame, to_drawn(prompts, frame.size, where)))
+            supports.append(s)
+            rows.append(names.index(name) + 1)
+        prompts = collate_prompts(annotated, supports, rows, config.mask_size)
         features = torch.cat([image.encoded.features for image in images])
         embeddings = torch.cat([image.encoded.embeddings for image in images])
         episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
+        token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
         encoded, prompts = Encoded(features, embeddings), to_device(prompts, self.device)
-        new = encoder.encode(encoded, prompts, episode, token_rows)
-        pairs = new if pairs is None else to_device(pairs, self.device).joined(new)
+        pairs = encoder.encode(encoded, prompts, episode, token_rows)
+        if known:
+            old = known.value.pairs
+            pairs = old.joined(replace(pairs, support=pairs.support + old.support.max() + 1))
         value = encoder.combine(pairs, torch.ones_like(token_rows, dtype=torch.bool))
         return SupportSet(names, self.card.sha256, value)
 
-    def _check(self, support: SupportSet) -> None:
+    def _checked(self, support: SupportSet) -> SupportSet:
+        """The support set where the weights are."""
         if support.model != self.card.sha256:
             both = f"{support.model[:12]}, these are {self.card.sha256[:12]}"
             raise ValueError(f"the support set was made by the weights {both}; make it anew")
+        return to_device(support, self.device)
 
 
 def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
@@ -225,11 +226,3 @@ def predict_folder(
         return predictor.predict(path, support).labels
 
     return segment_folder(segment, support.class_names, images, out, progress=progress)
-
-
-def _weights_sha256(model: LabelAnything) -> str:
-    digest = sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

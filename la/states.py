@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import nn
 from torch.optim import Optimizer
 
+from la.checkpoints import as_bytes
 from la.data.atomic import atomic_write, sweep
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def save_state(
     for name, parameter in model.named_parameters():
         remembered = optimizer.state.get(parameter, {})  # nothing of one that had no gradient yet
         tensors |= {f"{key}/{name}": remembered[key] for key in MOMENTS if remembered}
-    raw = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    raw = as_bytes(tensors)
     with atomic_write(folder / "history.jsonl") as file:
         file.write("".join(json.dumps(record) + "\n" for record in history).encode())
     with atomic_write(folder / f"state-{step:08d}-{zlib.crc32(raw):08x}.safetensors") as file:
@@ -72,12 +73,10 @@ def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[i
                 f"{path} is the state of another model ({error}); train in another folder"
             ) from None
         for name, parameter in model.named_parameters():
-            if f"step/{name}" in tensors:
-                moments = (tensors[f"{key}/{name}"] for key in MOMENTS)
-                optimizer.state[parameter] = {
-                    key: moment if key == "step" else moment.to(parameter.device)
-                    for key, moment in zip(MOMENTS, moments, strict=True)
-                }
+            if f"step/{name}" in tensors:  # the step itself stays on the CPU
+                remembered = {key: tensors[f"{key}/{name}"] for key in MOMENTS}
+                moments = {k: v.to(parameter.device) for k, v in remembered.items() if k != "step"}
+                optimizer.state[parameter] = remembered | moments
         lines = (folder / "history.jsonl").read_text().splitlines()
         return int(step), [json.loads(line) for line in lines[: int(step)]]
     return 0, []
@@ -85,6 +84,5 @@ def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[i
 
 def save_best(model: nn.Module, folder: Path) -> None:
     """Keep the weights alone, as `best.safetensors`."""
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_write(folder / "best.safetensors") as file:
-        file.write(save(weights))
+        file.write(as_bytes(model.state_dict()))

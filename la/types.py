@@ -19,7 +19,7 @@ cost grows with what was annotated, not with (images x classes), and there is no
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -88,24 +88,6 @@ class Episode:
         """One line of an episode list; the same episode always gives the same bytes."""
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, line: str) -> "Episode":
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: the line is not an episode.
-        """
-        try:
-            raw = json.loads(line)
-            examples = tuple(
-                Example(e["support"], e["row"], tuple(PromptKind(k) for k in e["kinds"]))
-                for e in raw["examples"]
-            )
-            ids = {name: tuple(raw[name]) for name in ("class_ids", "support_ids")}
-            return cls(query_id=raw["query_id"], examples=examples, seed=raw["seed"], **ids)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not an episode ({error!r}): {line[:80]}") from None
-
 
 @dataclass(frozen=True)
 class Prompts:
@@ -124,17 +106,9 @@ class Prompts:
     example_row: Tensor  # (E,) int64 in [1, C)
 
     def __post_init__(self) -> None:
-        check_shapes(
-            "Prompts",
-            masks=(self.masks, "M Hm Wm"),
-            mask_example=(self.mask_example, "M"),
-            points=(self.points, "E P 2"),
-            point_labels=(self.point_labels, "E P"),
-            boxes=(self.boxes, "E Q 4"),
-            boxes_valid=(self.boxes_valid, "E Q"),
-            example_support=(self.example_support, "E"),
-            example_row=(self.example_row, "E"),
-        )
+        shapes = ("M Hm Wm", "M", "E P 2", "E P", "E Q 4", "E Q", "E", "E")
+        pairs = zip(vars(self).items(), shapes, strict=True)
+        check_shapes("Prompts", **{name: (tensor, spec) for (name, tensor), spec in pairs})
 
 
 @dataclass(frozen=True)
@@ -199,33 +173,28 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
     Raises:
         ValueError: a tensor disagrees with its spec or with an earlier tensor.
     """
-    sizes: dict[str, int] = {}
-    first: dict[str, str] = {}
+    bound: dict[str, tuple[int, str]] = {}  # letter: size, and the tensor that has it
     for name, (tensor, spec) in named.items():
         letters, shape = spec.split(), tuple(tensor.shape)
         wanted = f"{owner}.{name} has shape {shape}; expected ({', '.join(letters)})"
         if len(letters) != len(shape):
             raise ValueError(wanted)
         for letter, size in zip(letters, shape, strict=True):
-            want = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+            fixed = (int(letter), "") if letter.isdigit() else (size, name)
+            want, first = bound.setdefault(letter, fixed)
             if size != want:
-                known = (
-                    f", and {owner}.{first[letter]} has {letter}={want}" if letter in first else ""
-                )
+                known = f", and {owner}.{first} has {letter}={want}" if first else ""
                 raise ValueError(wanted + known)
-            first.setdefault(letter, name)
-    return sizes
+    return {letter: size for letter, (size, _) in bound.items()}
 
 
 def map_tensors(value, function):
     """A copy of a (nested) dataclass with `function` applied to every tensor in it."""
     if isinstance(value, Tensor):
         return function(value)
-    if is_dataclass(value):
-        return replace(
-            value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)}
-        )
-    return value
+    if not is_dataclass(value):
+        return value
+    return replace(value, **{name: map_tensors(x, function) for name, x in vars(value).items()})
 
 
 def to_device(value, device: torch.device | str):

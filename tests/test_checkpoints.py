@@ -197,7 +197,10 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
         checkpoints.load(tmp_path / "m.pt")
 
 
-def test_a_hub_id_is_asked_for_once_with_its_revision(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("pin", "revision"), [("", "main"), ("@1f2e3d", "1f2e3d")])
+def test_a_hub_id_is_asked_for_once_at_the_revision_that_it_names(
+    pin, revision, tmp_path, monkeypatch
+):
     model, asked = model_of(SMALL_MAE), []
     checkpoints.save_official(model, tmp_path)
 
@@ -206,10 +209,9 @@ def test_a_hub_id_is_asked_for_once_with_its_revision(tmp_path, monkeypatch):
         return str(tmp_path / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    known = checkpoints.known_models()[1]
-    assert_same_weights(model, checkpoints.load(known.name))
-    files = ("config.json", "model.safetensors")
-    assert asked == [(known.name, file, known.revision) for file in files]
+    name = checkpoints.KNOWN[1].name
+    assert_same_weights(model, checkpoints.load(name + pin))
+    assert asked == [(name, file, revision) for file in ("config.json", "model.safetensors")]
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -51,13 +50,8 @@ def batch() -> Batch:
     )
 
 
-def test_an_episode_survives_json_and_stays_hashable():
-    assert Episode.from_json(EPISODE.to_json()) == EPISODE
-    assert hash(Episode.from_json(EPISODE.to_json())) == hash(EPISODE)
-    assert EPISODE.n_ways == 2
-
-
-def test_an_episode_always_gives_the_same_bytes():
+def test_an_episode_is_a_key_and_always_gives_the_same_bytes():
+    assert {EPISODE: EPISODE.n_ways}[replace(EPISODE)] == 2
     assert EPISODE.to_json() == (
         '{"class_ids":[3,44],"examples":[{"kinds":["mask"],"row":1,"support":0},'
         '{"kinds":["box","point"],"row":2,"support":1}],"query_id":9,"seed":4503599627370497,'
@@ -65,22 +59,9 @@ def test_an_episode_always_gives_the_same_bytes():
     )
 
 
-@pytest.mark.parametrize(
-    "line", ["", "[]", "{}", '{"query_id": 1}', EPISODE.to_json().replace("box", "circle")]
-)
-def test_what_is_not_an_episode_is_refused(line):
-    with pytest.raises(ValueError, match="not an episode"):
-        Episode.from_json(line)
-
-
-def test_a_line_with_a_further_key_is_still_an_episode():
-    raw = json.loads(EPISODE.to_json()) | {"note": "x"}
-    assert Episode.from_json(json.dumps(raw)) == EPISODE
-
-
 def test_check_shapes_returns_the_sizes_it_binds():
     sizes = check_shapes("f", a=(torch.zeros(2, 3), "B C"), b=(torch.zeros(3, 4), "C 4"))
-    assert sizes == {"B": 2, "C": 3, "4": 4} or sizes == {"B": 2, "C": 3}
+    assert (sizes["B"], sizes["C"]) == (2, 3)
 
 
 def test_check_shapes_names_both_tensors_that_disagree():

@@ -2,39 +2,36 @@
 
 sam_vit_b  SAM's ViT-B/16 without its neck: the last block's output
 mae_vit_b  ViT-MAE-B/16: after the final norm, no class token, positions interpolated
-tiny       the quick profile's own
+tiny       the quick profile's own, with 8-pixel cells; its weights are part of the package
 """
 
-import re
+import hashlib
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from la.config import WEIGHTS, ModelConfig, weights_folder
-from la.model import tiny
 
+TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_vit.safetensors"
+_NORMS = {f"neck.{i}.{name}": (256,) for i in (1, 3) for name in ("weight", "bias")}
 UNUSED = {  # tensors of published encoders that play no role, with their shapes
     "mae_vit_b": {"pooler.dense.weight": (768, 768), "pooler.dense.bias": (768,)},
-    "sam_vit_b": {
-        "neck.0.weight": (256, 768, 1, 1),
-        "neck.1.weight": (256,),
-        "neck.1.bias": (256,),
-        "neck.2.weight": (256, 256, 3, 3),
-        "neck.3.weight": (256,),
-        "neck.3.bias": (256,),
-    },
+    "sam_vit_b": {"neck.0.weight": (256, 768, 1, 1), "neck.2.weight": (256, 256, 3, 3)} | _NORMS,
     "tiny": {},
 }
-
-_SPELLINGS = (  # Hugging Face's ViT in transformers 4 and 5
-    (r"^encoder\.layer\.(\d+)\.", r"layers.\1."),
-    (r"\.attention\.attention\.(query|key|value)\.", lambda m: f".attention.{m[1][0]}_proj."),
-    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"\.output\.dense\.", ".mlp.fc2."),
+_SPELLINGS = (  # parts of a tensor's name in transformers 4, as published, and in transformers 5
+    ("encoder.layer.", "layers."),
+    (".attention.attention.query.", ".attention.q_proj."),
+    (".attention.attention.key.", ".attention.k_proj."),
+    (".attention.attention.value.", ".attention.v_proj."),
+    (".attention.output.dense.", ".attention.o_proj."),
+    (".intermediate.dense.", ".mlp.fc1."),
+    (".output.dense.", ".mlp.fc2."),
 )
 
 
@@ -43,8 +40,7 @@ class Backbone(nn.Module):
 
     def __init__(self, encoder: nn.Module, read: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.read = read
+        self.encoder, self.read = encoder, read
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,16 +51,21 @@ class Backbone(nn.Module):
         return super().train(False)
 
 
-def build_backbone(config: ModelConfig, weights: Path | None = None) -> Backbone:
-    """The pretrained backbone, from `weights` or from the file that `la fetch` left.
+def build_backbone(config: ModelConfig) -> Backbone:
+    """The pretrained backbone, from the file that `la fetch` left or the package has.
 
     Raises:
         ValueError: a tensor of the file is missing, unexpected or of another shape.
         FileNotFoundError: there is no such file.
     """
+    path = _published(config.backbone)
+    safe = path.suffix == ".safetensors"
+    tensors = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    for prefix in ("image_encoder.", "vit."):  # in SAM as a whole; in MAE with its decoder
+        inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        tensors = inner or tensors
     backbone = empty_backbone(config)
-    path = weights or _published(config.backbone)
-    load_encoder(backbone.encoder, _read(path), str(path))
+    load_encoder(backbone.encoder, tensors, str(path))
     return backbone
 
 
@@ -74,18 +75,21 @@ def weights_sha256(config: ModelConfig) -> str:
     Raises:
         FileNotFoundError: they have not been fetched.
     """
-    return _sha256(_published(config.backbone))
+    return file_sha256(_published(config.backbone))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def empty_backbone(config: ModelConfig) -> Backbone:
     """The backbone with weights that are not set, for who loads them next."""
-    build, read = {
-        "sam_vit_b": (_sam, lambda encoder, images: encoder(images)),
-        "mae_vit_b": (_mae, _read_mae),
-        "tiny": (tiny.TinyViT, lambda encoder, images: encoder(images)),
-    }[config.backbone]
+    builders = {"sam_vit_b": partial(_sam, config.image_size), "mae_vit_b": _mae, "tiny": TinyViT}
     with torch.device("meta"):
-        encoder = build(config.image_size) if build is _sam else build()
+        encoder = builders[config.backbone]()
+    read = _read_mae if config.backbone == "mae_vit_b" else nn.Module.__call__
     return Backbone(encoder.to_empty(device="cpu"), read)
 
 
@@ -117,32 +121,24 @@ def load_strictly(module: nn.Module, weights: dict[str, Tensor], source: str) ->
 
 def spelled(key: str) -> str:
     """A tensor's name as transformers 5 spells it."""
-    for old, new in _SPELLINGS:
-        key = re.sub(old, new, key)
+    for published, new in _SPELLINGS:
+        key = key.replace(published, new)
     return key
 
 
 def spelled_as_published(key: str) -> str:
     """A tensor's name as transformers 4 and the published checkpoints spell it."""
-    key = re.sub(r"^layers\.", "encoder.layer.", key)
-    names = {"q": "query", "k": "key", "v": "value"}
-    key = re.sub(r"\.([qkv])_proj\.", lambda m: f".attention.{names[m[1]]}.", key)
-    key = key.replace(".attention.o_proj.", ".attention.output.dense.")
-    return key.replace(".mlp.fc1.", ".intermediate.dense.").replace(".mlp.fc2.", ".output.dense.")
+    for published, new in _SPELLINGS:
+        key = key.replace(new, published)
+    return key
 
 
 def _sam(image_size: int) -> nn.Module:
-    from functools import partial
-
     from segment_anything.modeling import ImageEncoderViT
 
-    encoder = ImageEncoderViT(
-        img_size=image_size,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=14,
-        global_attn_indexes=(2, 5, 8, 11),
-    )
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    windows = {"window_size": 14, "global_attn_indexes": (2, 5, 8, 11)}
+    encoder = ImageEncoderViT(img_size=image_size, norm_layer=norm, use_rel_pos=True, **windows)
     encoder.neck = nn.Identity()
     return encoder
 
@@ -162,7 +158,7 @@ def _read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
 def _published(name: str) -> Path:
     """The file of pretrained weights, as `la fetch` leaves it."""
     if name == "tiny":
-        return tiny.WEIGHTS
+        return TINY_WEIGHTS
     what = {"sam_vit_b": "sam", "mae_vit_b": "mae"}[name]
     path = weights_folder() / WEIGHTS[what]
     if not path.is_file():
@@ -170,23 +166,60 @@ def _published(name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The encoder's tensors in a file of its authors, without what surrounds them there."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+class Block(nn.Module):
+    """A pre-norm transformer block on (B, T, V)."""
 
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    for prefix in ("image_encoder.", "vit."):  # SAM as a whole; MAE with its decoder
-        inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        weights = inner or weights
-    return weights
+    def __init__(self, dim: int, n_heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.n_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, V / heads)
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
 
 
-@cache
-def _sha256(path: Path) -> str:
-    import hashlib
+class TinyViT(nn.Module):
+    """The quick profile's encoder, standardised per channel as on its pretraining images.
 
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    It stands where SAM or MAE stands in the paper's models (Sec. 4.2): pretrained on other classes
+    than those it is used for, and never trained with the rest.
+    """
+
+    def __init__(self, dim: int = 128) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out in ((3, 32), (32, 64), (64, dim)):
+            layers += [nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), nn.BatchNorm2d(n_out)]
+            layers += [nn.GELU()]
+        self.stem = nn.Sequential(*layers, nn.Conv2d(dim, dim, 1))
+        self.blocks = nn.Sequential(*(Block(dim, 2, 3 * dim) for _ in range(4)))
+        self.norm = nn.LayerNorm(dim)
+        self.register_buffer("mean", torch.zeros(dim, 1, 1))
+        self.register_buffer("std", torch.ones(dim, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8).
+
+        Raises:
+            ValueError: a side is not a multiple of 8.
+        """
+        if images.shape[2] % 8 or images.shape[3] % 8:
+            raise ValueError(f"image sides must be multiples of 8, not {tuple(images.shape[2:])}")
+        x = self.stem(images)  # (B, V, h, w)
+        h, w = x.shape[2:]
+        tokens = x.flatten(2).transpose(1, 2) + positions(h, w, x.shape[1]).to(x)  # (B, T, V)
+        x = self.norm(self.blocks(tokens)).transpose(1, 2).unflatten(2, (h, w))
+        return (x - self.mean) / self.std
+
+
+def positions(h: int, w: int, dim: int) -> Tensor:
+    """(h * w, dim) sines and cosines of the cell's row (first half) and column, in float32."""
+    rate = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
+    angles = (torch.arange(size)[:, None] * rate for size in (h, w))
+    row, column = (torch.cat([angle.sin(), angle.cos()], 1) for angle in angles)
+    return torch.cat([row.repeat_interleave(w, 0), column.repeat(h, 1)], 1)

@@ -18,21 +18,20 @@ from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import (
     NEGATIVE,
     NOTHING,
+    Pairs,
     PromptEncoder,
-    SparsePrompts,
-    corner_kinds,
+    Support,
+    kinds,
     places,
-    point_kinds,
     with_unprompted,
 )
-from la.model.prototypes import Pairs, Support
-from la.types import Prompts
+from la.types import Prompts, map_tensors
 
 
 class ExactPromptEncoder(PromptEncoder):
     """The published prompt encoder. It masks nothing: padding and absent pairs are seen."""
 
-    def sparse_prompts(self, prompts: Prompts) -> SparsePrompts:
+    def sparse_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """Points and box corners, with three quirks.
 
         Without boxes, every pair has one more *negative* point at the corner of the image: SAM pads
@@ -41,18 +40,13 @@ class ExactPromptEncoder(PromptEncoder):
         with one valid, both bottom-right corners are taken for padding.
         "No sparse prompt" exists only where the whole batch has neither points nor boxes.
         """
-        corners = corner_kinds(prompts.boxes_valid.repeat(1, 2))
-        kind, xy = torch.cat([point_kinds(prompts.point_labels), corners], 1), places(prompts)
-        if corners.shape[1] == 0:
+        kind, xy = kinds(prompts, prompts.boxes_valid.repeat(1, 2)), places(prompts)
+        if prompts.boxes.shape[1] == 0:
             kind = F.pad(kind, (0, 1), value=NEGATIVE if kind.shape[1] else NOTHING)
             xy = F.pad(xy, (0, 0, 0, 1), value=-0.5)  # (0, 0) when half a pixel is added to all
-        return SparsePrompts(xy, kind)
+        return xy, kind
 
-    def unmasked(self, prompts: Prompts) -> nn.Embedding:
-        """Quirk: what stands for a missing mask depends on whether the batch has any."""
-        return self.not_a_mask_embed if len(prompts.masks) else self.no_mask_embed
-
-    def valid(self, sparse: SparsePrompts) -> Tensor | None:
+    def valid(self, kind: Tensor) -> Tensor | None:
         """Quirk: the key mask is made and never filled, so padding is attended."""
         return None
 
@@ -66,17 +60,26 @@ class ExactPromptEncoder(PromptEncoder):
         everywhere = background.repeat_interleave(grid[1], dim=0)
         return everywhere.index_copy(0, support * grid[1] + row, x).unflatten(0, grid)
 
+    def unmasked(self, prompts: Prompts) -> nn.Embedding:
+        """Quirk: what stands for a missing mask depends on whether the batch has any."""
+        return self.not_a_mask_embed if len(prompts.masks) else self.no_mask_embed
+
     def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
         """Quirk: the mixer attends absent pairs; with a token pool they differ and are computed."""
-        if not (self.mixers and self.class_encoder):
+        if not (self.config.mixers and self.class_encoder):
             return super().complete(prompts, n_supports, n_rows)
         listed = (prompts.example_support, prompts.example_row)
         return with_unprompted(prompts, *_unlisted(*listed, n_supports, n_rows))
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
         """As above; without a token pool an absent pair is equal to its image's background pair."""
-        if self.mixers and not self.class_encoder:
-            pairs = _with_absent(pairs, class_valid.shape[1])
+        if self.config.mixers and not self.class_encoder:
+            (background,) = (pairs.row == 0).nonzero(as_tuple=True)
+            background = background[pairs.support[background].argsort()]  # (S,)
+            absent = _unlisted(pairs.support, pairs.row, len(background), class_valid.shape[1])
+            copies = map_tensors(pairs, lambda x: x[background[absent[0]]])
+            nowhere = torch.zeros_like(absent[1], dtype=torch.bool)
+            pairs = pairs.joined(replace(copies, row=absent[1], present=nowhere))
         return super().combine(pairs, class_valid)
 
     def present(self, prompts: Prompts, n_examples: int) -> Tensor:
@@ -101,19 +104,4 @@ def _unlisted(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tup
     """(support, row) of all pairs but these."""
     absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)
     absent[support, row] = False
-    support, row = absent.nonzero().unbind(1)
-    return support, row
-
-
-def _with_absent(pairs: Pairs, n_rows: int) -> Pairs:
-    """The pairs and, after them, the absent ones as copies of their image's background pair."""
-    (background,) = (pairs.row == 0).nonzero(as_tuple=True)
-    background = background[pairs.support[background].argsort()]  # (S,)
-    support, row = _unlisted(pairs.support, pairs.row, len(background), n_rows)
-    copied = background[support]
-    copies = {
-        name: None if value is None else torch.cat([value, value[copied]])
-        for name, value in vars(pairs).items()
-    }
-    present = torch.cat([pairs.present, torch.zeros_like(row, dtype=torch.bool)])
-    return replace(pairs, **(copies | {"row": torch.cat([pairs.row, row]), "present": present}))
+    return absent.nonzero(as_tuple=True)

@@ -1,5 +1,6 @@
 """Label Anything: a batch of episodes to logits (paper 3.2, Fig. 1)."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,12 +9,9 @@ from torch import Tensor, nn
 from la.config import ModelConfig
 from la.model import plus
 from la.model.exact import ExactMaskDecoder, ExactPromptEncoder
-from la.model.initialise import initialise
-from la.model.layers import LayerNorm2d
+from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
-from la.model.prompt_encoder import Encoded, PromptEncoder
-from la.model.prototypes import Support
-from la.model.two_way import Sizes
+from la.model.prompt_encoder import Encoded, PromptEncoder, Support, TokenPool
 from la.types import Batch, ModelCard, Pixels
 
 
@@ -27,37 +25,20 @@ class LabelAnything(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        exact = config.mode == "exact"
+        exact, dim = config.mode == "exact", config.embed_dim
         if exact and config.background != "unprompted":
             raise ValueError('mode="exact" is the published model: background must be "unprompted"')
         self.config = config
-        self.neck = _neck(config.backbone_dim, config.embed_dim)
-        sizes = Sizes(
-            dim=config.embed_dim,
-            inner=config.embed_dim // config.attention_downsample,
-            n_heads=config.n_heads,
-            mlp_dim=config.mlp_dim,
-            norm_first=config.norm_first,
-            first_residual=config.first_residual,
-        )
-        self.prompt_encoder = (ExactPromptEncoder if exact else PromptEncoder)(
-            sizes,
-            image_size=config.image_size,
-            mask_channels=config.mask_channels,
-            mixers=config.mixers,
-            token_pool=config.token_pool,
-            background_token=config.background == "token",
-            raster=plus.Raster(config.image_size, config.mask_size, sparse=config.raster),
-            highlight=config.highlight,
-            residual=config.residual,
-        )
-        self.mask_decoder = (ExactMaskDecoder if exact else MaskDecoder)(
-            sizes,
-            logit_dim=config.embed_dim // config.logit_downsample,
-            upscale=config.patch_size // 4,
-            spatial_convs=config.spatial_convs,
-            aligned=config.aligned_init,
-        )
+        self.neck = nn.Identity()  # as published where the widths are equal
+        if config.backbone_dim != dim:
+            self.neck = nn.Sequential(
+                nn.Conv2d(config.backbone_dim, dim, 1, bias=False),
+                LayerNorm2d(dim),
+                nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+                LayerNorm2d(dim),
+            )
+        self.prompt_encoder = (ExactPromptEncoder if exact else PromptEncoder)(config)
+        self.mask_decoder = (ExactMaskDecoder if exact else MaskDecoder)(config)
         self.residual = plus.SimilarityResidual() if config.residual else None
         self.backbone: nn.Module | None = None
         self.card: ModelCard | None = None  # which weights these are, if they were loaded
@@ -66,9 +47,11 @@ class LabelAnything(nn.Module):
     def from_config(cls, config: ModelConfig, generator: torch.Generator) -> "LabelAnything":
         """A model with fresh weights, drawn from `generator` alone; without a backbone."""
         model = cls.empty(config)
-        initialise(model, generator)
-        if config.aligned_init:
-            plus.align(model, generator)
+        with torch.no_grad():
+            for module in model.modules():
+                _initialise(module, generator)
+            if config.aligned_init:
+                plus.align(model, generator)
         return model
 
     @classmethod
@@ -84,13 +67,10 @@ class LabelAnything(nn.Module):
 
     def support(self, batch: Batch) -> Support:
         """The support set of each episode as prototypes."""
-        return self.prompt_encoder(
-            self._encoder(batch)(batch.source.support),
-            batch.prompts,
-            batch.support_episode,
-            batch.token_rows,
-            batch.class_valid,
-        )
+        images = self._encoder(batch)(batch.source.support)
+        given = (batch.prompts, batch.support_episode, batch.token_rows)
+        encoder = self.prompt_encoder
+        return encoder.combine(encoder.encode(images, *given), batch.class_valid)
 
     def decode(self, query: Encoded, support: Support) -> Tensor:
         """Logits (B, C, H/4, W/4) of B queries, for B supports or for one that they share."""
@@ -119,23 +99,34 @@ class LabelAnything(nn.Module):
 
     def encode_features(self, features: Tensor) -> Encoded:
         """Backbone features (B, V, h, w) through the neck."""
-        return Encoded(features, self.neck(features.to(self._dtype)))
+        dtype = self.prompt_encoder.no_mask_embed.weight.dtype
+        return Encoded(features, self.neck(features.to(dtype)))
 
     def _encoder(self, batch: Batch) -> Callable[[Tensor], Encoded]:
         return self.encode_images if isinstance(batch.source, Pixels) else self.encode_features
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.prompt_encoder.no_mask_embed.weight.dtype
 
-
-def _neck(backbone_dim: int, dim: int) -> nn.Module:
-    """Brings the backbone's width to D; the published model has none where they are equal."""
-    if backbone_dim == dim:
-        return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(backbone_dim, dim, 1, bias=False),
-        LayerNorm2d(dim),
-        nn.Conv2d(dim, dim, 3, padding=1, bias=False),
-        LayerNorm2d(dim),
-    )
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Weights and buffers of one module in the usual distributions of torch's layers."""
+    match module:
+        case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            for weight in module.parameters(recurse=False):
+                weight.uniform_(-bound, bound, generator=generator)
+        case nn.LayerNorm():
+            module.weight.fill_(1)
+            module.bias.zero_()
+        case nn.Embedding():
+            module.weight.normal_(generator=generator)
+        case TokenPool():
+            module.pos_embedding.normal_(0, 0.1, generator=generator)
+        case FourierPosition():
+            module.positional_encoding_gaussian_matrix.normal_(generator=generator)
+        case plus.SimilarityResidual():
+            module.log_scale.fill_(math.log(3))
+            module.threshold.fill_(0.5)
+            module.gain.fill_(1)
+        case MaskDecoder(logit_scale=nn.Parameter() as scale):
+            scale.zero_()
+        case _ if list(module.parameters(recurse=False)):
+            raise TypeError(f"nothing initialises the weights of {type(module).__name__}")

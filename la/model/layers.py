@@ -1,10 +1,7 @@
-"""Layers that the prompt encoder and the mask decoder share; named as in the published weights.
+"""Layers of prompt encoder and mask decoder, named as in the published weights (paper Eq. 1-2).
 
-What is unusual here (paper 3.2, Eq. 1-2):
-  - Tokens are few and image cells many, so an attention between them does not project the image
-    where it need not: see `Attention`.
-  - Positions are never added to an image: W(image + position) = W image + W position, and the
-    second term is computed once for all images.
+Positions are never added to an image: W(image + position) = W image + W position, and the second
+term is computed once for all images.
 """
 
 import math
@@ -33,8 +30,7 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(dim, hidden)
-        self.lin2 = nn.Linear(hidden, dim)
+        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,14 +53,13 @@ class FourierPosition(nn.Module):
 
     def grid(self, height: int, width: int) -> Tensor:
         """(h*w, D), the positions of the cell centres of an image."""
-        like = self.positional_encoding_gaussian_matrix
-        y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-        x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-        y, x = torch.meshgrid(y, x, indexing="ij")
-        return self(torch.stack([x, y], dim=-1).flatten(0, 1))
+        matrix = self.positional_encoding_gaussian_matrix
+        sides = (torch.arange(n).to(matrix) for n in (height, width))
+        y, x = ((side + 0.5) / len(side) for side in sides)
+        return self(torch.cartesian_prod(y, x).flip(1))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
     """(B, n_heads, Tq, d) attends to (B, n_heads, Tk, d), to what is `allowed` or to all."""
     if q.shape[-2] * k.shape[-2] > SHORT:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -83,16 +78,14 @@ class Attention(nn.Module):
 
     `forward` is the usual one, between tokens; `read` and `write` are its two directions between T
     tokens and the cells of an image. Where T is small, the image's projection moves to the tokens:
-    q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x). This takes
-    n_heads * T products for each cell and channel instead of `inner` and stores no projected image.
+    q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x): n_heads * T
+    products for each cell and channel instead of `inner`, and no projected image.
     """
 
     def __init__(self, dim: int, inner: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(dim, inner)
-        self.v_proj = nn.Linear(dim, inner)
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
         self.out_proj = nn.Linear(inner, dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -102,7 +95,7 @@ class Attention(nn.Module):
     def attend_projected(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
         """As `forward`, for keys and values that `k_proj` and `v_proj` have seen already."""
         q, k, v = self._split(self.q_proj(q)), self._split(k), self._split(v)
-        return self.out_proj(_merge(attend(q, k, v, allowed)))
+        return self.out_proj(_merge(_attend(q, k, v, allowed)))
 
     def read(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
         """Tokens (B, T, D) attend to an image (B, h*w, D) with `position` (h*w, D) in its keys."""
@@ -130,7 +123,7 @@ class Attention(nn.Module):
         if not self._few(k.shape[2]):
             q = self._split(self.q_proj(image) + F.linear(position, self.q_proj.weight))
             allowed = None if allowed is None else allowed.transpose(-2, -1)
-            return self.out_proj(_merge(attend(q, k, v, allowed)))
+            return self.out_proj(_merge(_attend(q, k, v, allowed)))
         scores = self._scores(k, self.q_proj.weight, image, position)
         bias = k @ self.q_proj.bias.view(self.n_heads, -1, 1) * k.shape[-1] ** -0.5
         weight = _softmax(scores + bias, allowed, dim=2).flatten(1, 2)  # (B, n_heads*T, h*w)

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from la.config import ModelConfig
 from la.model.layers import LayerNorm2d
-from la.model.two_way import Sizes, TwoWayTransformer
+from la.model.two_way import TwoWayTransformer
 
 
 class ClassMlp(nn.Module):
@@ -27,18 +28,18 @@ class MaskDecoder(nn.Module):
     is scaled by exp(logit_scale) / sqrt(width). The published decoder has neither.
     """
 
-    def __init__(
-        self, sizes: Sizes, *, logit_dim: int, upscale: int, spatial_convs: bool, aligned: bool
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer(sizes)
-        self.output_upscaling = _upscaling(sizes.dim, logit_dim, upscale)
-        self.class_mlp = ClassMlp(sizes.dim, logit_dim)
-        convs = _residual_convs if sizes.norm_first else _convs
-        self.spatial_convs = convs(logit_dim) if spatial_convs else nn.Identity()
-        self.logit_scale = nn.Parameter(torch.empty(())) if sizes.norm_first else None
-        self.image_skip = nn.Linear(sizes.dim, logit_dim, bias=False) if aligned else None
-        self.class_skip = nn.Linear(sizes.dim, logit_dim, bias=False) if aligned else None
+        dim, out = config.embed_dim, config.embed_dim // config.logit_downsample
+        self.transformer = TwoWayTransformer(config)
+        self.output_upscaling = _upscaling(dim, out, config.patch_size // 4)
+        self.class_mlp = ClassMlp(dim, out)
+        convs = _residual_convs if config.norm_first else _convs
+        self.spatial_convs = convs(out) if config.spatial_convs else nn.Identity()
+        self.logit_scale = nn.Parameter(torch.empty(())) if config.norm_first else None
+        skips = config.aligned_init
+        self.image_skip = nn.Linear(dim, out, bias=False) if skips else None
+        self.class_skip = nn.Linear(dim, out, bias=False) if skips else None
 
     def forward(
         self, image: Tensor, position: Tensor, prototypes: Tensor, class_valid: Tensor
@@ -64,28 +65,17 @@ class MaskDecoder(nn.Module):
 
 def _upscaling(dim: int, out: int, factor: int) -> nn.Sequential:
     """(B, D, h, w) -> (B, out, f*h, f*w): 4 times as published, 2 times for 8-pixel patches."""
-    if factor == 4:
-        return nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
-            LayerNorm2d(dim // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, out, 2, stride=2),
-        )
-    return nn.Sequential(
-        nn.ConvTranspose2d(dim, dim // 2, 2, stride=2),
-        LayerNorm2d(dim // 2),
-        nn.GELU(),
-        nn.Conv2d(dim // 2, out, 1),
-    )
+    width = dim // factor
+    last = nn.ConvTranspose2d(width, out, 2, stride=2) if factor == 4 else nn.Conv2d(width, out, 1)
+    first = nn.ConvTranspose2d(dim, width, 2, stride=2)
+    return nn.Sequential(first, LayerNorm2d(width), nn.GELU(), last)
 
 
 def _convs(dim: int) -> nn.Sequential:
-    def conv() -> nn.Conv2d:
-        return nn.Conv2d(dim, dim, 3, padding=1)
-
-    return nn.Sequential(
-        conv(), LayerNorm2d(dim), nn.GELU(), conv(), LayerNorm2d(dim), nn.GELU(), conv()
-    )
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Conv2d(dim, dim, 3, padding=1), LayerNorm2d(dim), nn.GELU()]
+    return nn.Sequential(*layers[:-2])  # the last convolution gives the features as they are
 
 
 class _ResidualConv(nn.Module):

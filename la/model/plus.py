@@ -45,24 +45,24 @@ class Raster:
 
     def _points(self, prompts: Prompts, at: Tensor) -> Tensor:
         """(E, P, side, side): a Gaussian around each positive point; the others draw nothing."""
-        x, y = (prompts.points + 0.5).unbind(-1)
-        sigma = POINT_SIGMA * self.image_size
-        drawn = _bump((at - x[..., None]) / sigma, (at - y[..., None]) / sigma)
+        offset = at - (prompts.points + 0.5)[..., None]  # (E, P, 2, side)
+        drawn = _bump(offset / (POINT_SIGMA * self.image_size))
         return drawn * (prompts.point_labels > 0)[..., None, None]
 
     def _boxes(self, prompts: Prompts, at: Tensor) -> Tensor:
         """(E, Q, side, side): a Gaussian that follows the sides of each box."""
-        x0, y0, x1, y1 = prompts.boxes.unbind(-1)
-        u = (at - (x0 + x1)[..., None] / 2) / ((x1 - x0)[..., None] / 2).clamp(min=1)
-        v = (at - (y0 + y1)[..., None] / 2) / ((y1 - y0)[..., None] / 2).clamp(min=1)
-        inside = (u.abs() < BOX_REACH)[..., None, :] & (v.abs() < BOX_REACH)[..., None]
-        drawn = _bump(u / BOX_SIGMA, v / BOX_SIGMA) * inside
-        return drawn * prompts.boxes_valid[..., None, None]
+        low, high = prompts.boxes.unflatten(2, (2, 2)).unbind(2)  # (E, Q, 2)
+        half = ((high - low) / 2).clamp(min=1)
+        offset = (at - ((low + high) / 2)[..., None]) / half[..., None]  # (E, Q, 2, side)
+        x, y = (offset.abs() < BOX_REACH).unbind(2)
+        inside = x[..., None, :] & y[..., None] & prompts.boxes_valid[..., None, None]
+        return _bump(offset / BOX_SIGMA) * inside
 
 
-def _bump(u: Tensor, v: Tensor) -> Tensor:
-    """exp(-(u^2 + v^2) / 2), u along the columns and v along the rows."""
-    return torch.exp(-(u[..., None, :] ** 2) / 2) * torch.exp(-(v[..., None] ** 2) / 2)
+def _bump(offset: Tensor) -> Tensor:
+    """(..., 2, side) offsets along x and y -> (..., side, side), exp(-(u^2 + v^2) / 2)."""
+    u, v = torch.exp(-(offset**2) / 2).unbind(-2)
+    return u[..., None, :] * v[..., None]
 
 
 def coverage(raster: Raster, prompts: Prompts, features: Tensor) -> Tensor:

@@ -7,29 +7,19 @@ without any prompt, are masked wherever they could be seen; where the published 
 otherwise, `la.model.exact` overrides a method.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from la.config import Mixer
+from la.config import Mixer, ModelConfig
 from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.plus import Raster, coverage, mean_under
-from la.model.prototypes import Pairs, Support, TokenPool, class_means, mixing_mask
-from la.model.two_way import Sizes, TwoWayTransformer
+from la.model.two_way import MixBlock, TwoWayTransformer
 from la.types import Prompts
 
-NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING, NOTHING = range(6)
-
-
-@dataclass(frozen=True)
-class SparsePrompts:
-    """Points, and boxes as two corners each, in one form: a place and what is there."""
-
-    xy: Tensor  # (E, T, 2) float, input pixels
-    kind: Tensor  # (E, T) int64: a point's sign, a box's corner, padding, or "no sparse prompt"
+NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING, NOTHING = range(6)  # kinds of sparse prompt
 
 
 @dataclass(frozen=True)
@@ -40,95 +30,118 @@ class Encoded:
     embeddings: Tensor  # (B, D, h, w), after the neck
 
 
-class PromptEncoder(nn.Module):
-    """`encode` makes pairs, `combine` prototypes; `forward` is both."""
+@dataclass(frozen=True)
+class Pairs:
+    """Encoded (support image, row) pairs of a batch, before they are mixed and averaged.
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        *,
-        image_size: int,
-        mask_channels: int,
-        mixers: Sequence[Mixer],
-        token_pool: int,
-        background_token: bool,
-        raster: Raster,
-        highlight: bool,
-        residual: bool,
-    ) -> None:
+    E here counts every pair that was computed: the examples, and the unprompted background ones.
+    """
+
+    embeddings: Tensor  # (E, D), the paper's E_ni
+    features: Tensor | None  # (E, V) backbone features under the prompts; only for `residual`
+    support: Tensor  # (E,) int64 in [0, S)
+    episode: Tensor  # (E,) int64 in [0, B)
+    row: Tensor  # (E,) int64 in [0, C)
+    present: Tensor  # (E,) bool, False where nothing was prompted: counts in no mean
+
+    def joined(self, other: "Pairs") -> "Pairs":
+        """These pairs and then the others, as they are."""
+        both = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Pairs(*(None if a is None else torch.cat([a, b]) for a, b in both))
+
+
+@dataclass(frozen=True)
+class Support:
+    """All that a query needs to know of the support set; a value to save, extend and reuse."""
+
+    prototypes: Tensor  # (B, C, D), the paper's E_n
+    features: Tensor | None  # (B, C, V) prototypes in backbone features; only for `residual`
+    class_valid: Tensor  # (B, C) bool
+    pairs: Pairs  # what the prototypes were made of
+
+
+class TokenPool(nn.Module):
+    """R learned vectors; each class of an episode draws one, which tells it from the others."""
+
+    def __init__(self, n_rows: int, dim: int) -> None:
         super().__init__()
-        dim = sizes.dim
-        self.image_size, self.mixers = image_size, tuple(mixers)
-        self.raster, self.highlight, self.residual = raster, highlight, residual
+        self.pos_embedding = nn.Parameter(torch.empty(1, 1, n_rows, dim))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows of the pool (...,) -> (..., D)."""
+        return self.pos_embedding[0, 0][rows]
+
+
+class PromptEncoder(nn.Module):
+    """`encode` makes pairs, `combine` prototypes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim, channels = config.embed_dim, config.mask_channels
+        self.config = config
+        self.raster = Raster(config.image_size, config.mask_size, sparse=config.raster)
         self.pe_layer = FourierPosition(dim)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.no_sparse_embedding = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
-            LayerNorm2d(mask_channels // 4),
+            nn.Conv2d(1, channels // 4, 2, stride=2),
+            LayerNorm2d(channels // 4),
             nn.GELU(),
-            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
-            LayerNorm2d(mask_channels),
+            nn.Conv2d(channels // 4, channels, 2, stride=2),
+            LayerNorm2d(channels),
             nn.GELU(),
-            nn.Conv2d(mask_channels, dim, 1),
+            nn.Conv2d(channels, dim, 1),
         )
         self.not_a_mask_embed = nn.Embedding(1, dim)
         self.no_mask_embed = nn.Embedding(1, dim)  # used by `exact` alone
-        self.sparse_embedding_attention = sizes.mix_block(dim)
-        self.class_encoder = TokenPool(token_pool, dim) if token_pool else None
-        self.transformer = TwoWayTransformer(sizes)
-        for mixer in self.mixers:
-            self.add_module(f"{mixer}_attention", sizes.mix_block())
-        self.background_token = nn.Embedding(1, dim) if background_token else None
-
-    def forward(
-        self,
-        images: Encoded,
-        prompts: Prompts,
-        support_episode: Tensor,
-        token_rows: Tensor,
-        class_valid: Tensor,
-    ) -> Support:
-        """S support images and their prompts -> prototypes; the rest are tensors of `Batch`."""
-        return self.combine(self.encode(images, prompts, support_episode, token_rows), class_valid)
+        self.sparse_embedding_attention = MixBlock(config, dim)
+        self.class_encoder = TokenPool(config.token_pool, dim) if config.token_pool else None
+        self.transformer = TwoWayTransformer(config)
+        for mixer in config.mixers:
+            self.add_module(f"{mixer}_attention", MixBlock(config))
+        learned = config.background == "token"
+        self.background_token = nn.Embedding(1, dim) if learned else None
 
     def encode(
         self, images: Encoded, prompts: Prompts, support_episode: Tensor, token_rows: Tensor
     ) -> Pairs:
-        """Embeddings of the examples, and of the pairs that `complete` adds to them."""
+        """S support images and their prompts (as in `Batch`) -> the pairs that `complete` lists."""
         n_examples, grid = len(prompts.example_row), (len(support_episode), token_rows.shape[1])
         prompts = self.complete(prompts, *grid)
         support, row = prompts.example_support, prompts.example_row
         episode, present = support_episode[support], self.present(prompts, n_examples)
         token = self.class_encoder(token_rows[episode, row]) if self.class_encoder else None
 
-        tokens, valid = self.sparse_tokens(prompts, present, grid)
+        tokens, valid = self._sparse(prompts, present, grid)
         if token is not None:
             tokens = tokens + token[:, None]
-        weight = None
-        if self.highlight or self.residual:
+        weight, features = None, None
+        if self.config.highlight or self.config.residual:
             weight = coverage(self.raster, prompts, images.features)
-        image = self.dense(images, prompts, token, weight)
+        image = self._dense(images, prompts, token, weight)
         position = self.pe_layer.grid(*images.embeddings.shape[-2:])
         embeddings = self.transformer.image_mean(tokens, image, position, valid)
-        features = mean_under(weight, images.features, support) if self.residual else None
+        if self.config.residual:
+            features = mean_under(weight, images.features, support)
         return Pairs(embeddings, features, support, episode, row, present)
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
-        """Mix the pairs (Eq. 4) and average them by class; `class_valid` (B, C)."""
+        """Mix the pairs (Eq. 3-4) and average them by class; `class_valid` (B, C)."""
         x = pairs.embeddings[None]  # (1, E, D)
-        for mixer in self.mixers:
-            allowed = or_all(mixing_mask(mixer, pairs) & self.attended(pairs))
+        for mixer in self.config.mixers:
+            allowed = _or_all(_mixed(mixer, pairs) & self.attended(pairs))
             x = self.get_submodule(f"{mixer}_attention")(x, allowed)
-        prototypes = class_means(x[0], pairs, *class_valid.shape)
+        prototypes = _class_means(x[0], pairs, *class_valid.shape)
         if self.background_token is not None:
             background = self.background_token.weight.expand(len(prototypes), 1, -1)
             prototypes = torch.cat([background.to(prototypes.dtype), prototypes[:, 1:]], dim=1)
         features = pairs.features
         if features is not None:
-            features = class_means(features, pairs, *class_valid.shape)
+            features = _class_means(features, pairs, *class_valid.shape)
         return Support(prototypes, features, class_valid, pairs)
+
+    # What `la.model.exact` does otherwise.
 
     def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
         """The prompts, and the pairs that have none but are needed: those of the background."""
@@ -140,37 +153,21 @@ class PromptEncoder(nn.Module):
     def present(self, prompts: Prompts, n_examples: int) -> Tensor:
         """(E,) bool: pairs that count, i.e. examples with some prompt, and the background's."""
         prompted = (prompts.point_labels != 0).any(1) | prompts.boxes_valid.any(1)
-        return has_mask(prompts) | prompted | (prompts.example_row == 0)
+        return _has_mask(prompts) | prompted | (prompts.example_row == 0)
 
     def attended(self, pairs: Pairs) -> Tensor:
         """(E,) bool: pairs that others see in the mixer."""
         return pairs.present
 
-    def sparse_tokens(
-        self, prompts: Prompts, present: Tensor, grid: tuple[int, int]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Tokens (E, T, D) of points and boxes, and which of them are valid (E, T), None for all.
+    def sparse_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Places (E, T, 2) and kinds (E, T): points, corners, a slot for "no sparse prompt"."""
+        kind = kinds(prompts, prompts.boxes_valid.repeat_interleave(2, dim=1))
+        nothing = torch.where((kind == PADDING).all(1, keepdim=True), NOTHING, PADDING)
+        return F.pad(places(prompts), (0, 0, 0, 1)), torch.cat([kind, nothing], 1)
 
-        They have attended to all tokens of their support image, of other classes too. For that the
-        images' tokens are laid out on a grid (S, C, T), each pair in the place of its row.
-        """
-        sparse = self.sparse_prompts(prompts)
-        support, row = prompts.example_support, prompts.example_row
-        valid = self.valid(sparse)
-
-        def of_support_image(x: Tensor) -> Tensor:  # (E, T, X) -> (E, C*T, X)
-            return self.on_grid(x, support, row, grid).flatten(1, 2)[support]
-
-        allowed = None
-        if valid is not None:
-            seen = of_support_image((valid & present[:, None])[..., None])
-            allowed = or_all(seen.transpose(1, 2))[:, None]  # (E, 1, 1, C*T)
-        tokens = self.sparse_embedding_attention(self.embed(sparse), allowed, of_support_image)
-        return tokens, valid
-
-    def valid(self, sparse: SparsePrompts) -> Tensor | None:
+    def valid(self, kind: Tensor) -> Tensor | None:
         """(E, T) bool: tokens that are seen; None for all."""
-        return sparse.kind != PADDING
+        return kind != PADDING
 
     def on_grid(self, x: Tensor, support: Tensor, row: Tensor, grid: tuple[int, int]) -> Tensor:
         """(E, T, X) in the places of their rows, (S, C, T, X); zeros where there is no pair."""
@@ -178,40 +175,51 @@ class PromptEncoder(nn.Module):
         empty = x.new_zeros(n_supports * n_rows, *x.shape[1:])
         return empty.index_copy(0, support * n_rows + row, x).unflatten(0, grid)
 
-    def sparse_prompts(self, prompts: Prompts) -> SparsePrompts:
-        """Points, box corners, and one slot for "no sparse prompt", used where there is none."""
-        corners = corner_kinds(prompts.boxes_valid.repeat_interleave(2, dim=1))
-        kind = torch.cat([point_kinds(prompts.point_labels), corners], dim=1)
-        nothing = torch.where((kind == PADDING).all(1, keepdim=True), NOTHING, PADDING)
-        return SparsePrompts(F.pad(places(prompts), (0, 0, 0, 1)), torch.cat([kind, nothing], 1))
-
-    def embed(self, sparse: SparsePrompts) -> Tensor:
-        """(E, T, D): what is there, plus where; padding and "nothing" are nowhere."""
-        kinds = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
-        what = torch.cat([embedding.weight for embedding in kinds])[sparse.kind]
-        where = self.pe_layer((sparse.xy + 0.5) / self.image_size)
-        return what + where * (sparse.kind < PADDING)[..., None]
-
-    def dense(
-        self, images: Encoded, prompts: Prompts, token: Tensor | None, weight: Tensor | None
-    ) -> Tensor:
-        """The support image of each pair with its mask and token added, (E, h*w, D)."""
-        added = torch.where(has_mask(prompts)[:, None], 0, self.unmasked(prompts).weight)
-        added = added if token is None else added + token
-        image = images.embeddings.flatten(2).transpose(1, 2)[prompts.example_support]
-        if self.highlight:
-            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01))[..., None]
-        image = image + added[:, None].to(image.dtype)
-        if len(prompts.masks) == 0:
-            return image
-        masks = self.embed_masks(prompts.masks, images.embeddings.shape[-2:])
-        return image.index_add_(0, prompts.mask_example, masks.to(image.dtype))
-
     def unmasked(self, prompts: Prompts) -> nn.Embedding:
         """What stands for the mask of a pair that has none."""
         return self.not_a_mask_embed
 
-    def embed_masks(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
+    def _sparse(
+        self, prompts: Prompts, present: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens (E, T, D) of points and boxes, and which of them are valid (E, T), None for all.
+
+        They have attended to all tokens of their support image, of other classes too. For that the
+        images' tokens are laid out on a grid (S, C, T), each pair in the place of its row.
+        """
+        xy, kind = self.sparse_prompts(prompts)
+        support, row = prompts.example_support, prompts.example_row
+        valid = self.valid(kind)
+
+        def of_support_image(x: Tensor) -> Tensor:  # (E, T, X) -> (E, C*T, X)
+            return self.on_grid(x, support, row, grid).flatten(1, 2)[support]
+
+        allowed = None
+        if valid is not None:
+            seen = of_support_image((valid & present[:, None])[..., None])
+            allowed = _or_all(seen.transpose(1, 2))[:, None]  # (E, 1, 1, C*T)
+        words = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
+        what = torch.cat([embedding.weight for embedding in words])[kind]  # (E, T, D)
+        where = self.pe_layer((xy + 0.5) / self.config.image_size)
+        tokens = what + where * (kind < PADDING)[..., None]  # padding and "nothing" are nowhere
+        return self.sparse_embedding_attention(tokens, allowed, of_support_image), valid
+
+    def _dense(
+        self, images: Encoded, prompts: Prompts, token: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        """The support image of each pair with its mask and token added, (E, h*w, D)."""
+        added = torch.where(_has_mask(prompts)[:, None], 0, self.unmasked(prompts).weight)
+        added = added if token is None else added + token
+        image = images.embeddings.flatten(2).transpose(1, 2)[prompts.example_support]
+        if self.config.highlight:
+            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01))[..., None]
+        image = image + added[:, None].to(image.dtype)
+        if len(prompts.masks) == 0:
+            return image
+        masks = self._embed_masks(prompts.masks, images.embeddings.shape[-2:])
+        return image.index_add_(0, prompts.mask_example, masks.to(image.dtype))
+
+    def _embed_masks(self, masks: Tensor, size: tuple[int, int]) -> Tensor:
         """(M, Hm, Wm) -> (M, h*w, D). The last layer is linear, so it can come after the resize."""
         last = self.mask_downscaling[-1]
         x = self.mask_downscaling[:-1](masks[:, None].to(last.weight.dtype))
@@ -220,26 +228,17 @@ class PromptEncoder(nn.Module):
         return F.linear(x.flatten(2).transpose(1, 2), last.weight.flatten(1), last.bias)
 
 
-def point_kinds(labels: Tensor) -> Tensor:
-    """Kinds (E, P) of points labelled 1 positive, -1 negative, 0 padding."""
-    return torch.where(labels == 0, PADDING, torch.where(labels > 0, POSITIVE, NEGATIVE))
-
-
-def corner_kinds(valid: Tensor) -> Tensor:
-    """Kinds (E, 2Q) of box corners, which alternate top-left, bottom-right."""
-    alternating = torch.arange(valid.shape[1], device=valid.device) % 2 + TOP_LEFT
-    return torch.where(valid, alternating, PADDING)
+def kinds(prompts: Prompts, corners_valid: Tensor) -> Tensor:
+    """(E, P + 2Q): of points, and of box corners, which alternate top-left, bottom-right."""
+    labels = prompts.point_labels
+    signs = torch.where(labels == 0, PADDING, torch.where(labels > 0, POSITIVE, NEGATIVE))
+    corners = torch.arange(corners_valid.shape[1], device=labels.device) % 2 + TOP_LEFT
+    return torch.cat([signs, torch.where(corners_valid, corners, PADDING)], 1)
 
 
 def places(prompts: Prompts) -> Tensor:
     """(E, P + 2Q, 2): the points, then the corners of the boxes."""
     return torch.cat([prompts.points, prompts.boxes.unflatten(2, (2, 2)).flatten(1, 2)], dim=1)
-
-
-def has_mask(prompts: Prompts) -> Tensor:
-    """(E,) bool."""
-    masked = torch.zeros_like(prompts.example_row, dtype=torch.bool)
-    return masked.index_fill(0, prompts.mask_example, True)
 
 
 def with_unprompted(prompts: Prompts, support: Tensor, row: Tensor) -> Prompts:
@@ -253,6 +252,32 @@ def with_unprompted(prompts: Prompts, support: Tensor, row: Tensor) -> Prompts:
     return replace(prompts, **blank, example_support=support, example_row=row)
 
 
-def or_all(allowed: Tensor) -> Tensor:
+def _has_mask(prompts: Prompts) -> Tensor:
+    masked = torch.zeros_like(prompts.example_row, dtype=torch.bool)
+    return masked.index_fill(0, prompts.mask_example, True)  # (E,)
+
+
+def _mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
+    """(E, E) bool: which pairs a mixer brings together.
+
+    `example` (Eq. 4) the examples of one class, `class` the classes of one support image,
+    `class_example` all of an episode.
+    """
+    same = {"class": [pairs.support], "example": [pairs.episode, pairs.row]}
+    indices = same.get(mixer, [pairs.episode])
+    return torch.stack([index[:, None] == index for index in indices]).all(0)
+
+
+def _or_all(allowed: Tensor) -> Tensor:
     """Who may see no key sees all: the result is not used, but must be finite."""
     return allowed | ~allowed.any(-1, keepdim=True)
+
+
+def _class_means(values: Tensor, pairs: Pairs, n_episodes: int, n_rows: int) -> Tensor:
+    """Mean of (E, X) over the present pairs of each class -> (B, C, X); 0 where there is none."""
+    slot = pairs.episode * n_rows + pairs.row
+    present = pairs.present.to(values.dtype)
+    total = values.new_zeros(n_episodes * n_rows, values.shape[1])
+    total = total.index_add(0, slot, values * present[:, None])
+    count = values.new_zeros(n_episodes * n_rows).index_add(0, slot, present)
+    return (total / count.clamp(min=1)[:, None]).view(n_episodes, n_rows, -1)

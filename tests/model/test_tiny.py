@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from la.model.tiny import WEIGHTS, Block, TinyViT, load_tiny_vit, positions
+from la.config import profile
+from la.model.backbone import TINY_WEIGHTS, Block, TinyViT, build_backbone, positions
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 40), (8, 16)])
@@ -54,17 +55,17 @@ def test_a_block_is_the_textbook_block():
 
 
 def test_the_shipped_weights_fit_exactly_and_are_frozen():
-    model = load_tiny_vit()
+    model = build_backbone(profile("quick").model).encoder
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert 0.7e6 < sum(parameter.numel() for parameter in model.parameters()) < 0.85e6
-    with safe_open(WEIGHTS, "pt") as file:
+    with safe_open(TINY_WEIGHTS, "pt") as file:
         assert set(file.keys()) == set(model.state_dict())
         assert {"steps", "seed", "n_images", "data"} <= set(file.metadata())
-    assert WEIGHTS.stat().st_size < 4e6
+    assert TINY_WEIGHTS.stat().st_size < 4e6
 
 
 def test_an_image_gives_the_same_features_alone_and_in_a_batch():
     images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    model = load_tiny_vit()
+    model = build_backbone(profile("quick").model).encoder
     torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-3, atol=1e-4)
