@@ -282,7 +282,7 @@ def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tm
     box = {"img": 0, "cls": 2, "type": "box", "pts": [[30, 20], [10, 5]]}
     prompts = [drawn.mask_prompt(mask(), 0, 1), box]
     images = (drawn.DrawnImage("one.png", 60, 40), drawn.DrawnImage("query.png", 9, 9, "query"))
-    drawing = drawn.Drawing(images, ("dog", "cat"), tuple(drawn.check_prompts(prompts, images, 2)))
+    drawing = drawn.Drawing(images, ("dog", "cat"), tuple(prompts))
     (tmp_path / "prompts.json").write_text(json.dumps(drawn.to_coco(drawing)))
     read = read_support(predictor, tmp_path / "prompts.json")
     wanted = predictor.support([(photo(1), {"dog": [mask()], "cat": [Box(10, 5, 30, 20)]})])

@@ -16,6 +16,7 @@ additional field `prompts` holds these objects; loading reads that field, so not
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from la.colours import OKABE_ITO
+from la.data.prompts import Drawn
 from la.types import Box, Point
 
-POINTS = {"point": (1, 1), "box": (2, 2), "brush": (1, 10**6), "lasso": (3, 10**6), "mask": (0, 0)}
-DEFAULTS = {
-    "point": {"label": 1},
-    "box": {},
-    "brush": {"r": 12, "erase": False},
-    "lasso": {"erase": False},
-    "mask": {"counts": None},
+TYPES = {  # least and most points, further fields with their defaults
+    "point": (1, 1, {"label": 1}),
+    "box": (2, 2, {}),
+    "brush": (1, 10**6, {"r": 12, "erase": False}),
+    "lasso": (3, 10**6, {"erase": False}),
+    "mask": (0, 0, {"counts": []}),
 }
 MAX_PIXELS = 10**8  # no photo has more; a larger size in a file is a slip and would fill the memory
 
@@ -45,67 +46,71 @@ class DrawnImage:
     height: int
     role: str = "support"  # or "query"
 
+    def __post_init__(self) -> None:
+        photo = _whole(self.width, 1, MAX_PIXELS) and _whole(self.height, 1, MAX_PIXELS)
+        photo = photo and self.width * self.height <= MAX_PIXELS and isinstance(self.file_name, str)
+        fits = photo and self.role in ["support", "query"]
+        require(fits, f"{self} needs the file_name, width, height and role of a photo")
+
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a `prompts.json` file holds."""
+    """What a `prompts.json` file holds; ValueError says which entry does not fit."""
 
     images: tuple[DrawnImage, ...]
     classes: tuple[str, ...]
     prompts: tuple[dict, ...]
 
-
-def check_prompts(prompts, images, n_classes: int, where: str = "prompts") -> list[dict]:
-    """The prompts, copied, with fields in order and defaults filled in.
-
-    Raises:
-        ValueError: an entry is not a prompt on one of these images (with `width`, `height`).
-    """
-    _require(isinstance(prompts, list | tuple), f"{where} must be a list of prompts")
-    return [_check(p, images, n_classes, f"{where}[{i}]") for i, p in enumerate(prompts)]
+    def __post_init__(self) -> None:
+        names = self.classes
+        distinct = all(isinstance(n, str) and n for n in names) and len(set(names)) == len(names)
+        require(distinct and len(names) < 255, f"classes need different names, not {names}"[:99])
+        checked = tuple(_check(p, i, self) for i, p in enumerate(self.prompts))
+        object.__setattr__(self, "prompts", checked)
 
 
-def _check(p, images, n_classes: int, where: str) -> dict:
-    kind = p.get("type") if isinstance(p, dict) else None
-    _require(kind in list(POINTS), f"{where}.type must be one of {', '.join(POINTS)}")
-    p = {"img": None, "cls": None, "type": kind, "pts": [], **DEFAULTS[kind], **p}
-    unknown = ", ".join(str(key) for key in list(p)[4 + len(DEFAULTS[kind]) :])
-    _require(not unknown, f"{where}: a {kind} has no field {unknown}")
-    last = len(images) - 1
-    _require(_whole(p["img"], 0, last), f"{where}.img must be the number of an image, 0 to {last}")
-    classes = f"{where}.cls must be the number of a class, 1 to {n_classes}"
-    _require(_whole(p["cls"], 1, n_classes), classes)
-    pts, image, (low, high) = p["pts"], images[p["img"]], POINTS[kind]
-    some = isinstance(pts, list | tuple) and low <= len(pts) <= high
-    _require(some, f"{where}.pts must hold {low}{'' if high <= 2 else ' or more'} [x, y] pairs")
-    for i, xy in enumerate(pts):
-        inside = isinstance(xy, list | tuple) and len(xy) == 2 and _number(xy[0], 0, image.width)
-        inside = inside and _number(xy[1], 0, image.height)
-        size = f"{image.width} x {image.height} pixels of image {p['img']}"
-        _require(inside, f"{where}.pts[{i}] must be an [x, y] inside the {size}")
-    flat = kind == "box" and (pts[0][0] == pts[1][0] or pts[0][1] == pts[1][1])
-    _require(not flat, f"{where}.pts must be two corners of a box that is not empty")
-    _require(p.get("label", 1) in [1, -1], f"{where}.label must be 1 or -1")
-    _require(_number(p.get("r", 1), 0.1, 10**5), f"{where}.r must be a radius in pixels, over 0.1")
-    _require(isinstance(p.get("erase", True), bool), f"{where}.erase must be true or false")
-    area, counts = image.width * image.height, p.get("counts", [])
-    runs = isinstance(counts, list) and all(_whole(c, 0, area) for c in counts)
-    runs = runs and (kind != "mask" or sum(counts) == area)
-    _require(runs, f"{where}.counts must be run lengths of {area} pixels in all")
-    return p | {"pts": [list(xy) for xy in pts]}
+def _check(p, i: int, drawing: Drawing) -> dict:
+    """A copy of prompt i with fields in order and defaults filled in."""
+    kind, where = p.get("type") if isinstance(p, dict) else None, f"prompts[{i}]"
+    require(kind in list(TYPES), f"{where}.type must be one of {', '.join(TYPES)}")
+    least, most, further = TYPES[kind]
+    p = {"img": None, "cls": None, "type": kind, "pts": [], **further, **p}
+    unknown = ", ".join(map(str, list(p)[4 + len(further) :]))
+    require(not unknown, f"{where}: a {kind} has no field {unknown}")
+    for key, low, high in (("img", 0, len(drawing.images) - 1), ("cls", 1, len(drawing.classes))):
+        require(_whole(p[key], low, high), f"{where}.{key} must be a number from {low} to {high}")
+    width, height = size = drawing.images[p["img"]].width, drawing.images[p["img"]].height
+    pts, area = _array(p["pts"], float, (-1, 2)), width * height
+    rule = f"{least}{'' if most <= 2 else ' or more'} [x, y] inside the {width} x {height} pixels"
+    fits = pts is not None and least <= len(pts) <= most and ((pts >= 0) & (pts <= size)).all()
+    require(fits, f"{where}.pts must hold {rule} of image {p['img']}")
+    flat = kind == "box" and (pts[0] == pts[1]).any()
+    require(not flat, f"{where}.pts must be two corners of a box that is not empty")
+    require(p.get("label", 1) in (1, -1), f"{where}.label must be 1 or -1")
+    radius = isinstance(p.get("r", 1), int | float) and 0.1 <= p.get("r", 1) <= 10**5
+    require(radius, f"{where}.r must be a radius in pixels, over 0.1")
+    require(isinstance(p.get("erase", True), bool), f"{where}.erase must be true or false")
+    runs = _array(p.get("counts", [area]), np.int64, -1)
+    fits = runs is not None and ((runs >= 0) & (runs <= area)).all() and runs.sum() == area
+    require(fits, f"{where}.counts must be run lengths of {area} pixels in all")
+    return p | {"pts": pts.tolist()} | ({"counts": runs.tolist()} if "counts" in p else {})
 
 
-def _require(condition, message: str) -> None:
+def require(condition, message: str) -> None:
+    """ValueError with the message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
 
-def _number(value, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+def _array(values, dtype, shape) -> np.ndarray | None:
+    try:
+        return np.array(values, dtype).reshape(shape)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _whole(value, low: int, high: int) -> bool:
-    return isinstance(value, int) and _number(value, low, high)
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict:
@@ -116,18 +121,13 @@ def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict:
     return {"img": img, "cls": cls, "type": "mask", "pts": [], "counts": counts}
 
 
-def prompts_of(found: list[Box | Point | np.ndarray], img: int, cls: int) -> list[dict]:
-    """Boxes, points and masks of one class on one image as prompts; the inverse of `annotate`."""
-    out, start = [], {"img": img, "cls": cls}
-    for p in found:
-        if isinstance(p, Point):
-            label = 1 if p.positive else -1
-            out.append(start | {"type": "point", "pts": [[p.x, p.y]], "label": label})
-        elif isinstance(p, Box):
-            out.append(start | {"type": "box", "pts": [[p.x0, p.y0], [p.x1, p.y1]]})
-        else:
-            out.append(mask_prompt(p, img, cls))
-    return out
+def prompts_of(found: Drawn, img: int, cls: int) -> list[dict]:
+    """The boxes, points and mask of one class on one image as prompts."""
+    start = {"img": img, "cls": cls}
+    points = zip(chain(*found.points), chain(*found.labels), strict=True)
+    out = [start | {"type": "box", "pts": box.reshape(2, 2).tolist()} for box in found.boxes]
+    out += [start | {"type": "point", "pts": [p.tolist()], "label": int(n)} for p, n in points]
+    return out + ([] if found.mask is None else [mask_prompt(found.mask, img, cls)])
 
 
 def rasterize(prompts, size: tuple[int, int]) -> np.ndarray:
@@ -176,11 +176,9 @@ def annotate(drawing: Drawing) -> list[dict[str, list[Box | Point | np.ndarray]]
             if p["type"] == "point":
                 found.append(Point(*p["pts"][0], positive=p["label"] > 0))
             elif p["type"] == "box":
-                (xa, ya), (xb, yb) = p["pts"]
-                found.append(Box(min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)))
+                found.append(Box(*np.sort(p["pts"], 0).ravel().tolist()))
         mask = rasterize(prompts, (drawing.images[img].height, drawing.images[img].width))
-        if mask.any():
-            found.append(mask)
+        found += [mask] if mask.any() else []
         if found:
             out[img][drawing.classes[cls - 1]] = found
     return out
@@ -188,32 +186,31 @@ def annotate(drawing: Drawing) -> list[dict[str, list[Box | Point | np.ndarray]]
 
 def to_coco(drawing: Drawing) -> dict:
     """The content of `prompts.json`: one annotation per point, per box and per mask."""
-    rows = {name: n for n, name in enumerate(drawing.classes, 1)}
-    annotations: list[dict] = []
-    for image_id, classes in enumerate(annotate(drawing), 1):
-        for name, prompt in ((name, p) for name, found in classes.items() for p in found):
-            entry = {"id": len(annotations) + 1, "image_id": image_id, "iscrowd": 0}
-            entry["category_id"] = rows[name]
-            annotations.append(entry | _annotation(prompt))
+    found = [
+        {"image_id": i, "category_id": drawing.classes.index(name) + 1, "iscrowd": 0} | coco_of(p)
+        for i, classes in enumerate(annotate(drawing), 1)
+        for name, prompts in classes.items()
+        for p in prompts
+    ]
     return {
         "info": {"description": "Visual prompts, one annotation each; `prompts` is lossless"},
         "images": [{"id": i, **asdict(image)} for i, image in enumerate(drawing.images, 1)],
-        "categories": [{"id": n, "name": name} for name, n in rows.items()],
-        "annotations": annotations,
+        "categories": [{"id": n, "name": name} for n, name in enumerate(drawing.classes, 1)],
+        "annotations": [{"id": i} | annotation for i, annotation in enumerate(found, 1)],
         "prompts": list(drawing.prompts),
     }
 
 
-def _annotation(prompt: Box | Point | np.ndarray) -> dict:
+def coco_of(prompt: Box | Point | np.ndarray) -> dict:
+    """The fields of a COCO annotation that say where it is; a mask (H, W) as run lengths."""
     if isinstance(prompt, Point):
         spot = {"bbox": [prompt.x, prompt.y, 0, 0], "area": 0, "num_keypoints": 1}
         return spot | {"keypoints": [prompt.x, prompt.y, 2], "positive": prompt.positive}
     if isinstance(prompt, Box):
         width, height = prompt.x1 - prompt.x0, prompt.y1 - prompt.y0
         return {"bbox": [prompt.x0, prompt.y0, width, height], "area": width * height}
-    rle = coco_mask.encode(np.asfortranarray(prompt, np.uint8))
-    bbox = coco_mask.toBbox(rle).tolist()
-    runs = {"size": list(prompt.shape), "counts": rle["counts"].decode()}
+    runs = coco_mask.encode(np.asfortranarray(prompt, np.uint8))
+    bbox, runs["counts"] = coco_mask.toBbox(runs).tolist(), runs["counts"].decode()
     return {"segmentation": runs, "bbox": bbox, "area": int(prompt.sum())}
 
 
@@ -223,24 +220,21 @@ def from_coco(data, where: str = "prompts.json") -> Drawing:
     Raises:
         ValueError: the data are not COCO images, categories and prompts; says which entry.
     """
-    _require(isinstance(data, dict), f"{where} must hold one object, with images and categories")
-    entries = {key: data.get(key) for key in ("images", "categories", "prompts")}
-    for key, value in entries.items():
-        listed = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
-        _require(listed, f"{where}: {key} must be a list of objects; draw_prompts.ipynb saves such")
-    drawn = []
-    for i, image in enumerate(entries["images"]):
-        name, width, height = (image.get(key) for key in ("file_name", "width", "height"))
-        role = image.get("role", "support")
-        photo = _whole(width, 1, MAX_PIXELS) and _whole(height, 1, MAX_PIXELS // width)
-        photo = photo and isinstance(name, str) and role in ["support", "query"]
-        _require(photo, f"{where}: images[{i}] needs the file_name, width and height of a photo")
-        drawn.append(DrawnImage(name, width, height, role))
-    names = [category.get("name") for category in entries["categories"]]
-    distinct = all(isinstance(n, str) and n for n in names) and len(set(names)) == len(names)
-    _require(distinct, f"{where}: categories need different names, got {str(names)[:80]}")
-    prompts = check_prompts(entries["prompts"], drawn, len(names), f"{where}: prompts")
-    return Drawing(tuple(drawn), tuple(names), tuple(prompts))
+    try:
+        keys = ("file_name", "width", "height")
+        images = (
+            (*(image.get(k) for k in keys), image.get("role", "support"))
+            for image in data["images"]
+        )
+        names = [category.get("name") for category in data["categories"]]
+        return Drawing(
+            tuple(DrawnImage(*image) for image in images), tuple(names), tuple(data["prompts"])
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        lists = "lists of objects: images, categories and prompts; draw_prompts.ipynb saves such"
+        raise ValueError(f"{where} must hold one object with {lists}") from None
 
 
 def read(path: str | Path) -> Drawing:
@@ -250,10 +244,9 @@ def read(path: str | Path) -> Drawing:
         ValueError: the file is not JSON, or not such a file; says which entry.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        return from_coco(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    return from_coco(data, str(path))
 
 
 def palette_png(labels: np.ndarray) -> Image.Image:

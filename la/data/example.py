@@ -1,6 +1,7 @@
 """One drawn episode to begin with, of classes that fold 0 keeps for the test; made in a moment."""
 
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 from PIL import Image
@@ -27,26 +28,17 @@ class ExampleEpisode:
 def example_episode(seed: int = 0) -> ExampleEpisode:
     """Two supports and a query that all show three classes; a mask, a box and a point are mixed."""
     world = kinds("benchmark")[0:12:4]
-    scenes, number = [], 0
-    while len(scenes) < 3:
-        scene = draw_scene(world, stream(seed, "example episode", number))
-        number += 1
-        if {c for c, mask in scene.instances if mask.sum() > LEAST} == set(range(len(world))):
-            scenes.append(scene)
-    names = tuple(kind.name for kind in world)
-    examples = []
-    for first, scene in enumerate(scenes[:2]):
+    names, examples = tuple(kind.name for kind in world), []
+    drawn = (draw_scene(world, stream(seed, "example episode", i)) for i in count())
+    whole = (s for s in drawn if {c for c, m in s.instances if m.sum() > LEAST} == {0, 1, 2})
+    *supports, query = islice(whole, 3)
+    for first, scene in enumerate(supports):
         prompts: dict[str, list[Prompt]] = {name: [] for name in names}
         for c, mask in scene.instances:
-            make = (_mask, _box, _point)[(c + first) % 3]
+            make = (np.array, _box, _point)[(c + first) % 3]
             prompts[names[c]].append(make(mask))
         examples.append((Image.fromarray(scene.image), prompts))
-    query = scenes[2]
     return ExampleEpisode(tuple(examples), Image.fromarray(query.image), query.class_map(), names)
-
-
-def _mask(mask: np.ndarray) -> np.ndarray:
-    return mask
 
 
 def _box(mask: np.ndarray) -> Box:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from la import colours
 from la.data.atomic import atomic_write
-from la.data.drawn import palette_png
+from la.data.drawn import coco_of, palette_png
 from la.data.geometry import Frame
 
 log = logging.getLogger(__name__)
@@ -64,17 +63,8 @@ def coco(maps: Iterable[tuple[str, np.ndarray]], class_names: tuple[str, ...]) -
         height, width = labels.shape
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for row in np.unique(labels[labels > 0]).tolist():
-            rle = coco_mask.encode(np.asfortranarray(labels == row, np.uint8))
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": row,
-                "iscrowd": 0,
-                "area": int(coco_mask.area(rle)),
-                "bbox": coco_mask.toBbox(rle).tolist(),
-                "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
-            }
-            annotations.append(annotation)
+            ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": row}
+            annotations.append(ids | {"iscrowd": 0} | coco_of(labels == row))
     categories = [{"id": n, "name": name} for n, name in enumerate(class_names, 1)]
     return {"images": images, "categories": categories, "annotations": annotations}
 
@@ -104,28 +94,28 @@ def segment_folder(
     """
     if not images.is_dir():
         raise FileNotFoundError(f"no folder {images}; give the one that holds the images")
-    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
-    found = [p for p in found if out.resolve() not in p.resolve().parents and p.is_file()]
+    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = [p for p in found if out.resolve() not in p.resolve().parents]
     if not found:
         raise FileNotFoundError(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
-    masks = {p.relative_to(images).as_posix(): p for p in found}
-    masks = {name: (p, out / "masks" / f"{name}.png") for name, p in masks.items()}
-    skipped = []
-    for name, (path, png) in tqdm(masks.items(), "segmenting", unit="image", disable=not progress):
+    maps, skipped = {}, []
+    for path in tqdm(found, "segmenting", unit="image", disable=not progress):
+        name = path.relative_to(images).as_posix()
+        maps[name] = png = out / "masks" / f"{name}.png"
         if png.exists():
             continue
         try:
-            labels = segment(path)
+            picture = palette_png(segment(path))
         except ValueError as error:
             log.warning("left out: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})
+            del maps[name]
             continue
         with atomic_write(png) as file:
-            palette_png(labels).save(file, "PNG")
-    made = ((name, _read(png)) for name, (_, png) in masks.items() if png.exists())
-    content = coco(made, class_names) | {"skipped": skipped}
+            picture.save(file, "PNG")
+    content = coco(((name, _read(png)) for name, png in maps.items()), class_names)
     with atomic_write(out / "predictions.json") as file:
-        file.write(json.dumps(content).encode())
+        file.write(json.dumps(content | {"skipped": skipped}).encode())
     return out / "predictions.json"
 
 

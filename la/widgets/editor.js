@@ -304,6 +304,9 @@ class Scene {
   }
 }
 
+const SILENT = "The kernel does not answer: it is busy or was restarted. Run the cell again to go on.";
+const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
+
 function editor(model, el) {
   const scene = new Scene(model.get("palette")), hidden = new Set();
   let now = { prompts: model.get("prompts"), classes: model.get("classes") }, past = [], future = [];
@@ -318,8 +321,7 @@ function editor(model, el) {
     for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
     sending = false;
     clearTimeout(timer);
-    timer = setTimeout(() => model.get("ack") < seq && say("error",
-      "The kernel does not answer: it is busy or was restarted. Run the cell again to go on."), 3000);
+    timer = setTimeout(() => model.get("ack") < seq && say("error", SILENT), 3000);
     model.save_changes();
   }
   const put = (state) => { now = state; selected = null; send(state); refresh(); };
@@ -443,7 +445,7 @@ function editor(model, el) {
   }
   function pick(name_) { if (draft) cancel(); tool = name_; refresh(); }
   function resize(r) { radius = Math.min(200, Math.max(1, Math.round(r > radius ? Math.ceil(r) : Math.floor(r)))); refresh(); }
-  function say(state, text) { ui.status.dataset.state = state; ui.status.textContent = text; }
+  const say = (state, text) => model.set("status", { state, text });
 
   // --- what is shown
   function paintSupport(c, scale) {
@@ -492,17 +494,22 @@ function editor(model, el) {
       const mine = now.prompts.filter((p) => p.img === i), rows = [...new Set(mine.map((p) => p.cls))].sort();
       const dots = rows.map((n) => h("i", { style: `background:${scene.colour(n)}` }));
       const label = `${role} ${image.file_name}` + (role === "support" ? `, ${mine.length} prompts` : "");
-      return [h("button", { type: "button", class: "la-thumb", title: label, "aria-label": label, "aria-pressed": String(i === shown),
+      const remove = () => { img -= i < img; ask({ do: "remove", img: i }); };
+      return [h("span", { class: "la-item" }, h("button", { type: "button", class: "la-thumb", title: label, "aria-label": label, "aria-pressed": String(i === shown),
         onclick: () => { role === "support" ? (img = i, cancel()) : (send({ query: i }), refresh()); } },
-        h("img", { src: scene.urls[i], alt: "" }), h("span", {}, ...dots))];
+        h("img", { src: scene.urls[i], alt: "" }), h("span", {}, ...dots)),
+        button("remove", `Remove ${role} ${image.file_name}`, remove, { title: "Remove this photo and its prompts (no undo)" }))];
     });
   }
   function adder(role) {
     const field = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true, onchange: async () => {
-      for (const file of field.files) {
-        if (file.size > 8e6) say("error", `${file.name} is larger than 8 MB; give its path to PromptEditor instead.`);
-        else ask({ do: "add", role, name: file.name }, [await file.arrayBuffer()]);
-      }
+      for (const file of field.files)
+        for (let at = 0, last = false; !last; at += PIECE) {
+          say("busy", `Sending ${file.name}`);
+          const piece = await file.slice(at, at + PIECE).arrayBuffer();
+          last = at + PIECE >= file.size;
+          ask({ do: "add", role, name: file.name, last }, [piece]);
+        }
       field.value = "";
     } });
     return [field, button("add", `Add ${role} photos`, () => field.click())];
@@ -577,10 +584,13 @@ function editor(model, el) {
   const listeners = {
     "change:prompts": outside, "change:classes": outside, "change:query": refresh,
     "change:about": () => { ui.about.textContent = model.get("about"); },
-    "change:status": () => say(model.get("status").state, model.get("status").text),
-    "change:images": async () => { 
-      [past, future] = [[], []];
-      await scene.load(model.get("images"));
+    "change:status": () => { ui.status.dataset.state = model.get("status").state; ui.status.textContent = model.get("status").text; },
+    "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
+    "change:images": async () => {
+      const images = model.get("images"), before = scene.images, more = images.length > before.length;
+      if (before.some((image, i) => image.file_name !== images[i]?.file_name)) [past, future] = [[], []];
+      else if (before.length && more) img = images.findLastIndex((image) => image.role === "support");
+      await scene.load(images);
       radius = Math.min(200, Math.max(1, Math.round(Math.max(0, ...scene.images.flatMap((i) => [i.width, i.height])) / 50)));
       refresh();
     },
@@ -604,6 +614,7 @@ function editor(model, el) {
 
 const MISTAKES = [["False positive", "#D55E00"], ["False negative", "#56B4E9"], ["Confused class", "#CC79A7"]];
 const LAYERS = ["Truth", "Prediction", "Errors", "Probability", "Attention", "Prototypes"];
+const AFFINITY = "on the supports: looks like what was found in the query (feature affinity, not the decoder's own attention)";
 
 function viewer(model, el) {
   const scene = new Scene(model.get("palette")), hidden = new Set(), table = model.get("table");
@@ -634,6 +645,7 @@ function viewer(model, el) {
     const missing = { Probability: maps.probabilities, Attention: maps.attention, Prototypes: episode.prototypes }[layer]?.length === 0;
     ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.` : "";
     ui.legend.replaceChildren(...(layer === "Errors" ? MISTAKES.map(([name, colour]) => [name, colour, ""])
+      : layer === "Attention" ? [[AFFINITY, "#ff3300", ""]]
       : episode.classes.map((name, k) => [name, scene.colour(k + 1), episode.ious[k] == null ? "absent" : `IoU ${episode.ious[k].toFixed(2)}`]))
       .map(([name, colour, value]) => h("span", {}, h("i", { style: `background:${colour}` }), `${name} `, h("b", {}, value))));
     [support, target].forEach((stage) => stage.draw());

@@ -14,19 +14,20 @@ from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import anywidget
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from traitlets import Dict, Int, List, TraitError, Unicode, validate
+from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.colours import OKABE_ITO
 from la.data import drawn
 from la.data.example import example_episode
 from la.data.photos import open_photo, to_drawn
-from la.plotting import SupportPicture, draw_labels, draw_support
+from la.data.predicted import coco
+from la.plotting import explained
 
 LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the original pixels
 HERE = Path(__file__).parent
@@ -40,39 +41,70 @@ class Photo:
     role: str  # "support" or "query"
     image: Image.Image  # RGB, upright
     path: Path | None = None
-    encoded: Any = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.image.height, self.image.width
+    encoded: object = None
 
     @classmethod
     def open(cls, source, role: str, name: str) -> "Photo":
         """Anything that `la.data.photos.open_photo` takes; `name` is for what is no path."""
         path = Path(source) if isinstance(source, str | Path) else None
-        return cls(path.name if path else name, role, open_photo(source), path)
+        return cls(path.name if path else name, role, open_photo(source, name), path)
+
+    @property
+    def entry(self) -> drawn.DrawnImage:
+        """Name, size and role."""
+        return drawn.DrawnImage(self.name, *self.image.size, self.role)
 
 
-def jpeg(image: Image.Image) -> bytes:
-    """The image for the browser: long side at most `LONG_SIDE`."""
+def photos_of(support, queries, stem: str = "") -> list[Photo]:
+    """Supports, then queries; what is no path is named by its number."""
+    sources = [("support", s) for s in support] + [("query", q) for q in queries]
+    return [
+        Photo.open(s, role, f"{stem or role}-{i}.png") for i, (role, s) in enumerate(sources, 1)
+    ]
+
+
+def to_browser(entry: drawn.DrawnImage, image: Image.Image) -> dict:
+    """An image as an item of `PromptEditor.images`: a JPEG whose long side is `LONG_SIDE`."""
     small, out = image.copy(), BytesIO()
     small.thumbnail((LONG_SIDE, LONG_SIDE))
     small.save(out, "JPEG", quality=90, subsampling=0)
-    return out.getvalue()
+    return asdict(entry) | {"jpeg": out.getvalue()}
 
 
 def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict:
-    """A map (H, W) of bytes for the browser, subsampled like `jpeg` and deflated."""
+    """A map (H, W) of bytes for the browser, subsampled like the images and deflated."""
     small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
     shrink = min(1, long_side / max(small.size))
-    if shrink < 1:
-        size = [max(1, round(side * shrink)) for side in small.size]
-        small = small.resize(size, Image.Resampling.NEAREST)
-    return {"size": list(small.size), "data": zlib.compress(small.tobytes(), 1)}
+    size = [max(1, round(side * shrink)) for side in small.size]
+    small = small.resize(size, Image.Resampling.NEAREST)
+    return {"size": size, "data": zlib.compress(small.tobytes(), 1)}
 
 
-class PromptEditor(anywidget.AnyWidget):
+class Widget(anywidget.AnyWidget):
+    """What editor and viewer share: the JavaScript, and a picture for where no kernel runs."""
+
+    _esm = (HERE / "editor.js").read_text()  # text: a path would be watched, and leak each editor
+    _css = (HERE / "editor.css").read_text()
+    palette = List(list(OKABE_ITO)).tag(sync=True)
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live widget, and `snapshot` as it is when the cell runs."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        out, text = BytesIO(), f"{type(self).__name__}, live in JupyterLab: run this cell"
+        self.snapshot(timeout=5).quantize(128).save(out, "PNG", optimize=True)
+        data = {**data, "image/png": b64encode(out.getvalue()).decode(), "text/plain": text}
+        return data, {**metadata, "image/png": {"alt": text}}
+
+
+def as_picture(figure: Figure, title: str) -> Image.Image:
+    """A figure as pixels, under a line that says where it lives."""
+    out = BytesIO()
+    figure.suptitle(f"{title}; live in JupyterLab: run this cell", fontsize=10)
+    figure.savefig(out, format="png")
+    return Image.open(out).convert("RGB")
+
+
+class PromptEditor(Widget):
     """Points, boxes, brush, eraser and lasso for several classes on several images, live.
 
     `predictor` has `encode(image)`, `support([(encoded, {class: prompts}), ...])`,
@@ -84,10 +116,7 @@ class PromptEditor(anywidget.AnyWidget):
         TraitError: classes or prompts do not fit.
     """
 
-    _esm = (HERE / "editor.js").read_text()  # text: a path would be watched, and leak each editor
-    _css = (HERE / "editor.css").read_text()
     view = Unicode("editor").tag(sync=True)
-    palette = List(list(OKABE_ITO)).tag(sync=True)
     images = List().tag(sync=True)  # file_name, original width and height, role, jpeg
     classes = List(Unicode()).tag(sync=True)
     prompts = List(Dict()).tag(sync=True)
@@ -97,70 +126,49 @@ class PromptEditor(anywidget.AnyWidget):
     status = Dict({"state": "idle", "text": ""}).tag(sync=True)
     overlay = Dict().tag(sync=True)
     about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
+    predictor = Any()  # setting another one encodes the images anew
 
     def __init__(
         self, support=(), queries=(), classes=("object",), prompts=(), predictor=None
     ) -> None:
         self._lock = threading.RLock()  # over _photos with prompts, _dirty and _worker
         self._photos: list[Photo] = []
-        self._dirty, self._worker, self._support = False, None, None
-        self._labels = np.zeros((1, 1), np.uint8)
-        self._predictor = None  # until all is shown: what it would be asked is asked once
+        self._pieces: dict[str, list[bytes]] = {}  # of files that the browser is sending, by name
+        self._dirty, self._worker, self._support, self._labels = False, None, None, None
         super().__init__()
-        sources = [("support", image) for image in support] + [("query", q) for q in queries]
-        photos = [Photo.open(s, role, f"{role}-{i}.png") for i, (role, s) in enumerate(sources, 1)]
-        self._show(photos, classes, prompts)
-        self.observe(self._changed, ["prompts", "classes", "query", "images"])
-        self.observe(lambda change: self.set_trait("ack", change.new), "seq")
+        self._show(photos_of(support, queries), classes, prompts)
         self.on_msg(self._on_message)
-        self.predictor = predictor
+        self.predictor = predictor  # last: what it would be asked meanwhile is asked once
 
-    def _show(self, photos: list[Photo], classes, prompts) -> None:
+    def _show(self, photos: list[Photo], classes, prompts, query: Photo | None = None) -> None:
+        """Replace what is shown; `query`, or the first one, is segmented."""
+        queries = [i for i, p in enumerate(photos) if p.role == "query"]
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
             self._photos = photos
-            entries = zip(self.drawing.images, photos, strict=True)
-            self.images = [asdict(entry) | {"jpeg": jpeg(p.image)} for entry, p in entries]
+            self.images = [to_browser(p.entry, p.image) for p in photos]
             self.classes, self.prompts, self.overlay = list(classes), list(prompts), {}
-            self.query = next((i for i, p in enumerate(photos) if p.role == "query"), -1)
-
-    @validate("classes", "prompts")
-    def _fit(self, proposal):
-        proposed = {"classes": self.classes, "prompts": self.prompts}
-        proposed[proposal.trait.name] = proposal.value
-        names = proposed["classes"]
-        if not all(names) or len(set(names)) < len(names) or len(names) > 254:
-            raise TraitError(f"classes need different names, at most 254; got {names}")
-        try:
-            args = proposed["prompts"], self.drawing.images, len(names)
-            proposed["prompts"] = drawn.check_prompts(*args)
-        except ValueError as error:
-            raise TraitError(str(error)) from None
-        return proposed[proposal.trait.name]
+            self.query = next((i for i in queries if photos[i] is query), (*queries, -1)[0])
 
     @property
     def drawing(self) -> drawn.Drawing:
         """Images, classes and prompts as a value."""
-        images = (drawn.DrawnImage(p.name, *p.image.size, p.role) for p in self._photos)
-        return drawn.Drawing(tuple(images), tuple(self.classes), tuple(self.prompts))
+        entries = tuple(photo.entry for photo in self._photos)
+        return drawn.Drawing(entries, tuple(self.classes), tuple(self.prompts))
+
+    @validate("classes", "prompts")
+    def _fit(self, proposal):
+        given = {"classes": self.classes, "prompts": self.prompts}
+        given = {k: tuple(v) for k, v in (given | {proposal.trait.name: proposal.value}).items()}
+        try:
+            fits = drawn.Drawing(tuple(photo.entry for photo in self._photos), **given)
+        except ValueError as error:
+            raise TraitError(str(error)) from None
+        return list(getattr(fits, proposal.trait.name))
 
     @property
     def photos(self) -> list[Image.Image]:
         """The images at their original sizes, as `images` lists them."""
         return [photo.image for photo in self._photos]
-
-    @property
-    def predictor(self):
-        """What segments the query; setting another one encodes the images anew."""
-        return self._predictor
-
-    @predictor.setter
-    def predictor(self, predictor) -> None:
-        with self._lock:
-            self._predictor = predictor
-            self._photos = [replace(photo, encoded=None) for photo in self._photos]
-        if predictor is not None:
-            self.about = "{name} · {hash} · trained on {trained_on}".format(**predictor.describe())
-        self._changed()
 
     @property
     def support(self):
@@ -180,8 +188,7 @@ class PromptEditor(anywidget.AnyWidget):
         Raises:
             ValueError: the data or an image do not fit; says which.
         """
-        drawing, known = drawn.from_coco(data), {p.name: p for p in self._photos}
-        photos = []
+        drawing, known, photos = drawn.from_coco(data), {p.name: p for p in self._photos}, []
         for entry in drawing.images:
             path = Path(folder, entry.file_name)
             photo = known.get(path.name) or Photo.open(path, entry.role, "")
@@ -192,63 +199,75 @@ class PromptEditor(anywidget.AnyWidget):
 
     def load(self, path: str | Path = "prompts.json") -> None:
         """`from_coco` of a file; image names are relative to it."""
-        drawing = drawn.read(path)
-        self.from_coco(drawn.to_coco(drawing), Path(path).parent)
+        self.from_coco(drawn.to_coco(drawn.read(path)), Path(path).parent)
 
     def save(self, path: str | Path = "prompts.json") -> Path:
         """Write `prompts.json`, and beside it the images that no file holds yet."""
-        path, data = Path(path), self.to_coco()
+        path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for i, (photo, entry) in enumerate(zip(self._photos, data["images"], strict=True), 1):
+        for i, photo in enumerate(self._photos, 1):
             if photo.path is None:
                 photo.path = path.parent / f"{i}-{Path(photo.name).stem}.png"
                 photo.image.save(photo.path)
                 photo.name = photo.path.name
+        data = self.to_coco()
+        for entry, photo in zip(data["images"], self._photos, strict=True):
             entry["file_name"] = os.path.relpath(photo.path, path.parent)
         path.write_text(json.dumps(data), encoding="utf-8")
         return path
 
     def export(self, folder: str | Path = "masks") -> Path:
-        """Write drawn and predicted masks: a palette PNG an image, `masks.json` (COCO RLE)."""
-        folder, drawing, found = Path(folder), self.drawing, []
+        """Write drawn masks of supports, predicted ones of queries: PNGs, `masks.json` (COCO RLE).
+
+        Each PNG is a label map in palette colours; where drawn classes overlap, the later one wins.
+        """
+        folder, names, maps = Path(folder), tuple(self.classes), []
         folder.mkdir(parents=True, exist_ok=True)
-        for img, (photo, prompts) in enumerate(
-            zip(self._photos, drawn.annotate(drawing), strict=True)
+        for i, (photo, found) in enumerate(
+            zip(self._photos, drawn.annotate(self.drawing), strict=True), 1
         ):
             labels = np.zeros(photo.image.size[::-1], np.uint8)
-            if photo.role == "query" and self._predictor is not None:
+            if photo.role == "query" and self.predictor is not None:
                 support = self.support  # waits for the encodings
-                labels = _rows(self._predictor.predict(photo.encoded, support), drawing.classes)
-            for n, name in enumerate(drawing.classes, 1):
-                for mask in (p for p in prompts.get(name, ()) if isinstance(p, np.ndarray)):
-                    labels[mask] = n
-                found.append(drawn.mask_prompt(labels == n, img, n))
-            drawn.palette_png(labels).save(folder / f"{img + 1}-{Path(photo.name).stem}.png")
-        masks = drawn.to_coco(replace(drawing, prompts=tuple(found)))
-        (folder / "masks.json").write_text(json.dumps(masks), encoding="utf-8")
+                labels = _rows(self.predictor.predict(photo.encoded, support), names)
+            for name, prompts in found.items():
+                for mask in (p for p in prompts if isinstance(p, np.ndarray)):
+                    labels[mask] = names.index(name) + 1
+            maps.append((f"{i}-{Path(photo.name).stem}.png", labels))
+            drawn.palette_png(labels).save(folder / maps[-1][0])
+        (folder / "masks.json").write_text(json.dumps(coco(maps, names)), encoding="utf-8")
         return folder
 
     def load_example(self, seed: int = 0) -> None:
         """Show two generated supports with prompts of all kinds, and a query."""
         found = example_episode(seed)
-        sources = [("support", image) for image, _ in found.examples] + [("query", found.query)]
-        photos = [Photo.open(s, r, f"example-{i}.png") for i, (r, s) in enumerate(sources, 1)]
-        prompts = [
-            prompt
-            for img, (_, classes) in enumerate(found.examples)
-            for name, given in classes.items()
-            for prompt in drawn.prompts_of(given, img, found.class_names.index(name) + 1)
-        ]
+        photos = photos_of([image for image, _ in found.examples], [found.query], "example")
+        prompts = []
+        for img, (_, classes) in enumerate(found.examples):
+            for cls, (name, given) in enumerate(classes.items(), 1):
+                marks = to_drawn(given, photos[img].image.size[::-1], name)
+                prompts += drawn.prompts_of(marks, img, cls)
         self._show(photos, found.class_names, prompts)
 
-    def _add(self, name: str, role: str, content: bytes) -> None:
-        try:
-            photo = Photo.open(Image.open(BytesIO(content)), role, name)
-        except Exception as error:  # decoders raise whatever a damaged file leads them to
-            raise ValueError(
-                f"{name} cannot be read as an image ({error}); use JPEG or PNG"
-            ) from None
-        self._show([*self._photos, photo], self.classes, self.prompts)
+    def add(self, source, role: str = "support", name: str = "photo.png") -> None:
+        """Show another image; a query is segmented at once.
+
+        Raises:
+            FileNotFoundError, ValueError: it is no image; see `la.data.photos.open_photo`.
+        """
+        new, shown = Photo.open(source, role, name), self._photos[self.query : self.query + 1]
+        query = new if role == "query" else next(iter(shown), None)
+        self._say("done", f"Added {new.name}")
+        self._show([*self._photos, new], self.classes, self.prompts, query)
+
+    def remove(self, img: int) -> None:
+        """Take an image away, with its prompts."""
+        with self._lock:
+            photos, query = list(self._photos), self._photos[self.query]
+            self._say("done", f"Removed {photos.pop(img).name} and its prompts")
+            kept = [p for p in self.prompts if p["img"] != img]
+            kept = [p | {"img": p["img"] - (p["img"] > img)} for p in kept]
+            self._show(photos, self.classes, kept, query)
 
     def set_state(self, sync_data) -> None:
         """A message of the browser; what is wrong with it is said in the status line."""
@@ -262,24 +281,41 @@ class PromptEditor(anywidget.AnyWidget):
 
     def _on_message(self, _widget, content: dict, buffers) -> None:
         try:
-            if content["do"] == "save":
-                self._say("done", f"Saved {len(self.prompts)} prompts in {self.save()}")
-            elif content["do"] == "export":
-                self._say("done", f"Masks of all images are in the folder {self.export()}")
-            elif content["do"] == "load":
-                self.load()
-                self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
-            elif content["do"] == "example":
-                self.load_example()
-            elif content["do"] == "add":
-                self._add(content["name"], content["role"], bytes(buffers[0]))
+            match content["do"]:
+                case "save":
+                    self._say("done", f"Saved {len(self.prompts)} prompts in {self.save()}")
+                case "export":
+                    self._say("done", f"Masks of all images are in the folder {self.export()}")
+                case "load":
+                    self.load()
+                    self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
+                case "example":
+                    self.load_example()
+                case "remove":
+                    self.remove(content["img"])
+                case "add":  # in pieces: a server takes no messages over 10 MB
+                    pieces = self._pieces.setdefault(content["name"], [])
+                    pieces.append(bytes(buffers[0]))
+                    if content["last"]:
+                        del self._pieces[content["name"]]
+                        self.add(b"".join(pieces), content["role"], content["name"])
         except Exception as error:  # whatever it is: the notebook would hide it from the reader
             self._say("error", f"{content.get('do')} failed: {error}")
 
-    def _changed(self, _change=None) -> None:
+    @observe("seq")
+    def _acknowledge(self, change) -> None:
+        self.ack = change.new
+
+    @observe("prompts", "classes", "query", "images", "predictor")
+    def _changed(self, change) -> None:
         """There is work; the one worker runs already and will see it, or starts."""
         with self._lock:
-            self._dirty = self._predictor is not None
+            if change.name == "predictor":
+                self._photos = [replace(photo, encoded=None) for photo in self._photos]
+            self._dirty = self.predictor is not None
+            if self._dirty:
+                card = self.predictor.describe()
+                self.about = "{name} · {hash} · trained on {trained_on}".format(**card)
             if self._dirty and self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._worker.start()
@@ -306,7 +342,7 @@ class PromptEditor(anywidget.AnyWidget):
                 self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
 
     def _predict(self, drawing: drawn.Drawing, photos: list[Photo], query: int, seq: int) -> None:
-        predictor, start = self._predictor, time.perf_counter()
+        predictor, start = self.predictor, time.perf_counter()
         for i, photo in enumerate(photos, 1):
             if photo.encoded is None:
                 self._say("busy", f"Encoding image {i} of {len(photos)}: {photo.name}")
@@ -316,8 +352,8 @@ class PromptEditor(anywidget.AnyWidget):
         examples = [(photo.encoded, prompts) for photo, prompts in annotated if prompts]
         self._support = predictor.support(examples) if examples else None
         if not examples or query < 0:
-            wanted = "a query image" if examples else "a prompt on a support image"
             self.overlay = {}
+            wanted = "a query image" if examples else "a prompt on a support image"
             return self._say("idle", f"Waiting for {wanted}")
         prediction = predictor.predict(photos[query].encoded, self._support)
         took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
@@ -326,38 +362,19 @@ class PromptEditor(anywidget.AnyWidget):
         self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
 
     def snapshot(self, timeout: float = 60) -> Image.Image:
-        """The editor as a picture: supports with prompts, the query with its label map."""
+        """The editor as a picture: supports with prompts, the query, its label map."""
         self.wait(timeout)
-        drawing, overlay = self.drawing, self.overlay
-        shown = [i for i, p in enumerate(self._photos) if p.role == "support" or i == self.query]
-        figure = Figure((2.6 * max(1, len(shown)), 3), dpi=80, layout="constrained")
-        figure.suptitle("Live in JupyterLab: run this cell and draw", fontsize=10)
-        annotated = drawn.annotate(drawing)
-        for place, i in enumerate(shown, 1):
-            photo, axes = self._photos[i], figure.add_subplot(1, len(shown), place)
-            if i == self.query:
-                known = overlay.get("img") == i
-                draw_labels(axes, photo.image, self._labels if known else np.zeros(photo.size, int))
-            else:
-                rows = {drawing.classes.index(n) + 1: p for n, p in annotated[i].items()}
-                marks = {row: to_drawn(p, photo.size, photo.name) for row, p in rows.items()}
-                draw_support(axes, SupportPicture(photo.image, marks))
-            axes.set_title(f"{photo.role}: {photo.name}", fontsize=8)
-            axes.axis("off")
-        out = BytesIO()
-        figure.savefig(out, format="png")
-        return Image.open(out)
-
-    def _repr_mimebundle_(self, **kwargs):
-        """The live widget, and the picture for where no kernel runs; taken when the cell runs."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return static_form(bundle, self.snapshot(timeout=5), "PromptEditor")
+        marked = zip(self._photos, drawn.annotate(self.drawing), strict=True)
+        examples = [(photo.image, found) for photo, found in marked if photo.role == "support"]
+        query = self.photos[self.query] if self.query >= 0 else Image.new("RGB", (9, 9), "white")
+        labels = self._labels if self.overlay.get("img") == self.query else None
+        shown = SimpleNamespace(class_names=tuple(self.classes), image=query, labels=labels)
+        return as_picture(explained(examples, shown, None), "What is drawn")
 
     def close(self) -> None:
         """Remove the editor and let its images, encodings and model go."""
         with self._lock:
-            self._photos, self._predictor, self._support, self._dirty = [], None, None, False
-            self._labels = np.zeros((1, 1), np.uint8)
+            self._photos, self.predictor, self._support, self._labels = [], None, None, None
         super().close()
 
 
@@ -365,13 +382,3 @@ def _rows(prediction, classes: tuple[str, ...]) -> np.ndarray:
     """The label map (H, W) in rows of the editor's classes; unprompted ones are not predicted."""
     rows = [0, *(classes.index(name) + 1 for name in prediction.class_names)]
     return np.array(rows, np.uint8)[np.asarray(prediction.labels)]
-
-
-def static_form(bundle, picture: Image.Image, name: str):
-    """A widget's mime bundle with a picture for where no kernel runs; live, the widget wins."""
-    out = BytesIO()
-    picture.convert("RGB").quantize(128).save(out, "PNG", optimize=True)
-    text = f"{name}, live in JupyterLab: run this cell"
-    png = b64encode(out.getvalue()).decode()
-    alt = {**bundle[1], "image/png": {"alt": text}}
-    return {**bundle[0], "image/png": png, "text/plain": text}, alt

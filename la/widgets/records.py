@@ -1,7 +1,6 @@
 """From a segmenter on the episodes of a cell to the records that `PredictionViewer` shows."""
 
 from collections.abc import Iterable
-from itertools import chain
 
 import numpy as np
 import torch
@@ -9,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from la.baselines import HardRaster, tokens
-from la.data.drawn import prompts_of
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.evaluation import original_scores
 from la.model.label_anything import LabelAnything
+from la.plotting import picture
 from la.results import Cell
-from la.types import Batch, Box, Episode, Point, Segmenter, to_device
+from la.types import Batch, Episode, Segmenter, to_device
 from la.widgets.viewer import EpisodeRecord
 from la.workbench import Workbench
 
@@ -23,7 +22,7 @@ SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
 
 
 def records(
-    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter, bias=0.0
+    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter, bias: float = 0.0
 ) -> list[EpisodeRecord]:
     """What a segmenter makes of the numbered episodes of a cell, `bias` added to background.
 
@@ -34,7 +33,7 @@ def records(
     Raises:
         ValueError: the model works on features of another backbone or frame than the profile's.
     """
-    config, index, listed = bench.config, bench.data.test, bench.episodes(cell)
+    config, listed = bench.config, bench.episodes(cell)
     if isinstance(segmenter, LabelAnything):
         own, has = ((c.backbone, c.image_size, c.resize) for c in (segmenter.config, config.model))
         if own != has:
@@ -42,34 +41,22 @@ def records(
             raise ValueError(f"the model is for features of {own} and profile {mend}")
     episodes = {number: listed[number] for number in numbers}
     shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
-    source = bench.classes(cell.fold, seen=False), bench.features(index, shown).read
-    loader = BatchLoader(index, config.model, config.episodes, bench.rules(cell.protocol), *source)
-    return [_record(f"episode {n}", e, loader, segmenter, bench, bias) for n, e in episodes.items()]
+    loader = bench.loader(bench.data.test, cell.fold, cell.protocol, images=shown)
+    return [_record(n, e, loader, segmenter, bias, bench.device) for n, e in episodes.items()]
 
 
 @torch.inference_mode()
-def _record(name: str, e: Episode, loader: BatchLoader, segmenter, bench, bias) -> EpisodeRecord:
-    model, prompts = loader.model, []
-    batch = to_device(loader([e]), bench.device)
+def _record(number: int, e: Episode, loader: BatchLoader, segmenter, bias, device) -> EpisodeRecord:
+    model, batch = loader.model, to_device(loader([e]), device)
     scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
     scores[0] += bias
+    shown = picture(loader, e, number, scores.argmax(0).numpy())
     known = isinstance(segmenter, LabelAnything)
     means = segmenter.support(batch) if known else tokens(batch, HardRaster(model.image_size))
-    for example, drawn in zip(e.examples, loader.draw(e), strict=True):
-        found = [] if drawn.mask is None else [drawn.mask]
-        found += [Box(*box.tolist()) for box in drawn.boxes]
-        points = zip(chain(*drawn.points), chain(*drawn.labels), strict=True)
-        found += [Point(float(x), float(y), bool(label > 0)) for (x, y), label in points]
-        prompts += prompts_of(found, example.support, example.row)
-    kind = "mixed" if len(kinds := {p["type"] for p in prompts}) > 1 else kinds.pop()
-    photos = [np.asarray(loader.index.read_image(i)) for i in (e.query_id, *e.support_ids)]
-    frames = [Frame(photo.shape[:2], model.image_size, model.resize) for photo in photos]
-    prediction = scores.argmax(0).numpy()
-    return EpisodeRecord(
-        name, photos[0], batch.target[0].cpu().numpy(), prediction,
-        tuple(map(loader.index.class_name, e.class_ids)), tuple(photos[1:]), tuple(prompts), kind,
-        scores.softmax(0).numpy(), affinity(batch, prediction, frames), plane(means.prototypes[0]),
-    )  # fmt: skip
+    images = [shown.query, *(support.image for support in shown.supports)]
+    frames = [Frame(i.size[::-1], model.image_size, model.resize) for i in images]
+    attention, prototypes = affinity(batch, shown.prediction, frames), plane(means.prototypes[0])
+    return EpisodeRecord(shown, scores.softmax(0).numpy(), attention, prototypes)
 
 
 def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.ndarray:

@@ -151,7 +151,7 @@ def test_every_message_is_acknowledged_at_once():
 def test_bad_prompts_from_the_browser_end_in_the_status_line():
     editor = make()
     editor.set_state({"prompts": [{**BOX, "cls": 9}], "seq": 1})
-    assert "cls must be the number of a class, 1 to 2" in editor.status["text"]
+    assert "cls must be a number from 1 to 2" in editor.status["text"]
     assert editor.prompts == [BOX, BRUSH]
     editor.close()
 
@@ -176,16 +176,36 @@ def test_the_example_has_two_supports_a_query_and_every_kind_of_prompt():
     editor.close()
 
 
-def test_a_photo_is_added_from_its_bytes_and_a_broken_one_gives_a_sentence(tmp_path):
+def test_a_photo_is_added_from_its_bytes_in_pieces_and_a_broken_one_gives_a_sentence(tmp_path):
     editor = make(Stub())
     path = tmp_path / "new.png"
     photo(50, 20).save(path)
-    add = {"do": "add", "role": "support", "name": "new.png"}
-    editor._on_message(editor, add, [memoryview(path.read_bytes())])
-    assert [i["file_name"] for i in editor.images][-1] == "new.png"
-    editor._on_message(editor, add | {"name": "broken.jpg"}, [memoryview(b"\xff\xd8 no photo")])
+    whole = path.read_bytes()
+    add = {"do": "add", "role": "query", "name": "new.png"}
+    editor._on_message(editor, add | {"last": False}, [memoryview(whole[:100])])
+    assert len(editor.images) == 3
+    editor._on_message(editor, add | {"last": True}, [memoryview(whole[100:])])
+    assert editor.images[-1]["file_name"] == "new.png" and editor.photos[-1].size == (50, 20)
+    assert editor.query == 3 and editor.prompts == [BOX, BRUSH]
+    broken = add | {"name": "broken.jpg", "last": True}
+    editor._on_message(editor, broken, [memoryview(b"\xff\xd8 no photo")])
     assert "broken.jpg cannot be read as an image" in editor.status["text"]
-    assert len(editor.images) == 4
+    assert len(editor.images) == 4 and editor.wait(10)
+    editor.close()
+
+
+def test_a_removed_photo_takes_its_prompts_along_and_the_others_stay():
+    editor = make(Stub())
+    editor.add(photo(10, 10), "query", "second.png")
+    editor._on_message(editor, {"do": "remove", "img": 0}, [])
+    assert [i["file_name"] for i in editor.images] == ["support-2.png", "query-3.png", "second.png"]
+    assert editor.prompts == [{**BRUSH, "img": 0}] and editor.query == 2
+    editor.remove(2)
+    assert editor.query == 1 and editor.wait(10) and editor.overlay["img"] == 1
+    editor.remove(1)
+    assert editor.query == -1 and editor.wait(10) and "Waiting for a query" in editor.status["text"]
+    editor.remove(0)
+    assert editor.images == editor.prompts == [] and editor.wait(10)
     editor.close()
 
 

@@ -15,9 +15,7 @@ pytestmark = pytest.mark.browser
 
 
 def entry(image, name="photo.png", role="support") -> dict:
-    width, height = image.size
-    size = {"width": width, "height": height}
-    return {"file_name": name, **size, "role": role, "jpeg": editor.jpeg(image)}
+    return editor.to_browser(drawn.DrawnImage(name, *image.size, role), image)
 
 
 def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
@@ -135,7 +133,8 @@ def test_each_tool_makes_its_prompt(desk):
         ("lasso", 2, None, False),
     ]
     images = [drawn.DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.get("images")]
-    assert drawn.check_prompts(desk.prompts, images, 2) == desk.prompts
+    checked = drawn.Drawing(tuple(images), ("dog", "cat"), tuple(desk.prompts))
+    assert list(checked.prompts) == desk.prompts
 
 
 @pytest.mark.parametrize("zoom", ["1", "3"])
@@ -255,7 +254,7 @@ def test_delete_without_a_selection_takes_the_last_and_clear_takes_this_image(de
     desk.click(80, 80)
     desk.press("Delete")
     assert len(desk.prompts) == 1
-    desk.page.get_by_label("support photo-1.png").click()
+    desk.page.get_by_label("support photo-1.png, 0 prompts").click()
     desk.click(20, 20)
     desk.page.get_by_role("button", name="Clear this image").click()
     assert [p["img"] for p in desk.prompts] == [0]
@@ -511,10 +510,39 @@ def test_unmounting_lets_everything_go(desk):
     assert desk.page.evaluate("model.listeners()") == 0
 
 
-def test_photos_are_handed_to_python(desk, tmp_path):
-    path = tmp_path / "new photo.png"
-    photo(20, 10).save(path)
+def test_a_photo_is_handed_to_python_in_pieces_that_a_server_takes(desk, tmp_path):
+    path = tmp_path / "new photo.jpg"
+    path.write_bytes(bytes(9_000_000))  # as large as 12 megapixels
     desk.page.locator("input[type=file]").first.set_input_files(path)
-    desk.page.wait_for_function("model.sent.length === 1")
-    content = {"do": "add", "role": "support", "name": "new photo.png"}
-    assert desk.page.evaluate("model.sent") == [[content, 1]]
+    desk.page.wait_for_function("model.sent.length === 3")
+    content = {"do": "add", "role": "support", "name": "new photo.jpg"}
+    assert desk.page.evaluate("model.sent") == [
+        [content | {"last": last}, 1] for last in (False, False, True)
+    ]
+    assert desk.status == "Sending new photo.jpg"
+
+
+def test_any_photo_can_be_removed_and_says_so_to_python(desk):
+    desk.page.get_by_label("Remove query query.png").click()
+    desk.page.get_by_label("Remove support photo-0.png").click()
+    sent = [content for content, _ in desk.page.evaluate("model.sent")]
+    assert sent == [{"do": "remove", "img": 2}, {"do": "remove", "img": 0}]
+
+
+def test_undo_survives_an_added_photo_and_not_a_removed_one(desk):
+    desk.press("p")
+    desk.click(50, 50)
+    more = "() => model.set('images', [...model.get('images'), model.get('images')[0]])"
+    desk.page.evaluate(more)
+    desk.page.wait_for_selector(".la-strip >> nth=0 >> .la-thumb >> nth=2")
+    assert (
+        desk.page.locator(".la-thumb[aria-pressed=true]")
+        .first.get_attribute("aria-label")
+        .endswith("0 prompts")
+    )  # the new one is shown
+    desk.page.get_by_role("application").focus()
+    desk.press("Control+z")
+    assert desk.prompts == []
+    desk.press("Control+y")
+    desk.page.evaluate("() => model.set('images', model.get('images').slice(1))")
+    desk.page.wait_for_selector("[aria-label^=Undo][aria-disabled=true]")

@@ -17,7 +17,6 @@ from la.data import synthetic
 from la.data.drawn import rasterize
 from la.data.geometry import Frame
 from la.evaluation import original_scores
-from la.metrics import episode_counts
 from la.notebooks import FOLDER
 from la.results import Cell
 from la.types import IGNORE, PromptKind
@@ -53,28 +52,26 @@ def found(bench, model):
 def test_a_record_is_the_episode_of_that_number_with_the_models_own_prediction(bench, model, found):
     index = bench.data.test
     for number, record in zip(NUMBERS, found, strict=True):
-        episode = bench.episodes(CELL)[number]
+        episode, picture = bench.episodes(CELL)[number], record.picture
         batch = bench.loader(index, CELL.fold)([episode])
         with torch.inference_mode():
             scores = original_scores(model(batch), batch, model.config)[0]
-        assert record.name == f"episode {number}"
-        assert record.class_names == tuple(index.class_name(c) for c in episode.class_ids)
-        assert np.array_equal(record.query, np.asarray(index.read_image(episode.query_id)))
-        assert np.array_equal(record.prediction, scores.argmax(0).numpy())
-        assert np.array_equal(record.truth, batch.target[0].numpy())
+        assert picture.number == number
+        assert picture.class_names == tuple(index.class_name(c) for c in episode.class_ids)
+        assert picture.query.tobytes() == index.read_image(episode.query_id).tobytes()
+        assert np.array_equal(picture.prediction, scores.argmax(0).numpy())
+        assert np.array_equal(picture.target, batch.target[0].numpy())
         np.testing.assert_allclose(record.probabilities.sum(0), 1, atol=1e-5)
-        assert np.array_equal(record.probabilities.argmax(0), record.prediction)
+        assert np.array_equal(record.probabilities.argmax(0), picture.prediction)
         assert record.attention.shape == (len(episode.support_ids), SIDE, SIDE)
         assert record.prototypes.shape == (3, 2)
 
 
-def test_the_iou_of_a_record_is_that_of_the_metrics(found):
-    for record in found:
-        maps = (torch.from_numpy(m) for m in (record.prediction, record.truth))
-        counts = episode_counts(*maps, 3).numpy()
-        for n, iou in enumerate(record.ious, 1):
-            union = counts[n].sum() + counts[:, n].sum() - counts[n, n]
-            assert iou == (counts[n, n] / union if union else None)
+def test_a_bias_of_the_background_leaves_less_of_the_classes(bench, model, found):
+    (plain, *_), (moved,) = found, records(bench, CELL, NUMBERS[:1], model, bias=1.5)
+    kept = moved.picture.prediction > 0
+    assert kept.sum() < (plain.picture.prediction > 0).sum()
+    assert np.array_equal(moved.picture.prediction[kept], plain.picture.prediction[kept])
 
 
 def test_the_viewer_takes_the_records_and_shows_the_worst_first(found):
@@ -102,8 +99,8 @@ def test_prompts_are_those_that_the_model_was_given(bench, found):
             if masks:
                 assert np.array_equal(rasterize(masks, drawn.mask.shape), drawn.mask)
         types = {p["type"] for p in record.prompts}
+        seen |= types
         assert record.kind == (types.pop() if len(types) == 1 else "mixed")
-        seen |= {p["type"] for p in record.prompts}
     assert len(seen) > 1
 
 
@@ -144,7 +141,7 @@ def test_a_method_without_weights_has_records_too(bench):
     segmenter = Prototype(HardRaster(bench.config.model.image_size))
     (record,) = records(bench, CELL, [1], segmenter)
     assert np.abs(record.prototypes).max() > 0
-    assert (record.truth != IGNORE).any()
+    assert (record.picture.target != IGNORE).any()
 
 
 def test_a_model_of_another_backbone_is_refused(bench, model):
