@@ -5,30 +5,21 @@ They are imported when they are first used, so that `import la` costs nothing.
 
 import importlib
 
-_HOME = {
-    "Workbench": "la.workbench",
-    "compute": "la.experiments",
-    "pictures": "la.experiments",
-    "score": "la.experiments",
-    "stored": "la.experiments",
-    "costs": "la.experiments",
-    "histories": "la.experiments",
-    "charts": "la.charts",
-    "plotting": "la.plotting",
-    "pages": "la.pages",
-    "reports": "la.reports",
-    "profile": "la.config",
-    "tables": "la.tables",
-    "load": "la.checkpoints",
-    "Predictor": "la.predictor",
-    "Box": "la.types",
-    "Point": "la.types",
+_NAMES = {
+    "workbench": "Workbench",
+    "experiments": "compute pictures score stored costs histories",
+    "config": "profile",
+    "checkpoints": "load",
+    "predictor": "Predictor",
+    "types": "Box Point",
 }
-__all__ = list(_HOME)
+_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
+_MODULES = ("charts", "pages", "plotting", "reports", "tables")
+__all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'la' has no attribute {name!r}")
-    module = importlib.import_module(_HOME[name])
-    return module if _HOME[name] == f"la.{name}" else getattr(module, name)
+    module = importlib.import_module(f"la.{_HOME.get(name, name)}")
+    return getattr(module, name) if name in _HOME else module

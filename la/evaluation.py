@@ -1,6 +1,7 @@
 """Scoring a segmenter on an episode list: original pixels, counted per episode (paper 4.1)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.metrics import Scores, episode_counts
-from la.types import Batch, Episode, Segmenter, to_device
+from la.model.label_anything import LabelAnything
+from la.types import Batch, Episode, Pixels, Segmenter, to_device
 
 
 @torch.inference_mode()
@@ -36,8 +38,9 @@ def count(
     n_rows = 1 + max(e.n_ways for e in episodes)
     counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), dtype=np.int64)
     for start in range(0, len(episodes), batch_size):
-        batch = to_device(loader(list(episodes[start : start + batch_size])), device)
-        scores = segmenter(batch)
+        group = list(episodes[start : start + batch_size])
+        batch = to_device(loader(group), device)
+        scores = _scores(segmenter, group, batch, loader)
         if scores.isnan().any():
             raise ValueError(
                 f"the segmenter's scores are NaN somewhere in episodes {start} to "
@@ -51,6 +54,24 @@ def count(
                 counts[i, start + b] = episode_counts(painted, target, n_rows).cpu()
         report(len(batch.query_size))
     return counts
+
+
+def _scores(
+    segmenter: Segmenter, group: list[Episode], batch: Batch, loader: BatchLoader
+) -> Tensor:
+    """(B, C, h, w); of episodes that differ in their query alone a model encodes supports once."""
+    sets = {replace(e, query_id=0): e for e in group}
+    if len(sets) == len(group) or not isinstance(segmenter, LabelAnything):
+        return segmenter(batch)
+    device, pixels = batch.target.device, isinstance(batch.source, Pixels)
+    support = segmenter.support(to_device(loader([*sets.values()]), device))
+    rows = torch.tensor([[*sets].index(replace(e, query_id=0)) for e in group], device=device)
+    names = [
+        n for n in ("prototypes", "features", "class_valid") if getattr(support, n) is not None
+    ]
+    support = replace(support, **{name: getattr(support, name)[rows] for name in names})
+    encode = segmenter.encode_images if pixels else segmenter.encode_features
+    return segmenter.decode(encode(batch.source.query), support)
 
 
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:

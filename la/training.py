@@ -93,16 +93,16 @@ def fit(
     Args:
         batches: yields the batches of the given numbers, in their order; step s of the run takes
             numbers s * micro_batches and on, each process its own share of them.
-        folder: states, and the history as JSON lines, are kept here.
+        folder: for the states, and for the history as JSON lines.
         stop_after: save and raise `Stopped` after this many steps of this call.
-        tracker: one that accelerate knows, such as "tensorboard", is sent the history as well.
+        tracker: what accelerate knows by this name, such as "tensorboard", gets the history too.
         report: called with the number of steps done since the last call.
         episodes: the episodes of a batch number, to be written out if its step diverges.
         validate: a score on *seen* classes, asked for whenever the state is saved; the weights with
             the highest are kept as `best.safetensors`.
 
     Returns:
-        The history: one record a step with step, loss, lr, gradient norm, and validation if asked.
+        The history: a record a step with step, loss, lr, gradient norm, and validation if asked.
 
     Raises:
         ValueError: the batches of a step cannot be shared out, the state is another model's, or the
@@ -214,23 +214,23 @@ def _records(
         {"step": step, "loss": float(loss), "norm": float(norm), "lr": learning_rate(step, config)}
         for step, loss, norm in pending
     ]
-    for record in records:
-        if math.isfinite(record["loss"]) and math.isfinite(record["norm"]):
-            continue
-        first = record["step"] * config.micro_batches
-        numbers = list(range(first, first + config.micro_batches))
-        note = {key: str(value) for key, value in record.items()} | {"batches": numbers}
-        if episodes is not None:
-            note["episodes"] = [[asdict(e) for e in episodes(number)] for number in numbers]
-        if folder is not None:
-            with atomic_write(folder / "diverged.json") as file:
-                file.write(json.dumps(note).encode())
-        raise Diverged(
-            f"step {record['step']}: loss {record['loss']}, gradient norm {record['norm']}; the "
-            f"last good state is kept, and diverged.json beside it names batches {numbers}. "
-            "Lower the learning rate or set clip, or look at those episodes"
-        )
-    return records
+    finite = (math.isfinite(r["loss"]) and math.isfinite(r["norm"]) for r in records)
+    bad = next((r for r, good in zip(records, finite, strict=True) if not good), None)
+    if bad is None:
+        return records
+    first = bad["step"] * config.micro_batches
+    numbers = list(range(first, first + config.micro_batches))
+    note = {key: str(value) for key, value in bad.items()} | {"batches": numbers}
+    if episodes is not None:
+        note["episodes"] = [[asdict(e) for e in episodes(number)] for number in numbers]
+    if folder is not None:
+        with atomic_write(folder / "diverged.json") as file:
+            file.write(json.dumps(note).encode())
+    raise Diverged(
+        f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['norm']}; the last good state "
+        f"is kept, and diverged.json beside it names batches {numbers}. Lower the learning rate or "
+        "set clip, or look at those episodes"
+    )
 
 
 def _validate(validate, model: nn.Module, folder: Path, history: list[dict]) -> None:
@@ -259,12 +259,10 @@ def _tracked(accelerator: Accelerator) -> Iterator[None]:
 @contextmanager
 def _sigterm() -> Iterator[threading.Event]:
     """An event that SIGTERM sets, so that the step in progress ends and is saved."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    asked, caught = threading.Event(), threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set()) if caught else None
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if caught:
+            signal.signal(signal.SIGTERM, before)
