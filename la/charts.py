@@ -17,26 +17,21 @@ _OWN = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
 
 def by_fold(scores: pd.DataFrame) -> Figure:
     """A panel a setting, a row a method, from `tables.scores`: dots for folds, mean, interval."""
-    settings, methods = scores["setting"].unique(), scores["method"].unique()
-    size = 3 + 3.2 * len(settings), 1 + 0.32 * len(methods)
-    figure, axes = _panels(len(settings), size, sharex=True, sharey=True)
-    for axis, setting in zip(axes, settings, strict=True):
-        table = scores[scores["setting"] == setting]
-        mean, folds = table[table["fold"] == "mean"], table[table["fold"] != "mean"]
-        axis.scatter(folds["value"], folds["method"], 22, facecolor="none", edgecolor="#999999")
-        for name, value, half in zip(
-            mean["method"], mean["value"], mean["half_width"], strict=True
-        ):
-            style = {"fmt": "o", "color": _OWN.get(name, "#555555"), "capsize": 3, "ms": 6}
-            axis.errorbar(value, name, xerr=[half], **style)
+    mean, methods = scores["fold"] == "mean", scores["method"].unique()
+    height = 1 + 0.32 * len(methods)
+    grid = sns.catplot(
+        scores[~mean], kind="strip", x="value", y="method", col="setting", hue="method",
+        palette=_colours(methods), alpha=0.5, jitter=False, height=height, aspect=4 / height,
+    )  # fmt: skip
+    for setting, axis in grid.axes_dict.items():
+        table = scores[mean & (scores["setting"] == setting)]
+        x, half_width = table["value"], table["half_width"]
+        axis.errorbar(x, table["method"], xerr=half_width, fmt="kd", ms=5, capsize=3)
+        for value, name in zip(x, table["method"], strict=True):
             axis.annotate(f"{value:.1f}", (value, name), (0, 6), textcoords="offset points",
                           ha="center", fontsize=7)  # fmt: skip
-        axis.set(title=setting, xlabel="mIoU* (%)", xlim=(0, None))
         axis.grid(axis="x", lw=0.4)
-        axis.tick_params(axis="y", length=0)
-    axes[0].set_ylim(len(methods) - 0.3, -0.6)  # the first method on top
-    sns.despine(left=True)
-    return figure
+    return grid.set(xlim=(0, None), xlabel="mIoU* (%)", ylabel="").set_titles("{col_name}").figure
 
 
 def by_prompts(scores: pd.DataFrame) -> Figure:

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from la.colours import OKABE_ITO, colour
+from la.colours import colour, overlay
 from la.data import folds
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
@@ -135,15 +135,12 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
 
 
 def draw_labels(axis, image: Image.Image, labels: np.ndarray) -> None:
-    """The image, pale where nothing is labelled, each row of C in its colour and outline."""
-    grey = 0.6 + 0.4 * np.asarray(image.convert("L").convert("RGB")) / 255
-    pixels = np.where((labels > 0)[..., None], np.asarray(image.convert("RGB")) / 255, grey)
+    """The image, darker where nothing is labelled, each row of C in its colour and outline."""
+    axis.imshow(overlay(image, labels, opacity=0.5))
     y, x = (np.arange(-1, side + 1) for side in labels.shape)
     for row in np.unique(labels[labels > 0]):
-        inside, tint = labels == row, colour(row)
-        pixels[inside] = 0.5 * pixels[inside] + 0.5 * np.array(tint)
-        axis.contour(x, y, np.pad(inside, 1).astype(float), [0.5], colors=[tint], linewidths=1.2)
-    axis.imshow(pixels)
+        outline = np.pad(labels == row, 1).astype(float)
+        axis.contour(x, y, outline, [0.5], colors=[colour(row)], linewidths=1.2)
     axis.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
 
 
@@ -178,27 +175,22 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     targets = [loader.target(e) for e in episodes]
     drawn = [d for e in episodes for d in loader.draw(e)]
     classes = pd.Series([loader.index.class_name(c) for e in episodes for c in e.class_ids])
-    prompts = {
-        "mask": sum(d.mask is not None for d in drawn),
-        "box": sum(len(d.boxes) for d in drawn),
-        "point": sum(len(p) for d in drawn for p in d.points),
-    }
-    figure, axes = plt.subplots(
-        1, 4, figsize=(14, 4), width_ratios=(1, 0.8, 1, 0.8), layout="constrained"
+    shown = pd.Series([len(np.unique(t[t > 0])) for t in targets])
+    prompts = pd.Series(
+        {
+            "mask": sum(d.mask is not None for d in drawn),
+            "box": sum(len(d.boxes) for d in drawn),
+            "point": sum(len(p) for d in drawn for p in d.points),
+        }
     )
+    figure, axes = plt.subplots(1, 4, figsize=(14, 4), layout="constrained")
     plt.close(figure)
-    order = classes.value_counts().index
-    sns.countplot(y=classes, order=order, color=OKABE_ITO[1], ax=axes[0])
-    axes[0].set(xlabel="episodes that ask for the class", ylabel="")
-    axes[0].tick_params(axis="y", labelsize=7)
-    shown = [len(np.unique(t[t > 0])) for t in targets]
-    sns.histplot(x=shown, discrete=True, color=OKABE_ITO[2], ax=axes[1])
-    axes[1].set(xlabel="classes that the query shows", ylabel="episodes")
-    axes[1].set_xticks(range(1 + max(e.n_ways for e in episodes)))
-    sns.histplot(x=[100 * (t > 0).mean() for t in targets], color=OKABE_ITO[4], ax=axes[2])
+    bars = classes.value_counts(ascending=True), shown.value_counts().sort_index(), prompts
+    bars[0].plot.barh(ax=axes[0], fontsize=7, xlabel="episodes that ask for the class", ylabel="")
+    bars[1].plot.bar(ax=axes[1], rot=0, xlabel="classes that the query shows", ylabel="episodes")
+    axes[2].hist([100 * (t > 0).mean() for t in targets], bins=20)
     axes[2].set(xlabel="% of the query's pixels that they cover", ylabel="episodes")
-    sns.barplot(x=list(prompts), y=list(prompts.values()), color=OKABE_ITO[0], ax=axes[3])
-    axes[3].set(xlabel="prompts of the supports", ylabel="number")
+    bars[2].plot.bar(ax=axes[3], rot=0, xlabel="prompts of the supports", ylabel="number")
     sns.despine(figure)
     return figure
 

@@ -4,12 +4,10 @@ Nothing here runs a model: a new question to old results is a new sum over their
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
-from la.config import Config
 from la.methods import Variant, label
 from la.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
 from la.results import CellResult
@@ -182,16 +180,6 @@ def with_costs(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     numbers = scores["setting"].str.extract(r"(\d+)-way (\d+)-shot").astype(int)
     joined = scores.assign(N=numbers[0], K=numbers[1])[scores["fold"] == "mean"]
     return joined.merge(costs.rename(columns={"n_ways": "N", "k_shots": "K"}))
-
-
-def settings(config: Config) -> pd.DataFrame:
-    """Every field of a configuration, by its part."""
-    found = {
-        (part, name): str(value)
-        for part in ("model", "episodes", "train", "evaluation")
-        for name, value in asdict(getattr(config, part)).items()
-    }
-    return pd.DataFrame({"value": found})
 
 
 def _pooled(results: Iterable[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:

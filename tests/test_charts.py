@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hand_made import with_iou
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from la import charts
@@ -32,8 +33,8 @@ SCORES = scores(
 
 def test_folds_and_means_stand_at_their_values():
     (axis,) = charts.by_fold(SCORES).axes
-    folds = axis.collections[0].get_offsets()[:, 0]
-    assert sorted(folds) == sorted(SCORES[SCORES["fold"] != "mean"]["value"])
+    dots = [c.get_offsets()[:, 0] for c in axis.collections if isinstance(c, PathCollection)]
+    assert sorted(np.concatenate(dots)) == sorted(SCORES[SCORES["fold"] != "mean"]["value"])
     written = [text.get_text() for text in axis.texts]
     assert written == [f"{v:.1f}" for v in SCORES[SCORES["fold"] == "mean"]["value"]]
     assert axis.get_yticklabels()[0].get_text() == "LA+" and axis.yaxis_inverted()  # on top

@@ -6,7 +6,6 @@ import pytest
 from hand_made import CLASSES, result, with_iou
 
 from la import reports
-from la.config import profile
 from la.metrics import Scores
 from la.statistics import t_interval
 
@@ -154,11 +153,6 @@ def test_costs_are_joined_by_method_and_setting():
     costs = pd.DataFrame({"method": ["LA+", "Affinity"], "n_ways": 2, "k_shots": 1, "peak_mb": 3.0})
     joined = reports.with_costs(scores, costs)
     assert joined[["N", "K", "value", "peak_mb"]].values.tolist() == [[2, 1, 2.0, 3.0]]
-
-
-def test_settings_show_every_field_of_a_configuration():
-    table = reports.settings(profile("quick"))
-    assert table.loc[("train", "lr"), "value"] == "0.002"
 
 
 def test_joined_seeds_equal_one_long_list():
