@@ -57,12 +57,17 @@ def _train(a) -> int:
 
 
 def _evaluate(a) -> None:
+    import torch
+
     from la import experiments
 
+    if a.bfloat16 and not a.checkpoint:
+        raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
     cell = _cell(a)
     bench = _bench(a, [cell])
     if a.checkpoint:
-        result = bench.measure(cell, bench.loaded(a.checkpoint))
+        with torch.autocast(bench.device.type, torch.bfloat16, enabled=a.bfloat16):
+            result = bench.measure(cell, bench.loaded(a.checkpoint))
     else:
         result = experiments.compute(bench, [cell])[0]
     scores = result.scores
@@ -214,6 +219,7 @@ OPTIONS = {
     "--stop-after": {"type": int, "metavar": "STEPS", "help": "save and leave after these"},
     "--tracker": {"metavar": "NAME", "help": "tensorboard, or another that accelerate knows"},
     "--checkpoint": {"type": Path, "help": "weights to score instead of trained ones"},
+    "--bfloat16": {"action": "store_true", "help": "score --checkpoint under bfloat16 autocast"},
     "--limit": {"type": int, "metavar": "N", "help": "the first N images of each split"},
     "--test-episodes": {"type": int, "metavar": "N", "help": "for the first N of each list alone"},
     "--table": {"default": "table2", "help": "the table to plan for"},
@@ -234,7 +240,8 @@ COMMANDS = {
             "execute a notebook with papermill"),
     "train": (_train, f"{_WHERE} --method --fold --init --stop-after --tracker",
               "train one method on the seen classes of one fold"),
-    "evaluate": (_evaluate, f"{_CELL} --checkpoint", "score one method in one setting, as JSON"),
+    "evaluate": (_evaluate, f"{_CELL} --checkpoint --bfloat16",
+                 "score one method in one setting, as JSON"),
     "episodes": (_episodes, _CELL, "print an episode list as JSON lines"),
     "data": (_data, _WHERE, "write the embedded data set, or describe a folder"),
     "features": (_features, f"{_WHERE} --limit --test-episodes",

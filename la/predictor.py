@@ -82,11 +82,15 @@ class Predictor:
 
     Paths, PIL images, arrays and tensors (see `open_photo`) and what `encode` gave are all images.
     Calls do not change the predictor, so threads may share it; it runs where the weights are. A
-    model without a backbone gets the pretrained one that its configuration names.
+    model without a backbone gets the pretrained one that its configuration names. `bfloat16` is
+    autocast; what it costs in accuracy is in the README.
     """
 
-    def __init__(self, model: LabelAnything, card: ModelCard | None = None) -> None:
-        self.model, self.card = model, card or model.card  # `la.load` says what it loaded
+    def __init__(
+        self, model: LabelAnything, card: ModelCard | None = None, *, bfloat16: bool = False
+    ) -> None:
+        self.model, self.bfloat16 = model, bfloat16
+        self.card = card or model.card  # `la.load` says what it loaded
         if self.card is None:
             digest = sha256(as_bytes(model.state_dict())).hexdigest()
             self.card = ModelCard("unnamed", digest, "unknown data")
@@ -110,7 +114,9 @@ class Predictor:
         photo, config = open_photo(image), self.model.config
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
         pixels = frame.image(photo)[None].to(self.device)
-        return EncodedImage(photo, frame, self.model.encode_features(self._backbone(pixels)))
+        with self._autocast():
+            encoded = self.model.encode_features(self._backbone(pixels))
+        return EncodedImage(photo, frame, encoded)
 
     def support(self, examples: Examples) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
@@ -142,7 +148,8 @@ class Predictor:
             FileNotFoundError, ValueError: it is no image; see `open_photo`.
         """
         value, query = self._checked(support).value, self.encode(image)
-        logits = self.model.decode(query.encoded, value).float()
+        with self._autocast():
+            logits = self.model.decode(query.encoded, value).float()
         logits[:, 0] += self.card.bias
         labels = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
         labels = labels.to(torch.uint8).cpu().numpy()
@@ -172,12 +179,16 @@ class Predictor:
         episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
         encoded, prompts = Encoded(features, embeddings), to_device(prompts, self.device)
-        pairs = encoder.encode(encoded, prompts, episode, token_rows)
-        if known:
-            old = known.value.pairs
-            pairs = old.joined(replace(pairs, support=pairs.support + old.support.max() + 1))
-        value = encoder.combine(pairs, torch.ones_like(token_rows, dtype=torch.bool))
+        with self._autocast():
+            pairs = encoder.encode(encoded, prompts, episode, token_rows)
+            if known:
+                old = known.value.pairs
+                pairs = old.joined(replace(pairs, support=pairs.support + old.support.max() + 1))
+            value = encoder.combine(pairs, torch.ones_like(token_rows, dtype=torch.bool))
         return SupportSet(names, self.card.sha256, value)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def _checked(self, support: SupportSet) -> SupportSet:
         """The support set where the weights are."""

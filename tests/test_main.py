@@ -97,6 +97,7 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("run", "table2", "-p", "fodl=1"), "table2 has no parameter 'fodl'; it has profile"),
         (("run", "table2", "-p", "folds"), "is not name=value"),
         (("evaluate", "--checkpoint", "/no.safetensors", "--episodes", "2"), "/no.safetensors"),
+        (("evaluate", "--bfloat16"), "--bfloat16 is for a --checkpoint"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(words, said, capsys):

@@ -203,6 +203,17 @@ def test_the_background_bias_of_the_card_moves_background_alone(support):
     assert (moved.labels == 0).sum() > (plain.labels == 0).sum()
 
 
+def test_bfloat16_is_near_and_its_support_set_serves_either_precision(support, tmp_path):
+    model, card = fresh(PLUS_QUICK), ModelCard("fresh", "ab" * 32, "nothing")
+    half, whole = Predictor(model, card, bfloat16=True), Predictor(model, card)
+    half.support(examples()).save(tmp_path / "half.safetensors")
+    made = SupportSet.load(tmp_path / "half.safetensors")
+    wanted = whole.predict(photo(3), support).logits
+    for found in (p.predict(photo(3), s).logits for p, s in ((half, made), (whole, made))):
+        assert 0 < (found - wanted).abs().max() < 0.05 * wanted.std()
+    half.predict(photo(3), half.extend(made, examples()))
+
+
 def test_exports_hold_the_label_map(predictor, support, tmp_path):
     prediction = predictor.predict(photo(3), support)
     assert np.array_equal(np.array(prediction.to_png(tmp_path / "a.png")), prediction.labels)
