@@ -2,13 +2,10 @@
 
 import hashlib
 import io
-import re
 import resource
 import stat
-import threading
 import zipfile
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -18,62 +15,7 @@ import pytest
 from la.data import download
 from la.data.download import Remote
 from la.rng import stream
-
-
-class Site:
-    """A server of `files` {path: bytes} that keeps a log of (path, first byte asked for).
-
-    `breaks` {path: n}: so often the connection closes after 40 % of what was asked for. `corrupt`
-    {path: n}: so often every byte that is sent is wrong. `ranges=False`: Range is ignored.
-    """
-
-    def __init__(self) -> None:
-        self.files, self.breaks, self.corrupt, self.log = {}, {}, {}, []
-        self.ranges = True
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                site.answer(self)
-
-            def log_message(self, *words):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}
-        )
-        self.thread.start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        path = urlsplit(request.path).path
-        if path not in self.files:
-            request.send_error(404)
-            return
-        whole = self.files[path]
-        first = int(re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", "bytes=0-"))[1])
-        self.log.append((path, first))
-        body = whole[first:] if self.ranges else whole
-        partial = self.ranges and "Range" in request.headers
-        request.send_response(206 if partial else 200)
-        if partial:
-            request.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        if self.corrupt.get(path, 0):
-            self.corrupt[path] -= 1
-            body = bytes(255 - byte for byte in body)
-        if self.breaks.get(path, 0):
-            self.breaks[path] -= 1
-            body = body[: len(body) * 2 // 5]
-        request.wfile.write(body)
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+from tests.file_server import Site
 
 
 @pytest.fixture
@@ -82,9 +24,8 @@ def site(monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1_000
     )  # kept or lost whole
-    site = Site()
-    yield site
-    site.close()
+    with Site() as site:
+        yield site
 
 
 def _bytes(size: int, seed: int = 0) -> bytes:

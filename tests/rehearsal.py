@@ -1,0 +1,239 @@
+"""A paper profile from an empty folder to a rendered notebook: twelve images, random backbones.
+
+Every stage is the command that a user types. The backbone lies in its authors' file format on a
+local server that breaks off twice and sends one wrong file. At true sizes:
+
+    python -m tests.rehearsal paper-sam FOLDER [NOTEBOOK]
+
+What is changed of a profile is written here, in `install`, which every process of the rehearsal
+calls as it starts: so few steps and episodes that a CPU can do them, and, when `reduced`, small
+images and backbones of one layer.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import torch
+from safetensors.torch import save
+
+from tests.file_server import Site
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = Path(os.environ.get("LA_SHARED", ROOT.parent / "shared")) / "coco-real"
+SIZE = 64  # of reduced images, pixels
+STEPS, EPISODES = 3, 5
+
+
+def install() -> None:
+    """Change this process's profiles and published files as the rehearsal's folder says."""
+    from la import config
+    from la.data import download
+    from la.model import backbone
+
+    told = json.loads(Path(os.environ["LA_REHEARSAL"]).read_text())
+    for name, changes in told["files"].items():
+        download.FILES[name] = replace(download.FILES[name], **changes)
+    for name in ("paper-sam", "paper-mae"):
+        paper = config.PROFILES[name]
+        model = paper.model
+        if told["reduced"]:
+            model = replace(
+                model, image_size=SIZE, mask_size=SIZE // 4, embed_dim=32, mlp_dim=64,
+                logit_downsample=2,
+            )  # fmt: skip
+        config.PROFILES[name] = replace(
+            paper,
+            model=model,
+            train=replace(paper.train, steps=STEPS, micro_batches=1),
+            episodes=replace(paper.episodes, shapes=((4, 1, 1), (2, 2, 1), (1, 4, 1))),
+            evaluation=replace(
+                paper.evaluation, episodes=EPISODES, seeds=(0,), seen_episodes=EPISODES,
+                batch_size=1,
+            ),
+        )  # fmt: skip
+    if told["reduced"]:
+        backbone._sam, backbone._mae = small_sam, small_mae
+
+
+def small_sam(image_size: int) -> torch.nn.Module:
+    from segment_anything.modeling import ImageEncoderViT
+
+    encoder = ImageEncoderViT(img_size=image_size, depth=1, use_rel_pos=True, window_size=14)
+    encoder.neck = torch.nn.Identity()
+    return encoder
+
+
+def small_mae() -> torch.nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    return ViTModel(ViTConfig(num_hidden_layers=1), add_pooling_layer=False)
+
+
+def published_backbone(profile: str, reduced: bool) -> bytes:
+    """Random weights in the file that the backbone's authors give out."""
+    from la.model.backbone import UNUSED, spelled_as_published
+
+    torch.manual_seed(0)
+    if profile == "paper-mae":
+        from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+        layers = {"num_hidden_layers": 1, "decoder_num_hidden_layers": 1} if reduced else {}
+        weights = ViTMAEForPreTraining(ViTMAEConfig(**layers)).state_dict()
+        names = {k: k.removeprefix("vit.") for k in weights if k.startswith("vit.")}
+        names = {k: f"vit.{spelled_as_published(name)}" for k, name in names.items()}
+        return save({names.get(k, k): v.contiguous() for k, v in weights.items()})
+    if reduced:
+        neck = {k: torch.zeros(shape) for k, shape in UNUSED["sam_vit_b"].items()}
+        encoder = small_sam(SIZE).state_dict() | neck
+        weights = {f"image_encoder.{k}": v for k, v in encoder.items()}
+        weights["mask_decoder.iou_token.weight"] = torch.zeros(1, 256)
+    else:
+        from segment_anything import build_sam_vit_b
+
+        weights = build_sam_vit_b().state_dict()
+    held = io.BytesIO()
+    torch.save(weights, held)
+    return held.getvalue()
+
+
+def twelve_images(annotations: Path, images: Path) -> dict[str, tuple[bytes, int]]:
+    """COCO's archives by name, with their number of files, of the images with the most classes.
+
+    Eight are the test images, so that five classes of every fold can be asked for.
+    """
+    content = json.loads(annotations.read_text())
+    classes: dict[int, set[int]] = {}
+    for a in content["annotations"]:
+        if not a["iscrowd"]:
+            classes.setdefault(a["image_id"], set()).add(a["category_id"])
+    richest = sorted(classes, key=lambda i: (-len(classes[i]), i))[:12]
+    parts = {"val2014": {*richest[::3], *richest[1::3]}, "train2014": {*richest[2::3]}}
+    archives, described = {}, {}
+    for name, ids in parts.items():
+        chosen = [i for i in content["images"] if i["id"] in ids]
+        kept = [a for a in content["annotations"] if a["image_id"] in ids]
+        listed = [image | {"file_name": f"{image['id']:012}.jpg"} for image in chosen]
+        raw = json.dumps(content | {"images": listed, "annotations": kept}).encode()
+        described[f"annotations/instances_{name}.json"] = raw
+        photos = {
+            f"{name}/{i['id']:012}.jpg": (images / i["file_name"]).read_bytes() for i in chosen
+        }
+        archives[name] = _zip(photos), len(photos)
+    return archives | {"annotations": (_zip(described), 2)}
+
+
+def rehearse(
+    profile: str,
+    folder: Path,
+    annotations: Path,
+    images: Path,
+    *,
+    reduced: bool = False,
+    in_stages: bool = True,
+    notebook: str = "",
+) -> dict[str, tuple[float, float]]:
+    """Go from the empty `folder` to a notebook; (seconds, peak MB) of each command.
+
+    Args:
+        in_stages: a command for each stage; else the notebook's, which does them all.
+        notebook: rendered at the end; "" for none.
+
+    Raises:
+        AssertionError: a command failed, or the bad line went unnoticed.
+    """
+    what = profile.removeprefix("paper-")
+    bodies = twelve_images(annotations, images) | {what: (published_backbone(profile, reduced), 0)}
+    (folder / "site").mkdir(parents=True)
+    (folder / "site" / "sitecustomize.py").write_text(
+        "import tests.rehearsal as r\n\nr.install()\n"
+    )
+    environment = os.environ | {
+        "LA_REHEARSAL": str(folder / "rehearsal.json"), "LA_CPU": "1",
+        "LA_HOME": str(folder / "home"), "LA_WEIGHTS": str(folder / "weights"),
+        "LA_COCO": str(folder / "coco"), "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
+    }  # fmt: skip
+    spent: dict[str, tuple[float, float]] = {}
+
+    def la(stage: str, command: str, *words: str) -> str:
+        log, started, peak = folder / f"{stage}.log", time.perf_counter(), 0.0
+        words = (command, *words) if command == "fetch" else (command, "--profile", profile, *words)
+        with (
+            log.open("w") as out,
+            subprocess.Popen(
+                [sys.executable, "-m", "la", *words],
+                env=environment,
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+            ) as process,
+        ):
+            while process.poll() is None:
+                peak = max(peak, _megabytes(process.pid))
+                time.sleep(0.1)
+        spent[stage] = time.perf_counter() - started, peak
+        assert process.returncode == 0, f"{stage}: {log.read_text()[-3000:]}"
+        return log.read_text()
+
+    with Site() as site:
+        files = {}
+        for name, (body, n) in bodies.items():
+            checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            files[name] = {"url": f"{site.url}/{name}.zip", "size": len(body), "files": n}
+            files[name]["checksum"] = checksum
+            site.files[f"/{name}.zip"] = body
+        (folder / "rehearsal.json").write_text(json.dumps({"files": files, "reduced": reduced}))
+        site.breaks[f"/{what}.zip"], site.corrupt["/val2014.zip"] = 2, 1
+        if in_stages:
+            assert "Would stop it first: COCO is not complete" in la("plan", "plan")
+            la("fetch backbone", "fetch", what)
+            la("fetch coco", "fetch", "coco")
+            assert "train: 4 images" in la("index", "data")
+            la("features", "features")
+            la("train", "train", "--method", "la")
+            scored = la("evaluate", "evaluate", "--method", "la", "--episodes", str(EPISODES))
+            assert 0 <= json.loads(scored.splitlines()[-1])["miou_star"] <= 1
+        if notebook:
+            la("notebook", "run", notebook, "--folds", "0")
+            page = folder / "home" / "results" / profile / f"{notebook}.ipynb"
+            assert any(cell.get("outputs") for cell in json.loads(page.read_text())["cells"])
+        asked = [path for path, _ in site.log]
+    assert asked.count(f"/{what}.zip") == 3 and asked.count("/val2014.zip") == 2, asked
+    left = [p for pattern in ("*.part", "*.zip", ".writing-*") for p in folder.rglob(pattern)]
+    assert not left, left
+    return spent
+
+
+def _megabytes(pid: int) -> float:
+    """In use by a process and all that it has started."""
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in (process, *process.children(True))) / 1e6
+    except psutil.Error:  # one of them has just ended
+        return 0.0
+
+
+def _zip(entries: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as zipped:
+        for name, body in entries.items():
+            zipped.writestr(name, body)
+    return held.getvalue()
+
+
+if __name__ == "__main__":
+    profile, folder, *notebook = sys.argv[1:]
+    commands = rehearse(
+        profile, Path(folder).resolve(), PHOTOS / "annotations" / "instances_visible.json",
+        PHOTOS / "images", notebook=notebook[0] if notebook else "table2",
+    )  # fmt: skip
+    for stage, (seconds, megabytes) in commands.items():
+        print(f"{stage:24}{seconds:8.1f} s{megabytes:8.0f} MB")
