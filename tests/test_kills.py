@@ -1,0 +1,125 @@
+"""SIGKILL at random moments of every stage: the run ends as if nothing had happened.
+
+`LA_KILLS=20 pytest tests/test_kills.py` kills that often; without it a few kills must do.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from la.data import synthetic
+from la.rng import stream
+
+ROOT = Path(__file__).resolve().parent.parent
+KILLS = int(os.environ.get("LA_KILLS", 5))
+SMALL = """
+from dataclasses import replace
+from la import config, tables
+smoke = config.PROFILES["smoke"]
+training = replace(smoke.train, steps=16, checkpoint_every=2)
+config.PROFILES["smoke"] = replace(smoke, train=training)
+tables.TABLES["table2"] = replace(tables.TABLES["table2"], methods=("la+", "threshold_prototype"))
+"""
+STAGES = {  # and the share of the kills that it gets
+    "features": (["features"], 0.2),
+    "training": (["train", "--method", "la+"], 0.4),
+    "evaluation and rendering": (["run", "table2", "--folds", "0", "--seeds", "0"], 0.4),
+}
+HEAVY = ["accelerate", "seaborn", "papermill", "pycocotools.mask", "safetensors.torch"]
+
+
+def command(home: Path, words: list[str]) -> None:
+    """`python -m la` in a process that has its packages loaded already."""
+    os.environ |= {"LA_HOME": str(home), "PYTHONPATH": f"{home.parent / 'site'}:{ROOT}"}
+    quiet = os.open(home.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    exec(SMALL)
+    from la.__main__ import main
+
+    data = str(home.parent / "few")
+    sys.exit(main([*words, "--profile", "smoke", "--data", data]))
+
+
+def run(home: Path, words: list[str], kill_after: float | None = None) -> tuple[bool, float]:
+    """Whether the command was killed, and its seconds; without a kill it must succeed."""
+    started = time.perf_counter()
+    process = multiprocessing.get_context("forkserver").Process(target=command, args=(home, words))
+    process.start()
+    process.join(kill_after)
+    killed = process.is_alive()
+    if killed:
+        process.kill()
+        process.join()
+    log = home.parent / "log.txt"
+    expected = -signal.SIGKILL if killed else 0
+    assert process.exitcode == expected, log.read_text()[-3000:]
+    return killed, time.perf_counter() - started
+
+
+def processes(home: Path) -> list[str]:
+    """What a run in `home` has started and is still there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LA_HOME") == str(home):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def results(home: Path) -> dict:
+    """Weights, counts and tables: all but what tells of the run itself."""
+    made: dict = {}
+    for path in sorted(p for p in home.rglob("*") if p.is_file()):
+        name = path.relative_to(home).as_posix()
+        if path.parent.name == "cells":
+            told = json.loads(path.read_text())
+            made[name] = {k: v for k, v in told.items() if k not in ("seconds", "provenance")}
+        elif path.suffix in (".csv", ".safetensors", ".shard", ".jsonl") or "fits" in path.parts:
+            made[name] = path.read_bytes()
+        elif path.suffix == ".ipynb":
+            made[name] = len(json.loads(path.read_text())["cells"])
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _packages_loaded_once():
+    multiprocessing.get_context("forkserver").set_forkserver_preload(HEAVY)
+
+
+def test_kills_at_random_moments_of_every_stage_change_nothing(tmp_path):
+    synthetic.write(tmp_path / "few", n_train=60, n_val=120, progress=False)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SMALL)
+    once, often = tmp_path / "once", tmp_path / "often"
+    once.mkdir()
+    often.mkdir()
+    rng, kills = stream(KILLS, "kills"), {}
+    for name, (words, share) in STAGES.items():
+        _, seconds = run(once, words)
+        wanted, kills[name] = round(share * KILLS), 0
+        for _ in range(wanted):
+            killed, _ = run(often, words, kill_after=rng.uniform(0.1, 0.9) * seconds)
+            kills[name] += killed
+        run(often, words)
+    print(kills)
+    assert all(kills.values()), f"a stage was over before any of its kills: {kills}"
+    disturbed = results(often)
+    assert disturbed.keys() == results(once).keys()
+    assert disturbed == results(once)
+    assert {Path(name).suffix for name in disturbed} >= {".safetensors", ".shard", ".csv", ".json"}
+    patterns = (".writing-*", "*.part", "*.partial.ipynb", "*.failed.ipynb", "*.lock-*")
+    assert not [p for pattern in patterns for p in often.rglob(pattern)]
+    deadline = time.monotonic() + 20
+    while (left := processes(often)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left, f"killed runs left processes behind: {left}"
