@@ -10,6 +10,7 @@ import nbformat
 import papermill
 
 from la import config as configs
+from la.data.atomic import claim, named
 from la.experiments import compute
 from la.results import Cell
 from la.tables import TABLES, cells
@@ -64,8 +65,14 @@ def run(
     bench = Workbench(configs.profile(profile), data)
     if wanted:
         compute(bench, wanted)
-    partial = bench.results / f"{name}.partial.ipynb"
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    final = bench.results / f"{name}.ipynb"
+    with claim(final, wait=True), named(final):
+        _execute(name, values, final, data)
+    return final
+
+
+def _execute(name: str, values: dict, final: Path, data: Path | None) -> None:
+    partial, failed = (final.with_suffix(f".{state}.ipynb") for state in ("partial", "failed"))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a stray one
     try:
         papermill.execute_notebook(
@@ -74,15 +81,12 @@ def run(
             extra_arguments=["--IPKernelApp.log_level=40"],
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
-        failed = bench.results / f"{name}.failed.ipynb"
         os.replace(partial, failed)
         what = f"{error.ename}: {error.evalue}"
         raise NotebookFailed(f"{name} failed ({what}); the traceback is in {failed}") from None
     _tidy(partial, data)
-    final = bench.results / f"{name}.ipynb"
     os.replace(partial, final)
-    (bench.results / f"{name}.failed.ipynb").unlink(missing_ok=True)
-    return final
+    failed.unlink(missing_ok=True)
 
 
 def _tidy(path: Path, data: Path | None) -> None:

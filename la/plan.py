@@ -27,7 +27,7 @@ from la.results import Cell
 from la.states import STATES
 from la.training import batch_loss
 from la.types import Batch, Features, Prompts, to_device
-from la.workbench import HOME, Workbench
+from la.workbench import AT_ONCE, HOME, Workbench
 
 COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
 WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
@@ -180,7 +180,8 @@ def measure(config: Config, device: torch.device) -> Pace:
     backbone = empty_backbone(model)
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    images = torch.randn(16 if cuda else 1, 3, model.image_size, model.image_size, device=device)
+    n_images = AT_ONCE[model.backbone] if cuda else 1
+    images = torch.randn(n_images, 3, model.image_size, model.image_size, device=device)
     backbone = backbone.to(device)
     image = _seconds(lambda: backbone(images), cuda) / len(images)
     learner = LabelAnything.from_config(model, torch.Generator().manual_seed(0)).to(device)

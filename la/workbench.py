@@ -43,6 +43,7 @@ Report = Callable[[int], None]
 HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parent.parent))
 FITTING_SEED = 1_000  # of lists of seen classes; far from any evaluation seed
 VALIDATION_SEED = 2_000
+AT_ONCE = {"sam_vit_b": 1, "mae_vit_b": 16, "tiny": 16}  # images; of SAM each takes gigabytes
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Workbench:
             def encode(images: torch.Tensor) -> torch.Tensor:
                 return backbone(images.to(self.device))
 
-            store.write(missing, load, encode, batch_size=16, progress=True)
+            store.write(missing, load, encode, batch_size=AT_ONCE[model.backbone], progress=True)
         return store
 
     # ---- training
