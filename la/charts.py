@@ -17,16 +17,15 @@ _OWN = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
 
 def by_fold(scores: pd.DataFrame) -> Figure:
     """A panel a setting, a row a method, from `tables.scores`: dots for folds, mean, interval."""
-    mean, methods = scores["fold"] == "mean", scores["method"].unique()
-    height = 1 + 0.32 * len(methods)
+    mean, height = scores["fold"] == "mean", 1 + 0.32 * scores["method"].nunique()
     grid = sns.catplot(
-        scores[~mean], kind="strip", x="value", y="method", col="setting", hue="method",
-        palette=_colours(methods), alpha=0.5, jitter=False, height=height, aspect=4 / height,
+        scores[~mean], kind="strip", x="value", y="method", col="setting", color="#56B4E9",
+        jitter=False, height=height, aspect=4 / height,
     )  # fmt: skip
     for setting, axis in grid.axes_dict.items():
         table = scores[mean & (scores["setting"] == setting)]
         x, half_width = table["value"], table["half_width"]
-        axis.errorbar(x, table["method"], xerr=half_width, fmt="kd", ms=5, capsize=3)
+        axis.errorbar(x, table["method"], xerr=half_width, fmt="kd", ms=5, capsize=3, zorder=3)
         for value, name in zip(x, table["method"], strict=True):
             axis.annotate(f"{value:.1f}", (value, name), (0, 6), textcoords="offset points",
                           ha="center", fontsize=7)  # fmt: skip
