@@ -7,7 +7,7 @@ import importlib
 
 _NAMES = {
     "workbench": "Workbench",
-    "experiments": "compute pictures score stored costs histories",
+    "experiments": "compute pictures score rejudged stored costs histories",
     "config": "profile",
     "checkpoints": "load",
     "predictor": "Predictor",

@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from la.cost import cost
-from la.evaluation import original_scores
+from la.evaluation import count, original_scores
 from la.methods import label, method
 from la.plotting import EpisodePicture, picture
 from la.results import Cell, CellResult, load_cell
@@ -72,6 +72,26 @@ def score(
     """
     lists = dict.fromkeys(replace(cell, method=name) for cell in cells)
     return [bench.measure(cell, Fitted(segmenter)) for cell in lists]
+
+
+def rejudged(bench: Workbench, results: Iterable[CellResult], truth: str) -> list[CellResult]:
+    """The very predictions of these results, counted against what protocol `truth` calls true.
+
+    Episodes and prompts stay those of the cell. Nothing is stored.
+    """
+    again = []
+    with _one_thread():
+        for result in results:
+            cell, fitted = result.cell, bench.fitted(result.cell)
+            test, rules = bench.data.test, bench.rules(truth)
+            counts = count(
+                fitted.segmenter, bench.episodes(cell),
+                bench.loader(test, cell.fold, cell.protocol, truth=rules), biases=(fitted.bias,),
+                batch_size=bench.config.evaluation.batch_size, device=bench.device,
+            )  # fmt: skip
+            cell = replace(cell, protocol=truth)
+            again.append(replace(result, cell=cell, confusion=counts[0]))
+    return again
 
 
 @torch.inference_mode()

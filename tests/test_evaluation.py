@@ -93,6 +93,19 @@ def test_the_truth_scores_nearly_one(tiny_index, resize):
     assert scores.miou_star > 0.9
 
 
+def test_another_truth_changes_targets_and_no_prompt(tiny_index):
+    area = float(np.median(tiny_index.annotation_area))
+    judge = Protocol(small_instances="drop", small_area=area, crowd="background")
+    episodes, clean = episodes_of(tiny_index), loader_of(tiny_index)
+    before, after = clean(episodes), replace(clean, truth=judge)(episodes)
+    strict = loader_of(tiny_index, protocol=judge)
+    for target, episode in zip(after.target, episodes, strict=True):
+        height, width = strict.target(episode).shape
+        np.testing.assert_array_equal(target[:height, :width], strict.target(episode))
+    assert not torch.equal(before.target, after.target)
+    assert torch.equal(before.prompts.masks, after.prompts.masks)
+
+
 def test_counts_do_not_depend_on_the_batch_an_episode_is_in(tiny_index):
     episodes = episodes_of(tiny_index) + episodes_of(tiny_index, n_ways=4, episodes=2)
     whole = count(Noise(), episodes, loader_of(tiny_index), batch_size=9)

@@ -27,6 +27,7 @@ class BatchLoader:
         target_side: paint targets (side, side) over the input frame, for the training loss;
             None paints them on original pixels, for scores.
         jitter: draw box prompts with the noise that only training has.
+        truth: what targets follow instead of `protocol`, which prompts follow.
     """
 
     index: CocoIndex
@@ -37,6 +38,7 @@ class BatchLoader:
     read_features: Callable[[list[int]], Tensor] | None = None
     target_side: int | None = None
     jitter: bool = False
+    truth: Protocol | None = None
 
     def __call__(self, episodes: list[Episode]) -> Batch:
         """B episodes, padded to a common C, H and W; supports and examples lie flat."""
@@ -80,7 +82,7 @@ class BatchLoader:
 
     def _paint(self, canvas: np.ndarray, episode: Episode) -> None:
         """Crowds first, so that single instances lie on top; `canvas` starts as background."""
-        index, protocol = self.index, self.protocol
+        index, protocol = self.index, self.truth or self.protocol
         row_of = dict(zip(episode.class_ids, range(1, episode.n_ways + 1), strict=True))
         if protocol.extra_unseen == "exclude":
             row_of = {c: IGNORE for c in self.fold_class_ids} | row_of
