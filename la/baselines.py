@@ -4,7 +4,6 @@ Support tokens are s_j, with class weights V_jc made from the prompts, query tok
 L2-normalised. Scores are (B, C, h, w) on the token grid of the input frame.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,34 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from la.data.geometry import Frame
-from la.types import IGNORE, Batch, Features, Prompts
-
-Raster = Callable[[Prompts, tuple[int, int]], Tensor]  # prompts, (h, w) -> (E, h, w) in [0, 1]
-
-
-@dataclass(frozen=True)
-class HardRaster:
-    """Prompts as the share of each token that they cover, (E, h, w) in [0, 1].
-
-    A mask as it is, a box filled, a point its whole token; of several the largest. A negative point
-    clears its token.
-    """
-
-    image_size: int  # side of the input frame in pixels
-
-    def __call__(self, prompts: Prompts, size: tuple[int, int]) -> Tensor:
-        h, w = size
-        masks = prompts.points.new_zeros(len(prompts.example_row), 1, h * w)
-        pooled = F.adaptive_avg_pool2d(prompts.masks.to(masks.dtype), size)
-        masks[prompts.mask_example, 0] = pooled.flatten(1)
-        x0, y0, x1, y1 = (prompts.boxes / self.image_size).unbind(-1)  # (E, Q) each, in [0, 1]
-        boxes = _overlap(y0, y1, h)[..., None] * _overlap(x0, x1, w)[..., None, :]  # (E, Q, h, w)
-        boxes = boxes.flatten(2) * prompts.boxes_valid[..., None]
-        x, y = (prompts.points / self.image_size * masks.new_tensor([w, h])).long().unbind(-1)
-        token = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)  # (E, P)
-        clicked = F.one_hot(token, h * w) * prompts.point_labels[..., None]
-        covered = torch.cat([masks, boxes, clicked], dim=1).amax(1)
-        return (covered * ~(clicked < 0).any(1)).unflatten(1, size)
+from la.model.plus import Raster
+from la.types import IGNORE, Batch, Features
 
 
 @dataclass(frozen=True)
@@ -71,6 +44,8 @@ class Tokens:
 
 def tokens(batch: Batch, raster: Raster) -> Tokens:
     """The features and prompts of a batch as tokens, supports padded to the most of an episode.
+
+    Boxes and points become the very soft maps of LA+; a mask covers what it covers.
 
     Raises:
         TypeError: the batch holds pixels.
@@ -237,12 +212,6 @@ class Ridge(OnTokens):
         weighted = (x * t.balanced.sum(-1, keepdim=True)).transpose(1, 2)  # (B, V + 1, J)
         normal = weighted @ x + self.penalty * torch.eye(x.shape[-1], device=x.device)
         return q @ torch.linalg.solve(normal, x.transpose(1, 2) @ t.balanced)
-
-
-def _overlap(low: Tensor, high: Tensor, n: int) -> Tensor:
-    """(..., n) how much of each of n equal cells of [0, 1] lies between low and high (...)."""
-    edge = torch.arange(n, device=low.device)
-    return ((high * n)[..., None] - edge).clamp(0, 1) - ((low * n)[..., None] - edge).clamp(0, 1)
 
 
 def _share(values: Tensor, dim: int) -> Tensor:

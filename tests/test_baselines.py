@@ -12,7 +12,6 @@ from la.baselines import (
     ClassPrior,
     Floor,
     GridCeiling,
-    HardRaster,
     PartPrototypes,
     Prototype,
     Ridge,
@@ -23,10 +22,11 @@ from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.methods import METHODS
 from la.metrics import Scores, episode_counts
+from la.model.plus import Raster
 from la.types import IGNORE, Batch, Features, Pixels, Prompts
 
 SIDE, GRID, WIDTH = 32, 4, 6  # input pixels, tokens a side, V
-HARD = HardRaster(SIDE)
+MAPS = Raster(SIDE, SIDE, sparse=True)
 
 
 def baselines(side: int) -> dict:
@@ -109,7 +109,7 @@ def prototypes_in_loops(batch, b):
 
 
 def test_prototype_is_its_formula_written_out(batch):
-    scores = Prototype(HARD)(batch)
+    scores = Prototype(MAPS)(batch)
     for b in range(2):
         query = batch.source.query[b].flatten(1)
         for c, p in enumerate(prototypes_in_loops(batch, b)):
@@ -118,14 +118,14 @@ def test_prototype_is_its_formula_written_out(batch):
 
 
 def test_the_threshold_prototype_has_the_threshold_where_the_other_has_background(batch):
-    scores, with_background = ThresholdPrototype(HARD, threshold=0.3)(batch), Prototype(HARD)(batch)
+    scores, with_background = ThresholdPrototype(MAPS, threshold=0.3)(batch), Prototype(MAPS)(batch)
     assert (scores[:, 0] == 0.3).all()
     torch.testing.assert_close(scores[0, 1:], with_background[0, 1:] / 20)
 
 
 def test_affinity_is_its_formula_written_out(batch):
     temperature = 0.1
-    scores = Affinity(HARD, temperature=temperature)(batch)
+    scores = Affinity(MAPS, temperature=temperature)(batch)
     for b in range(2):
         weights, n_rows = weights_in_loops(batch, b), int(batch.class_valid[b].sum())
         mass = sum(v.sum(1) for v in weights.values())  # (C,)
@@ -148,7 +148,7 @@ def test_affinity_is_its_formula_written_out(batch):
 def test_ridge_solves_its_least_squares(batch):
     """Rows repeated by the root of their weight, handed to a general solver."""
     penalty, b = 0.05, 0
-    scores = Ridge(HARD, penalty=penalty)(batch)[b].flatten(1).T  # (I, C)
+    scores = Ridge(MAPS, penalty=penalty)(batch)[b].flatten(1).T  # (I, C)
     weights = weights_in_loops(batch, b)
     v = torch.cat(list(weights.values()), dim=1).T.double()  # (J, C)
     share = v / v.sum(0)
@@ -164,10 +164,10 @@ def test_ridge_solves_its_least_squares(batch):
 
 
 def test_one_part_is_the_mean_direction_and_more_parts_find_the_halves_of_a_class(batch):
-    t = tokens(batch, HARD)
+    t = tokens(batch, MAPS)
     centre = torch.einsum("bjc,bjv->bcv", t.weights.flatten(1, 2), t.support_hat)
     expected = t.query_hat @ F.normalize(centre, dim=-1).transpose(1, 2)
-    one = PartPrototypes(HARD, parts=1)(batch)
+    one = PartPrototypes(MAPS, parts=1)(batch)
     torch.testing.assert_close(one[0].flatten(1).T, expected[0])
 
     halves = torch.zeros(4, WIDTH, GRID, GRID)
@@ -176,12 +176,12 @@ def test_one_part_is_the_mean_direction_and_more_parts_find_the_halves_of_a_clas
     query = torch.zeros(2, WIDTH, GRID, GRID)
     query[:, 1] = 1
     both = replace(batch, source=Features(query, halves))
-    assert PartPrototypes(HARD, parts=2)(both)[0].min() == pytest.approx(1, abs=1e-4)
-    assert PartPrototypes(HARD, parts=1)(both)[0].max() < 0.95
+    assert PartPrototypes(MAPS, parts=2)(both)[0].min() == pytest.approx(1, abs=1e-4)
+    assert PartPrototypes(MAPS, parts=1)(both)[0].max() < 0.95
 
 
 def test_class_prior_counts_coverage_and_floor_is_all_background(batch):
-    prior = ClassPrior(HARD)(batch)
+    prior = ClassPrior(MAPS)(batch)
     weights = weights_in_loops(batch, 1)[3]
     expected = (weights / weights.sum(0))[:2].view(2, GRID, GRID)
     torch.testing.assert_close(prior[1, :2], expected)
@@ -223,26 +223,6 @@ def test_permuted_classes_permute_the_scores(batch, name):
     torch.testing.assert_close(
         segmenter(swapped)[0, swap], segmenter(batch)[0], atol=1e-4, rtol=1e-4
     )
-
-
-def test_a_box_is_filled_exactly_and_a_point_takes_its_token():
-    prompts = replace(
-        make_prompts(torch.zeros(3, SIDE, SIDE), [0, 0, 0], [1, 2, 3]),
-        boxes=torch.tensor([[[4.0, 6.0, 18.0, 25.0]], [[0.0, 0.0, 32.0, 32.0]], [[0.0] * 4]]),
-        boxes_valid=torch.tensor([[True], [False], [False]]),
-        points=torch.tensor(
-            [[[0.0, 0.0]] * 2, [[9.0, 31.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]
-        ),
-        point_labels=torch.tensor([[0, 0], [1, 0], [1, -1]]),
-    )
-    got = HARD(prompts, (GRID, GRID))
-    filled = torch.zeros(SIDE, SIDE)
-    filled[6:25, 4:18] = 1
-    torch.testing.assert_close(got[0], F.avg_pool2d(filled[None], SIDE // GRID)[0])
-    point = torch.zeros(GRID, GRID)
-    point[3, 1] = 1
-    assert torch.equal(got[1], point)
-    assert (got[2] == 0).all()  # the negative point cleared it
 
 
 def test_another_raster_is_used_where_one_is_given(batch):
@@ -322,4 +302,4 @@ def test_the_grid_ceiling_bounds_every_method_without_a_decoder_and_the_floor_is
 def test_a_batch_of_pixels_is_refused(batch):
     pixels = replace(batch, source=Pixels(torch.zeros(2, 3, 8, 8), torch.zeros(4, 3, 8, 8)))
     with pytest.raises(TypeError, match="feature cache"):
-        Prototype(HARD)(pixels)
+        Prototype(MAPS)(pixels)

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from la.baselines import HardRaster, tokens
+from la.baselines import tokens
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.evaluation import original_scores
 from la.model.label_anything import LabelAnything
+from la.model.plus import Raster
 from la.plotting import picture
 from la.results import Cell
 from la.types import Batch, Episode, Segmenter, to_device
@@ -52,7 +53,8 @@ def _record(number: int, e: Episode, loader: BatchLoader, segmenter, bias, devic
     scores[0] += bias
     shown = picture(loader, e, number, scores.argmax(0).numpy())
     known = isinstance(segmenter, LabelAnything)
-    means = segmenter.support(batch) if known else tokens(batch, HardRaster(model.image_size))
+    raster = Raster(model.image_size, model.mask_size, sparse=True)
+    means = segmenter.support(batch) if known else tokens(batch, raster)
     images = [shown.query, *(support.image for support in shown.supports)]
     frames = [Frame(i.size[::-1], model.image_size, model.resize) for i in images]
     attention, prototypes = affinity(batch, shown.prediction, frames), plane(means.prototypes[0])

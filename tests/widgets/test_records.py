@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 import la
-from la.baselines import HardRaster, Prototype
+from la.baselines import Prototype
 from la.data import synthetic
 from la.data.drawn import rasterize
 from la.data.geometry import Frame
 from la.evaluation import original_scores
+from la.model.plus import Raster
 from la.notebooks import FOLDER
 from la.results import Cell
 from la.types import IGNORE, PromptKind
@@ -138,7 +139,8 @@ def test_the_plane_keeps_the_distances_of_prototypes_that_lie_in_one():
 
 
 def test_a_method_without_weights_has_records_too(bench):
-    segmenter = Prototype(HardRaster(bench.config.model.image_size))
+    config = bench.config.model
+    segmenter = Prototype(Raster(config.image_size, config.mask_size, sparse=True))
     (record,) = records(bench, CELL, [1], segmenter)
     assert np.abs(record.prototypes).max() > 0
     assert (record.picture.target != IGNORE).any()
