@@ -89,22 +89,20 @@ class Workbench:
         own = self.config.model.backbone == "tiny"
         return open_data(self.source or (None if own else coco_folder(cache)), cache)
 
-    @cached_property
+    @property
+    def ranks(self) -> PartialState:
+        """The processes that work together under torchrun; usually this one alone."""
+        return PartialState(cpu=not torch.cuda.is_available())
+
+    @property
     def device(self) -> torch.device:
         """This process's GPU where there is one."""
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return self.ranks.device
 
     @property
     def _reads_pixels(self) -> bool:
         """Whether the models bring image encoders of their own, so that no features are kept."""
         return self.config.profile == configs.PUBLISHED
-
-    @cached_property
-    def ranks(self) -> PartialState:
-        """The processes that work together under torchrun; usually this one alone."""
-        return PartialState(cpu=self.device.type == "cpu")
 
     @property
     def results(self) -> Path:
@@ -241,7 +239,7 @@ class Workbench:
         if init is not None:
             folder = folder / f"from-{Path(init).stem}"
         path = folder / "model.safetensors"
-        if path.exists():
+        if self._exists(path):
             report(config.train.steps)
             return path
         if init is None:
@@ -256,7 +254,12 @@ class Workbench:
                     f"those of {frames[1]}; choose the profile that has the model's backbone"
                 )
             model.backbone = None  # frozen: its features are cached
-        batches = self.training_batches(config, fold)
+        shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
+        rules, seen = self.rules(config.evaluation.protocol), self.classes(fold, seen=True)
+        sampler = EpisodeSampler(self.data.train, seen, rules, shapes)
+        options = {"target_side": config.train.target_side, "jitter": True}
+        loader = self.loader(self.data.train, fold, config.evaluation.protocol, **options)
+        batches = TrainingBatches(sampler, loader, config.episodes, config.train.seed)
         fit(
             model, batches.of, config.train, folder, stop_after=stop_after, tracker=tracker,
             report=report, episodes=batches.episodes, validate=self._validation(fold),
@@ -266,21 +269,6 @@ class Workbench:
             checkpoints.save(model.cpu(), path, trained_on=trained_on)
         self.ranks.wait_for_everyone()
         return path
-
-    def training_batches(self, config: Config, fold: int) -> TrainingBatches:
-        """The batches of a run on the seen classes of a fold.
-
-        Raises:
-            ValueError: too few classes have the images that a training shape needs.
-        """
-        protocol = config.evaluation.protocol
-        shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
-        classes = self.classes(fold, seen=True)
-        sampler = EpisodeSampler(self.data.train, classes, self.rules(protocol), shapes)
-        loader = self.loader(
-            self.data.train, fold, protocol, target_side=config.train.target_side, jitter=True
-        )
-        return TrainingBatches(sampler, loader, config.episodes, config.train.seed)
 
     def _validation(self, fold: int) -> Callable[[LabelAnything], float] | None:
         """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""
@@ -305,9 +293,8 @@ class Workbench:
         if chosen.build:
             found = Fitted(chosen.build(self.config.model))
         else:
-            trained = chosen.configure is not None
-            path = self.train(cell.method, cell.fold) if trained else _published(cell.fold)
-            found = replace(self.loaded(path), bias=0.0)
+            train = self.train if chosen.configure else _published
+            found = self.loaded(train(cell.method, cell.fold))
         if chosen.fitted is None:
             return found
         name, values = chosen.fitted
@@ -347,7 +334,7 @@ class Workbench:
         elif chosen.build:
             model = str(self.config.model.image_size)
         else:
-            model = _sha256(_published(cell.fold))
+            model = _sha256(_published(cell.method, cell.fold))
         backbone = "of the checkpoint" if self._reads_pixels else self.backbone_sha256
         identity = {"data": self.data.fingerprint, "backbone": backbone, "model": model}
         return self.results / "cells" / cell.file_name(digest(identity))
@@ -364,19 +351,19 @@ class Workbench:
         self.ranks.wait_for_everyone()
         return result
 
-    def measure(self, cell: Cell, method: Fitted, report: Report = lambda n: None) -> CellResult:
-        """What a method scores on the episodes of a cell; nothing is stored."""
+    def measure(self, cell: Cell, fitted: Fitted, report: Report = lambda n: None) -> CellResult:
+        """What a segmenter scores on the episodes of a cell; nothing is stored."""
         episodes, started = self.episodes(cell), time.perf_counter()
-        counts = self._count(method.segmenter, episodes, cell, (method.bias,), report)[0]
+        counts = self._count(fitted.segmenter, episodes, cell, (fitted.bias,), report)[0]
         return CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),
             class_ids=np.array([e.class_ids for e in episodes]),
             confusion=counts,
             episodes_sha256=list_sha256(episodes),
-            checkpoint_sha256=method.checkpoint_sha256,
+            checkpoint_sha256=fitted.checkpoint_sha256,
             data=f"{self.data.name} {self.data.fingerprint}",
-            bias=method.bias,
+            bias=fitted.bias,
             seconds=round(time.perf_counter() - started, 2),
             provenance=provenance(),
         )
@@ -412,7 +399,7 @@ def images_of(episodes: Iterable[Episode]) -> set[int]:
     return {i for e in episodes for i in (e.query_id, *e.support_ids)}
 
 
-def _published(fold: int) -> Path:
+def _published(name: str, fold: int) -> Path:
     return weights_files(configs.weights_folder(), "published")[fold]
 
 
