@@ -79,15 +79,9 @@ def segment_folder(
 ) -> Path:
     """A palette PNG for each image under a folder and its sub-folders, and one COCO file.
 
-    `a/b.jpg` becomes `out/masks/a/b.jpg.png`. A PNG that is there is not made again. The COCO file,
-    `out/predictions.json`, is written last, from the PNGs. An image that cannot be read is left out
-    and listed there under `skipped`.
-
-    Args:
-        segment: an image file to its label map (H, W); ValueError says that it cannot be read.
-
-    Returns:
-        The JSON file.
+    `a/b.jpg` becomes `out/masks/a/b.jpg.png`; a PNG that is there is not made again. The COCO file,
+    `out/predictions.json`, is written last, from the PNGs, and returned. An image that `segment`
+    refuses with a ValueError is left out and listed there under `skipped`.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
@@ -113,12 +107,7 @@ def segment_folder(
             continue
         with atomic_write(png) as file:
             picture.save(file, "PNG")
-    content = coco(((name, _read(png)) for name, png in maps.items()), class_names)
+    content = coco(((name, np.array(Image.open(png))) for name, png in maps.items()), class_names)
     with atomic_write(out / "predictions.json") as file:
         file.write(json.dumps(content | {"skipped": skipped}).encode())
     return out / "predictions.json"
-
-
-def _read(png: Path) -> np.ndarray:
-    with Image.open(png) as picture:
-        return np.array(picture)

@@ -45,6 +45,10 @@ const button = (name, label, onclick, props = {}) =>
 const slider = (label, min, max, value, step, oninput) =>
   h("label", { class: "la-slider" }, label, h("input", { type: "range", "aria-label": label, min, max, step, value,
     oninput: (e) => oninput(+e.target.value) }));
+const group = (...parts) => h("div", { class: "la-group" }, ...parts);
+const pane = (title, stage, below, ...over) => h("section", { class: "la-pane", "aria-label": title },
+  h("header", {}, h("b", {}, title), stage.zoom), h("div", { class: "la-stage" }, stage.canvas, ...over), below);
+const statusLine = () => h("span", { class: "la-status", role: "status", "aria-live": "polite" });
 // Redraw controls without losing the keyboard: keys of a lost focus would go to the notebook.
 function keepFocus(root, redraw) {
   const before = document.activeElement, label = root.contains(before) && before.getAttribute("aria-label");
@@ -63,11 +67,7 @@ async function inflate(plane) {
   return { size: plane.size, data: new Uint8Array(await new Response(stream).arrayBuffer()) };
 }
 
-function surface(w, h_) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [w, h_];
-  return canvas;
-}
+const surface = (w, h_) => new OffscreenCanvas(w, h_);
 
 // A map of bytes as a picture: rgba(value, index) gives [r, g, b, a].
 function picture({ size: [w, h_], data }, rgba) {
@@ -81,13 +81,9 @@ const hex = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16
 
 // Colours of a label map, with a solid line where the label changes; hidden rows stay clear.
 function tinted(map, palette, opacity, hidden) {
-  const [w, h_] = map.size, { data } = map, clear = [0, 0, 0, 0];
-  const inner = [], edge = [];
-  for (let n = 0; n < 256; n++) {
-    const colour = n ? hex(palette[(n - 1) % palette.length]) : [0, 0, 0];
-    inner[n] = !n || hidden.has(n) ? clear : [...colour, opacity * 255];
-    edge[n] = !n || hidden.has(n) ? clear : [...colour, Math.min(255, opacity * 640)];
-  }
+  const [w, h_] = map.size, { data } = map, rows = [...Array(256).keys()];
+  const tint = (n, alpha) => (!n || hidden.has(n) ? [0, 0, 0, 0] : [...hex(palette[(n - 1) % palette.length]), alpha]);
+  const inner = rows.map((n) => tint(n, opacity * 255)), edge = rows.map((n) => tint(n, Math.min(255, opacity * 640)));
   return picture(map, (n, i) => {
     const x = i % w;
     const border = n && ((x && data[i - 1] !== n) || (x < w - 1 && data[i + 1] !== n) ||
@@ -226,7 +222,8 @@ class Scene {
     if (this.images === images) this.bitmaps = bitmaps;
   }
 
-  free() {
+  free(...stages) {
+    stages.forEach((stage) => stage.observer.disconnect());
     this.urls.forEach((url) => URL.revokeObjectURL(url));
     this.bitmaps.forEach((bitmap) => bitmap.close());
     Object.assign(this, { images: [], bitmaps: [], urls: [] });
@@ -304,6 +301,15 @@ class Scene {
   }
 }
 
+// Listen to Python; what this gives is called when the view closes.
+function connect(model, listeners, close) {
+  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+  return () => {
+    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
+    close();
+  };
+}
+
 const SILENT = "The kernel does not answer: it is busy or was restarted. Run the cell again to go on.";
 const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
 
@@ -348,6 +354,7 @@ function editor(model, el) {
   }
 
   // --- drawing with the pointer
+  const dab = (p) => paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), p, scene.colour(cls), scene.size(img));
   function down(e) {
     root.focus({ preventScroll: true });
     if (e.button === 1 || space) return support.pan(e);
@@ -373,7 +380,7 @@ function editor(model, el) {
       say("idle", `Nothing of ${now.classes[cls - 1]} is painted here; pick the class to rub out.`);
     else {
       draft = { ...prompt, type: "brush", r: radius, erase: tool === "eraser" };
-      paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), draft, scene.colour(cls), scene.size(img));
+      dab(draft);
     }
     support.draw();
   }
@@ -388,8 +395,7 @@ function editor(model, el) {
       } else if (draft?.type === "box") draft.pts[1] = xy;
       else if (draft?.type === "brush" && near(xy, last)) {
         draft.pts.push(xy);
-        const piece = { ...draft, pts: [last, xy] };
-        paintMask(scene.layer(img, cls, now.prompts).canvas.getContext("2d"), piece, scene.colour(cls), scene.size(img));
+        dab({ ...draft, pts: [last, xy] });
       } else if (draft?.held && near(xy, last) * support.now().scale > 2) draft.dragged = draft.pts.push(xy);
       else if (draft) draft.tip = xy;
     }
@@ -398,10 +404,10 @@ function editor(model, el) {
   }
   function up(e) {
     support.panning = null;
-    const there = selected;
-    if (moved && there !== moved.of) edit({ prompts: now.prompts.map((p) => (p === moved.of ? there : p)) });
-    if (moved) selected = there;
+    const { of } = moved ?? {}, there = selected;
     moved = null;
+    if (of && there !== of) edit({ prompts: now.prompts.map((p) => (p === of ? there : p)) });
+    selected = there;
     if (draft?.type === "lasso") {
       draft.held = false;
       if (draft.dragged) commit(); // clicks go on as corners
@@ -541,8 +547,8 @@ function editor(model, el) {
     classes: h("div", { role: "radiogroup", "aria-label": "Classes" }),
     support: h("div", { class: "la-strip", role: "group", "aria-label": "Support images" }),
     query: h("div", { class: "la-strip", role: "group", "aria-label": "Query images" }),
-    hint: h("p", { class: "la-hint" }), status: h("span", { class: "la-status", role: "status", "aria-live": "polite" }),
-    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", title: "Show example photos and prompts", onclick: () => ask({ do: "example" }) }, "Load example")),
+    hint: h("p", { class: "la-hint" }), status: statusLine(),
+    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", title: "Show example photos and prompts in place of these", onclick: () => ask({ do: "example" }) }, "Load example")),
     undo: button("undo", "Undo (Ctrl+Z)", undo), redo: button("redo", "Redo (Ctrl+Y)", redo),
     hide: button("eye", "Show or hide everything drawn (H)", () => { covered = !covered; refresh(); }),
     about: h("span", { class: "la-about" }, model.get("about")),
@@ -552,16 +558,14 @@ function editor(model, el) {
   const fresh = h("input", { type: "text", placeholder: "Add a class", "aria-label": "Name of a new class", onkeydown: (e) => e.key === "Enter" && addClass() });
   const addClass = () => { name(0, fresh.value); fresh.value = ""; };
   const text = (label, title, what) => h("button", { type: "button", title, onclick: () => ask({ do: what }) }, label);
-  const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
-  const pane = (title, stage, strip, role, ...more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom),
-    h("div", { class: "la-stage" }, stage.canvas, ...more), h("div", { class: "la-photos" }, strip, ...adder(role)));
+  const photos = (role) => h("div", { class: "la-photos" }, ui[role], ...adder(role));
   const root = h("div", { class: "la-root", tabindex: 0, role: "application", "aria-label": "Prompt editor",
     onkeydown: key, onkeyup: (e) => { if (e.key === " ") space = false; }, onblur: () => { space = false; } },
-    h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, bar(...Object.values(ui.tools)), bar(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
-      bar(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img)))),
+    h("div", { class: "la-bar", role: "toolbar", "aria-label": "Tools" }, group(...Object.values(ui.tools)), group(size, slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; refresh(); }), ui.hide),
+      group(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === img)))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), ui.classes, h("div", { class: "la-row" }, fresh, button("add", "Add class", addClass)), ui.hint,
       h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
-      pane("Support", support, ui.support, "support", ui.empty), pane("Query", target, ui.query, "query")),
+      pane("Support", support, photos("support"), ui.empty), pane("Query", target, photos("query"))),
     h("footer", {}, ui.status, ui.about));
   for (const [type, handler] of Object.entries({ pointerdown: down, pointermove: move, pointerleave: move, pointerup: up, pointercancel: up }))
     support.canvas.addEventListener(type, (e) => { if (type === "pointerdown") support.canvas.setPointerCapture(e.pointerId); handler(e); });
@@ -601,15 +605,9 @@ function editor(model, el) {
       recolour();
     },
   };
-  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
   listeners["change:status"]();
   listeners["change:images"]().then(listeners["change:overlay"]);
-  return () => {
-    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
-    clearTimeout(timer);
-    [support, target].forEach((stage) => stage.observer.disconnect());
-    scene.free();
-  };
+  return connect(model, listeners, () => { clearTimeout(timer); scene.free(support, target); });
 }
 
 const MISTAKES = [["False positive", "#D55E00"], ["False negative", "#56B4E9"], ["Confused class", "#CC79A7"]];
@@ -643,7 +641,9 @@ function viewer(model, el) {
       : layer === "Probability" ? heat(maps.probabilities[row]) : tinted(prediction, scene.palette, opacity, hidden);
     for (const [name, el_] of Object.entries(ui.layers)) el_.setAttribute("aria-pressed", String(name === layer));
     const missing = { Probability: maps.probabilities, Attention: maps.attention, Prototypes: episode.prototypes }[layer]?.length === 0;
-    ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.` : "";
+    const alike = layer !== "Attention" || missing || maps.attention[img].data.some((v) => v);
+    ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.`
+      : alike ? "" : "Nothing was found in the query that a support could look like.";
     ui.legend.replaceChildren(...(layer === "Errors" ? MISTAKES.map(([name, colour]) => [name, colour, ""])
       : layer === "Attention" ? [[AFFINITY, "#ff3300", ""]]
       : episode.classes.map((name, k) => [name, scene.colour(k + 1), episode.ious[k] == null ? "absent" : `IoU ${episode.ious[k].toFixed(2)}`]))
@@ -665,8 +665,9 @@ function viewer(model, el) {
     points.forEach(([x, y], n) => {
       const at = [w / 2 + (x / reach) * (w / 2), h_ / 2 - (y / reach) * (h_ / 2)];
       scene.mark(c, { type: "point", label: n ? 1 : -1, cls: n || 8, pts: [at] }, scale);
-      c.fillStyle = "#222";
-      c.fillText(n ? episode.classes[n - 1] : "background", at[0] + 11 / scale, at[1] + 4 / scale);
+      const right = x > 0; // the name goes to where there is room
+      Object.assign(c, { fillStyle: "#222", textAlign: right ? "right" : "left" });
+      c.fillText(n ? episode.classes[n - 1] : "background", at[0] + (right ? -11 : 11) / scale, at[1] + 4 / scale, w / 2);
     });
   }
   function hover(e) {
@@ -692,10 +693,8 @@ function viewer(model, el) {
     layers: Object.fromEntries(LAYERS.map((name) => [name, h("button", { type: "button", onclick: () => { layer = name; recolour(); } }, h("span", {}, name))])),
     row: h("select", { "aria-label": "Class of the probability layer", onchange: (e) => { row = +e.target.value; layer = "Probability"; recolour(); } }),
     list: h("div", { class: "la-list", role: "listbox", "aria-label": "Episodes" }), count: h("p", { class: "la-hint" }),
-    legend: h("div", { class: "la-legend" }), status: h("span", { class: "la-status", role: "status", "aria-live": "polite" }), below: h("div"),
+    legend: h("div", { class: "la-legend" }), status: statusLine(), below: h("div"),
   };
-  const bar = (...parts) => h("div", { class: "la-group" }, ...parts);
-  const pane = (title, stage, more) => h("section", { class: "la-pane", "aria-label": title }, h("header", {}, h("b", {}, title), stage.zoom), h("div", { class: "la-stage" }, stage.canvas), more);
   const root = h("div", { class: "la-root", tabindex: 0, role: "application", "aria-label": "Prediction viewer", onkeydown: (e) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
     if (!by || /^(SELECT|INPUT)$/.test(e.target.tagName)) return;
@@ -703,9 +702,9 @@ function viewer(model, el) {
     e.stopPropagation();
     step(by);
   } },
-    h("div", { class: "la-bar la-choice", role: "toolbar", "aria-label": "Layers" }, bar(...Object.values(ui.layers), ui.row), bar(slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; recolour(); })),
-      bar(button("previous", "Previous episode (left arrow)", () => step(-1)), button("next", "Next episode (right arrow)", () => step(1))),
-      bar(h("button", { type: "button", onclick: () => model.send({ do: "open" }) }, "Open in PromptEditor"))),
+    h("div", { class: "la-bar la-choice", role: "toolbar", "aria-label": "Layers" }, group(...Object.values(ui.layers), ui.row), group(slider("Opacity", 0, 1, opacity, 0.05, (v) => { opacity = v; recolour(); })),
+      group(button("previous", "Previous episode (left arrow)", () => step(-1)), button("next", "Next episode (right arrow)", () => step(1))),
+      group(h("button", { type: "button", onclick: () => model.send({ do: "open" }) }, "Open in PromptEditor"))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Episodes" }, h("div", { class: "la-filters" }, choose("All classes", "cls", table.flatMap((e) => e.classes)), choose("All prompt kinds", "kind", table.map((e) => e.kind)),
       slider("IoU up to", 0, 1, 1, 0.05, (v) => { filter.most = v; list(); })), ui.count, ui.list),
       pane("Support and prompts", support, h("div", { class: "la-photos" }, strip)), pane("Query", target, ui.legend)),
@@ -721,7 +720,11 @@ function viewer(model, el) {
       if (next !== model.get("episode")) return;
       await scene.load(next.images);
       [episode, maps, img] = [next, { truth, prediction, probabilities, attention }, 0];
-      const last = next.images.length - 1, show = (i) => { img = i; support.show(scene.bitmaps[i], scene.size(i)); };
+      const last = next.images.length - 1, show = (i) => {
+        img = i;
+        support.show(scene.bitmaps[i], scene.size(i));
+        [...strip.children].forEach((thumb, k) => thumb.setAttribute("aria-pressed", String(k === i)));
+      };
       strip.replaceChildren(...scene.urls.slice(0, last).map((src, i) => h("button", { type: "button", class: "la-thumb", "aria-label": `Support image ${i + 1}`, onclick: () => show(i) }, h("img", { src, alt: "" }))));
       ui.row.replaceChildren(...["background", ...next.classes].map((name, n) => h("option", { value: n, selected: n === row }, name)));
       if (last) show(0);
@@ -735,14 +738,9 @@ function viewer(model, el) {
       ui.below.replaceChildren(...(view ? [view.el] : []));
     },
   };
-  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
   list();
   listeners["change:episode"]();
-  return () => {
-    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
-    [support, target].forEach((stage) => stage.observer.disconnect());
-    scene.free();
-  };
+  return connect(model, listeners, () => scene.free(support, target));
 }
 
 export default { render: ({ model, el }) => (model.get("view") === "viewer" ? viewer : editor)(model, el) };

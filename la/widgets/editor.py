@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from base64 import b64encode
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,11 +49,6 @@ class Photo:
         path = Path(source) if isinstance(source, str | Path) else None
         return cls(path.name if path else name, role, open_photo(source, name), path)
 
-    @property
-    def entry(self) -> drawn.DrawnImage:
-        """Name, size and role."""
-        return drawn.DrawnImage(self.name, *self.image.size, self.role)
-
 
 def photos_of(support, queries, stem: str = "") -> list[Photo]:
     """Supports, then queries; what is no path is named by its number."""
@@ -63,12 +58,13 @@ def photos_of(support, queries, stem: str = "") -> list[Photo]:
     ]
 
 
-def to_browser(entry: drawn.DrawnImage, image: Image.Image) -> dict:
+def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dict:
     """An image as an item of `PromptEditor.images`: a JPEG whose long side is `LONG_SIDE`."""
     small, out = image.copy(), BytesIO()
     small.thumbnail((LONG_SIDE, LONG_SIDE))
     small.save(out, "JPEG", quality=90, subsampling=0)
-    return asdict(entry) | {"jpeg": out.getvalue()}
+    size = {"width": image.width, "height": image.height}
+    return {"file_name": name, **size, "role": role, "jpeg": out.getvalue()}
 
 
 def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict:
@@ -91,7 +87,7 @@ class Widget(anywidget.AnyWidget):
         """The live widget, and `snapshot` as it is when the cell runs."""
         data, metadata = super()._repr_mimebundle_(**kwargs)
         out, text = BytesIO(), f"{type(self).__name__}, live in JupyterLab: run this cell"
-        self.snapshot(timeout=5).quantize(128).save(out, "PNG", optimize=True)
+        self.snapshot(timeout=20).quantize(128).save(out, "PNG", optimize=True)
         data = {**data, "image/png": b64encode(out.getvalue()).decode(), "text/plain": text}
         return data, {**metadata, "image/png": {"alt": text}}
 
@@ -145,25 +141,28 @@ class PromptEditor(Widget):
         queries = [i for i, p in enumerate(photos) if p.role == "query"]
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
             self._photos = photos
-            self.images = [to_browser(p.entry, p.image) for p in photos]
+            self.images = [to_browser(p.image, p.name, p.role) for p in photos]
             self.classes, self.prompts, self.overlay = list(classes), list(prompts), {}
             self.query = next((i for i in queries if photos[i] is query), (*queries, -1)[0])
+
+    def _drawing(self, **changed) -> drawn.Drawing:
+        given = {"classes": self.classes, "prompts": self.prompts} | changed
+        files = ((str(p.path or p.name), *p.image.size, p.role) for p in self._photos)
+        entries = tuple(drawn.DrawnImage(*file) for file in files)
+        return drawn.Drawing(entries, **{name: tuple(value) for name, value in given.items()})
 
     @property
     def drawing(self) -> drawn.Drawing:
         """Images, classes and prompts as a value."""
-        entries = tuple(photo.entry for photo in self._photos)
-        return drawn.Drawing(entries, tuple(self.classes), tuple(self.prompts))
+        return self._drawing()
 
     @validate("classes", "prompts")
     def _fit(self, proposal):
-        given = {"classes": self.classes, "prompts": self.prompts}
-        given = {k: tuple(v) for k, v in (given | {proposal.trait.name: proposal.value}).items()}
+        name = proposal.trait.name
         try:
-            fits = drawn.Drawing(tuple(photo.entry for photo in self._photos), **given)
+            return list(getattr(self._drawing(**{name: proposal.value}), name))
         except ValueError as error:
             raise TraitError(str(error)) from None
-        return list(getattr(fits, proposal.trait.name))
 
     @property
     def photos(self) -> list[Image.Image]:
@@ -188,10 +187,11 @@ class PromptEditor(Widget):
         Raises:
             ValueError: the data or an image do not fit; says which.
         """
-        drawing, known, photos = drawn.from_coco(data), {p.name: p for p in self._photos}, []
+        known = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
+        drawing, photos = drawn.from_coco(data), []
         for entry in drawing.images:
             path = Path(folder, entry.file_name)
-            photo = known.get(path.name) or Photo.open(path, entry.role, "")
+            photo = known.get(path.resolve()) or Photo.open(path, entry.role, "")
             if photo.image.size != (entry.width, entry.height):
                 raise ValueError(f"{path} is not {entry.width} x {entry.height}, as it was")
             photos.append(replace(photo, role=entry.role))
@@ -205,11 +205,10 @@ class PromptEditor(Widget):
         """Write `prompts.json`, and beside it the images that no file holds yet."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for i, photo in enumerate(self._photos, 1):
+        for photo in self._photos:
             if photo.path is None:
-                photo.path = path.parent / f"{i}-{Path(photo.name).stem}.png"
+                photo.path = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
                 photo.image.save(photo.path)
-                photo.name = photo.path.name
         data = self.to_coco()
         for entry, photo in zip(data["images"], self._photos, strict=True):
             entry["file_name"] = os.path.relpath(photo.path, path.parent)
@@ -255,10 +254,14 @@ class PromptEditor(Widget):
         Raises:
             FileNotFoundError, ValueError: it is no image; see `la.data.photos.open_photo`.
         """
-        new, shown = Photo.open(source, role, name), self._photos[self.query : self.query + 1]
-        query = new if role == "query" else next(iter(shown), None)
-        self._say("done", f"Added {new.name}")
-        self._show([*self._photos, new], self.classes, self.prompts, query)
+        new = Photo.open(source, role, name)
+        with self._lock:
+            while new.name in (photo.name for photo in self._photos):
+                new.name = f"another {new.name}"
+            photos = [*self._photos, new]
+            self._say("done", f"Added {new.name}")
+            shown = new if role == "query" else photos[self.query]
+            self._show(photos, self.classes, self.prompts, shown)
 
     def remove(self, img: int) -> None:
         """Take an image away, with its prompts."""

@@ -7,7 +7,7 @@ from ipywidgets import DOMWidget, widget_serialization
 from PIL import Image
 from traitlets import Dict, Instance, Int, List, Unicode
 
-from la.data.drawn import DrawnImage, prompts_of
+from la.data.drawn import prompts_of
 from la.plotting import EpisodePicture, episode_strip
 from la.types import IGNORE
 from la.widgets.editor import PromptEditor, Widget, as_picture, plane, to_browser
@@ -74,16 +74,12 @@ class PredictionViewer(Widget):
 
     def _show(self, _change=None) -> None:
         record = self._records[self.index]
-        picture, names = record.picture, list(record.picture.class_names)
+        picture = record.picture
         images = [*(support.image for support in picture.supports), picture.query]
-        titles = [f"support {i}" for i in range(1, len(images))] + ["query"]
         self.episode = {
             "index": self.index,
-            "images": [
-                to_browser(DrawnImage(title, *image.size), image)
-                for title, image in zip(titles, images, strict=True)
-            ],
-            "classes": names,
+            "images": [to_browser(image) for image in images],
+            "classes": list(picture.class_names),
             "prompts": record.prompts,
             "ious": [iou if iou == iou else None for iou in picture.iou],
             "truth": plane(np.where(picture.target == IGNORE, 255, picture.target)),
@@ -96,9 +92,9 @@ class PredictionViewer(Widget):
     def open_editor(self) -> PromptEditor:
         """A PromptEditor with this episode's images, classes and prompts, shown below."""
         record, before = self._records[self.index], self.opened
-        supports = [support.image for support in record.picture.supports]
-        given = [record.picture.query], record.picture.class_names, record.prompts, self._predictor
-        self.opened = PromptEditor(supports, *given)
+        supports, query = (s.image for s in record.picture.supports), record.picture.query
+        given = record.picture.class_names, record.prompts, self._predictor
+        self.opened = PromptEditor(supports, [query], *given)
         if before is not None:
             before.close()
         return self.opened

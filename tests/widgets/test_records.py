@@ -1,12 +1,14 @@
 """Records of the shipped model and of a baseline on a few embedded images, and their notebook."""
 
 import base64
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from io import BytesIO
 
 import nbformat
 import numpy as np
-import papermill
 import pytest
 import torch
 from PIL import Image
@@ -153,23 +155,18 @@ def test_a_model_of_another_backbone_is_refused(bench, model):
         records(wrong, CELL, [0], model)
 
 
-def test_the_notebook_shows_the_worst_episodes_where_no_kernel_runs(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("LA_HOME", str(folder.parent))
-    papermill.execute_notebook(
-        str(FOLDER / "inspect_predictions.ipynb"),
-        str(tmp_path / "out.ipynb"),
-        {"data": str(folder), "episodes": 6},
-        cwd=str(tmp_path),
-        progress_bar=False,
-        store_widget_state=False,
-        kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=40"],
-    )
-    assert (tmp_path / "out.ipynb").stat().st_size < 1_000_000
-    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+def test_the_notebook_shows_the_worst_episodes_where_no_kernel_runs(folder):
+    home = folder.parent
+    command = [sys.executable, "-m", "la", "run", "inspect_predictions", "--profile", "quick"]
+    command += ["--data", str(folder), "--episodes", "6"]
+    environment = os.environ | {"LA_HOME": str(home)}
+    subprocess.run(command, env=environment, cwd=FOLDER.parent, check=True, capture_output=True)
+    path = home / "results" / "quick@few" / "inspect_predictions.ipynb"
+    assert path.stat().st_size < 1_000_000 and str(home) not in path.read_text()
+    cells = nbformat.read(path, as_version=4).cells
     outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs if "data" in o]
     (shown,) = [o for o in outputs if "image/png" in o.data]
     assert shown.data["text/plain"] == "PredictionViewer, live in JupyterLab: run this cell"
     picture = Image.open(BytesIO(base64.b64decode(shown.data["image/png"]))).convert("RGB")
     assert picture.width > 500 and np.asarray(picture).std() > 20
-    assert not (folder.parent / "runs").exists()
+    assert not (home / "runs").exists()
