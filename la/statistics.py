@@ -1,8 +1,4 @@
-"""How sure a number is: t-intervals over seeds, and a paired bootstrap over episodes.
-
-Seeds differ in the whole episode list; two methods on one list differ episode by episode, which a
-paired bootstrap resolves far better than two separate intervals.
-"""
+"""How sure a number is: t-intervals over seeds, and a paired bootstrap over episodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
