@@ -144,10 +144,10 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
 
 def trainings(results: Iterable[CellResult]) -> pd.DataFrame:
     """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
-    found = [(Variant.parse(r.cell.method), r) for r in results]
     rows = [
         (v.base.upper(), v.ablation, r.cell.setting, f"seed {v.seed}", 100 * r.scores.miou_star)
-        for v, r in found
+        for r in results
+        if (v := Variant.parse(r.cell.method))
     ]
     frame = pd.DataFrame(rows, columns=["model", "variant", "setting", "seed", "miou"])
     wide = frame.pivot_table("miou", ["model", "variant"], ["setting", "seed"], sort=False)
@@ -173,13 +173,6 @@ def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
         verdicts = ["resolved" if i.resolved else "unresolved" for i in intervals]
         columns[setting, ""] = pd.Series(verdicts, change.index, dtype=object)
     return pd.DataFrame(columns).reindex(wide.index).astype(object).fillna("")
-
-
-def with_costs(scores: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """The means over folds of `tables.scores` joined with `costs`, by method, N and K."""
-    numbers = scores["setting"].str.extract(r"(\d+)-way (\d+)-shot").astype(int)
-    joined = scores.assign(N=numbers[0], K=numbers[1])[scores["fold"] == "mean"]
-    return joined.merge(costs.rename(columns={"n_ways": "N", "k_shots": "K"}))
 
 
 def _pooled(results: Iterable[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:

@@ -111,11 +111,11 @@ def scores(results: Iterable[CellResult]) -> pd.DataFrame:
     `value` is the mean over seeds, `half_width` half of its 95 % t-interval over them; for "mean"
     each seed's value is its mean over the folds. NaN with one seed.
     """
-    keys = ["prompts", "method", "setting"]
+    keys = ["prompts", "method", "setting", "N", "K"]
     lines = pd.DataFrame(
         [
-            (prompts_of(r.cell), label(r.cell.method), r.cell.setting, str(r.cell.fold),
-             r.cell.seed, 100 * r.scores.miou_star)
+            (prompts_of(r.cell), label(r.cell.method), r.cell.setting, r.cell.n_ways,
+             r.cell.k_shots, str(r.cell.fold), r.cell.seed, 100 * r.scores.miou_star)
             for r in in_order(results)
         ],
         columns=[*keys, "fold", "seed", "value"],
@@ -150,13 +150,7 @@ def summary(results: Iterable[CellResult]) -> pd.DataFrame:
     kept = [r for r in results if r.cell.protocol == "clean" and r.cell.method in _SUMMARISED]
     if not kept:
         raise ValueError("nothing has been computed yet; `make reproduce` computes all tables")
-    kinds = TABLES["table5"].kinds
-    kept.sort(
-        key=lambda r: (
-            kinds.index(r.cell.kinds), r.cell.n_ways, r.cell.k_shots,
-            _SUMMARISED.index(r.cell.method),
-        )
-    )  # fmt: skip
+    kept.sort(key=lambda r: (r.cell.n_ways, r.cell.k_shots, _SUMMARISED.index(r.cell.method)))
     ours = _texts(kept, ["prompts", "setting"], "method")
     paper = published().query("fold == 'mean'")
     paper = paper.assign(prompts=paper["row"].map(_PAPER_PROMPTS)).dropna()

@@ -1,7 +1,6 @@
 """Reports from stored counts, against counts made by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hand_made import CLASSES, result, with_iou
 
@@ -143,16 +142,6 @@ def test_lists_of_one_training_are_averaged_before_the_interval():
     row = reports.ablations(runs)["1-way 1-shot"].loc[("LA", "complete")]
     assert row["+-"] == round(t_interval([20, 30, 40]).half_width, 1)
     assert reports.trainings(runs).iloc[0].tolist() == [20, 30, 40]
-
-
-def test_costs_are_joined_by_method_and_setting():
-    scores = pd.DataFrame(
-        {"prompts": "masks", "method": ["LA+", "LA+"], "setting": ["2-way 1-shot"] * 2,
-         "fold": ["0", "mean"], "value": [1.0, 2.0], "half_width": [0.1, 0.2]}
-    )  # fmt: skip
-    costs = pd.DataFrame({"method": ["LA+", "Affinity"], "n_ways": 2, "k_shots": 1, "peak_mb": 3.0})
-    joined = reports.with_costs(scores, costs)
-    assert joined[["N", "K", "value", "peak_mb"]].values.tolist() == [[2, 1, 2.0, 3.0]]
 
 
 def test_joined_seeds_equal_one_long_list():
