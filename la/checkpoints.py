@@ -66,9 +66,8 @@ def load(source: str | Path) -> LabelAnything:
     An id may end in `@commit`, which pins it. With an image encoder among the tensors,
     `model.backbone` is set, else it is None; `model.card` says which weights they are.
 
-    Raises:
-        ValueError: the file is no checkpoint, or a tensor is missing, unexpected or mis-shaped.
-        FileNotFoundError: there is nothing of that name.
+    Raises ValueError if the file is no checkpoint or a tensor is missing, unexpected or mis-shaped,
+    FileNotFoundError if there is nothing of that name.
     """
     path = _find(str(source))
     weights, options = _read(path)
@@ -90,11 +89,7 @@ def load(source: str | Path) -> LabelAnything:
 
 
 def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
-    """The configuration of a published model: what its tensors show, and what only its options say.
-
-    Raises:
-        ValueError: a tensor from which a size is read is missing.
-    """
+    """The configuration of a published model, read off its tensors, else off its options."""
 
     def size(key: str, axis: int) -> int:
         if key not in weights:

@@ -12,7 +12,7 @@ from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.metrics import Scores, episode_counts
 from la.model.label_anything import LabelAnything
-from la.types import Batch, Episode, Pixels, Segmenter, to_device
+from la.types import Batch, Episode, Segmenter, to_device
 
 
 @torch.inference_mode()
@@ -63,15 +63,10 @@ def _scores(
     sets = {replace(e, query_id=0): e for e in group}
     if len(sets) == len(group) or not isinstance(segmenter, LabelAnything):
         return segmenter(batch)
-    device, pixels = batch.target.device, isinstance(batch.source, Pixels)
+    device = batch.target.device
     support = segmenter.support(to_device(loader([*sets.values()]), device))
     rows = torch.tensor([[*sets].index(replace(e, query_id=0)) for e in group], device=device)
-    names = [
-        n for n in ("prototypes", "features", "class_valid") if getattr(support, n) is not None
-    ]
-    support = replace(support, **{name: getattr(support, name)[rows] for name in names})
-    encode = segmenter.encode_images if pixels else segmenter.encode_features
-    return segmenter.decode(encode(batch.source.query), support)
+    return segmenter.decode(segmenter.query(batch), support.of(rows))
 
 
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:

@@ -15,9 +15,6 @@ def focal_loss(
     The paper sums over the N + 1 classes; a pixel belongs to one, so each pixel of target (B, H, W)
     weighs the w_n of its class, class_weights (B, C), ones when omitted. We divide by the pixels
     that count, so padding weakens no episode; `official_focal_loss` divides by all.
-
-    Raises:
-        ValueError: the tensors disagree about B, C, H or W.
     """
     named = {"logits": (logits, "B C H W"), "target": (target, "B H W")}
     if class_weights is not None:

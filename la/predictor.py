@@ -60,12 +60,7 @@ class SupportSet:
 
     @classmethod
     def load(cls, path: str | Path) -> "SupportSet":
-        """The inverse of `save`.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is no support set.
-        """
+        """The inverse of `save`; raises ValueError if the file is no support set."""
         try:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["la_support"])
@@ -106,8 +101,7 @@ class Predictor:
     def encode(self, image: Photo | EncodedImage) -> EncodedImage:
         """The image through the frozen backbone: nearly all of the work, once.
 
-        Raises:
-            FileNotFoundError, ValueError: it is no image; see `open_photo`.
+        Raises FileNotFoundError or ValueError if it is no image, as `open_photo`.
         """
         if isinstance(image, EncodedImage):
             return image
@@ -121,10 +115,8 @@ class Predictor:
     def support(self, examples: Examples) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
 
-        Classes get their rows in the order in which they first appear.
-
-        Raises:
-            ValueError: nothing is prompted, or a prompt does not fit its image; says which.
+        Classes get their rows in the order in which they first appear. Raises a ValueError that
+        says which prompt does not fit its image, or that nothing is prompted.
         """
         return self._support(None, examples)
 
@@ -132,21 +124,14 @@ class Predictor:
         """A support set with further images; they may bring further classes.
 
         The same as one made of all examples at once, except for `exact` weights: with their quirks
-        an example's embedding depends on what else is in the batch.
-
-        Raises:
-            ValueError: as `support`, or the set was made by other weights.
+        an example's embedding depends on what else is in the batch. Raises as `support` and, for a
+        set that other weights made, ValueError.
         """
         return self._support(self._checked(support), examples)
 
     @torch.inference_mode()
     def predict(self, image: Photo | EncodedImage, support: SupportSet) -> Prediction:
-        """Segment an image into the classes of a support set.
-
-        Raises:
-            ValueError: the support set was made by other weights.
-            FileNotFoundError, ValueError: it is no image; see `open_photo`.
-        """
+        """Segment an image into the classes of a support set; raises as `encode` and `extend`."""
         value, query = self._checked(support).value, self.encode(image)
         with self._autocast():
             logits = self.model.decode(query.encoded, value).float()
@@ -201,9 +186,7 @@ class Predictor:
 def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
     """The support set of a `prompts.json` file (`la.data.drawn`), or one that was saved.
 
-    Raises:
-        FileNotFoundError: the file or an image that it names is missing.
-        ValueError: it is not such a file; says which entry.
+    Raises FileNotFoundError if the file or an image in it is missing, ValueError for a wrong entry.
     """
     path = Path(path)
     if not path.is_file():
@@ -220,9 +203,7 @@ def predict_folder(
 ) -> Path:
     """`segment_folder` with a predictor; a second call goes on where the first one stopped.
 
-    Raises:
-        ValueError: `out` holds predictions for another support set or from other weights.
-        FileNotFoundError: there is no such folder, or no image in it.
+    Raises ValueError if `out` holds predictions for another support set or from other weights.
     """
     kept = out / "support.safetensors"
     if not kept.exists():

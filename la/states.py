@@ -56,8 +56,7 @@ def save_state(
 def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[int, list[dict]]:
     """Load the newest whole state: its steps, and the history until then; (0, []) without one.
 
-    Raises:
-        ValueError: it is the state of another model.
+    Raises ValueError if it is the state of another model.
     """
     for path in sorted(folder.glob(STATES), reverse=True):
         _, step, checksum = path.stem.split("-")

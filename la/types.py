@@ -81,7 +81,7 @@ class Episode:
 
     @property
     def n_ways(self) -> int:
-        """Number of foreground classes N."""
+        """N, foreground classes."""
         return len(self.class_ids)
 
     def to_json(self) -> str:
@@ -170,8 +170,7 @@ class Segmenter(Protocol):
 def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
     """Bind the letters of each shape spec, in order, and return their sizes.
 
-    Raises:
-        ValueError: a tensor disagrees with its spec or with an earlier tensor.
+    Raises a ValueError that names the tensors if one disagrees with its spec or an earlier tensor.
     """
     bound: dict[str, tuple[int, str]] = {}  # letter: size, and the tensor that has it
     for name, (tensor, spec) in named.items():

@@ -54,9 +54,7 @@ class Backbone(nn.Module):
 def build_backbone(config: ModelConfig) -> Backbone:
     """The pretrained backbone, from the file that `la fetch` left or the package has.
 
-    Raises:
-        ValueError: a tensor of the file is missing, unexpected or of another shape.
-        FileNotFoundError: there is no such file.
+    Raises FileNotFoundError without that file, and as `load_strictly`.
     """
     path = _published(config.backbone)
     safe = path.suffix == ".safetensors"
@@ -70,11 +68,7 @@ def build_backbone(config: ModelConfig) -> Backbone:
 
 
 def weights_sha256(config: ModelConfig) -> str:
-    """SHA-256 of the file with the backbone's pretrained weights.
-
-    Raises:
-        FileNotFoundError: they have not been fetched.
-    """
+    """SHA-256 of the file that `build_backbone` reads."""
     return file_sha256(_published(config.backbone))
 
 
@@ -102,11 +96,7 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], source: str) ->
 
 
 def load_strictly(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """`load_state_dict` whose error is one sentence that names the first tensor that does not fit.
-
-    Raises:
-        ValueError: a tensor is missing, unexpected or of another shape.
-    """
+    """`load_state_dict` whose ValueError names the first tensor that does not fit."""
     own = module.state_dict()
     for key in sorted(own.keys() | weights.keys()):
         if key not in weights:
@@ -193,9 +183,8 @@ class TinyViT(nn.Module):
     def __init__(self, dim: int = 128) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_in, n_out in ((3, 32), (32, 64), (64, dim)):
-            layers += [nn.Conv2d(n_in, n_out, 3, 2, 1, bias=False), nn.BatchNorm2d(n_out)]
-            layers += [nn.GELU()]
+        for n_in, n in ((3, 32), (32, 64), (64, dim)):
+            layers += [nn.Conv2d(n_in, n, 3, 2, 1, bias=False), nn.BatchNorm2d(n), nn.GELU()]
         self.stem = nn.Sequential(*layers, nn.Conv2d(dim, dim, 1))
         self.blocks = nn.Sequential(*(Block(dim, 2, 3 * dim) for _ in range(4)))
         self.norm = nn.LayerNorm(dim)
@@ -203,11 +192,7 @@ class TinyViT(nn.Module):
         self.register_buffer("std", torch.ones(dim, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8).
-
-        Raises:
-            ValueError: a side is not a multiple of 8.
-        """
+        """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8)."""
         if images.shape[2] % 8 or images.shape[3] % 8:
             raise ValueError(f"image sides must be multiples of 8, not {tuple(images.shape[2:])}")
         x = self.stem(images)  # (B, V, h, w)

@@ -1,8 +1,7 @@
 """What the published weights were trained with and the paper does not have: the quirks, together.
 
-The authors' weights have learned to live with these, so `mode="exact"` keeps them; what is trained
-here uses `mode="masked"`. The padded layout on which some quirks depend is read off the batch: C
-rows, P points and Q boxes, each the most of the batch, P and Q 0 where the batch has none.
+The authors' weights have learned to live with these, so `mode="exact"` keeps them. The padding that
+some depend on is read off the batch: C rows, P points and Q boxes, each the most of the batch.
 
 Two more are architecture and hold in both modes: the first self-attention of a two-way transformer
 has no residual (`first_residual`), and attention values carry no position (`Attention.read`).
@@ -32,13 +31,9 @@ class ExactPromptEncoder(PromptEncoder):
     """The published prompt encoder. It masks nothing: padding and absent pairs are seen."""
 
     def sparse_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Points and box corners, with three quirks.
-
-        Without boxes, every pair has one more *negative* point at the corner of the image: SAM pads
-        with a point whose label says "not a point", and that label means "negative" here.
-        The flags of boxes are tiled, f1..fQ f1..fQ, although their corners alternate: of two boxes
-        with one valid, both bottom-right corners are taken for padding.
-        "No sparse prompt" exists only where the whole batch has neither points nor boxes.
+        """Quirks: without boxes every pair has one more *negative* point in the image's corner, as
+        the label with which SAM pads means "negative" here; the flags of boxes are tiled, f1..fQ
+        f1..fQ, although their corners alternate; "no sparse prompt" needs a batch that has none.
         """
         kind, xy = kinds(prompts, prompts.boxes_valid.repeat(1, 2)), places(prompts)
         if prompts.boxes.shape[1] == 0:
@@ -51,10 +46,7 @@ class ExactPromptEncoder(PromptEncoder):
         return None
 
     def on_grid(self, x: Tensor, support: Tensor, row: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Quirk: all C classes of a support image are attended, absent ones as unprompted pairs.
-
-        The background's is one, and before the token pool those of an image are equal.
-        """
+        """Quirk: absent classes are attended too; their tokens are those of the background pair."""
         background = x.new_zeros(grid[0], *x.shape[1:])
         background = background.index_add(0, support, x * (row == 0)[:, None, None])
         everywhere = background.repeat_interleave(grid[1], dim=0)

@@ -1,7 +1,6 @@
 """Label Anything: a batch of episodes to logits (paper 3.2, Fig. 1)."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,8 @@ from la.types import Batch, ModelCard, Pixels
 class LabelAnything(nn.Module):
     """The model: a function of weights and batch alone.
 
-    `forward` composes `encode_*`, `support` and `decode`, which can be used alone: a support set is
-    a value, and each further query that shares it costs `decode` only.
+    `forward` composes `query`, `support` and `decode`, which can be used alone: a support set is a
+    value, and each further query that shares it costs `query` and `decode` only.
     `backbone` is None until somebody who has pixels sets it; checkpoints leave it out.
     """
 
@@ -31,12 +30,9 @@ class LabelAnything(nn.Module):
         self.config = config
         self.neck = nn.Identity()  # as published where the widths are equal
         if config.backbone_dim != dim:
-            self.neck = nn.Sequential(
-                nn.Conv2d(config.backbone_dim, dim, 1, bias=False),
-                LayerNorm2d(dim),
-                nn.Conv2d(dim, dim, 3, padding=1, bias=False),
-                LayerNorm2d(dim),
-            )
+            narrow = nn.Conv2d(config.backbone_dim, dim, 1, bias=False)
+            conv = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+            self.neck = nn.Sequential(narrow, LayerNorm2d(dim), conv, LayerNorm2d(dim))
         self.prompt_encoder = (ExactPromptEncoder if exact else PromptEncoder)(config)
         self.mask_decoder = (ExactMaskDecoder if exact else MaskDecoder)(config)
         self.residual = plus.SimilarityResidual() if config.residual else None
@@ -63,13 +59,16 @@ class LabelAnything(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, C, H/4, W/4) in the input frame; rows that are not `class_valid` are -inf."""
-        return self.decode(self._encoder(batch)(batch.source.query), self.support(batch))
+        return self.decode(self.query(batch), self.support(batch))
+
+    def query(self, batch: Batch) -> Encoded:
+        """The query image of each episode."""
+        return self._encode(batch, batch.source.query)
 
     def support(self, batch: Batch) -> Support:
         """The support set of each episode as prototypes."""
-        images = self._encoder(batch)(batch.source.support)
+        images, encoder = self._encode(batch, batch.source.support), self.prompt_encoder
         given = (batch.prompts, batch.support_episode, batch.token_rows)
-        encoder = self.prompt_encoder
         return encoder.combine(encoder.encode(images, *given), batch.class_valid)
 
     def decode(self, query: Encoded, support: Support) -> Tensor:
@@ -84,26 +83,21 @@ class LabelAnything(nn.Module):
             logits = self.residual(logits, query.features, features)
         return logits.masked_fill(~valid[..., None, None], -torch.inf)
 
-    def encode_images(self, images: Tensor) -> Encoded:
-        """Normalised input images (B, 3, H, W) through backbone and neck.
+    def encode_features(self, features: Tensor) -> Encoded:
+        """Backbone features (B, V, h, w) through the neck."""
+        dtype = self.prompt_encoder.no_mask_embed.weight.dtype
+        return Encoded(features, self.neck(features.to(dtype)))
 
-        Raises:
-            ValueError: the model has no backbone.
-        """
+    def _encode(self, batch: Batch, images: Tensor) -> Encoded:
+        """Query or support images of the batch, which come as pixels or as features."""
+        if not isinstance(batch.source, Pixels):
+            return self.encode_features(images)
         if self.backbone is None:
             raise ValueError(
                 "the model has no backbone to encode pixels with; set model.backbone = "
                 "la.model.backbone.build_backbone(model.config), or give Features"
             )
         return self.encode_features(self.backbone(images))
-
-    def encode_features(self, features: Tensor) -> Encoded:
-        """Backbone features (B, V, h, w) through the neck."""
-        dtype = self.prompt_encoder.no_mask_embed.weight.dtype
-        return Encoded(features, self.neck(features.to(dtype)))
-
-    def _encoder(self, batch: Batch) -> Callable[[Tensor], Encoded]:
-        return self.encode_images if isinstance(batch.source, Pixels) else self.encode_features
 
 
 def _initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -59,6 +59,11 @@ class Support:
     class_valid: Tensor  # (B, C) bool
     pairs: Pairs  # what the prototypes were made of
 
+    def of(self, episodes: Tensor) -> "Support":
+        """Of these episodes, int64 in [0, B), in their order; the pairs stay those of all."""
+        taken = {name: x[episodes] for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **taken)
+
 
 class TokenPool(nn.Module):
     """R learned vectors; each class of an episode draws one, which tells it from the others."""
@@ -184,8 +189,7 @@ class PromptEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens (E, T, D) of points and boxes, and which of them are valid (E, T), None for all.
 
-        They have attended to all tokens of their support image, of other classes too. For that the
-        images' tokens are laid out on a grid (S, C, T), each pair in the place of its row.
+        They have attended to all tokens of their support image, which lie on a grid (S, C, T).
         """
         xy, kind = self.sparse_prompts(prompts)
         support, row = prompts.example_support, prompts.example_row
@@ -258,11 +262,7 @@ def _has_mask(prompts: Prompts) -> Tensor:
 
 
 def _mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
-    """(E, E) bool: which pairs a mixer brings together.
-
-    `example` (Eq. 4) the examples of one class, `class` the classes of one support image,
-    `class_example` all of an episode.
-    """
+    """(E, E) bool: pairs of one support image, of one class (Eq. 4), or of one episode."""
     same = {"class": [pairs.support], "example": [pairs.episode, pairs.row]}
     indices = same.get(mixer, [pairs.episode])
     return torch.stack([index[:, None] == index for index in indices]).all(0)
