@@ -221,15 +221,13 @@ def from_coco(data, where: str = "prompts.json") -> Drawing:
         ValueError: the data are not COCO images, categories and prompts; says which entry.
     """
     try:
-        keys = ("file_name", "width", "height")
-        images = (
-            (*(image.get(k) for k in keys), image.get("role", "support"))
+        photo = ("file_name", "width", "height")
+        images = [
+            DrawnImage(*map(image.get, photo), image.get("role", "support"))
             for image in data["images"]
-        )
-        names = [category.get("name") for category in data["categories"]]
-        return Drawing(
-            tuple(DrawnImage(*image) for image in images), tuple(names), tuple(data["prompts"])
-        )
+        ]
+        names = tuple(category.get("name") for category in data["categories"])
+        return Drawing(tuple(images), names, tuple(data["prompts"]))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError):

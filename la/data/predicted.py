@@ -95,18 +95,17 @@ def segment_folder(
     maps, skipped = {}, []
     for path in tqdm(found, "segmenting", unit="image", disable=not progress):
         name = path.relative_to(images).as_posix()
-        maps[name] = png = out / "masks" / f"{name}.png"
-        if png.exists():
-            continue
+        png = out / "masks" / f"{name}.png"
         try:
-            picture = palette_png(segment(path))
+            made = None if png.exists() else palette_png(segment(path))
         except ValueError as error:
             log.warning("left out: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})
-            del maps[name]
             continue
-        with atomic_write(png) as file:
-            picture.save(file, "PNG")
+        if made is not None:
+            with atomic_write(png) as file:
+                made.save(file, "PNG")
+        maps[name] = png
     content = coco(((name, np.array(Image.open(png))) for name, png in maps.items()), class_names)
     with atomic_write(out / "predictions.json") as file:
         file.write(json.dumps(content | {"skipped": skipped}).encode())

@@ -213,20 +213,20 @@ class Scene {
 
   colour(n) { return this.palette[(n - 1) % this.palette.length]; }
 
-  async load(images) {
-    this.free();
-    this.images = images;
+  async load(images) { // the old ones are shown until the new ones are there
     const blobs = images.map(({ jpeg }) => new Blob([bytes(jpeg)], { type: "image/jpeg" }));
-    this.urls = blobs.map((blob) => URL.createObjectURL(blob));
+    this.wanted = images;
     const bitmaps = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
-    if (this.images === images) this.bitmaps = bitmaps;
+    if (this.wanted !== images) return bitmaps.forEach((bitmap) => bitmap.close());
+    this.free();
+    Object.assign(this, { images, bitmaps, urls: blobs.map((blob) => URL.createObjectURL(blob)) });
   }
 
   free(...stages) {
     stages.forEach((stage) => stage.observer.disconnect());
     this.urls.forEach((url) => URL.revokeObjectURL(url));
     this.bitmaps.forEach((bitmap) => bitmap.close());
-    Object.assign(this, { images: [], bitmaps: [], urls: [] });
+    Object.assign(this, { images: [], bitmaps: [], urls: [], wanted: null });
     this.layers.clear();
   }
 
@@ -592,9 +592,10 @@ function editor(model, el) {
     "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
     "change:images": async () => {
       const images = model.get("images"), before = scene.images, more = images.length > before.length;
-      if (before.some((image, i) => image.file_name !== images[i]?.file_name)) [past, future] = [[], []];
-      else if (before.length && more) img = images.findLastIndex((image) => image.role === "support");
       await scene.load(images);
+      if (scene.images !== images) return; // newer ones are on their way
+      if (before.some((image, i) => image.file_name !== images[i]?.file_name)) [past, future] = [[], []];
+      else if (before.length && more && images.at(-1).role === "support") img = images.length - 1;
       radius = Math.min(200, Math.max(1, Math.round(Math.max(0, ...scene.images.flatMap((i) => [i.width, i.height])) / 50)));
       refresh();
     },
@@ -719,6 +720,7 @@ function viewer(model, el) {
       const [truth, prediction, probabilities, attention] = await Promise.all([inflate(next.truth), inflate(next.prediction), many(next.probabilities), many(next.attention)]);
       if (next !== model.get("episode")) return;
       await scene.load(next.images);
+      if (scene.images !== next.images) return;
       [episode, maps, img] = [next, { truth, prediction, probabilities, attention }, 0];
       const last = next.images.length - 1, show = (i) => {
         img = i;

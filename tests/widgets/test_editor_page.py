@@ -1,11 +1,10 @@
 """The editor's JavaScript alone, in a plain page beside a fake model: real mouse, real keys."""
 
-import os
 import zlib
 
 import numpy as np
 import pytest
-from widget_page import colour, mount, photo
+from widget_page import busy, colour, mount, photo
 
 from la.colours import OKABE_ITO
 from la.data import drawn
@@ -477,14 +476,16 @@ def test_a_brush_move_is_on_the_canvas_within_a_frame(page):
             addEventListener("pointermove", () => echoes.push(performance.now() - t0));
         }"""
     )
+    rounds: list[float] = []
     for _ in range(5):  # other work can only slow a stroke down
         page.evaluate("echoes.length = 0")
         desk.drag((500, 500), (3500, 2500), steps=60)
         echoes = page.evaluate("echoes")
         assert len(echoes) >= 60
-        if (p95 := np.percentile(echoes, 95)) < 16:
+        rounds.append(np.percentile(echoes, 95) / busy())
+        if rounds[-1] < 16:
             break
-    assert p95 < 16 * max(1, os.getloadavg()[0] / os.cpu_count())  # ms, as work takes turns
+    assert min(rounds) < 16, rounds  # ms
 
 
 def test_a_newer_label_map_is_not_overtaken(desk):

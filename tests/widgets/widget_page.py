@@ -1,6 +1,8 @@
 """A widget's JavaScript in an empty page, beside a model that only remembers."""
 
+import os
 from base64 import b64encode
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -34,6 +36,14 @@ FAKE_MODEL = """
         return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, revive(v)]));
     };
 """
+
+
+def busy() -> float:
+    """How many times slower than alone this machine may be now: work for each core, at least 1."""
+    waiting = [os.getloadavg()[0]]
+    if Path("/proc/loadavg").exists():  # the average lags behind by a minute
+        waiting.append(int(Path("/proc/loadavg").read_text().split()[3].split("/")[0]))
+    return max(1.0, max(waiting) / os.cpu_count())
 
 
 def packed(value):
