@@ -15,6 +15,11 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
+        if getattr(arguments, "profile", None) == "auto":
+            from la.plan import auto_profile
+
+            arguments.profile, why = auto_profile()
+            print(why, file=sys.stderr)
         return arguments.run(arguments) or 0
     except (ValueError, OSError, RuntimeError) as error:
         known = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("la.")
@@ -32,12 +37,11 @@ def _run(a) -> None:
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
     parameters = given | dict(_parameter(p) for p in a.parameter)
-    a.profile = _profile(a)
     _bench(a, notebooks.plan_of(a.notebook, a.profile, parameters)[1])
     print(notebooks.run(a.notebook, a.profile, data=a.data, parameters=parameters))
 
 
-def _train(a) -> int:
+def _train(a) -> int | None:
     from tqdm.auto import tqdm
 
     from la.results import Cell
@@ -53,7 +57,6 @@ def _train(a) -> int:
         print(stopped, file=sys.stderr)
         return 0 if a.stop_after else REQUEUE
     print(path)
-    return 0
 
 
 def _evaluate(a) -> None:
@@ -70,13 +73,11 @@ def _evaluate(a) -> None:
             result = bench.measure(cell, bench.loaded(a.checkpoint))
     else:
         result = experiments.compute(bench, [cell])[0]
-    scores = result.scores
-    per_class = {
-        bench.data.test.class_name(c): value if value == value else None
-        for c, value in zip(scores.classes, scores.iou.tolist(), strict=True)
-    }
-    same = ("episodes_sha256", "checkpoint_sha256", "seconds")
+    scores, names = result.scores, map(bench.data.test.class_name, scores.classes)
+    values = (value if value == value else None for value in scores.iou.tolist())
+    per_class = dict(zip(names, values, strict=True))
     shown = {"miou_star": scores.miou_star, "per_class": per_class, "episodes": cell.episodes}
+    same = ("episodes_sha256", "checkpoint_sha256", "seconds")
     print(json.dumps(shown | {name: getattr(result, name) for name in same}))
 
 
@@ -108,7 +109,7 @@ def _plan(a) -> None:
     from la.plan import measure, plan
     from la.workbench import Workbench
 
-    bench = Workbench.open(_profile(a), a.data)
+    bench = Workbench.open(a.profile, a.data)
     wanted = tables.cells(a.table, bench.config.profile, folds=range(4))
     print(plan(bench, wanted, measure(bench.config, bench.device) if a.measure else None))
 
@@ -150,17 +151,6 @@ def _pretrain(a) -> None:
     print(path)
 
 
-def _profile(a) -> str:
-    """The profile's name; `auto` is replaced by what it stands for here, and says why."""
-    if a.profile != "auto":
-        return a.profile
-    from la.plan import auto_profile
-
-    name, why = auto_profile()
-    print(why, file=sys.stderr)
-    return name
-
-
 def _bench(a, wanted=()):
     """The profile's workbench; what the `wanted` cells of a paper profile lack is fetched."""
     import torch
@@ -168,7 +158,7 @@ def _bench(a, wanted=()):
     from la.plan import prepare
     from la.workbench import Workbench
 
-    bench = Workbench.open(_profile(a), a.data)
+    bench = Workbench.open(a.profile, a.data)
     if wanted:
         prepare(bench, wanted)
     if bench.device.type == "cpu":
@@ -181,7 +171,7 @@ def _bench(a, wanted=()):
 def _cell(a):
     from la.results import Cell
 
-    episodes = a.episodes or configs.profile(_profile(a)).evaluation.episodes
+    episodes = a.episodes or configs.profile(a.profile).evaluation.episodes
     kinds = tuple(PromptKind(k) for k in a.prompts.split("+"))
     return Cell(a.method, a.fold, a.ways, a.shots, a.seed, episodes, kinds=kinds)
 
