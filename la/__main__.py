@@ -73,7 +73,8 @@ def _evaluate(a) -> None:
             result = bench.measure(cell, bench.loaded(a.checkpoint))
     else:
         result = experiments.compute(bench, [cell])[0]
-    scores, names = result.scores, map(bench.data.test.class_name, scores.classes)
+    scores = result.scores
+    names = map(bench.data.test.class_name, scores.classes)
     values = (value if value == value else None for value in scores.iou.tolist())
     per_class = dict(zip(names, values, strict=True))
     shown = {"miou_star": scores.miou_star, "per_class": per_class, "episodes": cell.episodes}
