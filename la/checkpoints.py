@@ -32,11 +32,7 @@ QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
 AUTHORS = "pasqualedem/label_anything_"
 REVISION = "main"  # of every hub model; their commits are not known here, "id@commit" pins one
 FILE = "model.safetensors"  # of a published model's folder
-MIXERS = {
-    "class_attention": "class",
-    "example_attention": "example",
-    "class_example_attention": "class_example",
-}
+MIXERS = ("class", "example", "class_example")
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
         mlp_dim=size(encoder + "sparse_embedding_attention.mlp.lin1.weight", 0),
         attention_downsample=dim // inner,
         logit_downsample=dim // size("mask_decoder.class_mlp.layers.2.weight", 0),
-        mixers=tuple(m for key, m in MIXERS.items() if f"{encoder}{key}.norm.weight" in weights),
+        mixers=tuple(m for m in MIXERS if f"{encoder}{m}_attention.norm.weight" in weights),
         token_pool=size(bank, 2) if bank in weights else 0,
         spatial_convs="mask_decoder.spatial_convs.0.weight" in weights,
         mode="exact",

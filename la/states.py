@@ -1,7 +1,7 @@
 """The states of a training run: saved whole, checked when read, the last two kept.
 
 A state file holds the weights and both AdamW moments; its name bears the number of steps done and a
-checksum of its bytes. Nothing that is read can run code.
+checksum of its bytes.
 """
 
 import fcntl
@@ -68,9 +68,8 @@ def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[i
         try:
             model.load_state_dict({name: tensors[f"model/{name}"] for name in model.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise ValueError(
-                f"{path} is the state of another model ({error}); train in another folder"
-            ) from None
+            mend = "train in another folder"
+            raise ValueError(f"{path} is the state of another model ({error}); {mend}") from None
         for name, parameter in model.named_parameters():
             if f"step/{name}" in tensors:  # the step itself stays on the CPU
                 remembered = {key: tensors[f"{key}/{name}"] for key in MOMENTS}

@@ -76,8 +76,8 @@ def _softmax(scores: Tensor, allowed: Tensor | None, dim: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention whose heads together are `inner` wide.
 
-    `forward` is the usual one, between tokens; `read` and `write` are its two directions between T
-    tokens and the cells of an image. Where T is small, the image's projection moves to the tokens:
+    `forward` is between tokens; `read` and `write` are its two directions between T tokens and the
+    cells of an image. Where T is small, the image's projection moves to the tokens:
     q . (W image) = (q W) . image, and sum_x a_x (W image_x) = W (sum_x a_x image_x): n_heads * T
     products for each cell and channel instead of `inner`, and no projected image.
     """

@@ -34,7 +34,7 @@ class Raster:
         n, side = len(prompts.example_row), self.mask_size
         maps = prompts.points.new_zeros(n, side, side)
         if self.sparse:
-            at = (torch.arange(side, device=maps.device) + 0.5) * self.image_size / side
+            at = (torch.arange(side, device=maps.device) + 0.5) * self.image_size / side  # centres
             for drawn in (self._points(prompts, at), self._boxes(prompts, at)):
                 maps = torch.maximum(maps, F.pad(drawn, (0, 0, 0, 0, 0, 1)).amax(1))
         masks = prompts.masks.to(maps.dtype)
