@@ -123,7 +123,7 @@ class Pixels:
 class Features:
     """What the frozen backbone made of the images; the backbone itself is not needed."""
 
-    query: Tensor  # (B, V, h, w)
+    query: Tensor  # (B, V, h, w) float, as stored; `to_device` widens it
     support: Tensor  # (S, V, h, w)
 
 
@@ -136,7 +136,7 @@ class Batch:
     prompts: Prompts
     token_rows: Tensor  # (B, C) int64 in [0, R), rows of the class token pool; row 0 for background
     class_valid: Tensor  # (B, C) bool; row 0 always True
-    target: Tensor  # (B, H, W) int64 in [0, C) or IGNORE; original pixels, padded with IGNORE
+    target: Tensor  # (B, H, W) int in [0, C) or IGNORE; original pixels, padded with IGNORE
     query_size: Tensor  # (B, 2) int64, original (H, W)
 
     @property
@@ -197,5 +197,11 @@ def map_tensors(value, function):
 
 
 def to_device(value, device: torch.device | str):
-    """`map_tensors` for the usual case; asynchronous from pinned memory."""
-    return map_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
+    """`map_tensors` for the usual case; asynchronous from pinned memory.
+
+    What travels in half the bytes, features and targets, is widened where it arrives.
+    """
+    wide = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int16: torch.int64}
+    return map_tensors(
+        value, lambda tensor: tensor.to(device, wide.get(tensor.dtype), non_blocking=True)
+    )

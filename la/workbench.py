@@ -23,14 +23,13 @@ from la import config as configs
 from la.config import PROTOCOLS, Config, Protocol, digest
 from la.data import folds
 from la.data.atomic import atomic_write
-from la.data.batches import TrainingBatches
 from la.data.dataset import Data, open_data
 from la.data.download import coco_folder, weights_files
 from la.data.episodes import EpisodeSampler, episode_list, list_sha256
 from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
+from la.data.loader import BatchLoader, TrainingBatches
 from la.evaluation import best_value, count, miou
 from la.methods import BIAS, method
 from la.model.backbone import build_backbone, weights_sha256
@@ -403,5 +402,5 @@ def _published(name: str, fold: int) -> Path:
     return weights_files(configs.weights_folder(), "published")[fold]
 
 
-_store = cache(FeatureStore.open)
+_store = cache(FeatureStore)
 _sha256 = cache(checkpoints.file_sha256)

@@ -8,10 +8,10 @@ nothing is swept, and claims are granted to everybody: work may be done twice, f
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
 PREFIX = ".writing-"
@@ -26,7 +26,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    file = _new_locked_file(path.parent)
+    name = {"prefix": PREFIX, "dir": path.parent}
+    while _lock(file := NamedTemporaryFile(**name, delete=False), wait=True) is False:  # noqa: SIM115
+        file.close()  # swept before it was locked
     try:
         with named(path), file:
             yield file
@@ -60,43 +62,36 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
         wait: until the other process is done or dead, and then True.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.parent / f"{PREFIX}{path.name}.claim", "wb") as file:
-        granted = True
+    place = path.parent / f"{PREFIX}{path.name}.claim"
+    while (locked := _lock(file := place.open("wb"), wait=wait)) is False and wait:
+        file.close()
+    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            granted = False
-        except OSError:  # no locks here
-            pass
-        try:
-            yield granted
+            yield locked is not False
         finally:
-            if granted:
-                with suppress(OSError):
-                    os.unlink(file.name)
+            if locked is not False:
+                place.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> int:
-    """Remove the temporary files in `folder` whose writer is gone; how many these were."""
-    removed = 0
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose writer is gone."""
     for path in folder.glob(PREFIX + "*"):
         with suppress(OSError), path.open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
-            path.unlink()
-            removed += 1
-    return removed
+            if _lock(file, wait=False):
+                path.unlink()
 
 
-def _new_locked_file(folder: Path) -> BinaryIO:
-    while True:
-        number, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
-        os.close(number)
-        try:
-            file = open(name, "rb+")  # noqa: SIM115  its user closes it
-        except FileNotFoundError:  # swept between its making and its locking
-            continue
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.exists(name):
-            return file
-        file.close()
+def _lock(file: BinaryIO, *, wait: bool) -> bool | None:
+    """Whether `file` is locked now and still has its name; None where there are no locks.
+
+    Who waited for a lock may get it on a file that its owner removed, whose name is another's now.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return False

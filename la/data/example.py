@@ -6,8 +6,8 @@ from itertools import count, islice
 import numpy as np
 from PIL import Image
 
-from la.data.cutouts import Cutout
 from la.data.photos import Prompt
+from la.data.prompts import Cutout
 from la.data.scenes import draw_scene, kinds
 from la.rng import stream
 from la.types import Box, Point

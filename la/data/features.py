@@ -1,9 +1,9 @@
 """The feature cache: what a frozen backbone makes of an image, computed once and read from then on.
 
-A store is a folder for one backbone and one way of preprocessing. Its shards hold the features of
-some images each and are independent: a header says which images, and has a checksum of each of them
-and of itself. A shard appears whole or not at all, so a killed writer loses the one it was at, and
-any number of processes may write to one folder: they share out the shards by locks.
+A store is a folder for one backbone and one way of preprocessing. Its shards, safetensors files,
+hold the features of some images each, with a checksum of each image, and are independent. A shard
+appears whole or not at all, so a killed writer loses the one it was at, and any number of processes
+may write to one folder: they share out the shards by locks.
 
 Half precision halves the bytes. float16 has 10 bits of mantissa where bfloat16 has 7; features are
 of moderate size, so the wider range of bfloat16 buys nothing: the relative rounding error is at
@@ -14,21 +14,22 @@ import hashlib
 import json
 import logging
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from math import prod
+from dataclasses import asdict, dataclass
+from math import isfinite, prod
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from la.data.atomic import atomic_write, claim, sweep
-from la.data.shards import Shard, crc, is_whole, write_shard
+from la.data.atomic import atomic_write, claim
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +55,59 @@ class FeatureKey:
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureStore:
-    """The features of one key under `root`; see the module."""
+class Shard:
+    """The features of some images in one file."""
 
-    key: FeatureKey
-    folder: Path
-    _place: dict[int, tuple[Shard, int]] = field(default_factory=dict, repr=False)  # of an image
-    _damaged: list[Path] = field(default_factory=list, repr=False)  # files that are no shards
-    _tensors: dict[Path, Tensor] = field(default_factory=dict, repr=False)  # shards in use
-    _checked: set[int] = field(default_factory=set, repr=False)  # images whose checksum was right
+    path: Path
+    image_ids: list[int]  # n
+    checksums: list[int]  # n, see `checksum`
+    features: Tensor  # (n, V, h, w) in the stored precision, memory-mapped
 
     @classmethod
-    def open(cls, root: Path, key: FeatureKey) -> "FeatureStore":
-        """The store of `key` under `root`; an empty one if there is none yet. Writes nothing."""
-        store = cls(key, Path(root) / key.folder)
-        store._look()
-        return store
+    def of_file(cls, path: Path) -> "Shard":
+        """The shard at `path`; only its header is read.
+
+        Raises:
+            ValueError: the file is no shard, or damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                words, features = json.loads(file.metadata()["words"]), file.get_tensor("features")
+            shard = cls(path, words["image_ids"], words["checksums"], features)
+            if path.name != _file_name(shard.image_ids):
+                raise ValueError("its images are others than its name says")
+            return shard
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"{path} is damaged in its header ({error})") from None
+
+
+class FeatureStore:
+    """The features of one key under `root`, empty where there are none yet; see the module.
+
+    To open a store writes nothing.
+    """
+
+    def __init__(self, root: Path, key: FeatureKey) -> None:
+        self.key, self.folder = key, Path(root) / key.folder
+        self.dtype = getattr(torch, key.dtype)
+        self._place: dict[int, tuple[Shard, int]] = {}  # of an image
+        self._checked: set[int] = set()  # images whose checksum was right
+        self._look()
+
+    def __reduce__(self) -> tuple:
+        """For worker processes: where the features are, not the features."""
+        return FeatureStore, (self.folder.parent, self.key)
+
+    def _look(self) -> None:
+        """Learn which shards there are now."""
+        known = {shard.path for shard, _ in self._place.values()}
+        for path in sorted(set(self.folder.glob("*.safetensors")) - known):
+            try:
+                shard = Shard.of_file(path)
+            except ValueError as error:
+                logger.warning("%s; its images will be computed again", error)
+                continue
+            self._place |= {image_id: (shard, row) for row, image_id in enumerate(shard.image_ids)}
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """The images that have no features here, ascending."""
@@ -99,36 +137,49 @@ class FeatureStore:
         todo = self.missing(image_ids)
         if not todo:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.folder)
-        for path in self._damaged:
-            if not is_whole(path):  # or another process has remade it
+        for path in self.folder.glob("*.safetensors"):
+            if not _is_shard(path):
                 path.unlink(missing_ok=True)
-        self._damaged.clear()
         with atomic_write(self.folder / "key.json") as file:
             file.write(json.dumps(asdict(self.key), indent=1).encode())
         with (
             ThreadPoolExecutor(2) as pool,
             tqdm(total=len(todo), unit="image", desc="features", disable=not progress) as bar,
         ):
-            shape = tuple(next(_batches(todo[:1], load, encode, 1, pool)).shape[1:])
-            size = prod(shape) * self._dtype.itemsize
+            first = next(_batches(todo[:1], load, encode, 1, pool))
+            size = first.numel() * self.dtype.itemsize
             self._check_disk(len(todo), size)
             n = max(1, min(SHARD_IMAGES, SHARD_BYTES // size))
-            parts = [todo[first : first + n] for first in range(0, len(todo), n)]
+            parts = [todo[start : start + n] for start in range(0, len(todo), n)]
             for wait in (False, True):  # then for what other processes were at
                 for ids in parts:
-                    path = self.folder / f"{_digest(ids)}.shard"
-                    if path.exists():
-                        continue
+                    path = self.folder / _file_name(ids)
                     with claim(path, wait=wait) as granted:
-                        if granted and not path.exists():
+                        if granted and not _is_shard(path):
                             batches = _batches(ids, load, encode, batch_size, pool)
-                            write_shard(path, ids, shape, self._dtype, _counted(batches, bar))
+                            self._write_shard(path, ids, batches, bar)
         self._look()
 
-    def read(self, image_ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """(n, V, h, w) in `dtype`, in the order asked for.
+    def _write_shard(self, path: Path, ids: list[int], batches: Iterator[Tensor], bar) -> None:
+        stored = []
+        for batch in batches:
+            stored.append(batch.detach().cpu().to(self.dtype))
+            bar.update(len(batch))
+        features = torch.cat(stored).contiguous()  # (n, V, h, w)
+        sums = features.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
+        for image_id, total in zip(ids, sums.tolist(), strict=True):
+            if not isfinite(total):
+                raise ValueError(
+                    f"image {image_id}: a feature is not finite in {self.dtype}; "
+                    "look at the image, or keep the features in bfloat16"
+                )
+        checksums = [checksum(*pair) for pair in zip(ids, features, strict=True)]
+        words = json.dumps({"image_ids": ids, "checksums": checksums})
+        with atomic_write(path) as file:
+            file.write(safetensors.torch.save({"features": features}, {"words": words}))
+
+    def read(self, image_ids: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+        """(n, V, h, w), in the order asked for; in the stored precision if no `dtype` is named.
 
         The checksum of an image is looked at when this process first reads it.
 
@@ -136,6 +187,7 @@ class FeatureStore:
             ValueError: an image has no features here, or its shard is damaged. A damaged shard is
                 removed, so that `missing` names its images and `write` makes them anew.
         """
+        dtype = dtype or self.dtype
         absent = [image_id for image_id in image_ids if image_id not in self._place]
         if absent:
             raise ValueError(
@@ -144,18 +196,17 @@ class FeatureStore:
             )
         if not len(image_ids):
             return torch.empty(0, 0, 0, 0, dtype=dtype)
-        shape = self._place[image_ids[0]][0].shape
+        shape = self._place[image_ids[0]][0].features.shape[1:]
         # Room from numpy, which asks for huge pages: filled twice as fast as that of torch.empty.
         room = np.empty(len(image_ids) * prod(shape) * dtype.itemsize, np.uint8)
         features = torch.from_numpy(room).view(dtype).view(len(image_ids), *shape)
         for i, image_id in enumerate(image_ids):
             shard, row = self._place[image_id]
-            if shard.path not in self._tensors:
-                self._tensors[shard.path] = shard.tensor()
-            stored = self._tensors[shard.path][row]
+            stored = shard.features[row]
             if image_id not in self._checked:
-                if crc(stored) != shard.checksums[row]:
-                    self._forget(shard)
+                if checksum(image_id, stored) != shard.checksums[row]:
+                    self._place = {i: at for i, at in self._place.items() if at[0] is not shard}
+                    shard.path.unlink(missing_ok=True)
                     raise ValueError(
                         f"{shard.path} is damaged at image {image_id} and was removed; "
                         f"compute its {len(shard.image_ids)} images again"
@@ -163,45 +214,6 @@ class FeatureStore:
                 self._checked.add(image_id)
             features[i] = stored
         return features
-
-    def verify(self) -> list[Path]:
-        """Look at every checksum; remove the damaged shards and say which these were."""
-        self._look()
-        shards = {shard for shard, _ in self._place.values()}
-        damaged = [shard for shard in shards if not is_whole(shard.path)]
-        for shard in damaged:
-            self._forget(shard)
-        return sorted([*self._damaged, *(shard.path for shard in damaged)])
-
-    def __getstate__(self) -> dict:
-        """For worker processes: where the features are, not the features."""
-        return {**self.__dict__, "_tensors": {}, "_checked": set()}
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return getattr(torch, self.key.dtype)
-
-    def _look(self) -> None:
-        """Learn which shards there are now."""
-        known = {shard.path for shard, _ in self._place.values()} | set(self._damaged)
-        for path in sorted(set(self.folder.glob("*.shard")) - known):
-            try:
-                shard = Shard.of_file(path)
-            except (OSError, ValueError) as error:
-                logger.warning("%s; its images will be computed again", error)
-                self._damaged.append(path)
-                continue
-            self._place.update((image, (shard, row)) for row, image in enumerate(shard.image_ids))
-
-    def _forget(self, shard: Shard) -> None:
-        logger.warning("%s is damaged and removed; its images are missing now", shard.path)
-        with suppress(OSError):
-            shard.path.unlink()
-        self._tensors.pop(shard.path, None)
-        for image_id in shard.image_ids:
-            if self._place.get(image_id, (None,))[0] is shard:
-                del self._place[image_id]
-                self._checked.discard(image_id)
 
     def _check_disk(self, n: int, size: int) -> None:
         needed, free = n * size / 1e9, shutil.disk_usage(self.folder).free / 1e9
@@ -211,6 +223,18 @@ class FeatureStore:
                 f"{self.folder} needs {needed:.2f} GB for {n} images and has {free:.2f} GB; "
                 "make room, or keep the features elsewhere"
             )
+
+
+def checksum(image_id: int, features: Tensor) -> int:
+    """The CRC-32 of the bytes of contiguous features, begun with the image's id."""
+    return zlib.crc32(features.view(torch.uint8).numpy(), zlib.crc32(str(image_id).encode()))
+
+
+def _is_shard(path: Path) -> bool:
+    try:
+        return bool(Shard.of_file(path))
+    except ValueError:
+        return False
 
 
 def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
@@ -225,11 +249,5 @@ def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
         yield features
 
 
-def _counted(batches: Iterator[Tensor], bar: tqdm) -> Iterator[Tensor]:
-    for batch in batches:
-        yield batch
-        bar.update(len(batch))
-
-
-def _digest(ids: list[int]) -> str:
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+def _file_name(ids: list[int]) -> str:
+    return f"{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]}.safetensors"

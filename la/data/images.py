@@ -24,13 +24,15 @@ class ImageFolder:
         """
         name = name.replace("\\", "/")
         base = name.rpartition("/")[2]
-        candidates = self._by_name.get(_common_name(base), ())
-        for ending in (f"/{name}", f"/{base}", ""):
-            fits = [path for path in candidates if path.endswith(ending)]
-            if len(fits) == 1 or (fits and ending == ""):
-                return Path(fits[0])
-            if fits:
+        twins = self._by_name.get(_common_name(base), [])
+        for ending in (f"/{name}", f"/{base}"):
+            fits = [path for path in twins if path.endswith(ending)]
+            if len(fits) > 1:
                 raise ValueError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
+            if fits:
+                return Path(fits[0])
+        if twins:
+            return Path(twins[0])
         raise FileNotFoundError(
             f"no file {name} under {self.root}; put it there or leave the image out"
         )
@@ -41,8 +43,7 @@ class ImageFolder:
             raise FileNotFoundError(f"no folder {self.root}; give the one that holds the images")
         found, visited = {}, set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in visited:  # a link back to where we were
+            if (real := os.path.realpath(folder)) in visited:  # a link back to where we were
                 folders.clear()
                 continue
             visited.add(real)
@@ -55,27 +56,21 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
     """The image at `path` as 8-bit RGB of the stated (H, W).
 
     Annotations are drawn on the pixels as stored, so an EXIF rotation is applied only where the
-    stated size asks for it. Transparency is dropped; 16-bit greys are scaled to 8.
+    stated size asks for it.
 
     Raises:
         ValueError: the file is damaged, no image, or of another size.
     """
-    stated = (size[1], size[0])
+    stated = size[::-1]
     try:
         with Image.open(path) as file:
-            turned = file.size != stated and file.size == size
-            if file.size != stated and not turned:
-                raise ValueError(_sizes(file.size, stated))
-            image = ImageOps.exif_transpose(file) if turned else file
+            image = ImageOps.exif_transpose(file) if stated != file.size == size else file
             if image.size != stated:
-                raise ValueError(_sizes(file.size, stated))
+                sizes = "it has {} x {} pixels, the annotations say {} x {}"
+                raise ValueError(sizes.format(*image.size, *stated))
             return to_rgb(image)
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise ValueError(f"{path}: {error}; replace the file or leave the image out") from None
-
-
-def _sizes(found: tuple[int, int], stated: tuple[int, int]) -> str:
-    return "it has {} x {} pixels, the annotations say {} x {}".format(*found, *stated)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -83,9 +78,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((grey // 257).astype(np.uint8))
-    if (
-        image.mode == "P"
-    ):  # its transparency may be a table, which only RGBA takes without complaint
+    if image.mode == "P":  # only RGBA takes a table of transparency without complaint
         image = image.convert("RGBA")
     return image.convert("RGB")
 

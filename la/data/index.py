@@ -1,20 +1,23 @@
 """`CocoIndex`: the images, categories and instances of an annotation file, without a pixel read.
 
 A file is parsed once. Its arrays go to a cache file that is named by the annotation file's SHA-256
-and memory-mapped from then on (safetensors' layout). Segmentations stay polygons and run lengths
+and memory-mapped from then on. Segmentations stay polygons and run lengths
 until `mask` asks for pixels.
 """
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import BinaryIO
 
 import numpy as np
-import orjson
+import torch
 from PIL import Image
 
 from la.data.annotations import Outlines, parse
@@ -23,8 +26,7 @@ from la.data.images import ImageFolder, read_rgb
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cache file; another number, another file
-DTYPES = {"I64": np.int64, "F64": np.float64, "BOOL": np.bool_}
+FORMAT = 2  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,41 +71,46 @@ class CocoIndex:
             raise FileNotFoundError(f"no annotation file {path}; give an instances_*.json")
         if images is None:
             images = path.parent.parent if path.parent.name == "annotations" else path.parent
-        sha256, raw = _content(path, cache)
-        stored = Path(cache or "") / f"index-{FORMAT}-{sha256}.safetensors"
+        sha256 = _sha256(path, cache)
+        stored = cache and Path(cache) / f"index-{FORMAT}-{sha256}.pt"
         try:
-            if cache is None:
-                raise FileNotFoundError
             arrays, words = _load(stored)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            arrays, words = parse(path.read_bytes() if raw is None else raw, path)
-            if cache is not None:
-                _try_to_keep(stored, *_pack(arrays, words))
+        except (OSError, RuntimeError, UnpicklingError, TypeError, KeyError):  # none, or damaged
+            arrays, words = parse(path.read_bytes(), path)
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            _try_to_keep(stored, partial(torch.save, (tensors, json.dumps(words))))
         if words["skipped"]:
             faults = ", ".join(f"{reason} {count}" for reason, count in words["skipped"].items())
             logger.warning("%s: entries that cannot be used are left out: %s", path, faults)
-        names = Outlines.__dataclass_fields__
+        outlines = Outlines(**{name: arrays.pop(name) for name in Outlines.__dataclass_fields__})
+        names = {name: tuple(words[name]) for name in ("file_names", "category_names")}
+        folder = ImageFolder(Path(images))
         return cls(
-            source=path,
-            images=Path(images),
-            sha256=sha256,
-            file_names=tuple(words["file_names"]),
-            category_names=tuple(words["category_names"]),
-            skipped=words["skipped"],
-            outlines=Outlines(**{name: arrays[name] for name in names}),
-            folder=ImageFolder(Path(images)),
-            **{name: array for name, array in arrays.items() if name not in names},
-        )
+            path, Path(images), sha256, skipped=words["skipped"], outlines=outlines, folder=folder,
+            **names, **arrays,
+        )  # fmt: skip
+
+    def size(self, image_id: int) -> tuple[int, int]:
+        """(H, W) of an image."""
+        return tuple(self.sizes[self._row(image_id)].tolist())
 
     def annotations_of(self, image_id: int) -> range:
         """Rows of an image's annotations, in the file's order."""
         row = self._row(image_id)
-        return range(int(self._starts[row]), int(self._starts[row + 1]))
+        return range(*self._starts[row : row + 2].tolist())
 
     def mask(self, annotation: int) -> np.ndarray:
-        """(H, W) bool: the pixels of one annotation, as pycocotools draws them."""
-        height, width = self.sizes[self.annotation_image[annotation]].tolist()
-        return self.outlines.draw(int(self.annotation_outline[annotation]), height, width)
+        """(H, W) bool: the pixels of one annotation, as pycocotools draws them.
+
+        One too thin to hold any has the one at its box's centre.
+        """
+        size = self.sizes[self.annotation_image[annotation]]
+        mask = self.outlines.draw(int(self.annotation_outline[annotation]), *size.tolist())
+        if not mask.any():
+            corners = self.annotation_box[annotation].reshape(2, 2)  # (x, y) of each
+            row, column = corners.mean(0)[::-1].astype(int).clip(0, size - 1).tolist()
+            mask[row, column] = True
+        return mask
 
     def path(self, image_id: int) -> Path:
         """The image's file; COCO's 2014 and 2017 names stand for one another.
@@ -126,9 +133,8 @@ class CocoIndex:
             ValueError: the file is damaged, no image, or of another size than stated.
         """
         path = self.path(image_id)
-        height, width = self.sizes[self._row(image_id)].tolist()
         try:
-            return read_rgb(path, (height, width))
+            return read_rgb(path, self.size(image_id))
         except ValueError as error:
             raise ValueError(f"image {image_id} of {self.source}: {error}") from None
 
@@ -141,18 +147,12 @@ class CocoIndex:
         wanted = sorted({int(image_id) for image_id in image_ids})
         rows = np.array([self._row(image_id) for image_id in wanted], np.int64)
         kept = np.flatnonzero(np.isin(self.annotation_image, rows))
-        return replace(
-            self,
-            image_ids=self.image_ids[rows],
-            sizes=self.sizes[rows],
-            file_names=tuple(self.file_names[row] for row in rows),
-            annotation_image=np.searchsorted(rows, self.annotation_image[kept]),
-            annotation_category=self.annotation_category[kept],
-            annotation_area=self.annotation_area[kept],
-            annotation_crowd=self.annotation_crowd[kept],
-            annotation_box=self.annotation_box[kept],
-            annotation_outline=self.annotation_outline[kept],
-        )
+        names = [name for name in vars(self) if name.startswith("annotation_")]
+        part = {name: getattr(self, name)[kept] for name in names}
+        part["annotation_image"] = np.searchsorted(rows, part["annotation_image"])
+        file_names = tuple(self.file_names[row] for row in rows)
+        ids, sizes = self.image_ids[rows], self.sizes[rows]
+        return replace(self, image_ids=ids, sizes=sizes, file_names=file_names, **part)
 
     def class_name(self, class_id: int) -> str:
         """The name of a category id.
@@ -205,59 +205,34 @@ def find(data: Path) -> dict[str, tuple[Path, Path]]:
     return splits
 
 
-def _content(path: Path, cache: Path | None) -> tuple[str, bytes | None]:
-    """The SHA-256 of a file, remembered by its path, size and time of change; its bytes if read."""
+def _sha256(path: Path, cache: Path | None) -> str:
+    """Of a file; remembered in `cache` by the file's path, size and time of change."""
     stat = path.stat()
     mark = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()
-    note = Path(cache or "") / f"known-{hashlib.sha256(mark).hexdigest()[:32]}.txt"
-    if cache is not None and note.is_file():
-        sha256 = note.read_bytes().decode(errors="replace")
-        if re.fullmatch("[0-9a-f]{64}", sha256):
-            return sha256, None
-    raw = path.read_bytes()
-    sha256 = hashlib.sha256(raw).hexdigest()
-    if cache is not None:
-        _try_to_keep(note, sha256.encode())
-    return sha256, raw
+    note = cache and Path(cache) / f"known-{hashlib.sha256(mark).hexdigest()[:32]}.txt"
+    if note and note.is_file():
+        known = note.read_text(errors="replace")
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    _try_to_keep(note, lambda file: file.write(sha256.encode()))
+    return sha256
 
 
-def _try_to_keep(path: Path, *pieces: bytes | np.ndarray) -> None:
+def _try_to_keep(path: Path | None, write: Callable[[BinaryIO], object]) -> None:
     """Write a cache file if that can be done; without it all works, only slower."""
     try:
-        with atomic_write(path) as file:
-            for piece in pieces:
-                file.write(piece)
+        if path is not None:
+            with atomic_write(path) as file:
+                write(file)
     except OSError as error:
         logger.warning("%s cannot be written (%s); the file is parsed anew each time", path, error)
 
 
-def _pack(arrays: dict[str, np.ndarray], words: dict) -> list[bytes | np.ndarray]:
-    """The pieces of a safetensors file: header length, header, arrays of 8-byte items first."""
-    codes = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
-    header, pieces, end = {"__metadata__": {"words": orjson.dumps(words).decode()}}, [], 0
-    for name, array in sorted(arrays.items(), key=lambda item: -item[1].itemsize):
-        start, end = end, end + array.nbytes
-        place = {"shape": list(array.shape), "data_offsets": [start, end]}
-        header[name] = {"dtype": codes[array.dtype], **place}
-        pieces.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    text = orjson.dumps(header)
-    text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little"), text, *pieces]
-
-
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The inverse of `_pack`, memory-mapped.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError, AttributeError: no such file, or it is damaged.
-    """
-    raw = np.memmap(path, np.uint8, mode="r")
-    begin = 8 + int.from_bytes(raw[:8].tobytes(), "little")
-    header = orjson.loads(raw[8:begin].tobytes())
-    words = orjson.loads(header.pop("__metadata__")["words"])
-    arrays = {}
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        piece = np.asarray(raw[begin + first : begin + last]).view(DTYPES[entry["dtype"]])
-        arrays[name] = piece.reshape(entry["shape"])
-    return arrays, words
+def _load(path: Path | None) -> tuple[dict[str, np.ndarray], dict]:
+    """The kept arrays, memory-mapped, and words."""
+    if path is None:
+        raise FileNotFoundError
+    tensors, words = torch.load(path, mmap=True, weights_only=True)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}, json.loads(words)

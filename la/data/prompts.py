@@ -6,10 +6,39 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from la.config import EpisodeConfig
-from la.data.cutouts import Cutout
 from la.types import PromptKind
 
 _MANY = 70  # [O] a class with more instances than this in an image is prompted by masks alone
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """An instance: (h, w) bool pixels whose upper left corner is at (x, y) of the image."""
+
+    x: int
+    y: int
+    pixels: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> "Cutout":
+        """From an (H, W) bool mask that is not empty."""
+        columns = np.flatnonzero(mask.any(0))
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        rows = np.flatnonzero(mask[:, left:right].any(1))
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        return cls(left, top, np.array(mask[top:bottom, left:right], order="C"))
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) the tight box, outer edges included."""
+        height, width = self.pixels.shape
+        return np.array([self.x, self.y, self.x + width, self.y + height], dtype=float)
+
+    def paint(self, canvas: np.ndarray, value: int) -> None:
+        """Set the instance's pixels of an (H, W) canvas, in place."""
+        height, width = self.pixels.shape
+        place = canvas[self.y : self.y + height, self.x : self.x + width]
+        np.copyto(place, value, where=self.pixels)
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import orjson
 
 from la.rng import stream
 
@@ -43,7 +43,7 @@ def write_annotations(path: Path, n_images: int, n_annotations: int) -> Path:
         "categories": categories,
     }
     with path.open("wb") as file:
-        file.write(orjson.dumps(document)[:-1] + b',"annotations":[')
+        file.write(msgspec.json.encode(document)[:-1] + b',"annotations":[')
         columns = zip(rows.tolist(), classes.tolist(), chosen, is_crowd.tolist(), strict=True)
         for number, (row, category, template, crowd) in enumerate(columns, 1):
             shape = _runs(rng, portrait[row]) if crowd else outlines[template]
@@ -66,7 +66,7 @@ def _outline(rng: np.random.Generator) -> bytes:
     area = float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 + 1)
     box = [*xy.min(0).tolist(), *(np.ptp(xy, axis=0) + 0.01).tolist()]
     shape = {"segmentation": [xy.ravel().tolist()], "area": area, "bbox": box}
-    return orjson.dumps(shape)[1:-1]
+    return msgspec.json.encode(shape)[1:-1]
 
 
 def _runs(rng: np.random.Generator, portrait: bool) -> bytes:
@@ -77,4 +77,4 @@ def _runs(rng: np.random.Generator, portrait: bool) -> bytes:
     area = float(counts[1::2].sum())
     segmentation = {"counts": counts.tolist(), "size": size}
     shape = {"segmentation": segmentation, "area": area, "bbox": [0.0, 0.0, size[1], size[0]]}
-    return orjson.dumps(shape)[1:-1]
+    return msgspec.json.encode(shape)[1:-1]

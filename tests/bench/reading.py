@@ -18,11 +18,10 @@ from pycocotools.coco import COCO
 
 from la.config import PROTOCOLS, profile
 from la.data.episodes import EpisodeSampler
-from la.data.features import FeatureKey, FeatureStore
+from la.data.features import FeatureKey, FeatureStore, Shard
 from la.data.folds import seen, unseen
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.data.shards import Shard
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations
@@ -111,7 +110,7 @@ def collate_records(
     index = CocoIndex.from_json(photographs)
     index = index.subset(index.image_ids[: sizes.photographs])
     config = profile("paper-mae")
-    store = FeatureStore.open(folder / "collated", KEY)
+    store = FeatureStore(folder / "collated", KEY)
     store.write(index.image_ids.tolist(), _no_image, _random_features(), progress=False)
     clean = PROTOCOLS["clean"]
 
@@ -162,9 +161,9 @@ def collate_records(
 def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     """The feature cache beside a file that is copied, and one that is memory-mapped and read."""
     ids, encode, fresh = list(range(1, sizes.features + 1)), _random_features(), count()
-    kept = FeatureStore.open(folder / "kept", KEY)
+    kept = FeatureStore(folder / "kept", KEY)
     kept.write(ids, _no_image, encode, progress=False)
-    shards = [Shard.of_file(path) for path in sorted(kept.folder.glob("*.shard"))]
+    shards = [Shard.of_file(path) for path in sorted(kept.folder.glob("*.safetensors"))]
     stored = sum(shard.path.stat().st_size for shard in shards)
     one = {"features": torch.zeros(SHAPE)}
     official = len(safetensors.torch.save(one))
@@ -175,7 +174,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
 
     def write() -> None:
         target = folder / f"written{next(fresh)}"
-        FeatureStore.open(target, KEY).write(ids, _no_image, encode, progress=False)
+        FeatureStore(target, KEY).write(ids, _no_image, encode, progress=False)
         shutil.rmtree(target)
 
     def copy() -> None:
@@ -195,7 +194,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
 
     asked = stream(0, "features to read").permutation(ids).reshape(-1, 8).tolist()
     raw = {
-        image: (shard.tensor().view(torch.int16).numpy(), row)
+        image: (shard.features.view(torch.int16).numpy(), row)
         for shard in shards
         for row, image in enumerate(shard.image_ids)
     }
@@ -222,7 +221,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
         "raw": map_and_copy,
         "stored": read(lambda: kept, torch.float16),
         "float32": read(lambda: kept, torch.float32),
-        "first": read(lambda: FeatureStore.open(folder / "kept", KEY), torch.float32),
+        "first": read(lambda: FeatureStore(folder / "kept", KEY), torch.float32),
     }
     taken = interleaved(arms, clock, seconds=sizes.seconds, least=sizes.least)
     rates = {name: [total / t for t in runs] for name, runs in taken.items()}

@@ -184,7 +184,7 @@ def test_training_targets_are_sampled_over_the_input(tiny_index, model):
         frame = Frame(tuple(batch.query_size[b].tolist()), 96, model.resize)
         expected = frame.sample(loader.target(episode), 32, IGNORE)
         assert (batch.target[b].numpy() == expected).all()
-    assert batch.target.dtype == torch.int64
+    assert batch.target.dtype == torch.int16
 
 
 # ---- prompts
@@ -268,7 +268,7 @@ def test_an_outline_without_pixels_still_gives_a_prompt_and_a_truth(tmp_path):
     path = tmp_path / "instances_thin.json"
     path.write_text(json.dumps(content))
     index = CocoIndex.from_json(path)
-    assert not index.mask(0).any()
+    assert index.mask(0).sum() == 1
     for kind in KINDS:
         episode = Episode(1, (1,), (2,), (Example(0, 1, (kind,)),), 0)
         batch = loader_of(index)([episode])

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from la.config import EpisodeConfig
-from la.data.cutouts import Cutout, Cutouts
-from la.data.prompts import draw_points, draw_prompts, jittered
+from la.data.prompts import Cutout, draw_points, draw_prompts, jittered
 from la.types import PromptKind
 
 MASK, BOX, POINT = PromptKind.MASK, PromptKind.BOX, PromptKind.POINT
@@ -129,42 +128,3 @@ def test_a_crowded_class_is_prompted_by_masks_alone():
     many, fewer = draw(masks, (BOX,)), draw(masks[:70], (BOX,))
     assert not many.boxes and (many.mask == np.any(masks, axis=0)).all()
     assert len(fewer.boxes) == 70 and fewer.mask is None
-
-
-class CountingIndex:
-    """Squares of 10 x 10 on images of 40 x 40, one annotation each; counts what is decoded."""
-
-    def __init__(self, boxes=None):
-        self.decoded = []
-        self.annotation_box = boxes
-
-    def mask(self, annotation):
-        self.decoded.append(annotation)
-        mask = np.zeros((40, 40), dtype=bool)
-        if self.annotation_box is None:
-            mask[annotation : annotation + 10, 5:15] = True
-        return mask
-
-
-def test_cutouts_are_decoded_once_and_kept_within_their_bytes():
-    index = CountingIndex()
-    cutouts = Cutouts(index, limit=300)  # three squares
-    for annotation in (1, 2, 1, 3, 1, 4):
-        assert cutouts[annotation].y == annotation
-    assert index.decoded == [1, 2, 3, 4]
-    cutouts[1], cutouts[2]  # 2 was the least recently used
-    assert index.decoded == [1, 2, 3, 4, 2]
-
-
-def test_a_cutout_larger_than_the_room_is_still_served():
-    index = CountingIndex()
-    cutouts = Cutouts(index, limit=1)
-    assert cutouts[1].pixels.all() and cutouts[2].pixels.all() and cutouts[1].y == 1
-
-
-@pytest.mark.parametrize(
-    ("box", "pixel"), [((3.2, 7.1, 3.4, 20.3), (3, 13)), ((-5, 39, 1, 60), (0, 39))]
-)
-def test_an_outline_too_thin_for_any_pixel_has_the_one_at_its_centre(box, pixel):
-    cutout = Cutouts(CountingIndex(np.array([box])))[0]
-    assert cutout.pixels.tolist() == [[True]] and (cutout.x, cutout.y) == pixel
