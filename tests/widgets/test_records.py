@@ -22,7 +22,7 @@ from la.evaluation import original_scores
 from la.model.plus import Raster
 from la.notebooks import FOLDER
 from la.results import Cell
-from la.types import IGNORE, PromptKind
+from la.types import IGNORE, PromptKind, to_device
 from la.widgets import PredictionViewer
 from la.widgets.records import SIDE, affinity, plane, records
 from la.workbench import Workbench
@@ -109,7 +109,7 @@ def test_prompts_are_those_that_the_model_was_given(bench, found):
 
 def test_the_affinity_is_the_cosine_to_the_mean_of_what_was_found(bench):
     episode = bench.episodes(CELL)[0]
-    batch = bench.loader(bench.data.test, CELL.fold)([episode])
+    batch = to_device(bench.loader(bench.data.test, CELL.fold)([episode]), "cpu")
     side = bench.config.model.image_size
     frames = [Frame((side, side), side, "pad")] * (1 + len(episode.support_ids))
     cells = batch.source.query.shape[-1]
