@@ -87,12 +87,12 @@ class EpisodeSampler:
             ValueError: fewer than `n_ways` classes have `k_shots` + 1 images.
         """
         drawable = self._classes_for(n_ways, k_shots)
-        draws = _draws(seed, f"test {n_ways}-way {k_shots}-shot", i, n_ways * (k_shots + 1) + 2)
+        numbers = _draws(seed, f"test {n_ways}-way {k_shots}-shot", i, n_ways * (k_shots + 1) + 2)
+        draws = iter(numbers)
         classes = _distinct(draws, drawable, n_ways)
         candidates = self._images[classes[0]]
         query = candidates[int(next(draws) * len(candidates))]
-        supports = self._supports(classes, k_shots, query, draws)
-        return self._episode(query, classes, supports, repeat(kinds), next(draws))
+        return self._episode(query, classes, k_shots, draws, repeat(kinds), numbers[-1])
 
     def training_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, config: EpisodeConfig
@@ -106,7 +106,7 @@ class EpisodeSampler:
         """
         drawable = self._classes_for(n_ways, k_shots)
         width = n_ways * (k_shots + 1) + 4 + n_ways**2 * k_shots
-        draws = _draws(seed, f"training {n_ways}-way {k_shots}-shot", i, width)
+        draws = iter(_draws(seed, f"training {n_ways}-way {k_shots}-shot", i, width))
         classes = _distinct(draws, drawable, n_ways)
         coin, which, draw, prompts = (next(draws) for _ in range(4))
         if coin < config.all_classes_probability:
@@ -114,10 +114,9 @@ class EpisodeSampler:
         else:
             candidates = self._images[classes[int(which * n_ways)]]
             query = candidates[int(draw * len(candidates))]
-        supports = self._supports(classes, k_shots, query, draws)
         subsets = _subsets(config.kinds)
         kinds = (subsets[int(uniform * len(subsets))] for uniform in draws)
-        return self._episode(query, classes, supports, kinds, prompts)
+        return self._episode(query, classes, k_shots, draws, kinds, prompts)
 
     def _query_with_all(self, classes: list[int], draw: float) -> tuple[list[int], int]:
         """The longest head of `classes` that some image holds whole, and one of its images."""
@@ -130,45 +129,45 @@ class EpisodeSampler:
             bits = both
         return classes, _nth_bit(bits, int(draw * bits.bit_count()))
 
-    def _supports(
-        self, classes: list[int], k_shots: int, query: int, draws: Iterator[float]
-    ) -> list[int]:
-        """Rows of K images of each class, distinct within the class and never the query."""
-        supports: dict[int, None] = {}  # keeps the order, drops what two classes both drew
-        for class_row in classes:
-            images = self._images[class_row]
-            shows = self._holds[query] >> class_row & 1
-            taken = [bisect_left(images, query)] if shows else []
-            for _ in range(k_shots):
-                supports[images[_pick(next(draws), len(images), taken)]] = None
-        return list(supports)
-
     def _episode(
         self,
         query: int,
         classes: list[int],
-        supports: list[int],
+        k_shots: int,
+        draws: Iterator[float],
         kinds: Iterator[tuple[PromptKind, ...]],
         seed: float,
     ) -> Episode:
-        """A support image carries the annotations of all the episode's classes that it shows."""
+        """K images of each class, distinct within the class and never the query, are supports.
+
+        A support image carries the annotations of all the episode's classes that it shows.
+        """
+        holds, ids, shown = self._holds, self._ids, self._holds[query]
+        supports: dict[int, None] = {}  # keeps the order, drops what two classes both drew
+        for c in classes:
+            images = self._images[c]
+            taken = [bisect_left(images, query)] if shown >> c & 1 else []
+            for _ in range(k_shots):
+                position = int(next(draws) * (len(images) - len(taken)))
+                for other in taken:  # ascending
+                    position += position >= other
+                insort(taken, position)
+                supports[images[position]] = None
         classes = sorted(classes)
-        wanted = sum(1 << c for c in classes)
-        row_of = {1 << c: n for n, c in enumerate(classes, 1)}
+        wanted, row_of = (
+            sum([1 << c for c in classes]),
+            {1 << c: n for n, c in enumerate(classes, 1)},
+        )
         examples = []
         for position, support in enumerate(supports):
-            held = self._holds[support] & wanted
+            held = holds[support] & wanted
             while held:
                 lowest = held & -held
                 examples.append(_example(position, row_of[lowest], next(kinds)))
                 held ^= lowest
-        return Episode(
-            query_id=self._ids[query],
-            class_ids=tuple([self.class_ids[c] for c in classes]),
-            support_ids=tuple([self._ids[s] for s in supports]),
-            examples=tuple(examples),
-            seed=int(seed * 2**53),
-        )
+        class_ids = tuple([self.class_ids[c] for c in classes])
+        support_ids = tuple([ids[s] for s in supports])
+        return Episode(ids[query], class_ids, support_ids, tuple(examples), int(seed * 2**53))
 
 
 def presence(index: CocoIndex, class_ids: tuple[int, ...], protocol: Protocol) -> np.ndarray:
@@ -239,18 +238,9 @@ def _distinct(draws: Iterator[float], values: list[int], n: int) -> list[int]:
     return [left.pop(int(next(draws) * len(left))) for _ in range(n)]
 
 
-def _pick(uniform: float, n: int, taken: list[int]) -> int:
-    """A position in [0, n) that is not in the ascending list `taken`, which it then joins."""
-    position = int(uniform * (n - len(taken)))
-    for other in taken:
-        position += position >= other
-    insort(taken, position)
-    return position
-
-
-def _draws(seed: int, purpose: str, i: int, n: int) -> Iterator[float]:
+def _draws(seed: int, purpose: str, i: int, n: int) -> list[float]:
     """The n uniform numbers of episode i."""
-    return iter(_block(seed, purpose, i // _BLOCK, n)[i % _BLOCK])
+    return _block(seed, purpose, i // _BLOCK, n)[i % _BLOCK]
 
 
 @lru_cache(maxsize=32)

@@ -5,11 +5,10 @@ from typing import Literal
 import numpy as np
 
 N_FOLDS = 4
+Rule = Literal["interleaved", "blocks"]
 
 
-def unseen(
-    category_ids: np.ndarray, fold: int, rule: Literal["interleaved", "blocks"]
-) -> tuple[int, ...]:
+def unseen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
     """Class ids of the fold, by the rank of each category among the sorted ids.
 
     `interleaved` holds ranks fold, fold + 4, fold + 8, ... (official code, HSNet, DCAMA, FPTrans);
@@ -20,18 +19,15 @@ def unseen(
     """
     if fold not in range(N_FOLDS):
         raise ValueError(f"no fold {fold}; known: 0, 1, 2, 3")
-    ids = np.sort(np.asarray(category_ids))
+    ids = np.sort(category_ids)
     if len(ids) < N_FOLDS:
         raise ValueError(
             f"{len(ids)} categories cannot be split into {N_FOLDS} folds; annotate at least 4"
         )
-    chosen = ids[fold::N_FOLDS] if rule == "interleaved" else np.array_split(ids, N_FOLDS)[fold]
-    return tuple(int(i) for i in chosen)
+    parts = [ids[i::N_FOLDS] for i in range(N_FOLDS)]
+    return tuple((parts if rule == "interleaved" else np.array_split(ids, N_FOLDS))[fold].tolist())
 
 
-def seen(
-    category_ids: np.ndarray, fold: int, rule: Literal["interleaved", "blocks"]
-) -> tuple[int, ...]:
+def seen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
     """The other three quarters: what training may use."""
-    held_out = set(unseen(category_ids, fold, rule))
-    return tuple(int(i) for i in np.sort(np.asarray(category_ids)) if int(i) not in held_out)
+    return tuple(np.setdiff1d(category_ids, unseen(category_ids, fold, rule)).tolist())

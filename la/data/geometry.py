@@ -57,14 +57,6 @@ class Frame:
         """(n, 4) original -> input pixels."""
         return boxes * np.array(self.scale * 2)
 
-    def original_points(self, points: np.ndarray) -> np.ndarray:
-        """(n, 2) input -> original pixels."""
-        return points / np.array(self.scale)
-
-    def original_boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """(n, 4) input -> original pixels."""
-        return boxes / np.array(self.scale * 2)
-
     def sample(self, values: np.ndarray, side: int, padding: int = 0) -> np.ndarray:
         """(H, W) over original pixels -> (side, side) over the input, for prompts and targets.
 
@@ -73,7 +65,7 @@ class Frame:
         rows = _shown(self.size[0], self.inner[0], self.side, side)
         columns = _shown(self.size[1], self.inner[1], self.side, side)
         sampled = np.full((side, side), padding, values.dtype)
-        sampled[: len(rows), : len(columns)] = values[rows][:, columns]
+        sampled[: len(rows), : len(columns)] = values[rows].take(columns, 1)
         return sampled
 
     def mask(self, mask: np.ndarray, side: int) -> np.ndarray:

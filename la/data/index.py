@@ -176,8 +176,8 @@ class CocoIndex:
         return np.searchsorted(self.annotation_image, np.arange(len(self.image_ids) + 1))
 
 
-def find(data: Path) -> dict[str, tuple[Path, Path]]:
-    """The splits of a folder in COCO format: "train" and "val" -> (annotation file, image folder).
+def find(data: Path) -> dict[str, Path]:
+    """The annotation files "train" and "val" of a folder in COCO format.
 
     A single `annotations/instances_*.json` is both, and the caller splits it by image. Of several
     releases side by side the oldest is taken: the paper's is 2014.
@@ -186,7 +186,6 @@ def find(data: Path) -> dict[str, tuple[Path, Path]]:
         FileNotFoundError: there is no such folder, or no annotation file in it.
         ValueError: there are several, and their names do not say which is which.
     """
-    data = Path(data)
     if not data.is_dir():
         raise FileNotFoundError(f"no folder {data}; give a folder in COCO format")
     files = sorted(data.glob("annotations/instances_*.json"))
@@ -195,13 +194,13 @@ def find(data: Path) -> dict[str, tuple[Path, Path]]:
     splits = {}
     for split in ("train", "val"):
         named = [file for file in files if file.name.startswith(f"instances_{split}")]
-        splits[split] = (named[0] if named else files[0], data)
         if not named and len(files) > 1:
             names = ", ".join(file.name for file in files)
             raise ValueError(
                 f"{data}/annotations has no instances_{split}*.json among {names}; "
                 "name the files instances_train*.json and instances_val*.json, or keep only one"
             )
+        splits[split] = (named or files)[0]
     return splits
 
 

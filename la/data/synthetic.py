@@ -3,8 +3,6 @@
 Class c from 0 is category c + 1, in fold c % 4 of the interleaved folds.
 """
 
-import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tqdm.auto import tqdm
 
+from la.data.atomic import claim
 from la.data.scenes import SIZE, draw_scene, kinds
 from la.rng import stream
 
@@ -36,34 +35,32 @@ def write(
         ValueError: the folder exists and holds something else.
     """
     folder = Path(folder)
-    recipe = {"version": VERSION, "n_train": n_train, "n_val": n_val, "seed": seed}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        note = folder / "recipe.json"
-        if folder.exists():
-            found = json.loads(note.read_text()) if note.exists() else "something else"
-            if found != recipe:
-                raise ValueError(
-                    f"{folder} holds {found}, not the embedded data set {recipe}; "
-                    "remove it or name another folder"
-                )
-            return folder
-        partial = folder.parent / f".{folder.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "annotations").mkdir(parents=True)
-        with tqdm(total=n_train + n_val, desc="drawing images", disable=not progress) as bar:
-            _write_split(partial, "train", range(1, n_train + 1), seed, bar.update)
-            val_ids = range(VAL_IDS + 1, VAL_IDS + n_val + 1)
-            _write_split(partial, "val", val_ids, seed, bar.update)
-        (partial / note.name).write_text(json.dumps(recipe))
-        os.rename(partial, folder)
+    recipe, note = (
+        {"version": VERSION, "n_train": n_train, "n_val": n_val, "seed": seed},
+        "recipe.json",
+    )
+    with claim(folder, wait=True):
+        if not folder.exists():
+            partial = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / "annotations").mkdir(parents=True)
+            with tqdm(total=n_train + n_val, desc="drawing images", disable=not progress) as bar:
+                for split, first, n in (("train", 1, n_train), ("val", VAL_IDS + 1, n_val)):
+                    _write_split(partial, split, range(first, first + n), seed, bar.update)
+            (partial / note).write_text(json.dumps(recipe))
+            os.rename(partial, folder)
+    found = (
+        json.loads((folder / note).read_text()) if (folder / note).exists() else "something else"
+    )
+    if found != recipe:
+        raise ValueError(
+            f"{folder} holds {found}, not the embedded data set {recipe}; "
+            "remove it or name another folder"
+        )
     return folder
 
 
-def _write_split(
-    folder: Path, split: str, ids: range, seed: int, tick: Callable[[], object]
-) -> None:
+def _write_split(folder: Path, split: str, ids: range, seed: int, tick: Callable) -> None:
     """Draw the images with these ids; an image depends on the seed and its id alone."""
     world, images, annotations = kinds("benchmark"), [], []
     (folder / "images" / split).mkdir(parents=True)
@@ -89,9 +86,3 @@ def _write_split(
     categories = [{"id": i, "name": kind.name} for i, kind in enumerate(world, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of both annotation files: what two machines compare to know that their data agree."""
-    parts = [Path(folder) / "annotations" / f"instances_{s}.json" for s in ("train", "val")]
-    return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()

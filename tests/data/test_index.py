@@ -529,16 +529,15 @@ def test_splits_are_told_by_file_names_and_the_older_release_comes_first(tmp_pat
         write("{}", f"instances_{name}.json")
     write("{}", "captions_val2014.json")
     splits = find(tmp_path)
-    assert {split: file.name for split, (file, _) in splits.items()} == {
+    assert {split: file.name for split, file in splits.items()} == {
         "train": "instances_train2014.json",
         "val": "instances_val2014.json",
     }
-    assert {folder for _, folder in splits.values()} == {tmp_path}
 
 
 def test_a_single_file_serves_as_both_splits(tmp_path, write):
     path = write("{}", "instances_visible.json")
-    assert find(tmp_path) == {"train": (path, tmp_path), "val": (path, tmp_path)}
+    assert find(tmp_path) == {"train": path, "val": path}
 
 
 def test_folders_that_are_not_in_coco_format_are_refused_in_a_sentence(tmp_path, write):
