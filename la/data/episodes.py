@@ -181,12 +181,9 @@ def presence(index: CocoIndex, class_ids: tuple[int, ...], protocol: Protocol) -
     kept = np.flatnonzero(countable & (column >= 0))
     size = len(index.image_ids), len(class_ids)
     cell = index.annotation_image[kept] * len(class_ids) + column[kept]
-    if protocol.image_filter == "class_area":
-        area = np.bincount(cell, index.annotation_area[kept], minlength=size[0] * size[1])
-        return (area >= protocol.small_area).reshape(size)
-    shown = np.zeros(size, dtype=bool)
-    shown.reshape(-1)[cell] = True
-    return shown
+    by_area = protocol.image_filter == "class_area"
+    shown = np.bincount(cell, index.annotation_area[kept] if by_area else None, size[0] * size[1])
+    return (shown >= (protocol.small_area if by_area else 1)).reshape(size)
 
 
 def episode_list(
@@ -213,9 +210,8 @@ def list_sha256(episodes: Iterable[Episode]) -> str:
 
 def _integers(table: np.ndarray) -> list[int]:
     """Each row of a bool table as one integer, column c its bit c."""
-    packed = np.packbits(table, axis=1, bitorder="little")
-    raw, width = packed.tobytes(), packed.shape[1]
-    return [int.from_bytes(raw[i : i + width], "little") for i in range(0, len(raw), width)]
+    rows = np.packbits(table, axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in rows]
 
 
 def _nth_bit(bits: int, n: int) -> int:

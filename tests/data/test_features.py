@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from la.data import features
-from la.data.atomic import PREFIX, atomic_write, sweep
+from la.data.atomic import PREFIX, atomic_write, claim, sweep
 from la.data.features import FeatureKey, FeatureStore, Shard
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")
@@ -329,6 +329,25 @@ def test_what_is_being_written_is_not_swept_and_what_is_left_behind_is(tmp_path)
         raise RuntimeError("stop")
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     assert (tmp_path / "whole").read_bytes() == b"one"
+
+
+def test_of_those_that_wait_for_a_claim_one_at_a_time_has_it(tmp_path):
+    holders, seen = [], []
+
+    def work():
+        for _ in range(40):
+            with claim(tmp_path / "made", wait=True) as granted:
+                holders.append(granted)
+                time.sleep(0.0005)
+                seen.append(holders.copy())
+                holders.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [[True]] * 160 and not list(tmp_path.iterdir())
 
 
 def test_a_store_is_sent_to_a_worker_process_without_its_features(tmp_path):
