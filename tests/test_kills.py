@@ -84,7 +84,7 @@ def results(home: Path) -> dict:
         if path.parent.name == "cells":
             told = json.loads(path.read_text())
             made[name] = {k: v for k, v in told.items() if k not in ("seconds", "provenance")}
-        elif path.suffix in (".csv", ".safetensors", ".shard", ".jsonl") or "fits" in path.parts:
+        elif path.suffix in (".csv", ".safetensors", ".jsonl") or "fits" in path.parts:
             made[name] = path.read_bytes()
         elif path.suffix == ".ipynb":
             made[name] = len(json.loads(path.read_text())["cells"])
@@ -116,7 +116,7 @@ def test_kills_at_random_moments_of_every_stage_change_nothing(tmp_path):
     disturbed = results(often)
     assert disturbed.keys() == results(once).keys()
     assert disturbed == results(once)
-    assert {Path(name).suffix for name in disturbed} >= {".safetensors", ".shard", ".csv", ".json"}
+    assert {Path(name).suffix for name in disturbed} >= {".safetensors", ".csv", ".json"}
     patterns = (".writing-*", "*.part", "*.partial.ipynb", "*.failed.ipynb", "*.lock-*")
     assert not [p for pattern in patterns for p in often.rglob(pattern)]
     deadline = time.monotonic() + 20
