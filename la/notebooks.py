@@ -80,13 +80,15 @@ def _execute(name: str, values: dict, final: Path, data: Path | None) -> None:
             store_widget_state=False, kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=40"],
         )  # fmt: skip
+        _tidy(partial, data)
+        os.replace(partial, final)
+        failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
         os.replace(partial, failed)
         what = f"{error.ename}: {error.evalue}"
         raise NotebookFailed(f"{name} failed ({what}); the traceback is in {failed}") from None
-    _tidy(partial, data)
-    os.replace(partial, final)
-    failed.unlink(missing_ok=True)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _tidy(path: Path, data: Path | None) -> None:
@@ -99,5 +101,5 @@ def _tidy(path: Path, data: Path | None) -> None:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
     text = nbformat.writes(notebook)
     if data:  # the folder's name says which data it was; where it lay is nobody's business
-        text = text.replace(json.dumps(str(data))[1:-1], data.name)
+        text = text.replace(json.dumps(str(data))[1:-1], json.dumps(data.name)[1:-1])
     path.write_text(text, encoding="utf-8")

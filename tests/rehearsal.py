@@ -57,6 +57,7 @@ def install() -> None:
             episodes=replace(paper.episodes, shapes=((4, 1, 1), (2, 2, 1), (1, 4, 1))),
             evaluation=replace(
                 paper.evaluation, episodes=EPISODES, seeds=(0,), seen_episodes=EPISODES,
+                validation_episodes=EPISODES,
                 batch_size=1,
             ),
         )  # fmt: skip

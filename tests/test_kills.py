@@ -4,26 +4,23 @@
 """
 
 import json
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from la.data import synthetic
 from la.rng import stream
+from tests.commands import Command
 
-ROOT = Path(__file__).resolve().parent.parent
-KILLS = int(os.environ.get("LA_KILLS", 5))
+KILLS = int(os.environ.get("LA_KILLS", 3))
 SMALL = """
 from dataclasses import replace
 from la import config, tables
 smoke = config.PROFILES["smoke"]
-training = replace(smoke.train, steps=16, checkpoint_every=2)
+training = replace(smoke.train, steps=12, checkpoint_every=3)
 config.PROFILES["smoke"] = replace(smoke, train=training)
 tables.TABLES["table2"] = replace(tables.TABLES["table2"], methods=("la+", "threshold_prototype"))
 """
@@ -32,36 +29,16 @@ STAGES = {  # and the share of the kills that it gets
     "training": (["train", "--method", "la+"], 0.4),
     "evaluation and rendering": (["run", "table2", "--folds", "0", "--seeds", "0"], 0.4),
 }
-HEAVY = ["accelerate", "seaborn", "papermill", "pycocotools.mask", "safetensors.torch"]
-
-
-def command(home: Path, words: list[str]) -> None:
-    """`python -m la` in a process that has its packages loaded already."""
-    os.environ |= {"LA_HOME": str(home), "PYTHONPATH": f"{home.parent / 'site'}:{ROOT}"}
-    quiet = os.open(home.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    exec(SMALL)
-    from la.__main__ import main
-
-    data = str(home.parent / "few")
-    sys.exit(main([*words, "--profile", "smoke", "--data", data]))
 
 
 def run(home: Path, words: list[str], kill_after: float | None = None) -> tuple[bool, float]:
     """Whether the command was killed, and its seconds; without a kill it must succeed."""
     started = time.perf_counter()
-    process = multiprocessing.get_context("forkserver").Process(target=command, args=(home, words))
-    process.start()
-    process.join(kill_after)
-    killed = process.is_alive()
-    if killed:
-        process.kill()
-        process.join()
-    log = home.parent / "log.txt"
-    expected = -signal.SIGKILL if killed else 0
-    assert process.exitcode == expected, log.read_text()[-3000:]
-    return killed, time.perf_counter() - started
+    data = ["--profile", "smoke", "--data", str(home.parent / "few")]
+    command = Command(home, words + data, changes=SMALL)
+    status = command.end(kill_after)
+    assert status in (0, -signal.SIGKILL), command.said[-3000:]
+    return status != 0, time.perf_counter() - started
 
 
 def processes(home: Path) -> list[str]:
@@ -91,15 +68,8 @@ def results(home: Path) -> dict:
     return made
 
 
-@pytest.fixture(autouse=True)
-def _packages_loaded_once():
-    multiprocessing.get_context("forkserver").set_forkserver_preload(HEAVY)
-
-
 def test_kills_at_random_moments_of_every_stage_change_nothing(tmp_path):
     synthetic.write(tmp_path / "few", n_train=60, n_val=120, progress=False)
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SMALL)
     once, often = tmp_path / "once", tmp_path / "often"
     once.mkdir()
     often.mkdir()

@@ -1,0 +1,129 @@
+"""Disks that are full, folders that cannot be written, files of others: a sentence, nothing lost.
+
+A limit on the size of a file stands for the full disk: the same write fails, with another number.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from la.data import synthetic
+from tests.commands import Command
+
+CHANGES = """
+from dataclasses import replace
+from la import tables
+tables.TABLES["train"] = replace(tables.TABLES["train"], methods=("la+",))
+"""
+NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read
+EVALUATE = ["evaluate", "--method", "threshold_prototype", "--episodes", "4"]
+NOTEBOOK = ["run", "own_method", "--folds", "0", "--seeds", "0", "--episodes", "4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return synthetic.write(
+        tmp_path_factory.mktemp("in") / NAME, n_train=60, n_val=120, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, data) -> Path:
+    """A home whose features are there and whose model is trained."""
+    home = tmp_path_factory.mktemp("home") / "la"
+    home.mkdir()
+    for words in (["features"], ["train"]):
+        assert start(home, data, words).end() == 0
+    return home
+
+
+def start(home: Path, data: Path, words: list[str], **options) -> Command:
+    return Command(
+        home, [*words, "--profile", "smoke", "--data", str(data)], changes=CHANGES, **options
+    )
+
+
+def leftovers(home: Path) -> list[Path]:
+    patterns = (".writing-*", "*.part", "*.partial.ipynb", "*.failed.ipynb")
+    return [path for pattern in patterns for path in home.rglob(pattern)]
+
+
+def refused(command: Command, *words: str) -> None:
+    """It left with 2 and one sentence that has these words."""
+    status, last = command.end(), command.said.splitlines()[-1]
+    assert status == 2, command.said
+    assert "Traceback" not in command.said
+    assert all(word in last for word in words), last
+
+
+@pytest.mark.parametrize(
+    ("words", "largest_file", "named"),
+    [
+        (["features"], 1_000_000, ".shard"),
+        (["train"], 1_000_000, "/runs/smoke/la+_fold0_"),
+        (EVALUATE, 2_000, "/cells/threshold_prototype_"),
+        (NOTEBOOK, 6_000, "own_method"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_full_disk_is_named_and_the_same_command_goes_on(
+    words, largest_file, named, home, data, tmp_path
+):
+    if words[0] in ("features", "train"):
+        home = tmp_path / "la"
+        home.mkdir()
+    if words == ["train"]:
+        assert start(home, data, ["features"]).end() == 0
+    before = sorted(path for path in home.rglob("*") if path.is_file())
+    refused(start(home, data, words, largest_file=largest_file), "File too large", named)
+    assert not leftovers(home)
+    assert all(path.exists() for path in before)
+    assert start(home, data, words).end() == 0
+    assert not leftovers(home)
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [(["features"], "cache/features"), (["train"], "runs"), (EVALUATE, "results")],
+)
+def test_a_folder_that_cannot_be_written_is_named(words, folder, data, tmp_path):
+    home = tmp_path / "la"
+    path = home / folder
+    path.parent.mkdir(parents=True)
+    if os.geteuid():
+        path.mkdir(mode=0o500)
+    else:  # nothing is read-only for root, but a file is no folder
+        path.write_text("")
+    try:
+        refused(start(home, data, words), str(path))
+    finally:
+        path.chmod(0o700)
+    assert not leftovers(home)
+
+
+def test_a_result_of_another_version_is_named_and_kept(home, data):
+    words = [*EVALUATE, "--seed", "7"]
+    assert start(home, data, words).end() == 0
+    (path,) = (home / "results").rglob("threshold_prototype_*_seed7_*.json")
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"version": told["version"] + 1}))
+    before = path.read_bytes()
+    refused(start(home, data, words), path.name, "of another version", "delete it and run again")
+    assert path.read_bytes() == before
+    path.unlink()
+    assert start(home, data, words).end() == 0
+    assert json.loads(path.read_text())["confusion"] == told["confusion"]
+
+
+def test_two_at_once_make_one_notebook_and_a_folders_name_is_never_a_command(home, data):
+    words = ["run", "train", "--episodes", "4"]
+    both = [start(home, data, words) for _ in range(2)]
+    assert [command.end() for command in both] == [0, 0], [command.said for command in both]
+    (notebook,) = home.rglob("train.ipynb")
+    cells = json.loads(notebook.read_text())["cells"]
+    assert any(cell.get("outputs") for cell in cells) and not leftovers(home)
+    assert "touch pwned" in json.dumps(cells)
+    for folder in (home, data.parent, Path.cwd()):
+        assert not list(folder.rglob("pwned"))
