@@ -110,13 +110,22 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     state_bytes = len(steps) * parameters * 4 * STATE_COPIES
 
     pace = pace or Pace(math.nan, math.nan, math.nan)
+
+    def training(n_steps: int) -> float:
+        """Seconds: the steps, and a validation at each state that they save."""
+        states = math.ceil(n_steps / config.train.checkpoint_every)
+        return (
+            n_steps * config.train.micro_batches * pace.step
+            + states * config.evaluation.validation_episodes * pace.episode
+        )
+
     stages = (
         Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9),
         Stage("index", "" if here else "annotation files"),
         Stage("features", f"{images} images" if images else "", feature_bytes / 1e9,
               images * pace.image / 3600),
         Stage("train", f"{sum(steps)} steps of {len(steps)} models" if steps else "",
-              state_bytes / 1e9, sum(steps) * config.train.micro_batches * pace.step / 3600),
+              state_bytes / 1e9, sum(map(training, steps)) / 3600),
         Stage("evaluate", f"{n_episodes} episodes of {len(cells)} cells" if cells else "", 0,
               n_episodes * pace.episode / 3600),
         Stage("render", "notebooks"),

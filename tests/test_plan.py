@@ -89,7 +89,8 @@ def test_hours_are_the_pace_times_what_is_left(here):
     found = plan(_paper(here, micro_batches=3), cells, Pace(image=2.0, step=5.0, episode=0.5))
     hours = {stage.name: stage.hours for stage in found.stages}
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
-    assert hours["train"] == pytest.approx(4 * 100 * 3 * 5.0 / 3600)
+    validation = profile("paper-sam").evaluation.validation_episodes  # at the one state saved
+    assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validation * 0.5) / 3600)
     assert hours["evaluate"] == pytest.approx(4 * 500 * 0.5 / 3600)
     assert math.isnan(hours["fetch"])
     assert all(math.isnan(s.hours) for s in plan(_paper(here), cells).stages)
