@@ -10,16 +10,7 @@ from pathlib import Path
 import torch
 
 from la.config import PUBLISHED, Config, weights_folder
-from la.data.download import (
-    FILES,
-    KNOWN_RUNS,
-    check_disk,
-    coco_bytes,
-    coco_folder,
-    coco_missing,
-    fetch,
-    weights_files,
-)
+from la.data import download
 from la.methods import method
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
@@ -29,7 +20,7 @@ from la.training import batch_loss
 from la.types import Batch, Features, Prompts, to_device
 from la.workbench import AT_ONCE, HOME, Workbench
 
-COCO_IMAGES = FILES["train2014"].files + FILES["val2014"].files
+COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
 WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 PUBLISHED_BYTES = 4 * 381_000_000  # about
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
@@ -70,7 +61,7 @@ class Plan:
             size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
             lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
         if "published" in self.to_fetch:
-            known = ", ".join(map(str, KNOWN_RUNS))
+            known = ", ".join(map(str, download.KNOWN_RUNS))
             lines.append(f"Of the published models the id of fold {known} is known; the others' "
                          "are looked up on the hub when they are fetched.")  # fmt: skip
         stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
@@ -133,7 +124,7 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
 
     needs[bench.home] = needs.get(bench.home, 0) + feature_bytes + state_bytes
     try:
-        check_disk(needs)
+        download.check_disk(needs)
     except OSError as error:
         problems.append(error)
     if what and not cuda and not os.environ.get("LA_CPU"):
@@ -159,17 +150,17 @@ def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
     for problem in found.problems[len(found.to_fetch) :]:
         raise problem
     for what, root in found.to_fetch.items():
-        fetch(what, root)
+        download.fetch(what, root)
     for problem in plan(bench, wanted).problems if found.to_fetch else ():
         raise problem
 
 
 def auto_profile(home: Path = HOME) -> tuple[str, str]:
     """The profile that `auto` stands for here, and why, as one sentence."""
-    coco = coco_folder(home / "cache")
+    coco = download.coco_folder(home / "cache")
     if not torch.cuda.is_available():
         return "quick", "PROFILE=auto is quick: no GPU is here."
-    if lacking := coco_missing(coco):
+    if lacking := download.coco_missing(coco):
         return "quick", (
             f"PROFILE=auto is quick: a GPU is here, but {coco} lacks {', '.join(lacking)} of COCO; "
             "PROFILE=paper-sam fetches what is missing and makes the paper's setting."
@@ -253,19 +244,19 @@ def _lacking(
     bench: Workbench, what: str | None
 ) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
     """What `fetch` has to get and into which folder, bytes for each folder, what to say of it."""
-    coco, weights = coco_folder(bench.home / "cache"), weights_folder()
+    coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
     to_fetch: dict[str, Path] = {}
     needs: dict[Path, int] = {}
     problems: list[Exception] = []
-    if what and bench.source is None and (names := coco_missing(coco)):
-        to_fetch["coco"], needs[coco] = coco, coco_bytes(coco)
+    if what and bench.source is None and (names := download.coco_missing(coco)):
+        to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
         problems.append(FileNotFoundError(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         ))  # fmt: skip
-    absent = [f for f in weights_files(weights, what) if not f.is_file()] if what else []
+    absent = [f for f in download.weights_files(weights, what) if not f.is_file()] if what else []
     if absent:
-        n_bytes = FILES[what].size if what in FILES else PUBLISHED_BYTES
+        n_bytes = download.FILES[what].size if what in download.FILES else PUBLISHED_BYTES
         to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
         problems.append(
             FileNotFoundError(f"there is no {absent[0]}; python -m la fetch {what} gets it")

@@ -107,7 +107,7 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
     fetched = []
-    monkeypatch.setattr(planning, "fetch", lambda what, root: fetched.append((what, root)))
+    monkeypatch.setattr(download, "fetch", lambda what, root: fetched.append((what, root)))
     with pytest.raises(ValueError, match="needs a GPU"):
         prepare(_paper(here), CELLS)
     with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
