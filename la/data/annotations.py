@@ -15,8 +15,10 @@ Reasons that `parse` counts; of several faults of an entry the first that is met
 import json
 import math
 import re
+import struct
 from array import array
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +36,7 @@ Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
 BAD_ENTRY = DecodeError, ValueError, RecursionError
 REASONS = {"image_id": "reference", "category_id": "reference", "bbox": "box", "area": "box"}
 REASONS |= {"segmentation": "segmentation"}  # to leave an annotation out, by its bad field
+_LINE = struct.Struct("2q8d")  # of the table of annotations: ids, flags, box and area
 
 
 class _Image(Struct):
@@ -62,8 +65,8 @@ class _Runs(Struct):
 
 
 class _Annotation(Struct):
-    image_id: int
-    category_id: int
+    image_id: Id
+    category_id: Id
     bbox: tuple[float, float, float, float]  # x, y, width, height
     segmentation: list[list[float]] | _Runs
     id: int | str | None = None
@@ -168,29 +171,35 @@ def _by_id(entries: list[Raw], kind: type, name: str, skipped: Counter, path: Pa
     return dict(sorted(found.items()))
 
 
+def _decoded(entries: list[Raw], skipped: Counter) -> Iterator[_Annotation]:
+    """The annotations of the right types; many at once, one by one where a fault is among them."""
+    many, one = Decoder(list[_Annotation]).decode, Decoder(_Annotation).decode
+    for first in range(0, len(entries), 256):
+        part = entries[first : first + 256]
+        try:
+            yield from many(b"[" + b",".join(part) + b"]")
+            continue
+        except BAD_ENTRY:
+            pass
+        for entry in part:
+            try:
+                yield one(entry)
+            except BAD_ENTRY as error:
+                skipped[REASONS.get(_field(error), "annotation")] += 1
+
+
 @np.errstate(invalid="ignore", over="ignore")  # before the absurd is left out
 def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, np.ndarray]:
     """Arrays (a, ...) of the usable annotations by (image, position), and all outlines."""
-    image_row = {image_id: row for row, image_id in enumerate(image_ids)}
-    category_row = {category_id: row for row, category_id in enumerate(category_ids)}
-    decode, seen = Decoder(_Annotation).decode, set()
-    table, numbers, lengths = array("d"), array("d"), []
-    for entry in entries:
-        try:
-            found = decode(entry)
-        except BAD_ENTRY as error:
-            skipped[REASONS.get(_field(error), "annotation")] += 1
-            continue
-        image, category = image_row.get(found.image_id), category_row.get(found.category_id)
+    size_of = dict(zip(image_ids, sizes.tolist(), strict=True))
+    table, numbers, lengths, seen = bytearray(), array("d"), [], set()
+    for found in _decoded(entries, skipped):
         if found.id in seen and found.id is not None:
             skipped["annotation"] += 1
             continue
-        if image is None or category is None:
-            skipped["reference"] += 1
-            continue
         first, shape, has_runs = len(lengths), found.segmentation, False
         if type(shape) is _Runs:
-            shape, has_runs = _run_lengths(shape, *sizes[image].tolist()), True
+            shape, has_runs = _run_lengths(shape, size_of.get(found.image_id)), True
         for piece in shape:
             length = len(piece)
             if has_runs or (length >= 6 and length % 2 == 0):
@@ -199,19 +208,24 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
         n_pieces = len(lengths) - first
         if n_pieces:
             seen.add(found.id)
-            row = image, category, found.iscrowd == 1, has_runs, n_pieces, *found.bbox, found.area
-            table.extend(row)
+            values = found.iscrowd == 1, has_runs, n_pieces, *found.bbox, found.area
+            table += _LINE.pack(found.image_id, found.category_id, *values)
         else:
             skipped["segmentation"] += 1
+    ids = np.frombuffer(table, np.int64).reshape(-1, 10)[:, :2].T
     table = np.frombuffer(table).reshape(-1, 10)
-    image, category, crowd, runs, n_pieces = table[:, :5].T.astype(np.int64)
+    (image, has_image), (category, has_category) = map(_rows, (image_ids, category_ids), ids)
+    known = has_image & has_category
+    crowd, runs, n_pieces = table[:, 2:5].T.astype(np.int64)
     low, extent, area = table[:, 5:7], table[:, 7:9], table[:, 9]
     area = np.where(np.isnan(area), extent.prod(1), area)
     runs, starts = runs.astype(bool), _starts(lengths)
     outlines = Outlines(np.frombuffer(numbers), starts, _starts(n_pieces), runs)
     good_box = _boxes_fit(low, extent, area, sizes[image])
+    good_box &= known
     good = good_box & _rings_fit(outlines, sizes[image])
-    skipped["box"] += int((~good_box).sum())
+    skipped["reference"] += int((~known).sum())
+    skipped["box"] += int((known & ~good_box).sum())
     skipped["segmentation"] += int((good_box & ~good).sum())
     order = np.argsort(image, kind="stable")
     order = order[good[order]]
@@ -226,13 +240,20 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
     return arrays | vars(outlines)
 
 
-def _run_lengths(segmentation: _Runs, height: int, width: int) -> list[list[int]]:
-    """The one piece of an outline of run lengths; none if they are not of such a mask."""
+def _rows(known: list[int], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where ids (a,) stand among the ascending known ones (not none), and whether they do."""
+    known = np.array(known, np.int64)
+    rows = np.searchsorted(known, ids).clip(max=len(known) - 1)
+    return rows, known[rows] == ids
+
+
+def _run_lengths(segmentation: _Runs, size: list[int] | None) -> list[list[int]]:
+    """The one piece of an outline of run lengths; none if they are not of a mask of (H, W)."""
     runs = segmentation.counts
     if isinstance(runs, str):
         runs = _uncompressed(runs)
-    fits = segmentation.size == (height, width) and min(runs, default=-1) >= 0
-    return [runs] if fits and sum(runs) == height * width else []
+    fits = size is None or (list(segmentation.size) == size and sum(runs) == math.prod(size))
+    return [runs] if fits and min(runs, default=-1) >= 0 else []
 
 
 def _starts(lengths: list[int]) -> np.ndarray:
