@@ -20,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 SOURCES := $(shell find la -name '*.py' -not -name '_*') la/__main__.py
 TABLES  := $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/table*.ipynb notebooks/figure3.ipynb))
 PAGES   := $(TABLES) curves own_method protocol train
-RUN     := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(if $(EPISODES),--episodes $(EPISODES)) \
+RUN     := --profile $(PROFILE) $(if $(DATA),--data "$(DATA)") $(if $(EPISODES),--episodes $(EPISODES)) \
            $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOLDS),--folds $(FOLDS))
 STAMPS  := .stamps/$(shell echo '$(RUN)' | cksum | cut -d' ' -f1)
 
@@ -56,7 +56,7 @@ check: $(SETUP)  ## format and lint
 	$(PY) -m ruff format --check la tests && $(PY) -m ruff check la tests
 
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
-	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data $(DATA)) --table $(TABLE)
+	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data "$(DATA)") --table $(TABLE)
 
 bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: minutes)
 	$(PY) -m tests.bench $(if $(QUICK),--quick)

@@ -61,7 +61,7 @@ def refused(command: Command, *words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "largest_file", "named"),
     [
-        (["features"], 1_000_000, ".shard"),
+        (["features"], 1_000_000, ".safetensors"),
         (["train"], 1_000_000, "/runs/smoke/la+_fold0_"),
         (EVALUATE, 600, "/cells/threshold_prototype_"),
         (NOTEBOOK, 6_000, "/train.ipynb"),
