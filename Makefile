@@ -66,9 +66,17 @@ reproduce: $(PAGES:%=reproduce-%)  ## every table and figure of the paper, and t
 
 $(PAGES:%=reproduce-%) reproduce-summary: reproduce-%: $(STAMPS)/%
 
-$(STAMPS)/%: notebooks/%.ipynb $(SOURCES) | $(SETUP)
+$(STAMPS)/%: notebooks/%.ipynb $(SOURCES) | $(SETUP) .stamps/own
 	$(PY) -m la run $* $(RUN)
 	@mkdir -p $(@D) && touch $@
+
+# Results that came with the clone are made anew, once: what stands there then was made here, and
+# `git diff results` shows what differs on this machine.
+.stamps/own:
+	@mkdir -p $(@D)
+	@if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then \
+	  git ls-files -z 'results/*/cells/*' 'results/*/fits/*' | xargs -0 -r rm -f; fi
+	@touch $@
 
 strip: $(SETUP)  ## take the outputs out of the notebooks
 	$(PY) -m nbstripout --keep-id --extra-keys metadata.language_info notebooks/*.ipynb

@@ -38,7 +38,7 @@ def test_make_help_lists_every_target_that_the_readme_names():
 
 def test_make_uses_a_given_interpreter_and_makes_no_environment():
     shown = make("-n", "-B", "reproduce-table2", "PY=/my/python", "DATA=there", "EPISODES=7").stdout
-    assert "/my/python -m la run table2 --profile auto --data there --episodes 7" in shown
+    assert '/my/python -m la run table2 --profile auto --data "there" --episodes 7' in shown
     assert "venv" not in shown
 
 
@@ -50,6 +50,20 @@ def test_a_failed_notebook_leaves_no_stamp(tmp_path):
     )
     assert done.returncode != 0
     assert not list((tmp_path / "w" / ".stamps").rglob("table2"))
+
+
+def test_results_that_came_with_the_clone_are_made_anew_and_own_ones_stay(tmp_path):
+    cells = tmp_path / "results" / "quick" / "cells"
+    cells.mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (cells / "theirs.json").write_text("{}")
+    for words in (["init", "-q"], ["add", "results"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (cells / "own.json").write_text("{}")
+    for _ in range(2):
+        subprocess.run(["make", ".stamps/own"], cwd=tmp_path, check=True, capture_output=True)
+        assert [path.name for path in cells.iterdir()] == ["own.json"]
+        subprocess.run(["git", "add", "results"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("name", ["README.md", "pyproject.toml", "Makefile", "environment.yml"])
