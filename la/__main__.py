@@ -49,7 +49,8 @@ def _train(a) -> int | None:
 
     bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
     options = {"init": a.init, "stop_after": a.stop_after, "tracker": a.tracker}
-    shown = {"total": bench.config.train.steps, "disable": not bench.ranks.is_main_process}
+    shown = {"total": bench.config.train.steps, "mininterval": 1}
+    shown["disable"] = not bench.ranks.is_main_process
     try:
         with tqdm(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
             path = bench.train(a.method, a.fold, report=bar.update, **options)
@@ -63,7 +64,9 @@ def _evaluate(a) -> None:
     import torch
 
     from la import experiments
+    from la.methods import method
 
+    method(a.method)  # an unknown one is refused before the work
     if a.bfloat16 and not a.checkpoint:
         raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
     cell = _cell(a)

@@ -144,7 +144,9 @@ class FeatureStore:
             file.write(json.dumps(asdict(self.key), indent=1).encode())
         with (
             ThreadPoolExecutor(2) as pool,
-            tqdm(total=len(todo), unit="image", desc="features", disable=not progress) as bar,
+            tqdm(
+                total=len(todo), unit="image", desc="features", mininterval=1, disable=not progress
+            ) as bar,
         ):
             first = next(_batches(todo[:1], load, encode, 1, pool))
             size = first.numel() * self.dtype.itemsize

@@ -93,7 +93,7 @@ def segment_folder(
     if not found:
         raise FileNotFoundError(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
     maps, skipped = {}, []
-    for path in tqdm(found, "segmenting", unit="image", disable=not progress):
+    for path in tqdm(found, "segmenting", unit="image", mininterval=1, disable=not progress):
         name = path.relative_to(images).as_posix()
         png = out / "masks" / f"{name}.png"
         try:

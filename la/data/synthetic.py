@@ -44,7 +44,8 @@ def write(
             partial = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             (partial / "annotations").mkdir(parents=True)
-            with tqdm(total=n_train + n_val, desc="drawing images", disable=not progress) as bar:
+            shown = {"desc": "drawing images", "mininterval": 1, "disable": not progress}
+            with tqdm(total=n_train + n_val, **shown) as bar:
                 for split, first, n in (("train", 1, n_train), ("val", VAL_IDS + 1, n_val)):
                     _write_split(partial, split, range(first, first + n), seed, bar.update)
             (partial / note).write_text(json.dumps(recipe))
