@@ -64,9 +64,7 @@ def _evaluate(a) -> None:
     import torch
 
     from la import experiments
-    from la.methods import method
 
-    method(a.method)  # an unknown one is refused before the work
     if a.bfloat16 and not a.checkpoint:
         raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
     cell = _cell(a)
@@ -159,9 +157,12 @@ def _bench(a, wanted=()):
     """The profile's workbench; what the `wanted` cells of a paper profile lack is fetched."""
     import torch
 
+    from la.methods import method
     from la.plan import prepare
     from la.workbench import Workbench
 
+    for cell in wanted:
+        method(cell.method)  # an unknown one is refused before the work
     bench = Workbench.open(a.profile, a.data)
     if wanted:
         prepare(bench, wanted)
