@@ -124,7 +124,8 @@ def _features(a) -> None:
             ids = sorted(bench.test_images(a.test_episodes)) if split == "test" else []
         missing = len(bench.store(index).missing(ids))
         gigabytes = missing * bench.feature_bytes / 1e9
-        print(f"{split}: {len(ids) - missing} images there, {missing} to make ({gigabytes:.2f} GB)")
+        there = len(ids) - missing
+        print(f"{split}: {there} images there, {missing} to make ({gigabytes:.2f} GB)", flush=True)
         bench.features(index, ids)
 
 
