@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from multiprocessing.managers import SyncManager
 from queue import Empty
 
 import pandas as pd
@@ -140,7 +141,9 @@ def costs(bench: Workbench, cells: Iterable[Cell], n_queries: int = 8) -> pd.Dat
 def _in_processes(bench: Workbench, jobs: list[list[Cell]], report: Report) -> None:
     """A job at a time in each of as many processes as there are cores; the first failure raises."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(_watch_parent)
+    with manager:
         queue = manager.Queue()
         pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,))
         try:
@@ -173,13 +176,17 @@ def _start_worker(queue) -> None:
     global _QUEUE
     _QUEUE = queue
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _watch_parent()
 
 
-def _end_with_parent() -> None:
-    """A killed run leaves no workers behind: what they had saved is where the next one goes on."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def _watch_parent() -> None:
+    """A killed run leaves no process behind: what they had saved is where the next one goes on."""
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _job(bench: Workbench, cells: list[Cell], report: Report | None = None) -> None:
