@@ -36,23 +36,22 @@ def _run(a) -> None:
     from la import notebooks
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
-    parameters = given | dict(_parameter(p) for p in a.parameter)
-    _bench(a, notebooks.plan_of(a.notebook, a.profile, parameters)[1])
-    print(notebooks.run(a.notebook, a.profile, data=a.data, parameters=parameters))
+    a.data = a.data and a.data.resolve()  # the notebook runs in another folder
+    given |= dict(_parameter(p) for p in a.parameter) | {"data": a.data and str(a.data)}
+    values, wanted = notebooks.plan_of(a.notebook, a.profile, given)
+    print(notebooks.run(_bench(a, wanted), a.notebook, values, wanted))
 
 
 def _train(a) -> int | None:
-    from tqdm.auto import tqdm
-
+    from la.progress import progress_bar
     from la.results import Cell
     from la.training import REQUEUE, Stopped
 
     bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
     options = {"init": a.init, "stop_after": a.stop_after, "tracker": a.tracker}
-    shown = {"total": bench.config.train.steps, "mininterval": 1}
-    shown["disable"] = not bench.ranks.is_main_process
+    shown = {"total": bench.config.train.steps, "disable": not bench.ranks.is_main_process}
     try:
-        with tqdm(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
+        with progress_bar(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
             path = bench.train(a.method, a.fold, report=bar.update, **options)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)

@@ -215,6 +215,7 @@ _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they a
 _ALL = (_QUICK, _SAM, _MAE, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE)
 PROFILES = {config.profile: config for config in _ALL}
 WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}  # of `fetch`
+WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 
 
 def profile(name: str) -> Config:

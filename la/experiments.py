@@ -13,12 +13,12 @@ from queue import Empty
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from la.cost import cost
-from la.evaluation import count, original_scores
+from la.evaluation import original_scores
 from la.methods import label, method
 from la.plotting import EpisodePicture, picture
+from la.progress import progress_bar
 from la.results import Cell, CellResult, load_cell
 from la.types import Segmenter, to_device
 from la.workbench import Fitted, Report, Workbench
@@ -37,8 +37,8 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     reused = len(cells) - len(missing)
     log.warning("%d cells: %d reused, %d to compute", len(cells), reused, len(missing))
     if missing:
-        for cell in missing:  # refuses what cannot be drawn before the work
-            bench.episodes(replace(cell, episodes=1))
+        for cell in dict.fromkeys(replace(c, method="", seed=0, episodes=1) for c in missing):
+            bench.episodes(cell)  # refuses what cannot be drawn before the work
         jobs: dict[tuple[str, int], list[Cell]] = {}
         for cell in sorted(missing, key=lambda c: method(c.method).configure is None):
             name = method(cell.method).trains_as or cell.method
@@ -48,7 +48,7 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
         if steps:
             log.warning("%d models to train, or to take as they are", len(steps))
         units = sum(steps) + sum(cell.episodes for cell in missing)
-        with tqdm(total=units, desc="steps and episodes", unit="", mininterval=1) as bar:
+        with progress_bar(total=units, desc="steps and episodes", unit="") as bar:
             if bench.device.type == "cuda" or len(jobs) == 1 or bench.ranks.num_processes > 1:
                 with _one_thread():
                     for job in jobs.values():
@@ -84,14 +84,9 @@ def rejudged(bench: Workbench, results: Iterable[CellResult], truth: str) -> lis
     with _one_thread():
         for result in results:
             cell, fitted = result.cell, bench.fitted(result.cell)
-            test, rules = bench.data.test, bench.rules(truth)
-            counts = count(
-                fitted.segmenter, bench.episodes(cell),
-                bench.loader(test, cell.fold, cell.protocol, truth=rules), biases=(fitted.bias,),
-                batch_size=bench.config.evaluation.batch_size, device=bench.device,
-            )  # fmt: skip
+            found = bench.measure(cell, fitted, truth=bench.rules(truth))
             cell = replace(cell, protocol=truth)
-            again.append(replace(result, cell=cell, confusion=counts[0]))
+            again.append(replace(result, cell=cell, confusion=found.confusion))
     return again
 
 

@@ -47,27 +47,22 @@ def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]
     return values, cells(name, profile, **wanted)
 
 
-def run(
-    name: str, profile: str, *, data: Path | None = None, parameters: dict | None = None
-) -> Path:
+def run(bench: Workbench, name: str, values: dict, wanted: list[Cell]) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
+
+    `values` and `wanted` are from `plan_of`; the cells are computed before the notebook runs.
 
     While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb`
     with its traceback, so that a failed notebook is never taken for a made one.
 
     Raises:
-        ValueError: see `plan_of`.
         NotebookFailed: a cell of the notebook raised.
     """
-    data = Path(data).resolve() if data else None
-    given = (parameters or {}) | {"data": str(data) if data else None}
-    values, wanted = plan_of(name, profile, given)
-    bench = Workbench(configs.profile(profile), data)
     if wanted:
         compute(bench, wanted)
     final = bench.results / f"{name}.ipynb"
     with claim(final, wait=True), named(final):
-        _execute(name, values, final, data)
+        _execute(name, values, final, bench.source)
     return final
 
 

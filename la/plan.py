@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from la.config import PUBLISHED, Config, weights_folder
+from la.config import PUBLISHED, WEIGHTS_OF, Config, weights_folder
 from la.data import download
 from la.methods import method
 from la.model.backbone import empty_backbone
@@ -21,7 +21,6 @@ from la.types import Batch, Features, Prompts, to_device
 from la.workbench import AT_ONCE, HOME, Workbench
 
 COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
-WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 PUBLISHED_BYTES = 4 * 381_000_000  # about
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
 

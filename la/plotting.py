@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -42,7 +43,7 @@ class EpisodePicture:
     target: np.ndarray | None  # None where it is not known
     prediction: np.ndarray | None  # None where nothing was predicted
 
-    @property
+    @cached_property
     def iou(self) -> list[float]:
         """Of each class in the order of its rows; NaN where truth and prediction lack it."""
         rows = np.arange(1, len(self.class_names) + 1)[:, None]

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from la.data.geometry import MEAN, STD
 from la.data.scenes import SPANS, pretraining_scenes
 from la.model.backbone import TinyViT
+from la.progress import progress_bar
 from la.rng import stream
 
 FINER = 2  # targets are on a grid this much finer than the feature cells
@@ -34,9 +34,7 @@ def pretrain(
     same arguments give the same weights on the same machine and number of threads.
     """
     scenes = pretraining_scenes(n_images, seed=seed)
-    scenes = tqdm(
-        scenes, total=n_images, desc="drawing images", mininterval=1, disable=not progress
-    )
+    scenes = progress_bar(scenes, total=n_images, desc="drawing images", disable=not progress)
     drawn = [(s.image, s.class_map()[2::4, 2::4]) for s in scenes]  # targets from cells' centres
     images, targets = (torch.from_numpy(np.stack(x)) for x in zip(*drawn, strict=True))  # uint8
     with torch.random.fork_rng(devices=[]):
@@ -50,9 +48,7 @@ def pretrain(
     others = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05}
     optimizer = torch.optim.AdamW([others, vectors], lr=LR)
     weight = torch.full((n_rows,), FOREGROUND).index_fill_(0, torch.tensor(0), BACKGROUND)
-    for step in (
-        bar := tqdm(range(steps), desc="pretraining", mininterval=1, disable=not progress)
-    ):
+    for step in (bar := progress_bar(range(steps), desc="pretraining", disable=not progress)):
         rng = stream(seed, "pretraining batch", step)
         picked = torch.from_numpy(rng.choice(n_images, batch_size, replace=n_images < batch_size))
         batch, target = images[picked], targets[picked]

@@ -4,12 +4,9 @@ A state file holds the weights and both AdamW moments; its name bears the number
 checksum of its bytes.
 """
 
-import fcntl
 import json
 import logging
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors.torch import load
@@ -17,23 +14,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from la.checkpoints import as_bytes
-from la.data.atomic import atomic_write, sweep
+from la.data.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
 STATES = "state-????????-????????.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains in the folder; the kernel frees what a killed one held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "wb") as file:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        sweep(folder)
-        yield
 
 
 def save_state(

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import TrainConfig
-from la.data.atomic import atomic_write
+from la.data.atomic import atomic_write, claim
 from la.evaluation import original_scores
 from la.losses import class_weights, focal_loss, official_focal_loss
-from la.states import alone, load_newest, save_best, save_state
+from la.states import load_newest, save_best, save_state
 from la.types import Batch, Episode, to_device
 
 REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
@@ -124,7 +124,8 @@ def fit(
             f"a multiple of {world}"
         )
     mine = range(accelerator.process_index, config.micro_batches, world)
-    with alone(folder) if main else nullcontext(), _sigterm() as asked, _tracked(accelerator):
+    turn = claim(folder / "training", wait=True) if main else nullcontext()
+    with turn, _sigterm() as asked, _tracked(accelerator):
         accelerator.wait_for_everyone()
         model.to(accelerator.device).train()
         optimizer = torch.optim.AdamW(

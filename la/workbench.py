@@ -350,10 +350,16 @@ class Workbench:
         self.ranks.wait_for_everyone()
         return result
 
-    def measure(self, cell: Cell, fitted: Fitted, report: Report = lambda n: None) -> CellResult:
-        """What a segmenter scores on the episodes of a cell; nothing is stored."""
+    def measure(
+        self, cell: Cell, fitted: Fitted, report: Report = lambda n: None, **options
+    ) -> CellResult:
+        """What a segmenter scores on the episodes of a cell; nothing is stored.
+
+        `options` are of the `BatchLoader`.
+        """
         episodes, started = self.episodes(cell), time.perf_counter()
-        counts = self._count(fitted.segmenter, episodes, cell, (fitted.bias,), report)[0]
+        biases = (fitted.bias,)
+        counts = self._count(fitted.segmenter, episodes, cell, biases, report, **options)[0]
         return CellResult(
             cell=cell,
             classes=self.classes(cell.fold, seen=False),
@@ -374,10 +380,11 @@ class Workbench:
         cell: Cell,
         biases: Sequence[float] = (0.0,),
         report: Report = lambda n: None,
+        **options,
     ) -> np.ndarray:
         """`count`, shared out over the processes, whose counts, whole numbers, are added up."""
         rank, world = self.ranks.process_index, self.ranks.num_processes
-        loader = self.loader(self.data.test, cell.fold, cell.protocol)
+        loader = self.loader(self.data.test, cell.fold, cell.protocol, **options)
         mine = count(
             segmenter, episodes[rank::world], loader, biases=biases, device=self.device,
             batch_size=self.config.evaluation.batch_size, report=report,

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 
 LAYERS = [
-    {"types", "rng", "colours"},
+    {"types", "rng", "colours", "progress"},
     {"config"},
     {"data", "model", "losses", "metrics", "statistics", "cost"},
     {"checkpoints"},

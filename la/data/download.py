@@ -16,10 +16,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
-from tqdm.auto import tqdm
-
 from la.config import WEIGHTS
 from la.data.atomic import claim, named
+from la.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +164,7 @@ def unpack(archive: Path, root: Path, wanted: str) -> None:
             chosen = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
             chosen = [e for e in chosen if _size(root / e.filename) != e.file_size]
             check_disk({root: sum(e.file_size for e in chosen)})
-            for entry in tqdm(chosen, f"unpack {archive.name}", unit="file", mininterval=1):
+            for entry in progress_bar(chosen, f"unpack {archive.name}", unit="file"):
                 part = _part(root / entry.filename)
                 part.parent.mkdir(parents=True, exist_ok=True)
                 with named(part), zipped.open(entry) as source, part.open("wb") as file:

@@ -27,9 +27,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from la.config import digest
 from la.data.atomic import atomic_write, claim
+from la.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class FeatureKey:
     @property
     def folder(self) -> str:
         """Readable, and different for different keys."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.backbone}-{self.image_size}-{self.resize}-{self.dtype}-{digest[:12]}"
+        return f"{self.backbone}-{self.image_size}-{self.resize}-{self.dtype}-{digest(self)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +98,18 @@ class FeatureStore:
         """For worker processes: where the features are, not the features."""
         return FeatureStore, (self.folder.parent, self.key)
 
-    def _look(self) -> None:
-        """Learn which shards there are now."""
-        known = {shard.path for shard, _ in self._place.values()}
+    def _look(self) -> list[Path]:
+        """Learn which shards there are now; those that are damaged."""
+        known, damaged = {shard.path for shard, _ in self._place.values()}, []
         for path in sorted(set(self.folder.glob("*.safetensors")) - known):
             try:
                 shard = Shard.of_file(path)
             except ValueError as error:
                 logger.warning("%s; its images will be computed again", error)
+                damaged.append(path)
                 continue
             self._place |= {image_id: (shard, row) for row, image_id in enumerate(shard.image_ids)}
+        return damaged
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """The images that have no features here, ascending."""
@@ -133,19 +135,17 @@ class FeatureStore:
             OSError: the disk has too little room, or cannot be written.
             ValueError: a feature does not fit the store's precision, or `load` raised it.
         """
-        self._look()
-        todo = self.missing(image_ids)
+        damaged, todo = self._look(), self.missing(image_ids)
         if not todo:
             return
-        for path in self.folder.glob("*.safetensors"):
-            if not _is_shard(path):
-                path.unlink(missing_ok=True)
+        for path in damaged:
+            path.unlink(missing_ok=True)
         with atomic_write(self.folder / "key.json") as file:
             file.write(json.dumps(asdict(self.key), indent=1).encode())
         with (
             ThreadPoolExecutor(2) as pool,
-            tqdm(
-                total=len(todo), unit="image", desc="features", mininterval=1, disable=not progress
+            progress_bar(
+                total=len(todo), unit="image", desc="features", disable=not progress
             ) as bar,
         ):
             first = next(_batches(todo[:1], load, encode, 1, pool))

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from la import colours
 from la.data.atomic import atomic_write
 from la.data.drawn import coco_of, palette_png
 from la.data.geometry import Frame
+from la.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def segment_folder(
     if not found:
         raise FileNotFoundError(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
     maps, skipped = {}, []
-    for path in tqdm(found, "segmenting", unit="image", mininterval=1, disable=not progress):
+    for path in progress_bar(found, "segmenting", unit="image", disable=not progress):
         name = path.relative_to(images).as_posix()
         png = out / "masks" / f"{name}.png"
         try:

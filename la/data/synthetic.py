@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
-from tqdm.auto import tqdm
 
 from la.data.atomic import claim
 from la.data.scenes import SIZE, draw_scene, kinds
+from la.progress import progress_bar
 from la.rng import stream
 
 VAL_IDS = 100_000  # image ids of the validation split start after it
@@ -35,24 +35,21 @@ def write(
         ValueError: the folder exists and holds something else.
     """
     folder = Path(folder)
-    recipe, note = (
-        {"version": VERSION, "n_train": n_train, "n_val": n_val, "seed": seed},
-        "recipe.json",
-    )
+    recipe = {"version": VERSION, "n_train": n_train, "n_val": n_val, "seed": seed}
+    note = folder / "recipe.json"
     with claim(folder, wait=True):
         if not folder.exists():
             partial = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             (partial / "annotations").mkdir(parents=True)
-            shown = {"desc": "drawing images", "mininterval": 1, "disable": not progress}
-            with tqdm(total=n_train + n_val, **shown) as bar:
+            with progress_bar(
+                total=n_train + n_val, desc="drawing images", disable=not progress
+            ) as bar:
                 for split, first, n in (("train", 1, n_train), ("val", VAL_IDS + 1, n_val)):
                     _write_split(partial, split, range(first, first + n), seed, bar.update)
-            (partial / note).write_text(json.dumps(recipe))
+            (partial / note.name).write_text(json.dumps(recipe))
             os.rename(partial, folder)
-    found = (
-        json.loads((folder / note).read_text()) if (folder / note).exists() else "something else"
-    )
+    found = json.loads(note.read_text()) if note.exists() else "something else"
     if found != recipe:
         raise ValueError(
             f"{folder} holds {found}, not the embedded data set {recipe}; "

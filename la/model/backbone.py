@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from la.config import WEIGHTS, ModelConfig, weights_folder
+from la.config import WEIGHTS, WEIGHTS_OF, ModelConfig, weights_folder
 
 TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_vit.safetensors"
 _NORMS = {f"neck.{i}.{name}": (256,) for i in (1, 3) for name in ("weight", "bias")}
@@ -149,10 +149,10 @@ def _published(name: str) -> Path:
     """The file of pretrained weights, as `la fetch` leaves it."""
     if name == "tiny":
         return TINY_WEIGHTS
-    what = {"sam_vit_b": "sam", "mae_vit_b": "mae"}[name]
-    path = weights_folder() / WEIGHTS[what]
+    path = weights_folder() / WEIGHTS[WEIGHTS_OF[name]]
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; python -m la fetch {what} gets it")
+        mend = f"python -m la fetch {WEIGHTS_OF[name]} gets it"
+        raise FileNotFoundError(f"there is no {path}; {mend}")
     return path
 
 

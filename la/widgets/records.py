@@ -17,7 +17,7 @@ from la.plotting import picture
 from la.results import Cell
 from la.types import Batch, Episode, Segmenter, to_device
 from la.widgets.viewer import EpisodeRecord
-from la.workbench import Workbench
+from la.workbench import Workbench, images_of
 
 SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
 
@@ -41,7 +41,7 @@ def records(
             mend = f"{config.profile} has those of {has}; choose the profile that has its backbone"
             raise ValueError(f"the model is for features of {own} and profile {mend}")
     episodes = {number: listed[number] for number in numbers}
-    shown = {i for e in episodes.values() for i in (e.query_id, *e.support_ids)}
+    shown = images_of(episodes.values())
     loader = bench.loader(bench.data.test, cell.fold, cell.protocol, images=shown)
     return [_record(n, e, loader, segmenter, bias, bench.device) for n, e in episodes.items()]
 
