@@ -36,7 +36,7 @@ class SupportPicture:
 class EpisodePicture:
     """An episode ready to be looked at; maps are (H, W) rows of C, original pixels."""
 
-    number: int
+    number: int | None  # None outside of a list of episodes
     class_names: tuple[str, ...]
     supports: tuple[SupportPicture, ...]
     query: Image.Image
@@ -90,7 +90,7 @@ def explained(
         prompts = {row[name]: to_drawn(prompts, size, name) for name, prompts in found.items()}
         supports.append(SupportPicture(image, prompts))
     shown = (prediction.class_names, tuple(supports), prediction.image, target, prediction.labels)
-    return episode_strip([EpisodePicture(1, *shown)])
+    return episode_strip([EpisodePicture(None, *shown)])
 
 
 def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
@@ -111,7 +111,8 @@ def episode_strip(episodes: Sequence[EpisodePicture]) -> Figure:
         for axis, name in zip(row[n_supports + 1 :], known.values(), strict=True):
             draw_labels(axis, episode.query, getattr(episode, name))
         below = {"transform": row[0].transAxes, "va": "top", "fontsize": 6}
-        row[0].text(0, -0.03, f"episode {episode.number}\n{text}", **below)
+        heading = "" if episode.number is None else f"episode {episode.number}\n"
+        row[0].text(0, -0.03, heading + text, **below)
         if len(known) == 2:
             row[-1].set_xlabel(episode.score, fontsize=8)
     return figure

@@ -95,7 +95,7 @@ class Widget(anywidget.AnyWidget):
 def as_picture(figure: Figure, title: str) -> Image.Image:
     """A figure as pixels, under a line that says where it lives."""
     out = BytesIO()
-    figure.suptitle(f"{title}; live in JupyterLab: run this cell", fontsize=10)
+    figure.suptitle(f"{title}; live in JupyterLab: run this cell", y=1.02, va="bottom", fontsize=10)
     figure.savefig(out, format="png", bbox_inches="tight")
     return Image.open(out).convert("RGB")
 
