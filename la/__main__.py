@@ -45,6 +45,7 @@ def _run(a) -> None:
 def _train(a) -> int | None:
     from la.progress import progress_bar
     from la.results import Cell
+    from la.runs import train
     from la.training import REQUEUE, Stopped
 
     bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
@@ -52,7 +53,7 @@ def _train(a) -> int | None:
     shown = {"total": bench.config.train.steps, "disable": not bench.ranks.is_main_process}
     try:
         with progress_bar(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
-            path = bench.train(a.method, a.fold, report=bar.update, **options)
+            path = train(bench, a.method, a.fold, report=bar.update, **options)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0 if a.stop_after else REQUEUE
@@ -62,7 +63,7 @@ def _train(a) -> int | None:
 def _evaluate(a) -> None:
     import torch
 
-    from la import experiments
+    from la import experiments, scoring
 
     if a.bfloat16 and not a.checkpoint:
         raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
@@ -70,7 +71,7 @@ def _evaluate(a) -> None:
     bench = _bench(a, [cell])
     if a.checkpoint:
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=a.bfloat16):
-            result = bench.measure(cell, bench.loaded(a.checkpoint))
+            result = scoring.measure(bench, cell, scoring.loaded(bench, a.checkpoint))
     else:
         result = experiments.compute(bench, [cell])[0]
     scores = result.scores
@@ -107,7 +108,8 @@ def _fetch(a) -> None:
 
 def _plan(a) -> None:
     from la import tables
-    from la.plan import measure, plan
+    from la.pace import measure
+    from la.plan import plan
     from la.workbench import Workbench
 
     bench = Workbench.open(a.profile, a.data)

@@ -16,7 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from la.config import ModelConfig
-from la.data.atomic import atomic_write
+from la.data.atomic import write_whole
 from la.model.backbone import (
     UNUSED,
     empty_backbone,
@@ -30,7 +30,6 @@ from la.types import ModelCard
 
 QUICK = Path(__file__).parent / "weights" / "quick.safetensors"
 AUTHORS = "pasqualedem/label_anything_"
-REVISION = "main"  # of every hub model; their commits are not known here, "id@commit" pins one
 FILE = "model.safetensors"  # of a published model's folder
 MIXERS = ("class", "example", "class_example")
 
@@ -46,7 +45,7 @@ class KnownModel:
     trained_on: str
 
 
-_HUB = (f"https://huggingface.co/pasqualedem at {REVISION}, unpinned", "MIT (the authors' code)")
+_HUB = ("https://huggingface.co/pasqualedem", "MIT (the authors' code)")
 KNOWN = (
     KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
     KnownModel(AUTHORS + "coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, seen classes of fold 0"),
@@ -59,8 +58,9 @@ KNOWN = (
 def load(source: str | Path) -> LabelAnything:
     """A model in evaluation mode, from a known name, an id on the hub, a folder or a file.
 
-    An id may end in `@commit`, which pins it. With an image encoder among the tensors,
-    `model.backbone` is set, else it is None; `model.card` says which weights they are.
+    A hub model is fetched once, at the commit that is the newest then or that the id names after an
+    `@`, and stays that one: what is new on the hub changes no result here. With an image encoder
+    among the tensors `model.backbone` is set, else None; `model.card` says which weights they are.
 
     Raises ValueError if the file is no checkpoint or a tensor is missing, unexpected or mis-shaped,
     FileNotFoundError if there is nothing of that name.
@@ -123,8 +123,7 @@ def save(model: LabelAnything, path: Path, *, trained_on: str = "") -> None:
     """Write our own layout, without backbone: that is frozen and has weights of its own."""
     told = {"model": asdict(model.config), "trained_on": trained_on}
     metadata = {"la": json.dumps(told, sort_keys=True)}  # of two entries the order would vary
-    with atomic_write(path) as file:
-        file.write(as_bytes(_without_backbone(model), metadata))
+    write_whole(path, as_bytes(_without_backbone(model), metadata))
 
 
 def save_official(model: LabelAnything, folder: Path) -> None:
@@ -150,9 +149,8 @@ def save_official(model: LabelAnything, folder: Path) -> None:
     if config.token_pool:
         bank = {"bank_size": config.token_pool, "embed_dim": config.embed_dim}
         options["class_encoder"] = {"name": "RandomMatrixEncoder", **bank}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_bytes(as_bytes({f"model.{k}": v for k, v in weights.items()}))
-    (folder / "config.json").write_text(json.dumps(options, indent=2))
+    write_whole(folder / "config.json", json.dumps(options, indent=2))
+    write_whole(folder / FILE, as_bytes({f"model.{k}": v for k, v in weights.items()}))
 
 
 def as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -178,12 +176,15 @@ def _find(source: str) -> Path:
             f"no checkpoint at {source}; give a file, a folder with {FILE}, an id on "
             f"the Hugging Face hub, or one of: {known}"
         )
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     name, _, commit = source.partition("@")
+    pin = {"repo_id": name, "revision": commit or "main"}
+    if isinstance(kept := try_to_load_from_cache(filename=FILE, **pin), str):
+        return Path(kept)
     try:
-        hf_hub_download(name, "config.json", revision=commit or REVISION)
-        return Path(hf_hub_download(name, FILE, revision=commit or REVISION))
+        hf_hub_download(filename="config.json", **pin)
+        return Path(hf_hub_download(filename=FILE, **pin))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{name} is not in the local cache, and the Hugging Face hub does not give it: {error}"

@@ -20,8 +20,10 @@ from la.methods import label, method
 from la.plotting import EpisodePicture, picture
 from la.progress import progress_bar
 from la.results import Cell, CellResult, load_cell
+from la.runs import train
+from la.scoring import Fitted, cell_path, fitted, measure, run_cell
 from la.types import Segmenter, to_device
-from la.workbench import Fitted, Report, Workbench
+from la.workbench import Report, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
     do not depend on how many cores there are. Stopped at any moment, the same call goes on.
     """
     cells = list(dict.fromkeys(cells))
-    missing = [cell for cell in cells if not bench.path(cell).exists()]
+    missing = [cell for cell in cells if not cell_path(bench, cell).exists()]
     reused = len(cells) - len(missing)
     log.warning("%d cells: %d reused, %d to compute", len(cells), reused, len(missing))
     if missing:
@@ -55,12 +57,12 @@ def compute(bench: Workbench, cells: Sequence[Cell]) -> list[CellResult]:
                         _job(bench, job, bar.update)
             else:
                 _in_processes(bench, list(jobs.values()), bar.update)
-    return [bench.run_cell(cell) for cell in cells]
+    return [run_cell(bench, cell) for cell in cells]
 
 
 def stored(bench: Workbench, cells: Iterable[Cell]) -> list[CellResult]:
     """The results of those cells that have been computed; nothing is computed."""
-    paths = [bench.path(cell) for cell in dict.fromkeys(cells)]
+    paths = [cell_path(bench, cell) for cell in dict.fromkeys(cells)]
     return [load_cell(path) for path in paths if path.exists()]
 
 
@@ -72,7 +74,7 @@ def score(
     Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
     """
     lists = dict.fromkeys(replace(cell, method=name) for cell in cells)
-    return [bench.measure(cell, Fitted(segmenter)) for cell in lists]
+    return [measure(bench, cell, Fitted(segmenter)) for cell in lists]
 
 
 def rejudged(bench: Workbench, results: Iterable[CellResult], truth: str) -> list[CellResult]:
@@ -83,8 +85,8 @@ def rejudged(bench: Workbench, results: Iterable[CellResult], truth: str) -> lis
     again = []
     with _one_thread():
         for result in results:
-            cell, fitted = result.cell, bench.fitted(result.cell)
-            found = bench.measure(cell, fitted, truth=bench.rules(truth))
+            cell, chosen = result.cell, fitted(bench, result.cell)
+            found = measure(bench, cell, chosen, truth=bench.rules(truth))
             cell = replace(cell, protocol=truth)
             again.append(replace(result, cell=cell, confusion=found.confusion))
     return again
@@ -93,12 +95,12 @@ def rejudged(bench: Workbench, results: Iterable[CellResult], truth: str) -> lis
 @torch.inference_mode()
 def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[EpisodePicture]:
     """These episodes of a cell, each with the method's prediction."""
-    fitted, episodes, found = bench.fitted(cell), bench.episodes(cell), []
+    chosen, episodes, found = fitted(bench, cell), bench.episodes(cell), []
     loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
     for number in numbers:
         batch = to_device(loader([episodes[number]]), bench.device)
-        logits = original_scores(fitted.segmenter(batch), batch, bench.config.model)[0]
-        logits[0] += fitted.bias
+        logits = original_scores(chosen.segmenter(batch), batch, bench.config.model)[0]
+        logits[0] += chosen.bias
         found.append(picture(loader, episodes[number], number, logits.argmax(0).cpu().numpy()))
     return found
 
@@ -109,7 +111,7 @@ def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd
     What is not trained yet is: stored cells may come from another machine, without their models.
     """
     with _one_thread():
-        paths = {label(name): bench.train(name, fold) for name in names}
+        paths = {label(name): train(bench, name, fold) for name in names}
     return {
         name: pd.read_json(path.with_name("history.jsonl"), lines=True)
         for name, path in paths.items()
@@ -128,7 +130,7 @@ def costs(bench: Workbench, cells: Iterable[Cell], n_queries: int = 8) -> pd.Dat
             loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
             episodes = bench.episodes(replace(cell, episodes=n_queries))
             batches = [to_device(loader([e]), bench.device) for e in episodes]
-            rows[key] = asdict(cost(bench.fitted(cell).segmenter, batches))
+            rows[key] = asdict(cost(fitted(bench, cell).segmenter, batches))
     names = ["method", "n_ways", "k_shots"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
 
@@ -188,6 +190,6 @@ def _job(bench: Workbench, cells: list[Cell], report: Report | None = None) -> N
     """Train one method on one fold if it must be, then compute its cells."""
     report = report or _QUEUE.put
     if method(cells[0].method).configure is not None:
-        bench.train(cells[0].method, cells[0].fold, report=report)
+        train(bench, cells[0].method, cells[0].fold, report=report)
     for cell in cells:
-        bench.run_cell(cell, report)
+        run_cell(bench, cell, report)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.data.atomic import atomic_write
+from la.data.atomic import write_whole
 from la.notebooks import plan_of
 from la.results import Cell, CellResult
 from la.tables import TABLES
@@ -74,8 +74,7 @@ def write_page(
             content = markdown(content) if len(content) else "Not run yet.\n"
         text += f"\n## {heading}\n\n{content}"
     path = folder / f"{name}.md"
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_whole(path, text)
     return path
 
 

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from la.checkpoints import as_bytes
 from la.data import drawn as drawing
-from la.data.atomic import atomic_write
+from la.data.atomic import write_whole
 from la.data.geometry import Frame
 from la.data.loader import collate_prompts
 from la.data.photos import Photo, Prompt, open_photo, to_drawn
 from la.data.predicted import Prediction, segment_folder
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
-from la.model.prompt_encoder import Encoded, Pairs, Support
+from la.model.prompt_encoder import Encoded
+from la.model.prototypes import Pairs, Support
 from la.types import ModelCard, to_device
 
 
@@ -55,8 +56,7 @@ class SupportSet:
         about = json.dumps({"class_names": self.class_names, "model": self.model})
         pairs = {f"pairs.{name}": x for name, x in vars(self.value.pairs).items()}
         tensors = {k: v for k, v in (vars(self.value) | pairs).items() if isinstance(v, Tensor)}
-        with atomic_write(Path(path)) as file:
-            file.write(as_bytes(tensors, {"la_support": about}))
+        write_whole(Path(path), as_bytes(tensors, {"la_support": about}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SupportSet":

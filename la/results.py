@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from la.config import digest
-from la.data.atomic import atomic_write
+from la.data.atomic import write_whole
 from la.metrics import Scores
 from la.types import PromptKind
 
@@ -78,8 +78,7 @@ def save_cell(result: CellResult, path: Path) -> None:
         "class_ids": _packed(result.class_ids),
         "confusion": _packed(result.confusion),
     }
-    with atomic_write(path) as file:
-        file.write(json.dumps(raw, indent=1, sort_keys=True).encode() + b"\n")
+    write_whole(path, json.dumps(raw, indent=1, sort_keys=True) + "\n")
 
 
 def load_cell(path: Path) -> CellResult:

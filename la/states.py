@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from la.checkpoints import as_bytes
-from la.data.atomic import atomic_write
+from la.data.atomic import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,8 @@ def save_state(
         remembered = optimizer.state.get(parameter, {})  # nothing of one that had no gradient yet
         tensors |= {f"{key}/{name}": remembered[key] for key in MOMENTS if remembered}
     raw = as_bytes(tensors)
-    with atomic_write(folder / "history.jsonl") as file:
-        file.write("".join(json.dumps(record) + "\n" for record in history).encode())
-    with atomic_write(folder / f"state-{step:08d}-{zlib.crc32(raw):08x}.safetensors") as file:
-        file.write(raw)
+    write_whole(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+    write_whole(folder / f"state-{step:08d}-{zlib.crc32(raw):08x}.safetensors", raw)
     for old in sorted(folder.glob(STATES))[:-2]:
         old.unlink()
 
@@ -68,5 +66,4 @@ def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[i
 
 def save_best(model: nn.Module, folder: Path) -> None:
     """Keep the weights alone, as `best.safetensors`."""
-    with atomic_write(folder / "best.safetensors") as file:
-        file.write(as_bytes(model.state_dict()))
+    write_whole(folder / "best.safetensors", as_bytes(model.state_dict()))

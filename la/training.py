@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import TrainConfig
-from la.data.atomic import atomic_write, claim
+from la.data.atomic import claim, write_whole
 from la.evaluation import original_scores
 from la.losses import class_weights, focal_loss, official_focal_loss
 from la.states import load_newest, save_best, save_state
@@ -225,8 +225,7 @@ def _records(
     if episodes is not None:
         note["episodes"] = [[asdict(e) for e in episodes(number)] for number in numbers]
     if folder is not None:
-        with atomic_write(folder / "diverged.json") as file:
-            file.write(json.dumps(note).encode())
+        write_whole(folder / "diverged.json", json.dumps(note))
     raise Diverged(
         f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['norm']}; the last good state "
         f"is kept, and diverged.json beside it names batches {numbers}. Lower the learning rate or "

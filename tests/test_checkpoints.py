@@ -198,20 +198,30 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("pin", "revision"), [("", "main"), ("@1f2e3d", "1f2e3d")])
-def test_a_hub_id_is_asked_for_once_at_the_revision_that_it_names(
-    pin, revision, tmp_path, monkeypatch
-):
+def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_path, monkeypatch):
     model, asked = model_of(SMALL_MAE), []
     checkpoints.save_official(model, tmp_path)
 
-    def download(name, file, *, revision):
-        asked.append((name, file, revision))
-        return str(tmp_path / file)
+    def download(*, repo_id, filename, revision):
+        asked.append((repo_id, filename, revision))
+        return str(tmp_path / filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     name = checkpoints.KNOWN[1].name
     assert_same_weights(model, checkpoints.load(name + pin))
     assert asked == [(name, file, revision) for file in ("config.json", "model.safetensors")]
+
+
+def test_a_hub_model_that_came_once_stays_and_needs_no_network(tmp_path, monkeypatch):
+    repo, commit = tmp_path / "models--someone--some_model", "0123456789abcdef" * 2 + "01234567"
+    model = model_of(SMALL_MAE)
+    checkpoints.save_official(model, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", None)
+    assert_same_weights(model, checkpoints.load("someone/some_model"))
+    assert_same_weights(model, checkpoints.load(f"someone/some_model@{commit}"))
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):

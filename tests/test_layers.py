@@ -17,6 +17,8 @@ LAYERS = [
     {"evaluation"},
     {"training", "methods", "environment"},
     {"workbench"},
+    {"runs", "pace"},
+    {"scoring"},
     {"experiments", "tables", "charts"},
     {"reports"},
     {"plan", "notebooks"},

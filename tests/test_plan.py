@@ -10,10 +10,13 @@ import torch
 
 from la import plan as planning
 from la.config import profile
-from la.data import download
+from la.data import download, transfer
 from la.data.synthetic import write
-from la.plan import Pace, auto_profile, measure, plan, prepare, random_batch
+from la.pace import Pace, measure, random_batch
+from la.plan import auto_profile, plan, prepare
 from la.results import Cell
+from la.runs import run_folder
+from la.scoring import cell_path
 from la.workbench import Workbench
 
 QUICK = profile("quick")
@@ -35,7 +38,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("LA_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Disk(0, 0, 10**15))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 10**15))
     return tmp_path
 
 
@@ -97,7 +100,7 @@ def test_hours_are_the_pace_times_what_is_left(here):
 
 
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
     monkeypatch.setenv("LA_CPU", "1")
     found = plan(_paper(here), CELLS)
     needed = sum(stage.gigabytes for stage in found.stages)
@@ -131,12 +134,12 @@ def test_what_is_done_is_not_planned_again(here, folder):
     assert before["features"] == "9 images" and before["train"] == "10 steps of 1 models"
     assert before["evaluate"] == "6 episodes of 2 cells" and before["fetch"] == ""
     bench.features(bench.data.train)
-    model = bench.run_folder("la", 0) / "model.safetensors"
+    model = run_folder(bench, "la", 0) / "model.safetensors"
     model.parent.mkdir(parents=True)
     for step in (4, 7):
         (model.parent / f"state-{step:08d}-0123abcd.safetensors").write_bytes(b"")
     assert _left(plan(bench, cells))["train"] == "3 steps of 1 models"
-    for path in (model, bench.path(cells[0]), bench.path(cells[1])):
+    for path in (model, cell_path(bench, cells[0]), cell_path(bench, cells[1])):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     found = plan(bench, cells)

@@ -19,17 +19,16 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 from msgspec.json import Decoder
-from pycocotools import mask as coco_mask
+
+from la.data.outlines import Outlines, offsets, rings_fit, run_lengths
 
 MAX_PIXELS = 89_478_485  # of an image; above it PIL takes a picture for an attack
-MAX_OUTLINE = 1_000_000  # pixels along a ring; a hostile one could fill the memory
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
@@ -78,27 +77,6 @@ class _File(Struct):
     images: list[Raw]
     annotations: list[Raw]
     categories: list[Raw]
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """Segmentations as flat numbers: an outline has rings (a polygon's), or run lengths."""
-
-    numbers: np.ndarray  # float64; of a ring x y x y ..., or run lengths, down the columns
-    piece_start: np.ndarray  # (pieces + 1,) int64 into numbers; a piece is a ring or all runs
-    outline_piece: np.ndarray  # (outlines + 1,) int64 into piece_start
-    outline_runs: np.ndarray  # (outlines,) bool: run lengths, beginning with background
-
-    def draw(self, outline: int, height: int, width: int) -> np.ndarray:
-        """(H, W) bool: the pixels inside, as pycocotools draws them."""
-        first, last = self.outline_piece[outline : outline + 2].tolist()
-        cuts = self.piece_start[first : last + 1].tolist()
-        pieces = [self.numbers[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-        if self.outline_runs[outline]:
-            inside = np.arange(len(pieces[0])) % 2 == 1
-            return np.repeat(inside, pieces[0].astype(np.int64)).reshape(width, height).T
-        drawn = coco_mask.frPyObjects(pieces, height, width)
-        return coco_mask.decode(coco_mask.merge(drawn)).view(bool)
 
 
 def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -199,7 +177,10 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
             continue
         first, shape, has_runs = len(lengths), found.segmentation, False
         if type(shape) is _Runs:
-            shape, has_runs = _run_lengths(shape, size_of.get(found.image_id)), True
+            shape, has_runs = (
+                run_lengths(shape.counts, shape.size, size_of.get(found.image_id)),
+                True,
+            )
         for piece in shape:
             length = len(piece)
             if has_runs or (length >= 6 and length % 2 == 0):
@@ -219,11 +200,12 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
     crowd, runs, n_pieces = table[:, 2:5].T.astype(np.int64)
     low, extent, area = table[:, 5:7], table[:, 7:9], table[:, 9]
     area = np.where(np.isnan(area), extent.prod(1), area)
-    runs, starts = runs.astype(bool), _starts(lengths)
-    outlines = Outlines(np.frombuffer(numbers), starts, _starts(n_pieces), runs)
+    outlines = Outlines(
+        np.frombuffer(numbers), offsets(lengths), offsets(n_pieces), runs.astype(bool)
+    )
     good_box = _boxes_fit(low, extent, area, sizes[image])
     good_box &= known
-    good = good_box & _rings_fit(outlines, sizes[image])
+    good = good_box & rings_fit(outlines, sizes[image])
     skipped["reference"] += int((~known).sum())
     skipped["box"] += int((known & ~good_box).sum())
     skipped["segmentation"] += int((good_box & ~good).sum())
@@ -247,58 +229,8 @@ def _rows(known: list[int], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, known[rows] == ids
 
 
-def _run_lengths(segmentation: _Runs, size: list[int] | None) -> list[list[int]]:
-    """The one piece of an outline of run lengths; none if they are not of a mask of (H, W)."""
-    runs = segmentation.counts
-    if isinstance(runs, str):
-        runs = _uncompressed(runs)
-    fits = size is None or (list(segmentation.size) == size and sum(runs) == math.prod(size))
-    return [runs] if fits and min(runs, default=-1) >= 0 else []
-
-
-def _starts(lengths: list[int]) -> np.ndarray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
 def _boxes_fit(low, extent, area, size) -> np.ndarray:
     """(a,) bool: finite, not empty, partly on the image."""
     on_image = (low < size[:, ::-1]) & (low + extent > 0)
     not_huge = extent <= 3 * size.max(1, keepdims=True)
     return (on_image & not_huge & (extent > 0)).all(1) & (area > 0) & np.isfinite(area)
-
-
-def _rings_fit(outlines: Outlines, size: np.ndarray) -> np.ndarray:
-    """(a,) bool: no ring strays further than its image's longer side, or is absurdly long."""
-    owner = np.repeat(np.arange(len(size)), np.diff(outlines.outline_piece))
-    numbers, start = outlines.numbers, outlines.piece_start
-    if not len(owner):
-        return np.ones(len(size), bool)
-    side, is_ring = size.max(1)[owner], ~outlines.outline_runs[owner]
-    good = np.minimum.reduceat(numbers, start[:-1]) >= -side  # False for NaN
-    good &= np.maximum.reduceat(numbers, start[:-1]) <= 2 * side
-    for ring in np.flatnonzero(good & is_ring & (3 * side * np.diff(start) > MAX_OUTLINE)):
-        points = numbers[start[ring] : start[ring + 1]].reshape(-1, 2)
-        good[ring] = np.abs(np.diff(points, axis=0)).sum() <= MAX_OUTLINE
-    return np.bincount(owner, is_ring & ~good, len(size)) == 0
-
-
-def _uncompressed(text: str) -> list[int]:
-    """The run lengths of COCO's compressed form; none where it is damaged.
-
-    A number is written in characters of 5 bits each (from "0" on), the lowest first; bit 32
-    says that more follow, and bit 16 of the last one is the sign. From the fourth run on, a number
-    is the difference to the run two before.
-    """
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64) - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        return []
-    ends = np.flatnonzero(codes & 32 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
-    if shifts.max() > 30:
-        return []
-    runs = np.add.reduceat((codes & 31) << shifts, starts)
-    runs -= (codes[ends] >> 4 & 1) << (shifts[ends] + 5)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs.tolist()

@@ -42,6 +42,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def write_whole(path: Path, content: bytes | str) -> None:
+    """`atomic_write` of what is at hand; text in UTF-8."""
+    with atomic_write(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """An error of the disk names the file that it befell, as that of a full disk does not."""

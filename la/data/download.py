@@ -1,39 +1,18 @@
-"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources").
+"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources")."""
 
-A file grows as `NAME.part` and gets its name when its size and checksum are right; the next call
-goes on where the last one broke off. Archives are unpacked file by file, each under its name only
-when whole.
-"""
-
-import hashlib
 import logging
 import os
 import re
-import shutil
-import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
-from zipfile import BadZipFile, ZipFile
 
 from la.config import WEIGHTS
-from la.data.atomic import claim, named
-from la.progress import progress_bar
+from la.data.atomic import claim
+from la.data.transfer import Remote, check_disk, download, part_of, size_of, unpack
 
 log = logging.getLogger(__name__)
 
 COCO, HUB = "http://images.cocodataset.org", "https://huggingface.co"
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file at its publisher; of an archive, `wanted` matches the `files` entries to unpack."""
-
-    url: str
-    size: int  # bytes
-    checksum: str  # "md5:..." or "sha256:..."
-    wanted: str = ""
-    files: int = 0
 
 
 def _images(name: str, size: int, md5: str, files: int) -> Remote:
@@ -115,84 +94,6 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
     return root
 
 
-def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
-    """The file at `path`, checked; fetched if it is not there.
-
-    Raises:
-        ValueError: there, or given by the server, is another file than the published one.
-        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
-    """
-    url = remote.url
-    if mirror is not None:
-        if urlsplit(mirror).scheme not in ("http", "https"):
-            raise ValueError(
-                f"the mirror {mirror!r} is no address; give one like https://host/folder"
-            )
-        url = mirror.rstrip("/") + urlsplit(url).path
-    with claim(path, wait=True):
-        if path.exists():
-            if fault := _fault(path, remote):
-                raise ValueError(f"{path} {fault}; delete it and fetch it again")
-            return path
-        part = _part(path)
-        check_disk({path.parent: remote.size - _size(part)})
-        for _ in range(2):
-            _append(url, part, remote.size)
-            if not (fault := _fault(part, remote)):
-                os.replace(part, path)
-                return path
-            log.warning("what %s gave %s", url, fault)
-            part.unlink()
-        raise ValueError(f"what {url} gave {fault}, twice; try later, or name a --mirror")
-
-
-def unpack(archive: Path, root: Path, wanted: str) -> None:
-    """Unpack the entries whose names match `wanted` under `root`; what is there already stays.
-
-    Raises:
-        ValueError: the archive is damaged, or one of its names leads out of `root`.
-        OSError: no room on the disk.
-    """
-    try:
-        with ZipFile(archive) as zipped:
-            for name in zipped.namelist():
-                if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^\w:", name):
-                    raise ValueError(
-                        f"{archive} is refused: its entry {name!r} leads out of the folder; delete "
-                        "the archive and fetch it again"
-                    )
-            chosen = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
-            chosen = [e for e in chosen if _size(root / e.filename) != e.file_size]
-            check_disk({root: sum(e.file_size for e in chosen)})
-            for entry in progress_bar(chosen, f"unpack {archive.name}", unit="file"):
-                part = _part(root / entry.filename)
-                part.parent.mkdir(parents=True, exist_ok=True)
-                with named(part), zipped.open(entry) as source, part.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-                os.replace(part, root / entry.filename)
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        fault = f"{archive} is no whole archive ({error}); delete it and fetch it again"
-        raise ValueError(fault) from None
-
-
-def check_disk(needs: dict[Path, int]) -> None:
-    """Nothing, if each folder has room for so many bytes; folders may share a disk.
-
-    Raises:
-        OSError: one has not.
-    """
-    there = {f: next(p for p in (f, *f.absolute().parents) if p.exists()) for f in needs}
-    disk = {folder: path.stat().st_dev for folder, path in there.items()}
-    for folder in needs:
-        needed = sum(n for other, n in needs.items() if disk[other] == disk[folder])
-        free = shutil.disk_usage(there[folder]).free
-        if needed > free:
-            raise OSError(
-                f"{folder} needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free; make "
-                "room, or choose a folder on another disk"
-            )
-
-
 def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
     archive = _archive(root, name)
     with claim(root / name, wait=True):
@@ -231,37 +132,6 @@ def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
         ) from None
 
 
-def _append(url: str, part: Path, size: int) -> None:
-    """Fetch what `part` lacks; the hub's client tries again as long as bytes come."""
-    from huggingface_hub.file_download import http_get
-
-    part.parent.mkdir(parents=True, exist_ok=True)
-    if _size(part) > size:
-        part.unlink()
-    try:
-        with named(part), part.open("ab") as file:
-            http_get(url, file, resume_size=file.tell(), expected_size=size,
-                     displayed_filename=part.stem)  # fmt: skip
-    except Exception as error:  # each release of the hub's client has network errors of its own
-        if isinstance(error, OSError) and error.errno:  # the disk's, not the network's
-            raise
-        raise ConnectionError(
-            f"{url} is not to be had or broke off at {_size(part)} of {size} bytes "
-            f"({str(error).splitlines()[0]}); run the same command again to go on from there, or "
-            "name a --mirror"
-        ) from None
-
-
-def _fault(path: Path, remote: Remote) -> str:
-    """What is wrong with a file, as the end of a sentence; "" if nothing."""
-    if _size(path) != remote.size:
-        return f"has {_size(path)} bytes and the published file {remote.size}"
-    algorithm, _, wanted = remote.checksum.partition(":")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    return "" if found == wanted else f"has the {algorithm} {found} and the published file {wanted}"
-
-
 def _unpacked(root: Path, name: str) -> bool:
     folders = [folder for folder in (root / name, root / "images" / name) if folder.is_dir()]
     names = ((f"{name}/{entry.name}" for entry in os.scandir(folder)) for folder in folders)
@@ -278,13 +148,4 @@ def _to_get(root: Path, name: str) -> int:
     archive = _archive(root, name)
     if archive.exists() or _unpacked(root, name):
         return 0
-    return FILES[name].size - _size(_part(archive))
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
-    return path.stat().st_size if path.is_file() else 0
+    return FILES[name].size - size_of(part_of(archive))

@@ -154,10 +154,8 @@ class EpisodeSampler:
                 insort(taken, position)
                 supports[images[position]] = None
         classes = sorted(classes)
-        wanted, row_of = (
-            sum([1 << c for c in classes]),
-            {1 << c: n for n, c in enumerate(classes, 1)},
-        )
+        row_of = {1 << c: n for n, c in enumerate(classes, 1)}
+        wanted = sum(row_of)
         examples = []
         for position, support in enumerate(supports):
             held = holds[support] & wanted

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from la.config import digest
-from la.data.atomic import atomic_write, claim
+from la.data.atomic import claim, write_whole
 from la.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,7 @@ class FeatureStore:
             return
         for path in damaged:
             path.unlink(missing_ok=True)
-        with atomic_write(self.folder / "key.json") as file:
-            file.write(json.dumps(asdict(self.key), indent=1).encode())
+        write_whole(self.folder / "key.json", json.dumps(asdict(self.key), indent=1))
         with (
             ThreadPoolExecutor(2) as pool,
             progress_bar(
@@ -177,8 +176,7 @@ class FeatureStore:
                 )
         checksums = [checksum(*pair) for pair in zip(ids, features, strict=True)]
         words = json.dumps({"image_ids": ids, "checksums": checksums})
-        with atomic_write(path) as file:
-            file.write(safetensors.torch.save({"features": features}, {"words": words}))
+        write_whole(path, safetensors.torch.save({"features": features}, {"words": words}))
 
     def read(self, image_ids: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """(n, V, h, w), in the order asked for; in the stored precision if no `dtype` is named.

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from la import colours
-from la.data.atomic import atomic_write
+from la.data.atomic import atomic_write, write_whole
 from la.data.drawn import coco_of, palette_png
 from la.data.geometry import Frame
 from la.progress import progress_bar
@@ -107,6 +107,5 @@ def segment_folder(
                 made.save(file, "PNG")
         maps[name] = png
     content = coco(((name, np.array(Image.open(png))) for name, png in maps.items()), class_names)
-    with atomic_write(out / "predictions.json") as file:
-        file.write(json.dumps(content | {"skipped": skipped}).encode())
+    write_whole(out / "predictions.json", json.dumps(content | {"skipped": skipped}))
     return out / "predictions.json"

@@ -17,13 +17,12 @@ from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import (
     NEGATIVE,
     NOTHING,
-    Pairs,
     PromptEncoder,
-    Support,
     kinds,
     places,
     with_unprompted,
 )
+from la.model.prototypes import Pairs, Support
 from la.types import Prompts, map_tensors
 
 

@@ -10,7 +10,8 @@ from la.model import plus
 from la.model.exact import ExactMaskDecoder, ExactPromptEncoder
 from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
-from la.model.prompt_encoder import Encoded, PromptEncoder, Support, TokenPool
+from la.model.prompt_encoder import Encoded, PromptEncoder, TokenPool
+from la.model.prototypes import Support
 from la.types import Batch, ModelCard, Pixels
 
 

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from la.config import Mixer, ModelConfig
+from la.config import ModelConfig
 from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.plus import Raster, coverage, mean_under
+from la.model.prototypes import Pairs, Support, class_means, mixed
 from la.model.two_way import MixBlock, TwoWayTransformer
 from la.types import Prompts
 
@@ -28,41 +29,6 @@ class Encoded:
 
     features: Tensor  # (B, V, h, w), frozen
     embeddings: Tensor  # (B, D, h, w), after the neck
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Encoded (support image, row) pairs of a batch, before they are mixed and averaged.
-
-    E here counts every pair that was computed: the examples, and the unprompted background ones.
-    """
-
-    embeddings: Tensor  # (E, D), the paper's E_ni
-    features: Tensor | None  # (E, V) backbone features under the prompts; only for `residual`
-    support: Tensor  # (E,) int64 in [0, S)
-    episode: Tensor  # (E,) int64 in [0, B)
-    row: Tensor  # (E,) int64 in [0, C)
-    present: Tensor  # (E,) bool, False where nothing was prompted: counts in no mean
-
-    def joined(self, other: "Pairs") -> "Pairs":
-        """These pairs and then the others, as they are."""
-        both = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Pairs(*(None if a is None else torch.cat([a, b]) for a, b in both))
-
-
-@dataclass(frozen=True)
-class Support:
-    """All that a query needs to know of the support set; a value to save, extend and reuse."""
-
-    prototypes: Tensor  # (B, C, D), the paper's E_n
-    features: Tensor | None  # (B, C, V) prototypes in backbone features; only for `residual`
-    class_valid: Tensor  # (B, C) bool
-    pairs: Pairs  # what the prototypes were made of
-
-    def of(self, episodes: Tensor) -> "Support":
-        """Of these episodes, int64 in [0, B), in their order; the pairs stay those of all."""
-        taken = {name: x[episodes] for name, x in vars(self).items() if isinstance(x, Tensor)}
-        return replace(self, **taken)
 
 
 class TokenPool(nn.Module):
@@ -135,15 +101,15 @@ class PromptEncoder(nn.Module):
         """Mix the pairs (Eq. 3-4) and average them by class; `class_valid` (B, C)."""
         x = pairs.embeddings[None]  # (1, E, D)
         for mixer in self.config.mixers:
-            allowed = _or_all(_mixed(mixer, pairs) & self.attended(pairs))
+            allowed = _or_all(mixed(mixer, pairs) & self.attended(pairs))
             x = self.get_submodule(f"{mixer}_attention")(x, allowed)
-        prototypes = _class_means(x[0], pairs, *class_valid.shape)
+        prototypes = class_means(x[0], pairs, *class_valid.shape)
         if self.background_token is not None:
             background = self.background_token.weight.expand(len(prototypes), 1, -1)
             prototypes = torch.cat([background.to(prototypes.dtype), prototypes[:, 1:]], dim=1)
         features = pairs.features
         if features is not None:
-            features = _class_means(features, pairs, *class_valid.shape)
+            features = class_means(features, pairs, *class_valid.shape)
         return Support(prototypes, features, class_valid, pairs)
 
     # What `la.model.exact` does otherwise.
@@ -261,23 +227,6 @@ def _has_mask(prompts: Prompts) -> Tensor:
     return masked.index_fill(0, prompts.mask_example, True)  # (E,)
 
 
-def _mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
-    """(E, E) bool: pairs of one support image, of one class (Eq. 4), or of one episode."""
-    same = {"class": [pairs.support], "example": [pairs.episode, pairs.row]}
-    indices = same.get(mixer, [pairs.episode])
-    return torch.stack([index[:, None] == index for index in indices]).all(0)
-
-
 def _or_all(allowed: Tensor) -> Tensor:
     """Who may see no key sees all: the result is not used, but must be finite."""
     return allowed | ~allowed.any(-1, keepdim=True)
-
-
-def _class_means(values: Tensor, pairs: Pairs, n_episodes: int, n_rows: int) -> Tensor:
-    """Mean of (E, X) over the present pairs of each class -> (B, C, X); 0 where there is none."""
-    slot = pairs.episode * n_rows + pairs.row
-    present = pairs.present.to(values.dtype)
-    total = values.new_zeros(n_episodes * n_rows, values.shape[1])
-    total = total.index_add(0, slot, values * present[:, None])
-    count = values.new_zeros(n_episodes * n_rows).index_add(0, slot, present)
-    return (total / count.clamp(min=1)[:, None]).view(n_episodes, n_rows, -1)

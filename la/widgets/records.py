@@ -34,12 +34,9 @@ def records(
     Raises:
         ValueError: the model works on features of another backbone or frame than the profile's.
     """
-    config, listed = bench.config, bench.episodes(cell)
     if isinstance(segmenter, LabelAnything):
-        own, has = ((c.backbone, c.image_size, c.resize) for c in (segmenter.config, config.model))
-        if own != has:
-            mend = f"{config.profile} has those of {has}; choose the profile that has its backbone"
-            raise ValueError(f"the model is for features of {own} and profile {mend}")
+        bench.check_frame(segmenter.config, "the model")
+    listed = bench.episodes(cell)
     episodes = {number: listed[number] for number in numbers}
     shown = images_of(episodes.values())
     loader = bench.loader(bench.data.test, cell.fold, cell.protocol, images=shown)

@@ -10,7 +10,8 @@ from traitlets import Dict, Instance, Int, List, Unicode
 from la.data.drawn import prompts_of
 from la.plotting import EpisodePicture, episode_strip
 from la.types import IGNORE
-from la.widgets.editor import PromptEditor, Widget, as_picture, plane, to_browser
+from la.widgets.browser import Widget, as_picture, plane, to_browser
+from la.widgets.editor import PromptEditor
 
 HEAT_SIDE = 256  # long side of probability and attention maps on their way to the browser
 

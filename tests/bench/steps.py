@@ -13,7 +13,7 @@ from torch.utils.flop_counter import (
 
 from la.config import Config, profile
 from la.model.label_anything import LabelAnything
-from la.plan import random_batch
+from la.pace import random_batch
 from la.types import Batch
 from tests.dense_reference import DenseInputs, dense_reference
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import huggingface_hub
 import pytest
 
-from la.data import download
-from la.data.download import Remote
+from la.data import download, transfer
+from la.data.transfer import Remote
 from la.rng import stream
 from tests.file_server import Site
 
@@ -56,7 +56,7 @@ def test_a_connection_that_breaks_twice_is_taken_up_where_it_broke(site, tmp_pat
     body = _bytes(100_000)
     remote = _remote(site, body)
     site.breaks["/a/file.bin"] = 2
-    path = download.download(remote, tmp_path / "file.bin")
+    path = transfer.download(remote, tmp_path / "file.bin")
     assert path.read_bytes() == body
     assert [first for _, first in site.log] == [0, 40_000, 64_000]
     assert _names(tmp_path) == ["file.bin"]
@@ -65,7 +65,7 @@ def test_a_connection_that_breaks_twice_is_taken_up_where_it_broke(site, tmp_pat
 def test_a_part_left_by_an_earlier_run_is_completed_not_fetched_again(site, tmp_path):
     body = _bytes(5_000)
     (tmp_path / "file.bin.part").write_bytes(body[:3_000])
-    download.download(_remote(site, body), tmp_path / "file.bin")
+    transfer.download(_remote(site, body), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == body
     assert site.log == [("/a/file.bin", 3_000)]
 
@@ -74,7 +74,7 @@ def test_a_server_that_cannot_resume_is_read_from_the_start(site, tmp_path):
     body = _bytes(5_000)
     site.ranges = False
     (tmp_path / "file.bin.part").write_bytes(b"x" * 3_000)
-    download.download(_remote(site, body), tmp_path / "file.bin")
+    transfer.download(_remote(site, body), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == body
 
 
@@ -82,12 +82,12 @@ def test_one_corrupt_answer_is_fetched_once_more_and_two_are_refused(site, tmp_p
     body = _bytes(5_000)
     remote = _remote(site, body)
     site.corrupt["/a/file.bin"] = 1
-    assert download.download(remote, tmp_path / "one").read_bytes() == body
+    assert transfer.download(remote, tmp_path / "one").read_bytes() == body
     site.corrupt["/a/file.bin"] = 2
     with pytest.raises(
         ValueError, match="has the sha256 .* and the published file .*twice; try later"
     ):
-        download.download(remote, tmp_path / "two")
+        transfer.download(remote, tmp_path / "two")
     assert _names(tmp_path) == ["one"]
 
 
@@ -98,24 +98,24 @@ def test_a_connection_that_brings_nothing_is_given_up_and_its_part_kept(site, tm
     with pytest.raises(
         ConnectionError, match="broke off at 3000 of 5000 bytes .*run the same command"
     ):
-        download.download(remote, tmp_path / "file.bin")
+        transfer.download(remote, tmp_path / "file.bin")
     assert _names(tmp_path) == ["file.bin.part"]
     site.breaks.clear()
-    assert download.download(remote, tmp_path / "file.bin").read_bytes() == body
+    assert transfer.download(remote, tmp_path / "file.bin").read_bytes() == body
 
 
 def test_what_the_server_lacks_or_has_in_another_size_is_said(site, tmp_path):
     remote = _remote(site, _bytes(1_000))
     absent = replace(remote, url=site.url + "/nothing")
     with pytest.raises(ConnectionError, match="/nothing is not to be had .*404.*name a --mirror"):
-        download.download(absent, tmp_path / "f")
+        transfer.download(absent, tmp_path / "f")
     for size in (999, 1_001):
         with pytest.raises(ConnectionError, match=f"should be of size {size} but has size 1000"):
-            download.download(replace(remote, size=size), tmp_path / "f")
+            transfer.download(replace(remote, size=size), tmp_path / "f")
     with pytest.raises(ValueError, match="'file:///tmp' is no address; give one like https"):
-        download.download(remote, tmp_path / "f", mirror="file:///tmp")
+        transfer.download(remote, tmp_path / "f", mirror="file:///tmp")
     assert not (tmp_path / "f").exists()
-    assert download.download(remote, tmp_path / "f").stat().st_size == 1_000
+    assert transfer.download(remote, tmp_path / "f").stat().st_size == 1_000
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(site, tmp_path):
@@ -123,16 +123,16 @@ def test_a_file_that_is_there_is_checked_and_not_fetched(site, tmp_path):
     remote = _remote(site, body)
     (tmp_path / "good").write_bytes(body)
     (tmp_path / "bad").write_bytes(_bytes(1_000, seed=1))
-    assert download.download(remote, tmp_path / "good") == tmp_path / "good"
+    assert transfer.download(remote, tmp_path / "good") == tmp_path / "good"
     with pytest.raises(ValueError, match="bad has the sha256 .*delete it and fetch it again"):
-        download.download(remote, tmp_path / "bad")
+        transfer.download(remote, tmp_path / "bad")
     assert site.log == []
 
 
 def test_a_disk_without_room_is_noticed_before_the_first_byte(site, tmp_path):
     remote = replace(_remote(site, b"x"), size=10**18)
     with pytest.raises(OSError, match=r"needs 1000000000.0 GB and has .* GB free; make room"):
-        download.download(remote, tmp_path / "f")
+        transfer.download(remote, tmp_path / "f")
     assert site.log == []
 
 
@@ -144,14 +144,14 @@ def test_a_disk_that_fills_up_is_named_and_leaves_no_file(site, tmp_path, monkey
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
     try:
         with pytest.raises(OSError, match=r"File too large: .*/f\.part"):
-            download.download(remote, tmp_path / "f")
+            transfer.download(remote, tmp_path / "f")
         with pytest.raises(OSError, match=r"File too large: .*/a/1\.jpg\.part"):
-            download.unpack(archive, tmp_path, r".*\.jpg")
+            transfer.unpack(archive, tmp_path, r".*\.jpg")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "f").exists() and not (tmp_path / "a/1.jpg").exists()
-    assert download.download(remote, tmp_path / "f").read_bytes() == body
-    download.unpack(archive, tmp_path, r".*\.jpg")
+    assert transfer.download(remote, tmp_path / "f").read_bytes() == body
+    transfer.unpack(archive, tmp_path, r".*\.jpg")
     assert (tmp_path / "a/1.jpg").read_bytes() == body
 
 
@@ -163,14 +163,14 @@ def test_an_entry_that_leads_out_of_its_folder_refuses_the_archive(name, tmp_pat
     archive.parent.mkdir()
     archive.write_bytes(_zip({"a/1.jpg": b"one", name: b"evil"}))
     with pytest.raises(ValueError, match="leads out of the folder; delete the archive"):
-        download.unpack(archive, tmp_path / "to" / "here", ".*")
+        transfer.unpack(archive, tmp_path / "to" / "here", ".*")
     assert _names(tmp_path) == ["in/a.zip"]
 
 
 def test_a_link_in_an_archive_becomes_a_plain_file(tmp_path):
     archive = tmp_path / "a.zip"
     archive.write_bytes(_zip({"a/1.jpg": b"/etc/passwd"}, link="a/1.jpg"))
-    download.unpack(archive, tmp_path, ".*")
+    transfer.unpack(archive, tmp_path, ".*")
     assert not (tmp_path / "a/1.jpg").is_symlink()
     assert (tmp_path / "a/1.jpg").read_bytes() == b"/etc/passwd"
 
@@ -187,7 +187,7 @@ def test_a_damaged_archive_is_refused_and_leaves_no_damaged_file(damage, tmp_pat
         body[:] = b"nonsense"
     (tmp_path / "a.zip").write_bytes(body)
     with pytest.raises(ValueError, match="no whole archive .*delete it and fetch it again"):
-        download.unpack(tmp_path / "a.zip", tmp_path / "to", r"a/.*\.jpg")
+        transfer.unpack(tmp_path / "a.zip", tmp_path / "to", r"a/.*\.jpg")
     for path in (tmp_path / "to").rglob("*.jpg"):
         assert path.read_bytes() == entries[f"a/{path.name}"]
 

@@ -8,15 +8,15 @@ from widget_page import busy, colour, mount, photo
 
 from la.colours import OKABE_ITO
 from la.data import drawn
-from la.widgets import editor
+from la.widgets import browser
 
 pytestmark = pytest.mark.browser
 
 
 def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     images = images or (photo(320, 240), photo(200, 260, 1))
-    entries = [editor.to_browser(image, f"photo-{i}.png") for i, image in enumerate(images)]
-    entries.append(editor.to_browser(photo(160, 120, 2), "query.png", "query"))
+    entries = [browser.to_browser(image, f"photo-{i}.png") for i, image in enumerate(images)]
+    entries.append(browser.to_browser(photo(160, 120, 2), "query.png", "query"))
     return {
         "view": "editor",
         "palette": list(OKABE_ITO),
