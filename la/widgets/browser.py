@@ -15,13 +15,16 @@ from la.colours import OKABE_ITO
 
 LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the original pixels
 HERE = Path(__file__).parent
+# One module of plain JavaScript; a file uses what those before it define, and there is no bundler.
+SOURCES = ("controls.js", "pixels.js", "stage.js", "scene.js", "editor.js", "viewer.js")
+MODULE = "\n".join((HERE / name).read_text() for name in SOURCES)
 
 
 class Widget(anywidget.AnyWidget):
     """A live widget, and a picture for where no kernel runs."""
 
-    _esm = (HERE / "editor.js").read_text()  # text: a path would be watched, and leak each editor
-    _css = (HERE / "editor.css").read_text()
+    _esm = MODULE  # text: a path would be watched, and leak each editor
+    _css = (HERE / "widgets.css").read_text()
     palette = List(list(OKABE_ITO)).tag(sync=True)
 
     def _repr_mimebundle_(self, **kwargs):

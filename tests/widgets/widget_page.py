@@ -64,7 +64,7 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
 
 def mount(page, state: dict) -> None:
     """Show a widget with this state in an empty page; its model is `window.model`."""
-    css = (browser.HERE / "editor.css").read_text()
+    css = (browser.HERE / "widgets.css").read_text()
     page.set_content(f"<style>{css} body {{ margin: 8px }}</style><div id=w></div>")
     page.evaluate(FAKE_MODEL)
     page.evaluate(
@@ -74,7 +74,7 @@ def mount(page, state: dict) -> None:
             window.model = fake(revive(state));
             window.unmount = widget.render({ model, el: document.getElementById("w") });
         }""",
-        [(browser.HERE / "editor.js").read_text(), packed(state)],
+        [browser.MODULE, packed(state)],
     )
 
 
