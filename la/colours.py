@@ -21,3 +21,11 @@ def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Ima
     painted = table[np.where(shown, labels, 0)]
     mixed = np.where(shown[..., None], (1 - opacity) * pixels + opacity * painted, pixels)
     return Image.fromarray((mixed * 255).round().astype(np.uint8))
+
+
+def palette_png(labels: np.ndarray) -> Image.Image:
+    """A label map (H, W) of rows as an indexed picture: index n is class n, in its colour."""
+    picture = Image.fromarray(labels.astype(np.uint8))
+    colours = [OKABE_ITO[n % len(OKABE_ITO)] for n in range(255)]
+    picture.putpalette(bytes(3) + b"".join(bytes.fromhex(colour[1:]) for colour in colours))
+    return picture

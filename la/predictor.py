@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from la.checkpoints import as_bytes
-from la.data import drawn as drawing
+from la.data import prompts_file
 from la.data.atomic import write_whole
+from la.data.drawn import annotate
 from la.data.geometry import Frame
 from la.data.loader import collate_prompts
 from la.data.photos import Photo, Prompt, open_photo, to_drawn
@@ -184,7 +185,7 @@ class Predictor:
 
 
 def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
-    """The support set of a `prompts.json` file (`la.data.drawn`), or one that was saved.
+    """The support set of a `prompts.json` file (`la.data.prompts_file`), or one that was saved.
 
     Raises FileNotFoundError if the file or an image in it is missing, ValueError for a wrong entry.
     """
@@ -193,8 +194,8 @@ def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
         raise FileNotFoundError(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
     if path.suffix == ".safetensors":
         return SupportSet.load(path)
-    drawn = drawing.read(path)
-    pairs = zip(drawn.images, drawing.annotate(drawn), strict=True)
+    drawing = prompts_file.read(path)
+    pairs = zip(drawing.images, annotate(drawing), strict=True)
     return predictor.support([(path.parent / i.file_name, found) for i, found in pairs if found])
 
 

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from la import checkpoints
 from la.config import PLUS, ModelConfig, profile
-from la.data import drawn
+from la.data import drawn, prompts_file
 from la.data.geometry import Frame
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
@@ -294,7 +294,7 @@ def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tm
     prompts = [drawn.mask_prompt(mask(), 0, 1), box]
     images = (drawn.DrawnImage("one.png", 60, 40), drawn.DrawnImage("query.png", 9, 9, "query"))
     drawing = drawn.Drawing(images, ("dog", "cat"), tuple(prompts))
-    (tmp_path / "prompts.json").write_text(json.dumps(drawn.to_coco(drawing)))
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts_file.to_coco(drawing)))
     read = read_support(predictor, tmp_path / "prompts.json")
     wanted = predictor.support([(photo(1), {"dog": [mask()], "cat": [Box(10, 5, 30, 20)]})])
     assert read.class_names == ("dog", "cat")

@@ -1,4 +1,4 @@
-"""Prompts drawn by hand: vector prompts, their masks, and the `prompts.json` file (paper 3.1).
+"""Prompts drawn by hand: vector prompts on images, checked, and what a model takes of them (3.1).
 
 A vector prompt is a JSON object in original pixels; pixel (0, 0) reaches from (0, 0) to (1, 1):
 
@@ -10,21 +10,15 @@ A vector prompt is a JSON object in original pixels; pixel (0, 0) reaches from (
 
 `img` counts the images from 0, `cls` the classes from 1 (row 0 is background). Brush, lasso and
 mask prompts of one image and class make one mask, in order; `erase` takes away from that class.
-`prompts.json` is a COCO file (each prompt also as an annotation, for other programs) whose
-additional field `prompts` holds these objects; loading reads that field, so nothing is lost.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
 
-from la.colours import OKABE_ITO
 from la.data.prompts import Drawn
+from la.data.strokes import rasterize
 from la.types import Box, Point
 
 TYPES = {  # least and most points, further fields with their defaults
@@ -130,42 +124,6 @@ def prompts_of(found: Drawn, img: int, cls: int) -> list[dict]:
     return out + ([] if found.mask is None else [mask_prompt(found.mask, img, cls)])
 
 
-def rasterize(prompts, size: tuple[int, int]) -> np.ndarray:
-    """The mask (H, W) that the brush, lasso and mask prompts of one image and class leave."""
-    mask = np.zeros(size, bool)
-    for p in prompts:
-        if p["type"] == "brush":
-            _stroke(mask, p["pts"], p["r"], not p["erase"])
-        elif p["type"] == "lasso":
-            mask[_polygon(p["pts"], size)] = not p["erase"]
-        elif p["type"] == "mask":
-            inside = np.arange(len(p["counts"])) % 2 == 1
-            mask |= np.repeat(inside, p["counts"]).reshape(size, order="F")
-    return mask
-
-
-def _stroke(mask: np.ndarray, pts, r: float, value: bool) -> None:
-    """Set the pixels whose centre is within r of the polyline."""
-    for (x0, y0), (x1, y1) in zip(pts, pts[1:] or pts, strict=False):
-        left, top = (max(0, int(min(a, b) - r - 1)) for a, b in ((x0, x1), (y0, y1)))
-        right, bottom = (int(max(a, b) + r + 2) for a, b in ((x0, x1), (y0, y1)))
-        window = mask[top:bottom, left:right]
-        ys, xs = np.ogrid[top : top + window.shape[0], left : left + window.shape[1]]
-        xs, ys, dx, dy = xs + 0.5 - x0, ys + 0.5 - y0, x1 - x0, y1 - y0
-        along = np.clip((xs * dx + ys * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
-        window[(xs - along * dx) ** 2 + (ys - along * dy) ** 2 <= r * r] = value
-
-
-def _polygon(pts, size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centre a closed polygon winds around (the browser's non-zero rule)."""
-    winding = np.zeros((size[0], size[1] + 1), np.int32)
-    for (x0, y0), (x1, y1) in zip(pts, [*pts[1:], pts[0]], strict=True):
-        rows = np.arange(np.ceil(min(y0, y1) - 0.5), np.ceil(max(y0, y1) - 0.5), dtype=int)
-        cross = np.ceil(x0 + (rows + 0.5 - y0) / ((y1 - y0) or 1) * (x1 - x0) - 0.5)
-        np.add.at(winding, (rows, np.clip(cross, 0, size[1]).astype(int)), 1 if y1 > y0 else -1)
-    return np.cumsum(winding[:, :-1], axis=1) != 0
-
-
 def annotate(drawing: Drawing) -> list[dict[str, list[Box | Point | np.ndarray]]]:
     """Per image what `Predictor.support` takes: class -> points, boxes, at most one mask (H, W)."""
     out: list[dict[str, list]] = [{} for _ in drawing.images]
@@ -182,74 +140,3 @@ def annotate(drawing: Drawing) -> list[dict[str, list[Box | Point | np.ndarray]]
         if found:
             out[img][drawing.classes[cls - 1]] = found
     return out
-
-
-def to_coco(drawing: Drawing) -> dict:
-    """The content of `prompts.json`: one annotation per point, per box and per mask."""
-    found = [
-        {"image_id": i, "category_id": drawing.classes.index(name) + 1, "iscrowd": 0} | coco_of(p)
-        for i, classes in enumerate(annotate(drawing), 1)
-        for name, prompts in classes.items()
-        for p in prompts
-    ]
-    return {
-        "info": {"description": "Visual prompts, one annotation each; `prompts` is lossless"},
-        "images": [{"id": i, **asdict(image)} for i, image in enumerate(drawing.images, 1)],
-        "categories": [{"id": n, "name": name} for n, name in enumerate(drawing.classes, 1)],
-        "annotations": [{"id": i} | annotation for i, annotation in enumerate(found, 1)],
-        "prompts": list(drawing.prompts),
-    }
-
-
-def coco_of(prompt: Box | Point | np.ndarray) -> dict:
-    """The fields of a COCO annotation that say where it is; a mask (H, W) as run lengths."""
-    if isinstance(prompt, Point):
-        spot = {"bbox": [prompt.x, prompt.y, 0, 0], "area": 0, "num_keypoints": 1}
-        return spot | {"keypoints": [prompt.x, prompt.y, 2], "positive": prompt.positive}
-    if isinstance(prompt, Box):
-        width, height = prompt.x1 - prompt.x0, prompt.y1 - prompt.y0
-        return {"bbox": [prompt.x0, prompt.y0, width, height], "area": width * height}
-    runs = coco_mask.encode(np.asfortranarray(prompt, np.uint8))
-    bbox, runs["counts"] = coco_mask.toBbox(runs).tolist(), runs["counts"].decode()
-    return {"segmentation": runs, "bbox": bbox, "area": int(prompt.sum())}
-
-
-def from_coco(data, where: str = "prompts.json") -> Drawing:
-    """The inverse of `to_coco`; `where` names the file in messages.
-
-    Raises:
-        ValueError: the data are not COCO images, categories and prompts; says which entry.
-    """
-    try:
-        photo = ("file_name", "width", "height")
-        images = [
-            DrawnImage(*map(image.get, photo), image.get("role", "support"))
-            for image in data["images"]
-        ]
-        names = tuple(category.get("name") for category in data["categories"])
-        return Drawing(tuple(images), names, tuple(data["prompts"]))
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    except (KeyError, TypeError, AttributeError):
-        lists = "lists of objects: images, categories and prompts; draw_prompts.ipynb saves such"
-        raise ValueError(f"{where} must hold one object with {lists}") from None
-
-
-def read(path: str | Path) -> Drawing:
-    """The drawing in a `prompts.json` file.
-
-    Raises:
-        ValueError: the file is not JSON, or not such a file; says which entry.
-    """
-    try:
-        return from_coco(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-
-
-def palette_png(labels: np.ndarray) -> Image.Image:
-    """A label map (H, W) of rows as an indexed picture: index n is class n, in its colour."""
-    picture = Image.fromarray(labels.astype(np.uint8))
-    colours = [OKABE_ITO[n % len(OKABE_ITO)] for n in range(255)]
-    picture.putpalette(bytes(3) + b"".join(bytes.fromhex(colour[1:]) for colour in colours))
-    return picture

@@ -10,11 +10,9 @@ of moderate size, so the wider range of bfloat16 buys nothing: the relative roun
 most 2^-11 against 2^-8. What is beyond float16's range (65504) is refused, not stored as infinity.
 """
 
-import hashlib
 import json
 import logging
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,11 +23,11 @@ from typing import Literal
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from la.config import digest
 from la.data.atomic import claim, write_whole
+from la.data.shards import Shard, checksum, file_name, is_shard
 from la.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -52,33 +50,6 @@ class FeatureKey:
     def folder(self) -> str:
         """Readable, and different for different keys."""
         return f"{self.backbone}-{self.image_size}-{self.resize}-{self.dtype}-{digest(self)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Shard:
-    """The features of some images in one file."""
-
-    path: Path
-    image_ids: list[int]  # n
-    checksums: list[int]  # n, see `checksum`
-    features: Tensor  # (n, V, h, w) in the stored precision, memory-mapped
-
-    @classmethod
-    def of_file(cls, path: Path) -> "Shard":
-        """The shard at `path`; only its header is read.
-
-        Raises:
-            ValueError: the file is no shard, or damaged.
-        """
-        try:
-            with safe_open(path, "pt") as file:
-                words, features = json.loads(file.metadata()["words"]), file.get_tensor("features")
-            shard = cls(path, words["image_ids"], words["checksums"], features)
-            if path.name != _file_name(shard.image_ids):
-                raise ValueError("its images are others than its name says")
-            return shard
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ValueError(f"{path} is damaged in its header ({error})") from None
 
 
 class FeatureStore:
@@ -154,9 +125,9 @@ class FeatureStore:
             parts = [todo[start : start + n] for start in range(0, len(todo), n)]
             for wait in (False, True):  # then for what other processes were at
                 for ids in parts:
-                    path = self.folder / _file_name(ids)
+                    path = self.folder / file_name(ids)
                     with claim(path, wait=wait) as granted:
-                        if granted and not _is_shard(path):
+                        if granted and not is_shard(path):
                             batches = _batches(ids, load, encode, batch_size, pool)
                             self._write_shard(path, ids, batches, bar)
         self._look()
@@ -225,18 +196,6 @@ class FeatureStore:
             )
 
 
-def checksum(image_id: int, features: Tensor) -> int:
-    """The CRC-32 of the bytes of contiguous features, begun with the image's id."""
-    return zlib.crc32(features.view(torch.uint8).numpy(), zlib.crc32(str(image_id).encode()))
-
-
-def _is_shard(path: Path) -> bool:
-    try:
-        return bool(Shard.of_file(path))
-    except ValueError:
-        return False
-
-
 def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
     """Encoded batches; the images of the next one are loaded meanwhile."""
     groups = [ids[first : first + batch_size] for first in range(0, len(ids), batch_size)]
@@ -247,7 +206,3 @@ def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
         with torch.inference_mode():
             features = encode(images)
         yield features
-
-
-def _file_name(ids: list[int]) -> str:
-    return f"{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]}.safetensors"

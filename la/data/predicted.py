@@ -12,8 +12,8 @@ from torch import Tensor
 
 from la import colours
 from la.data.atomic import atomic_write, write_whole
-from la.data.drawn import coco_of, palette_png
 from la.data.geometry import Frame
+from la.data.prompts_file import coco_of
 from la.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Prediction:
 
     def to_png(self, path: str | Path | None = None) -> Image.Image:
         """The label map as a palette image, index n in the colour of class n; written if `path`."""
-        picture = palette_png(self.labels)
+        picture = colours.palette_png(self.labels)
         if path is not None:
             with atomic_write(Path(path)) as file:
                 picture.save(file, "PNG")
@@ -97,7 +97,7 @@ def segment_folder(
         name = path.relative_to(images).as_posix()
         png = out / "masks" / f"{name}.png"
         try:
-            made = None if png.exists() else palette_png(segment(path))
+            made = None if png.exists() else colours.palette_png(segment(path))
         except ValueError as error:
             log.warning("left out: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, validate
 
-from la.data import drawn
+from la.colours import palette_png
+from la.data import drawn, prompts_file
 from la.data.example import example_episode
 from la.data.photos import open_photo, to_drawn
 from la.data.predicted import coco
@@ -128,8 +129,8 @@ class PromptEditor(Widget):
         return self._support
 
     def to_coco(self) -> dict:
-        """The content of `prompts.json` (`la.data.drawn`)."""
-        return drawn.to_coco(self.drawing)
+        """The content of `prompts.json` (`la.data.prompts_file`)."""
+        return prompts_file.to_coco(self.drawing)
 
     def from_coco(self, data: dict, folder: str | Path = ".") -> None:
         """Show what `to_coco` gave; images that the editor does not hold are opened in `folder`.
@@ -138,7 +139,7 @@ class PromptEditor(Widget):
             ValueError: the data or an image do not fit; says which.
         """
         known = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
-        drawing, photos = drawn.from_coco(data), []
+        drawing, photos = prompts_file.from_coco(data), []
         for entry in drawing.images:
             path = Path(folder, entry.file_name)
             photo = known.get(path.resolve()) or Photo.open(path, entry.role, "")
@@ -149,7 +150,7 @@ class PromptEditor(Widget):
 
     def load(self, path: str | Path = "prompts.json") -> None:
         """`from_coco` of a file; image names are relative to it."""
-        self.from_coco(drawn.to_coco(drawn.read(path)), Path(path).parent)
+        self.from_coco(prompts_file.to_coco(prompts_file.read(path)), Path(path).parent)
 
     def save(self, path: str | Path = "prompts.json") -> Path:
         """Write `prompts.json`, and beside it the images that no file holds yet."""
@@ -183,7 +184,7 @@ class PromptEditor(Widget):
                 for mask in (p for p in prompts if isinstance(p, np.ndarray)):
                     labels[mask] = names.index(name) + 1
             maps.append((f"{i}-{Path(photo.name).stem}.png", labels))
-            drawn.palette_png(labels).save(folder / maps[-1][0])
+            palette_png(labels).save(folder / maps[-1][0])
         (folder / "masks.json").write_text(json.dumps(coco(maps, names)), encoding="utf-8")
         return folder
 

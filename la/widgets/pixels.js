@@ -39,7 +39,7 @@ function outline(c, pts) {
   for (const [x, y] of pts) c.lineTo(x, y);
 }
 
-// Brush, lasso and mask prompts as solid pixels; the same rules as la.data.drawn.rasterize.
+// Brush, lasso and mask prompts as solid pixels; the same rules as la.data.strokes.rasterize.
 function paintMask(c, p, colour, [w, h_]) {
   c.globalCompositeOperation = p.erase ? "destination-out" : "source-over";
   Object.assign(c, { fillStyle: colour, strokeStyle: colour, lineCap: "round", lineJoin: "round" });

@@ -18,10 +18,11 @@ from pycocotools.coco import COCO
 
 from la.config import PROTOCOLS, profile
 from la.data.episodes import EpisodeSampler
-from la.data.features import FeatureKey, FeatureStore, Shard
+from la.data.features import FeatureKey, FeatureStore
 from la.data.folds import seen, unseen
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.data.shards import Shard
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations

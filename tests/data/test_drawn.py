@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from la.data import drawn
+from la.colours import palette_png
+from la.data import drawn, prompts_file, strokes
 from la.data.drawn import Drawing, DrawnImage
 from la.data.photos import to_drawn
 from la.types import Box, Point
@@ -67,7 +68,7 @@ def winding_number(x, y, pts) -> int:
     "pts", [[[5, 5]], [[0, 0], [40, 30]], [[3, 20], [20, 3], [39, 29], [39, 2]]]
 )
 def test_a_brush_mask_holds_the_pixel_centres_within_the_radius(pts):
-    mask = drawn.rasterize([brush(pts, r=3.37)], (30, 40))
+    mask = strokes.rasterize([brush(pts, r=3.37)], (30, 40))
     for y in range(30):
         for x in range(40):
             pairs = zip(pts, pts[1:] or pts, strict=False)
@@ -85,7 +86,7 @@ def test_a_brush_mask_holds_the_pixel_centres_within_the_radius(pts):
     ],
 )
 def test_a_lasso_holds_the_pixel_centres_that_it_winds_around(pts):
-    mask = drawn.rasterize([lasso(pts)], (30, 40))
+    mask = strokes.rasterize([lasso(pts)], (30, 40))
     for y in range(30):
         for x in range(40):
             assert mask[y, x] == (winding_number(x + 0.5, y + 0.5, pts) != 0), (x, y)
@@ -93,16 +94,16 @@ def test_a_lasso_holds_the_pixel_centres_that_it_winds_around(pts):
 
 def test_erasing_takes_away_what_was_drawn_before_and_not_after():
     draw, erase = brush([[10, 10]], r=5), brush([[10, 10]], r=3, erase=True)
-    ring = drawn.rasterize([draw, erase], (30, 40))
+    ring = strokes.rasterize([draw, erase], (30, 40))
     assert not ring[9, 9] and ring[9, 13]
-    assert drawn.rasterize([draw, erase, brush([[10, 10]], r=1)], (30, 40))[9, 9]
+    assert strokes.rasterize([draw, erase, brush([[10, 10]], r=1)], (30, 40))[9, 9]
 
 
 def test_a_mask_prompt_gives_its_mask_back():
     rng = np.random.default_rng(0)
     for mask in (rng.random((30, 40)) > 0.5, np.ones((30, 40), bool), np.zeros((30, 40), bool)):
         prompt = drawn.mask_prompt(mask, img=0, cls=1)
-        assert np.array_equal(drawn.rasterize([prompt], (30, 40)), mask)
+        assert np.array_equal(strokes.rasterize([prompt], (30, 40)), mask)
         assert Drawing(IMAGES, ("dog",), (prompt,)).prompts == (prompt,)
 
 
@@ -122,15 +123,15 @@ def test_a_mask_that_was_wholly_erased_is_no_prompt():
 
 def test_a_file_gives_the_same_drawing_back(tmp_path):
     path = tmp_path / "prompts.json"
-    path.write_text(json.dumps(drawn.to_coco(mixed())))
-    assert drawn.read(path) == mixed()
+    path.write_text(json.dumps(prompts_file.to_coco(mixed())))
+    assert prompts_file.read(path) == mixed()
 
 
 def test_the_annotations_are_coco_that_pycocotools_reads(tmp_path, capsys):
     from pycocotools.coco import COCO
 
     path = tmp_path / "prompts.json"
-    path.write_text(json.dumps(drawn.to_coco(mixed())))
+    path.write_text(json.dumps(prompts_file.to_coco(mixed())))
     coco = COCO(str(path))
     found = [a for a in coco.loadAnns(coco.getAnnIds()) if "segmentation" in a]
     masks = [coco.annToMask(a).astype(bool) for a in found]
@@ -144,7 +145,7 @@ def test_the_annotations_are_coco_that_pycocotools_reads(tmp_path, capsys):
 
 def test_the_palette_picture_keeps_the_rows_as_indices():
     labels = np.array([[0, 1], [2, 9]])
-    picture = drawn.palette_png(labels)
+    picture = palette_png(labels)
     assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels)
     assert picture.convert("RGB").getpixel((1, 0)) == (0xE6, 0x9F, 0x00)
 
@@ -219,7 +220,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"broken.json.*{message}"):
-        drawn.read(path)
+        prompts_file.read(path)
 
 
 json_values = st.recursive(
@@ -235,7 +236,7 @@ json_values = st.recursive(
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_whatever_is_changed_in_a_file_it_is_read_or_refused_with_a_sentence(data):
-    content = json.loads(json.dumps(drawn.to_coco(mixed())))
+    content = json.loads(json.dumps(prompts_file.to_coco(mixed())))
     node, deeper = content, True
     while deeper:
         keys = sorted(node) if isinstance(node, dict) else range(len(node))
@@ -244,6 +245,6 @@ def test_whatever_is_changed_in_a_file_it_is_read_or_refused_with_a_sentence(dat
         node = node[key] if deeper else node
     node[key] = data.draw(json_values)
     try:
-        drawn.to_coco(drawn.from_coco(content))
+        prompts_file.to_coco(prompts_file.from_coco(content))
     except ValueError as error:
         assert "prompts.json" in str(error)

@@ -13,9 +13,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from la.data import features
+from la.data import atomic, features
 from la.data.atomic import PREFIX, atomic_write, claim, sweep
-from la.data.features import FeatureKey, FeatureStore, Shard
+from la.data.features import FeatureKey, FeatureStore
+from la.data.shards import Shard
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")
 SHAPE = (5, 3, 2)
@@ -155,7 +156,7 @@ def test_a_disk_without_room_is_refused_before_the_work(tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_up_leaves_whole_shards_only(tmp_path, monkeypatch, small_shards):
     store = FeatureStore(tmp_path, KEY)
-    real, calls = features.atomic_write, []
+    real, calls = atomic.atomic_write, []
 
     @contextmanager
     def fails_in_the_second_shard(path):
@@ -165,7 +166,7 @@ def test_a_disk_that_fills_up_leaves_whole_shards_only(tmp_path, monkeypatch, sm
             if len(calls) == 3:  # the first is the key
                 raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features, "atomic_write", fails_in_the_second_shard)
+    monkeypatch.setattr(atomic, "atomic_write", fails_in_the_second_shard)
     with pytest.raises(OSError, match="No space left"):
         write(store, range(8))
     assert len(shards(store)) == 1 and not leftovers(store)

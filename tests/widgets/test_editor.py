@@ -16,7 +16,7 @@ from stub_predictor import Stub
 from traitlets import TraitError
 from widget_page import photo
 
-from la.data import drawn
+from la.data import drawn, prompts_file, strokes
 from la.types import Box
 from la.widgets import PromptEditor
 from la.widgets.browser import plane
@@ -243,7 +243,7 @@ def test_saved_prompts_load_into_another_editor_with_the_same_masks(tmp_path):
     ):
         assert str(mine) == str(theirs)
     assert [p.image.tobytes() for p in other._photos] == [p.image.tobytes() for p in editor._photos]
-    assert drawn.read(path).images[0].file_name == "prompts-support-1.png"
+    assert prompts_file.read(path).images[0].file_name == "prompts-support-1.png"
     editor.close()
     other.close()
 
@@ -284,7 +284,7 @@ def test_coco_goes_out_and_in():
 def test_export_writes_palette_pictures_and_coco_run_lengths(tmp_path):
     editor = make(Stub())
     folder = editor.export(tmp_path / "masks")
-    want = [np.zeros((30, 40)), drawn.rasterize([BRUSH], (24, 24)) * 2, Stub.labels((20, 32), 2)]
+    want = [np.zeros((30, 40)), strokes.rasterize([BRUSH], (24, 24)) * 2, Stub.labels((20, 32), 2)]
     names = ("1-support-1.png", "2-support-2.png", "3-query-3.png")
     for name, labels in zip(names, want, strict=True):
         picture = Image.open(folder / name)

@@ -7,7 +7,7 @@ import pytest
 from widget_page import busy, colour, mount, photo
 
 from la.colours import OKABE_ITO
-from la.data import drawn
+from la.data import drawn, strokes
 from la.widgets import browser
 
 pytestmark = pytest.mark.browser
@@ -190,7 +190,7 @@ def test_a_drawn_mask_is_the_one_that_python_makes(page):
             }"""
         )
     ).reshape(240, 320)
-    mask = drawn.rasterize(desk.prompts, (240, 320))
+    mask = strokes.rasterize(desk.prompts, (240, 320))
     shown = shown > 230 / 4  # of a pixel half covered the black outline takes another half
     both, either = shown & mask, shown | mask
     assert mask.sum() > 5000 and both.sum() / either.sum() >= 0.99

@@ -16,8 +16,8 @@ from PIL import Image
 import la
 from la.baselines import Prototype
 from la.data import synthetic
-from la.data.drawn import rasterize
 from la.data.geometry import Frame
+from la.data.strokes import rasterize
 from la.evaluation import original_scores
 from la.model.plus import Raster
 from la.notebooks import FOLDER
