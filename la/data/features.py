@@ -197,12 +197,17 @@ class FeatureStore:
 
 
 def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
-    """Encoded batches; the images of the next one are loaded meanwhile."""
+    """Encoded batches; the images of the next one are loaded meanwhile.
+
+    The last one is filled up: a backbone rounds a smaller batch differently, and the features of an
+    image must not depend on which others were missing when it was encoded.
+    """
     groups = [ids[first : first + batch_size] for first in range(0, len(ids), batch_size)]
     coming = [pool.submit(load, image_id) for image_id in groups[0]]
-    for following in [*groups[1:], []]:
+    for group, following in zip(groups, [*groups[1:], []], strict=True):
         images = torch.stack([image.result() for image in coming])
         coming = [pool.submit(load, image_id) for image_id in following]
+        filling = images[-1:].expand(batch_size - len(group), -1, -1, -1)
         with torch.inference_mode():
-            features = encode(images)
-        yield features
+            features = encode(torch.cat([images, filling]))
+        yield features[: len(group)]

@@ -66,6 +66,18 @@ def test_features_come_back_in_the_order_asked_for(tmp_path, small_shards, batch
     assert not leftovers(store)
 
 
+def test_features_do_not_depend_on_what_else_was_missing(tmp_path):
+    def rounds_by_size(images):  # as the kernels of a backbone do, only more
+        return encode(images) * len(images)
+
+    once, often = FeatureStore(tmp_path / "once", KEY), FeatureStore(tmp_path / "often", KEY)
+    for store, parts in ((once, [range(10)]), (often, [[9], range(2, 5), range(10)])):
+        for ids in parts:
+            store.write(ids, load, rounds_by_size, batch_size=4, progress=False)
+    assert len(shards(often)) == 3
+    assert torch.equal(once.read(range(10)), often.read(range(10)))
+
+
 @pytest.mark.parametrize(("dtype", "error"), [("float16", -11), ("bfloat16", -8), ("float32", -30)])
 def test_the_rounding_error_is_that_of_the_stored_precision(tmp_path, dtype, error):
     store = FeatureStore(tmp_path, replace(KEY, dtype=dtype))
