@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -172,6 +173,8 @@ def _bench(a, wanted=()):
         torch.set_num_threads(1)  # equal numbers anywhere, and no threads that wait for a core
     if bench.ranks.is_main_process:
         print(bench.headline(), file=sys.stderr)
+    else:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
     return bench
 
 

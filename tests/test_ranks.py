@@ -17,7 +17,7 @@ def evaluate(home, method, *launcher):
         capture_output=True, text=True, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (line,) = {line for line in done.stdout.splitlines() if line.startswith("{")}
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
     (fit,) = (home / "results").rglob(f"fits/{method}*.json")
     shown = {k: v for k, v in json.loads(line).items() if k != "seconds"}
     return shown, json.loads(fit.read_text())

@@ -207,7 +207,7 @@ def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
     for group, following in zip(groups, [*groups[1:], []], strict=True):
         images = torch.stack([image.result() for image in coming])
         coming = [pool.submit(load, image_id) for image_id in following]
-        filling = images[-1:].expand(batch_size - len(group), -1, -1, -1)
+        filling = images[-1:].repeat_interleave(batch_size - len(group), 0)
         with torch.inference_mode():
             features = encode(torch.cat([images, filling]))
         yield features[: len(group)]

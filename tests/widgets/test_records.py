@@ -151,7 +151,7 @@ def test_a_method_without_weights_has_records_too(bench):
 def test_a_model_of_another_backbone_is_refused(bench, model):
     other = replace(bench.config.model, image_size=2 * bench.config.model.image_size)
     wrong = replace(bench, config=replace(bench.config, model=other))
-    with pytest.raises(ValueError, match="choose the profile that has its backbone"):
+    with pytest.raises(ValueError, match="choose the profile that has the model's backbone"):
         records(wrong, CELL, [0], model)
 
 
