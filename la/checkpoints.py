@@ -180,9 +180,9 @@ def _find(source: str) -> Path:
 
     name, _, commit = source.partition("@")
     pin = {"repo_id": name, "revision": commit or "main"}
-    if isinstance(kept := try_to_load_from_cache(filename=FILE, **pin), str):
-        return Path(kept)
     try:
+        if isinstance(kept := try_to_load_from_cache(filename=FILE, **pin), str):
+            return Path(kept)
         hf_hub_download(filename="config.json", **pin)
         return Path(hf_hub_download(filename=FILE, **pin))
     except (OSError, ValueError) as error:

@@ -231,6 +231,8 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(FileNotFoundError, match="not in the local cache.*no network"):
         checkpoints.load("someone/some_model")
+    with pytest.raises(FileNotFoundError, match="does not give it"):
+        checkpoints.load("someone/some model")  # no name that a hub can have
 
 
 def test_a_files_sha256_is_that_of_its_bytes(tmp_path):

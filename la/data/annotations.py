@@ -175,12 +175,9 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
         if found.id in seen and found.id is not None:
             skipped["annotation"] += 1
             continue
-        first, shape, has_runs = len(lengths), found.segmentation, False
-        if type(shape) is _Runs:
-            shape, has_runs = (
-                run_lengths(shape.counts, shape.size, size_of.get(found.image_id)),
-                True,
-            )
+        first, shape = len(lengths), found.segmentation
+        if has_runs := type(shape) is _Runs:
+            shape = run_lengths(shape.counts, shape.size, size_of.get(found.image_id))
         for piece in shape:
             length = len(piece)
             if has_runs or (length >= 6 and length % 2 == 0):

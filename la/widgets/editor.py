@@ -19,6 +19,7 @@ from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, valida
 
 from la.colours import palette_png
 from la.data import drawn, prompts_file
+from la.data.atomic import write_whole
 from la.data.example import example_episode
 from la.data.photos import open_photo, to_drawn
 from la.data.predicted import coco
@@ -163,7 +164,7 @@ class PromptEditor(Widget):
         data = self.to_coco()
         for entry, photo in zip(data["images"], self._photos, strict=True):
             entry["file_name"] = os.path.relpath(photo.path, path.parent)
-        path.write_text(json.dumps(data), encoding="utf-8")
+        write_whole(path, json.dumps(data))
         return path
 
     def export(self, folder: str | Path = "masks") -> Path:
@@ -185,7 +186,7 @@ class PromptEditor(Widget):
                     labels[mask] = names.index(name) + 1
             maps.append((f"{i}-{Path(photo.name).stem}.png", labels))
             palette_png(labels).save(folder / maps[-1][0])
-        (folder / "masks.json").write_text(json.dumps(coco(maps, names)), encoding="utf-8")
+        write_whole(folder / "masks.json", json.dumps(coco(maps, names)))
         return folder
 
     def load_example(self, seed: int = 0) -> None:
