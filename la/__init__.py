@@ -6,20 +6,27 @@ They are imported when they are first used, so that `import la` costs nothing.
 import importlib
 
 _NAMES = {
-    "workbench": "Workbench",
-    "experiments": "compute pictures score rejudged stored costs histories",
+    "experiment.workbench": "Workbench",
+    "experiment.experiments": "compute score rejudged stored costs histories",
+    "report.pictures": "pictures",
     "config": "profile",
-    "checkpoints": "load",
-    "predictor": "Predictor",
+    "learn.checkpoints": "load",
+    "predict.predictor": "Predictor",
     "types": "Box Point",
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
-_MODULES = ("charts", "pages", "plotting", "reports", "tables")
+_MODULES = {
+    "charts": "report.charts",
+    "pages": "report.pages",
+    "plotting": "report.pictures",
+    "reports": "report.analysis",
+    "tables": "report.tables",
+}
 __all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module 'la' has no attribute {name!r}")
-    module = importlib.import_module(f"la.{_HOME.get(name, name)}")
+    module = importlib.import_module(f"la.{_HOME.get(name) or _MODULES[name]}")
     return getattr(module, name) if name in _HOME else module

@@ -17,7 +17,7 @@ def main(words: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if getattr(arguments, "profile", None) == "auto":
-            from la.plan import auto_profile
+            from la.experiment.plan import auto_profile
 
             arguments.profile, why = auto_profile()
             print(why, file=sys.stderr)
@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _run(a) -> None:
-    from la import notebooks
+    from la.report import notebooks
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
     a.data = a.data and a.data.resolve()  # the notebook runs in another folder
@@ -44,10 +44,10 @@ def _run(a) -> None:
 
 
 def _train(a) -> int | None:
-    from la.progress import progress_bar
-    from la.results import Cell
-    from la.runs import train
-    from la.training import REQUEUE, Stopped
+    from la.experiment.results import Cell
+    from la.experiment.runs import train
+    from la.files import progress_bar
+    from la.learn.training import REQUEUE, Stopped
 
     bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
     options = {"init": a.init, "stop_after": a.stop_after, "tracker": a.tracker}
@@ -64,7 +64,7 @@ def _train(a) -> int | None:
 def _evaluate(a) -> None:
     import torch
 
-    from la import experiments, scoring
+    from la.experiment import experiments, scoring
 
     if a.bfloat16 and not a.checkpoint:
         raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
@@ -101,17 +101,17 @@ def _data(a) -> None:
 
 def _fetch(a) -> None:
     from la.data.download import coco_folder, fetch
-    from la.workbench import HOME
+    from la.experiment.workbench import HOME
 
     own = coco_folder(HOME / "cache") if a.what == "coco" else configs.weights_folder()
     print(fetch(a.what, a.root or own, mirror=a.mirror))
 
 
 def _plan(a) -> None:
-    from la import tables
-    from la.pace import measure
-    from la.plan import plan
-    from la.workbench import Workbench
+    from la.experiment.pace import measure
+    from la.experiment.plan import plan
+    from la.experiment.workbench import Workbench
+    from la.report import tables
 
     bench = Workbench.open(a.profile, a.data)
     wanted = tables.cells(a.table, bench.config.profile, folds=range(4))
@@ -132,7 +132,7 @@ def _features(a) -> None:
 
 
 def _models(a) -> None:
-    from la.checkpoints import KNOWN
+    from la.learn.checkpoints import KNOWN
 
     for model in KNOWN:
         print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
@@ -140,16 +140,16 @@ def _models(a) -> None:
 
 
 def _predict(a) -> None:
-    from la.checkpoints import load
-    from la.predictor import Predictor, predict_folder, read_support
+    from la.learn.checkpoints import load
+    from la.predict.predictor import Predictor, predict_folder, read_support
 
     predictor = Predictor(load(a.model))
     print(predict_folder(predictor, read_support(predictor, a.support), a.images, a.out))
 
 
 def _pretrain(a) -> None:
+    from la.learn.pretraining import pretrain, save
     from la.model.backbone import TINY_WEIGHTS
-    from la.pretraining import pretrain, save
 
     path = a.weights or TINY_WEIGHTS
     save(pretrain(steps=a.steps, seed=0), path, steps=a.steps, seed=0, n_images=12_000)
@@ -160,9 +160,9 @@ def _bench(a, wanted=()):
     """The profile's workbench; what the `wanted` cells of a paper profile lack is fetched."""
     import torch
 
-    from la.methods import method
-    from la.plan import prepare
-    from la.workbench import Workbench
+    from la.experiment.methods import method
+    from la.experiment.plan import prepare
+    from la.experiment.workbench import Workbench
 
     for cell in wanted:
         method(cell.method)  # an unknown one is refused before the work
@@ -179,7 +179,7 @@ def _bench(a, wanted=()):
 
 
 def _cell(a):
-    from la.results import Cell
+    from la.experiment.results import Cell
 
     episodes = a.episodes or configs.profile(a.profile).evaluation.episodes
     kinds = tuple(PromptKind(k) for k in a.prompts.split("+"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from la.results import Cell, CellResult
+from la.experiment.results import Cell, CellResult
 
 CLASSES = (3, 7, 11)
 

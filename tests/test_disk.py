@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from la.data import synthetic
+from la.data.embedded import synthetic
 from tests.commands import Command
 
 CHANGES = """
 from dataclasses import replace
-from la import tables
+from la.report import tables
 tables.TABLES["train"] = replace(tables.TABLES["train"], methods=("la+",))
 """
 NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read

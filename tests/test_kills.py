@@ -11,14 +11,15 @@ from pathlib import Path
 
 import psutil
 
-from la.data import synthetic
+from la.data.embedded import synthetic
 from la.rng import stream
 from tests.commands import Command
 
 KILLS = int(os.environ.get("LA_KILLS", 3))
 SMALL = """
 from dataclasses import replace
-from la import config, tables
+from la import config
+from la.report import tables
 smoke = config.PROFILES["smoke"]
 training = replace(smoke.train, steps=12, checkpoint_every=3)
 config.PROFILES["smoke"] = replace(smoke, train=training)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from la import config as configs
-from la import workbench
 from la.__main__ import main
+from la.experiment import workbench
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home folder of its own, with a small embedded data set."""
-    from la.data import synthetic
+    from la.data.embedded import synthetic
 
     home = tmp_path_factory.mktemp("home")
     synthetic.write(home / "cache" / "embedded", n_train=400, n_val=160, progress=False)

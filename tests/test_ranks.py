@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from la.data import synthetic
+from la.data.embedded import synthetic
 
 
 def evaluate(home, method, *launcher):

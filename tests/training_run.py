@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from la.config import TrainConfig
+from la.learn.training import REQUEUE, Stopped, fit
 from la.rng import stream
-from la.training import REQUEUE, Stopped, fit
 from la.types import Batch, Features, Prompts
 
 CONFIG = TrainConfig(

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from la.config import Protocol
-from la.data import synthetic
+from la.data.embedded import synthetic
 from la.data.index import CocoIndex, find
 from la.rng import stream
 

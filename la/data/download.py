@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from la.config import WEIGHTS
-from la.data.atomic import claim
 from la.data.transfer import Remote, check_disk, download, part_of, size_of, unpack
+from la.files import claim
 
 log = logging.getLogger(__name__)
 

@@ -26,9 +26,8 @@ import torch
 from torch import Tensor
 
 from la.config import digest
-from la.data.atomic import claim, write_whole
 from la.data.shards import Shard, checksum, file_name, is_shard
-from la.progress import progress_bar
+from la.files import claim, progress_bar, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from la.data.annotations import Outlines, parse
-from la.data.atomic import atomic_write
 from la.data.images import ImageFolder, read_rgb
+from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

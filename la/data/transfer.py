@@ -16,8 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
-from la.data.atomic import claim, named
-from la.progress import progress_bar
+from la.files import claim, named, progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """PromptEditor: draw prompts on support images in JupyterLab, see the query segmented (paper 3.1).
 
-The browser keeps tools, zoom and undo and sends vector prompts (`la.data.drawn`). Python encodes
-each image once, predicts in one background thread where the newest prompts win, and sends a label
-map back.
+The browser keeps tools, zoom and undo and sends vector prompts (`la.predict.drawing`). Python
+encodes each image once, predicts in one background thread where the newest prompts win, and sends
+a label map back.
 """
 
 import json
@@ -18,12 +18,13 @@ from PIL import Image
 from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.colours import palette_png
-from la.data import drawn, prompts_file
-from la.data.atomic import write_whole
-from la.data.example import example_episode
-from la.data.photos import open_photo, to_drawn
-from la.data.predicted import coco
-from la.plotting import explained
+from la.files import write_whole
+from la.predict import drawing as drawn
+from la.predict import prompts_file
+from la.predict.example import example_episode
+from la.predict.photos import open_photo, to_drawn
+from la.predict.prediction import coco
+from la.report.pictures import explained
 from la.widgets.browser import Widget, as_picture, plane, to_browser
 
 
@@ -39,7 +40,7 @@ class Photo:
 
     @classmethod
     def open(cls, source, role: str, name: str) -> "Photo":
-        """Anything that `la.data.photos.open_photo` takes; `name` is for what is no path."""
+        """Anything that `la.predict.photos.open_photo` takes; `name` is for what is no path."""
         path = Path(source) if isinstance(source, str | Path) else None
         return cls(path.name if path else name, role, open_photo(source, name), path)
 
@@ -56,8 +57,8 @@ class PromptEditor(Widget):
     """Points, boxes, brush, eraser and lasso for several classes on several images, live.
 
     `predictor` has `encode(image)`, `support([(encoded, {class: prompts}), ...])`,
-    `predict(encoded, support)` and `describe()`, as `la.predictor.Predictor`; without one the
-    editor draws and saves only. `prompts` gets and sets plain data, `classes` the names.
+    `predict(encoded, support)` and `describe()`, as `la.predict.predictor.Predictor`; without one
+    the editor draws and saves only. `prompts` gets and sets plain data, `classes` the names.
 
     Raises:
         ValueError: an image cannot be read.
@@ -130,7 +131,7 @@ class PromptEditor(Widget):
         return self._support
 
     def to_coco(self) -> dict:
-        """The content of `prompts.json` (`la.data.prompts_file`)."""
+        """The content of `prompts.json` (`la.predict.prompts_file`)."""
         return prompts_file.to_coco(self.drawing)
 
     def from_coco(self, data: dict, folder: str | Path = ".") -> None:
@@ -204,7 +205,7 @@ class PromptEditor(Widget):
         """Show another image; a query is segmented at once.
 
         Raises:
-            FileNotFoundError, ValueError: it is no image; see `la.data.photos.open_photo`.
+            FileNotFoundError, ValueError: it is no image; see `la.predict.photos.open_photo`.
         """
         new = Photo.open(source, role, name)
         with self._lock:

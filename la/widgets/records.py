@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from la.baselines import tokens
+from la.comparators.baselines import tokens
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
-from la.evaluation import original_scores
+from la.experiment.results import Cell
+from la.experiment.workbench import Workbench, images_of
+from la.learn.evaluation import original_scores
 from la.model.label_anything import LabelAnything
 from la.model.plus import Raster
-from la.plotting import picture
-from la.results import Cell
+from la.report.pictures import picture
 from la.types import Batch, Episode, Segmenter, to_device
 from la.widgets.viewer import EpisodeRecord
-from la.workbench import Workbench, images_of
 
 SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
 

@@ -7,8 +7,8 @@ from ipywidgets import DOMWidget, widget_serialization
 from PIL import Image
 from traitlets import Dict, Instance, Int, List, Unicode
 
-from la.data.drawn import prompts_of
-from la.plotting import EpisodePicture, episode_strip
+from la.predict.drawing import prompts_of
+from la.report.pictures import EpisodePicture, episode_strip
 from la.types import IGNORE
 from la.widgets.browser import Widget, as_picture, plane, to_browser
 from la.widgets.editor import PromptEditor
@@ -33,7 +33,7 @@ class EpisodeRecord:
 
     @property
     def prompts(self) -> list[dict]:
-        """Of all supports, as `la.data.drawn` has them."""
+        """Of all supports, as `la.predict.drawing` has them."""
         supports = enumerate(self.picture.supports)
         pairs = [(i, row, drawn) for i, s in supports for row, drawn in s.prompts.items()]
         return [p for i, row, drawn in pairs for p in prompts_of(drawn, i, row)]

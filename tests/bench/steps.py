@@ -12,8 +12,8 @@ from torch.utils.flop_counter import (
 )
 
 from la.config import Config, profile
+from la.experiment.pace import random_batch
 from la.model.label_anything import LabelAnything
-from la.pace import random_batch
 from la.types import Batch
 from tests.dense_reference import DenseInputs, dense_reference
 

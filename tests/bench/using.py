@@ -10,15 +10,15 @@ from PIL import Image
 
 import la
 from la.config import PROTOCOLS, profile
-from la.data import synthetic
+from la.data.embedded import synthetic
+from la.data.embedded.scenes import draw_scene, kinds
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.folds import unseen
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.data.scenes import draw_scene, kinds
-from la.evaluation import count
-from la.metrics import Scores
+from la.learn.evaluation import count
+from la.learn.metrics import Scores
 from la.model.backbone import build_backbone
 from la.rng import stream
 from la.types import Box

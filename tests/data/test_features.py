@@ -13,10 +13,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from la.data import atomic, features
-from la.data.atomic import PREFIX, atomic_write, claim, sweep
+from la import files as atomic
+from la.data import features
 from la.data.features import FeatureKey, FeatureStore
 from la.data.shards import Shard
+from la.files import PREFIX, atomic_write, claim, sweep
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")
 SHAPE = (5, 3, 2)

@@ -9,7 +9,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from la.notebooks import FOLDER
+from la.report.notebooks import FOLDER
 
 
 @pytest.fixture(scope="module")

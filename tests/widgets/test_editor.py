@@ -16,7 +16,8 @@ from stub_predictor import Stub
 from traitlets import TraitError
 from widget_page import photo
 
-from la.data import drawn, prompts_file, strokes
+from la.predict import drawing as drawn
+from la.predict import prompts_file, strokes
 from la.types import Box
 from la.widgets import PromptEditor
 from la.widgets.browser import plane

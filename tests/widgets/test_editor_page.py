@@ -7,7 +7,8 @@ import pytest
 from widget_page import busy, colour, mount, photo
 
 from la.colours import OKABE_ITO
-from la.data import drawn, strokes
+from la.predict import drawing as drawn
+from la.predict import strokes
 from la.widgets import browser
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from widget_page import busy
 
-from la.data import drawn, prompts_file
+from la.predict import drawing as drawn
+from la.predict import prompts_file
 
 pytestmark = pytest.mark.browser
 

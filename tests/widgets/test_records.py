@@ -14,18 +14,18 @@ import torch
 from PIL import Image
 
 import la
-from la.baselines import Prototype
-from la.data import synthetic
+from la.comparators.baselines import Prototype
+from la.data.embedded import synthetic
 from la.data.geometry import Frame
-from la.data.strokes import rasterize
-from la.evaluation import original_scores
+from la.experiment.results import Cell
+from la.experiment.workbench import Workbench
+from la.learn.evaluation import original_scores
 from la.model.plus import Raster
-from la.notebooks import FOLDER
-from la.results import Cell
+from la.predict.strokes import rasterize
+from la.report.notebooks import FOLDER
 from la.types import IGNORE, PromptKind, to_device
 from la.widgets import PredictionViewer
 from la.widgets.records import SIDE, affinity, plane, records
-from la.workbench import Workbench
 
 CELL = Cell("quick", 0, 2, 1, 0, 6, tuple(PromptKind))
 NUMBERS = (0, 2, 5)

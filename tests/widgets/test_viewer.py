@@ -11,7 +11,7 @@ import pytest
 from widget_page import colour, mount, photo
 
 from la.data.prompts import Drawn
-from la.plotting import EpisodePicture, SupportPicture
+from la.report.pictures import EpisodePicture, SupportPicture
 from la.types import IGNORE
 from la.widgets import EpisodeRecord, PredictionViewer
 

@@ -1,0 +1,193 @@
+"""What a run needs, what exists, how long it takes and what would stop it (README, "Plan")."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
+from la.data import download
+from la.data.transfer import check_disk
+from la.experiment.methods import method
+from la.experiment.pace import Pace
+from la.experiment.results import Cell
+from la.experiment.runs import run_folder
+from la.experiment.scoring import cell_path
+from la.experiment.workbench import HOME, Workbench
+from la.learn.states import STATES
+from la.model.label_anything import LabelAnything
+
+COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
+PUBLISHED_BYTES = 4 * 381_000_000  # about
+STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is left of one stage of a run."""
+
+    name: str
+    left: str = ""  # "" when it is done
+    gigabytes: float = 0.0  # still to be written
+    hours: float = math.nan  # where it was not measured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages in their order, what can be fetched, and what would stop the run, in order."""
+
+    headline: str
+    stages: tuple[Stage, ...]
+    to_fetch: dict[str, Path]  # the arguments of `fetch`
+    problems: tuple[Exception, ...]
+
+    def __str__(self) -> str:
+        lines = [self.headline, f"{'stage':10}{'left to do':56}{'GB':>8}{'hours':>9}"]
+        for s in self.stages:
+            hours = "" if not s.left else "?" if math.isnan(s.hours) else f"{s.hours:.1f}"
+            size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
+            lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
+        if "published" in self.to_fetch:
+            known = ", ".join(map(str, download.KNOWN_RUNS))
+            lines.append(f"Of the published models the id of fold {known} is known; the others' "
+                         "are looked up on the hub when they are fetched.")  # fmt: skip
+        stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
+        return "\n".join([*lines, stop or "Nothing is missing."])
+
+
+def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> Plan:
+    """The plan of computing the cells `wanted`; nothing is made.
+
+    Args:
+        pace: from `measure`; without it no hours are given.
+
+    Raises:
+        FileNotFoundError, ValueError: the data that exist cannot be used.
+    """
+    config, cuda = bench.config, bench.device.type == "cuda"
+    what = "published" if config.profile == PUBLISHED else WEIGHTS_OF.get(config.model.backbone)
+    to_fetch, needs, problems = _lacking(bench, what)
+    here = not to_fetch
+
+    images = COCO_IMAGES  # until there is something to look into
+    if config.profile == PUBLISHED:
+        images = 0
+    elif here:
+        indices = (bench.data.train, bench.data.test)
+        images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
+    learners = {
+        (method(c.method).trains_as or c.method, c.fold): c
+        for c in wanted
+        if method(c.method).configure
+    }
+    steps = [n for c in learners.values() if (n := _steps_left(bench, c, here)) is not None]
+    cells = [c for c in wanted if not here or not cell_path(bench, c).exists()]
+    n_episodes = sum(c.episodes for c in cells)
+    parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
+    feature_bytes = images * bench.feature_bytes
+    state_bytes = len(steps) * parameters * 4 * STATE_COPIES
+
+    pace = pace or Pace(math.nan, math.nan, math.nan)
+
+    def training(n_steps: int) -> float:
+        """Seconds: the steps, and a validation at each state that they save."""
+        states = math.ceil(n_steps / config.train.checkpoint_every)
+        return (
+            n_steps * config.train.micro_batches * pace.step
+            + states * config.evaluation.validation_episodes * pace.episode
+        )
+
+    stages = (
+        Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9),
+        Stage("index", "" if here else "annotation files"),
+        Stage("features", f"{images} images" if images else "", feature_bytes / 1e9,
+              images * pace.image / 3600),
+        Stage("train", f"{sum(steps)} steps of {len(steps)} models" if steps else "",
+              state_bytes / 1e9, sum(map(training, steps)) / 3600),
+        Stage("evaluate", f"{n_episodes} episodes of {len(cells)} cells" if cells else "", 0,
+              n_episodes * pace.episode / 3600),
+        Stage("render", "notebooks"),
+    )  # fmt: skip
+
+    needs[bench.home] = needs.get(bench.home, 0) + feature_bytes + state_bytes
+    try:
+        check_disk(needs)
+    except OSError as error:
+        problems.append(error)
+    if what and not cuda and not os.environ.get("LA_CPU"):
+        problems.append(ValueError(
+            f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
+            "go on without one, which is meant for rehearsals on a few images"
+        ))  # fmt: skip
+    if steps and not config.train.steps:
+        problems.append(ValueError(f"{config.profile} names no number of steps; set train.steps"))
+    where = torch.cuda.get_device_name() if cuda else "the CPU"
+    return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
+
+
+def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
+    """Nothing, if the run can go through; what is missing is fetched if nothing else hinders.
+
+    Every run of a paper profile starts with this.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: what would stop it first, and how to mend it.
+    """
+    found = plan(bench, wanted)
+    for problem in found.problems[len(found.to_fetch) :]:
+        raise problem
+    for what, root in found.to_fetch.items():
+        download.fetch(what, root)
+    for problem in plan(bench, wanted).problems if found.to_fetch else ():
+        raise problem
+
+
+def auto_profile(home: Path = HOME) -> tuple[str, str]:
+    """The profile that `auto` stands for here, and why, as one sentence."""
+    coco = download.coco_folder(home / "cache")
+    if not torch.cuda.is_available():
+        return "quick", "PROFILE=auto is quick: no GPU is here."
+    if lacking := download.coco_missing(coco):
+        return "quick", (
+            f"PROFILE=auto is quick: a GPU is here, but {coco} lacks {', '.join(lacking)} of COCO; "
+            "PROFILE=paper-sam fetches what is missing and makes the paper's setting."
+        )
+    return "paper-sam", f"PROFILE=auto is paper-sam: a GPU is here, and COCO in {coco}."
+
+
+def _lacking(
+    bench: Workbench, what: str | None
+) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
+    """What `fetch` has to get and into which folder, bytes for each folder, what to say of it."""
+    coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
+    to_fetch: dict[str, Path] = {}
+    needs: dict[Path, int] = {}
+    problems: list[Exception] = []
+    if what and bench.source is None and (names := download.coco_missing(coco)):
+        to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
+        problems.append(FileNotFoundError(
+            f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
+            "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
+        ))  # fmt: skip
+    absent = [f for f in download.weights_files(weights, what) if not f.is_file()] if what else []
+    if absent:
+        n_bytes = download.FILES[what].size if what in download.FILES else PUBLISHED_BYTES
+        to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
+        problems.append(
+            FileNotFoundError(f"there is no {absent[0]}; python -m la fetch {what} gets it")
+        )
+    return to_fetch, needs, problems
+
+
+def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
+    """Of the training that a cell needs; None when its model is there."""
+    steps = method(cell.method).configure(bench.config).train.steps
+    if not here:
+        return steps
+    folder = run_folder(bench, cell.method, cell.fold)
+    if (folder / "model.safetensors").exists():
+        return None
+    return steps - max((int(p.name.split("-")[1]) for p in folder.glob(STATES)), default=0)

@@ -1,0 +1,208 @@
+"""A profile at work on a data set: its images, classes, episodes and cached features."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import chain, product
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from la import config as configs
+from la.config import PROTOCOLS, Config, ModelConfig, Protocol
+from la.data import folds
+from la.data.dataset import Data, open_data
+from la.data.download import coco_folder
+from la.data.episodes import EpisodeSampler, episode_list
+from la.data.features import FeatureKey, FeatureStore
+from la.data.geometry import Frame
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.experiment.results import Cell
+from la.model.backbone import build_backbone, weights_sha256
+from la.types import Episode
+
+Report = Callable[[int], None]
+HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parents[2]))
+AT_ONCE = {"sam_vit_b": 1, "mae_vit_b": 16, "tiny": 16}  # images; of SAM each takes gigabytes
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A profile at work on a data set: the COCO-format folder `source`, or the profile's own."""
+
+    config: Config
+    source: Path | None = None
+    home: Path = HOME
+
+    @classmethod
+    def open(cls, profile: str, data: str | Path | None = None) -> "Workbench":
+        """The named profile on its own data, or on a COCO-format folder.
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        return cls(configs.profile(profile), Path(data) if data else None)
+
+    def headline(self) -> str:
+        """Profile, device and why, data: the first line of whatever is run."""
+        cuda = self.device.type == "cuda"
+        device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
+        text = f"Profile {self.config.profile} on {device}."
+        text += f" Data: {self.data.name}, {self.data.note}."
+        if self.config.profile in ("quick", "smoke"):
+            text += " Generated images or a tiny backbone: **not the paper's setting**."
+        return text
+
+    @cached_property
+    def data(self) -> Data:
+        """The images and annotations; written or indexed on first use."""
+        cache = self.home / "cache"
+        own = self.config.model.backbone == "tiny"
+        return open_data(self.source or (None if own else coco_folder(cache)), cache)
+
+    @property
+    def ranks(self) -> PartialState:
+        """The processes that work together under torchrun; usually this one alone."""
+        return PartialState(cpu=not torch.cuda.is_available())
+
+    @property
+    def device(self) -> torch.device:
+        """This process's GPU where there is one."""
+        return self.ranks.device
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the models bring image encoders of their own, so that no features are kept."""
+        return self.config.profile == configs.PUBLISHED
+
+    @property
+    def results(self) -> Path:
+        """`results/<profile>`, or `results/<profile>@<folder>` for somebody's own data."""
+        name = self.config.profile
+        return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
+
+    # ---- episodes
+
+    def classes(self, fold: int, *, seen: bool) -> tuple[int, ...]:
+        """Class ids of the fold that are trained on (`seen`) or tested on."""
+        rule = folds.seen if seen else folds.unseen
+        return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
+
+    def rules(self, protocol: str) -> Protocol:
+        """The named protocol, what counts as small as the data set has it."""
+        return replace(PROTOCOLS[protocol], small_area=self.data.small_area)
+
+    def sampler(self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol="clean"):
+        """A sampler of test images for one (n_ways, k_shots).
+
+        Raises:
+            ValueError: the fold cannot serve the shape.
+        """
+        try:
+            classes = self.classes(fold, seen=seen)
+            return EpisodeSampler(self.data.test, classes, self.rules(protocol), [shape])
+        except ValueError as error:
+            raise ValueError(f"fold {fold}: {error}") from None
+
+    def episodes(self, cell: Cell, *, seen: bool = False) -> list[Episode]:
+        """The episode list of a cell, the same for every method; or one of the `seen` classes."""
+        shape = cell.n_ways, cell.k_shots
+        return episode_list(
+            self.sampler(cell.fold, shape, seen=seen, protocol=cell.protocol), n_ways=cell.n_ways,
+            k_shots=cell.k_shots, episodes=cell.episodes, seed=cell.seed, kinds=cell.kinds,
+        )  # fmt: skip
+
+    def test_images(self, episodes: int) -> set[int]:
+        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
+        settings = product(range(folds.N_FOLDS), (1, 2, 5), self.config.evaluation.seeds)
+        lists = (self.episodes(Cell("", f, n, 1, seed, episodes)) for f, n, seed in settings)
+        return images_of(chain.from_iterable(lists))
+
+    def loader(
+        self, index: CocoIndex, fold: int, protocol="clean", *, images=None, **options
+    ) -> BatchLoader:
+        """Loads batches with cached features of all images, or of these; see `features`."""
+        return BatchLoader(
+            index,
+            self.config.model,
+            self.config.episodes,
+            self.rules(protocol),
+            fold_class_ids=self.classes(fold, seen=False),
+            read_features=None if self.reads_pixels else self.features(index, images).read,
+            **options,
+        )
+
+    # ---- features
+
+    @cached_property
+    def backbone_sha256(self) -> str:
+        """Of the frozen backbone's weights."""
+        return weights_sha256(self.config.model)
+
+    @property
+    def feature_bytes(self) -> int:
+        """Of one image in the feature cache."""
+        model = self.config.model
+        return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
+
+    def store(self, index: CocoIndex) -> FeatureStore:
+        """The feature cache of an index as it is; nothing is computed."""
+        m = self.config.model
+        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, "float16")
+        return _store(self.home / "cache" / "features" / index.sha256[:12], key)
+
+    def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> FeatureStore:
+        """The feature cache with all images of the index, or these; the rest is encoded first."""
+        model, store = self.config.model, self.store(index)
+        missing = store.missing(index.image_ids if image_ids is None else image_ids)
+        if missing:
+            backbone = build_backbone(model).to(self.device)
+
+            def load(image_id: int) -> torch.Tensor:
+                image = index.read_image(image_id)
+                size = image.height, image.width
+                return Frame(size, model.image_size, model.resize).image(image)
+
+            def encode(images: torch.Tensor) -> torch.Tensor:
+                return backbone(images.to(self.device))
+
+            store.write(missing, load, encode, batch_size=AT_ONCE[model.backbone], progress=True)
+        return store
+
+    def check_frame(self, model: ModelConfig, name: str) -> None:
+        """Refuse a model that works on the features of another backbone or frame.
+
+        Raises:
+            ValueError: it does; choose the profile that has its backbone.
+        """
+        own, has = ((m.backbone, m.image_size, m.resize) for m in (model, self.config.model))
+        if own != has:
+            raise ValueError(
+                f"{name} works on features of {own} and profile {self.config.profile} on those of "
+                f"{has}; choose the profile that has the model's backbone"
+            )
+
+    # ---- the processes that work together
+
+    def exists(self, path: Path) -> bool:
+        """Whether a file is there; all processes see the same, before one of them writes it."""
+        there = path.exists()
+        self.ranks.wait_for_everyone()
+        return there
+
+    def once(self, write: Callable[[], object]) -> None:
+        """Let the main process write what all have computed; the others wait until it has."""
+        if self.ranks.is_main_process:
+            write()
+        self.ranks.wait_for_everyone()
+
+
+def images_of(episodes: Iterable[Episode]) -> set[int]:
+    """Ids of the images that these episodes need."""
+    return {i for e in episodes for i in (e.query_id, *e.support_ids)}
+
+
+_store = cache(FeatureStore)

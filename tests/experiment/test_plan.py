@@ -1,0 +1,195 @@
+"""The plan of a run: what is left, what would stop it first, and what `auto` stands for."""
+
+import math
+import time
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+import torch
+
+from la.config import profile
+from la.data import download, transfer
+from la.data.embedded.synthetic import write
+from la.experiment import plan as planning
+from la.experiment.pace import Pace, measure, random_batch
+from la.experiment.plan import auto_profile, plan, prepare
+from la.experiment.results import Cell
+from la.experiment.runs import run_folder
+from la.experiment.scoring import cell_path
+from la.experiment.workbench import Workbench
+
+QUICK = profile("quick")
+CELLS = [Cell("la", 0, 1, 1, 0, 1000)]
+SMALL = replace(QUICK, train=replace(QUICK.train, steps=10))
+Disk = namedtuple("Disk", "total used free")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A COCO-format folder of a few images."""
+    return write(tmp_path_factory.mktemp("data") / "set", n_train=5, n_val=4, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty machine: no COCO, no weights, no GPU, a large disk."""
+    monkeypatch.setenv("LA_COCO", str(tmp_path / "coco"))
+    monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.delenv("LA_CPU", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 10**15))
+    return tmp_path
+
+
+def _small_coco(monkeypatch, root) -> None:
+    """A whole COCO, of one image a split."""
+    for name, remote in download.FILES.items():
+        if remote.files:
+            n_files = 2 if name == "annotations" else 1
+            monkeypatch.setitem(download.FILES, name, replace(remote, files=n_files))
+    for name in (
+        "annotations/instances_train2014.json", "annotations/instances_val2014.json",
+        "train2014/1.jpg", "val2014/2.jpg",
+    ):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"{}")
+
+
+def _paper(home, **changes) -> Workbench:
+    config = profile("paper-sam")
+    train = replace(config.train, **{"steps": 100} | changes)
+    return Workbench(replace(config, train=train), home=home)
+
+
+def _left(found: planning.Plan) -> dict[str, str]:
+    return {stage.name: stage.left for stage in found.stages}
+
+
+def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here):
+    others = [replace(CELLS[0], method="floor"), replace(CELLS[0], n_ways=2)]
+    found = plan(_paper(here), CELLS + others)
+    assert _left(found) == {
+        "fetch": "coco, sam", "index": "annotation files", "features": "123287 images",
+        "train": "100 steps of 1 models", "evaluate": "3000 episodes of 3 cells",
+        "render": "notebooks",
+    }  # fmt: skip
+    size = {stage.name: stage.gigabytes for stage in found.stages}
+    archives = 252_872_794 + 13_510_573_713 + 6_645_013_297
+    assert size["fetch"] == pytest.approx((2 * archives + 375_042_383) / 1e9)
+    assert size["features"] == pytest.approx(123_287 * 768 * 64 * 64 * 2 / 1e9)
+    assert found.to_fetch == {"coco": here / "coco", "sam": here / "weights"}
+    first, second, third = found.problems
+    assert isinstance(first, FileNotFoundError) and isinstance(second, FileNotFoundError)
+    assert "lacks annotations, train2014, val2014; python -m la fetch coco" in str(first)
+    assert "python -m la fetch sam" in str(second)
+    assert "needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1" in str(third)
+    assert f"Would stop it first: {first}" in str(found)
+
+
+def test_hours_are_the_pace_times_what_is_left(here):
+    cells = [Cell("la", fold, 1, 1, 0, 500) for fold in range(4)]
+    found = plan(_paper(here, micro_batches=3), cells, Pace(image=2.0, step=5.0, episode=0.5))
+    hours = {stage.name: stage.hours for stage in found.stages}
+    assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
+    validation = profile("paper-sam").evaluation.validation_episodes  # at the one state saved
+    assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validation * 0.5) / 3600)
+    assert hours["evaluate"] == pytest.approx(4 * 500 * 0.5 / 3600)
+    assert math.isnan(hours["fetch"])
+    assert all(math.isnan(s.hours) for s in plan(_paper(here), cells).stages)
+
+
+def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
+    monkeypatch.setenv("LA_CPU", "1")
+    found = plan(_paper(here), CELLS)
+    needed = sum(stage.gigabytes for stage in found.stages)
+    assert 700 < needed < 850
+    assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
+
+
+def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(download, "fetch", lambda what, root: fetched.append((what, root)))
+    with pytest.raises(ValueError, match="needs a GPU"):
+        prepare(_paper(here), CELLS)
+    with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
+        monkeypatch.setenv("LA_CPU", "1")
+        prepare(_paper(here, steps=0), CELLS)
+    assert fetched == []
+    with pytest.raises(FileNotFoundError, match="COCO is not complete"):  # nothing came
+        prepare(_paper(here), CELLS)
+    assert fetched == [("coco", here / "coco"), ("sam", here / "weights")]
+
+
+def test_own_data_need_no_coco_but_the_backbone_still(here, folder):
+    found = plan(replace(_paper(here), source=folder), CELLS)
+    assert found.to_fetch == {"sam": here / "weights"}
+
+
+def test_what_is_done_is_not_planned_again(here, folder):
+    bench = Workbench(SMALL, folder, home=here)
+    cells = [Cell(name, 0, 1, 1, 0, 3) for name in ("la", "floor")]
+    before = _left(plan(bench, cells))
+    assert before["features"] == "9 images" and before["train"] == "10 steps of 1 models"
+    assert before["evaluate"] == "6 episodes of 2 cells" and before["fetch"] == ""
+    bench.features(bench.data.train)
+    model = run_folder(bench, "la", 0) / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    for step in (4, 7):
+        (model.parent / f"state-{step:08d}-0123abcd.safetensors").write_bytes(b"")
+    assert _left(plan(bench, cells))["train"] == "3 steps of 1 models"
+    for path in (model, cell_path(bench, cells[0]), cell_path(bench, cells[1])):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = plan(bench, cells)
+    after = _left(found)
+    assert after["features"] == "4 images" and after["train"] == after["evaluate"] == ""
+    assert found.problems == () and str(found).endswith("Nothing is missing.")
+    prepare(bench, cells)
+
+
+def test_the_published_models_need_no_backbone_no_features_and_no_training(here, monkeypatch):
+    monkeypatch.setenv("LA_CPU", "1")
+    _small_coco(monkeypatch, here / "coco")
+    bench = Workbench(replace(profile("paper-mae"), profile="published-mae"), home=here)
+    floor = [replace(CELLS[0], method="floor")]
+    found = plan(bench, floor)
+    assert found.to_fetch == {"published": here / "weights"}
+    assert _left(found)["features"] == _left(found)["train"] == ""
+    assert "no " in str(found.problems[0]) and "published/fold0/config.json; python" in str(
+        found.problems[0]
+    )
+    assert "the id of fold 0 is known; the others' are looked up on the hub" in str(found)
+
+
+def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):
+    assert auto_profile(here) == ("quick", "PROFILE=auto is quick: no GPU is here.")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    name, reason = auto_profile(here)
+    assert name == "quick"
+    assert "a GPU is here, but" in reason and "PROFILE=paper-sam fetches what is missing" in reason
+    _small_coco(monkeypatch, here / "coco")
+    name, reason = auto_profile(here)
+    assert name == "paper-sam" and str(here / "coco") in reason
+
+
+def test_the_pace_of_quick_is_measured_in_a_moment_and_is_of_the_right_size():
+    started = time.perf_counter()
+    pace = measure(QUICK, torch.device("cpu"))
+    spent = time.perf_counter() - started
+    assert 0 < pace.image < spent
+    shapes = QUICK.episodes.shapes
+    images = sum(b * (1 + n * k) for b, n, k in shapes) / len(shapes)
+    per_episode = sum(1 + n * k for _, n, k in shapes) / len(shapes)
+    assert pace.step / images == pytest.approx(3 * pace.episode / per_episode)
+    assert 0 < 2 * pace.step / images < spent
+
+
+def test_a_random_batch_has_the_sizes_of_the_profile():
+    batch = random_batch(QUICK, 2, 3, 2)
+    assert batch.source.query.shape == (2, 128, 12, 12)
+    assert batch.source.support.shape == (12, 128, 12, 12)
+    assert batch.prompts.example_row.tolist() == [1, 2, 3] * 4
+    assert batch.support_episode.tolist() == [0] * 6 + [1] * 6
+    assert batch.n_rows == 4 and batch.target.shape == (2, 48, 48)

@@ -1,0 +1,251 @@
+"""Vector prompts: masks against loops, the file format's round trip, and refusals."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from la.colours import palette_png
+from la.predict import drawing as drawn
+from la.predict import prompts_file, strokes
+from la.predict.drawing import Drawing, DrawnImage
+from la.predict.photos import to_drawn
+from la.types import Box, Point
+
+IMAGES = (
+    DrawnImage("a.png", 40, 30),
+    DrawnImage("b.png", 8, 8),
+    DrawnImage("q.png", 9, 7, "query"),
+)
+
+
+def brush(pts, r=3, erase=False, img=0, cls=1) -> dict:
+    return {"img": img, "cls": cls, "type": "brush", "pts": pts, "r": r, "erase": erase}
+
+
+def lasso(pts, erase=False, img=0, cls=1) -> dict:
+    return {"img": img, "cls": cls, "type": "lasso", "pts": pts, "erase": erase}
+
+
+def mixed() -> Drawing:
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 3:7] = True
+    prompts = [
+        {"img": 0, "cls": 1, "type": "point", "pts": [[3.5, 4.25]], "label": 1},
+        {"img": 0, "cls": 1, "type": "point", "pts": [[30, 4]], "label": -1},
+        {"img": 0, "cls": 2, "type": "box", "pts": [[20, 18], [4, 2]]},
+        brush([[5, 5], [30, 20]]),
+        brush([[10, 8]], r=2, erase=True),
+        lasso([[1, 1], [20, 2], [10, 25]], cls=2),
+        drawn.mask_prompt(mask, img=1, cls=2),
+    ]
+    return Drawing(IMAGES, ("dog", "<b>cat</b>"), tuple(prompts))
+
+
+def distance_to_segment(x, y, a, b) -> float:
+    (ax, ay), (bx, by) = a, b
+    length = (bx - ax) ** 2 + (by - ay) ** 2
+    t = (
+        0.0
+        if length == 0
+        else max(0, min(1, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length))
+    )
+    return math.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay))
+
+
+def winding_number(x, y, pts) -> int:
+    total = 0.0
+    for (ax, ay), (bx, by) in zip(pts, [*pts[1:], pts[0]], strict=True):
+        a, b = math.atan2(ay - y, ax - x), math.atan2(by - y, bx - x)
+        total += (b - a + math.pi) % (2 * math.pi) - math.pi
+    return round(total / (2 * math.pi))
+
+
+@pytest.mark.parametrize(
+    "pts", [[[5, 5]], [[0, 0], [40, 30]], [[3, 20], [20, 3], [39, 29], [39, 2]]]
+)
+def test_a_brush_mask_holds_the_pixel_centres_within_the_radius(pts):
+    mask = strokes.rasterize([brush(pts, r=3.37)], (30, 40))
+    for y in range(30):
+        for x in range(40):
+            pairs = zip(pts, pts[1:] or pts, strict=False)
+            near = any(distance_to_segment(x + 0.5, y + 0.5, a, b) <= 3.37 for a, b in pairs)
+            assert mask[y, x] == near, (x, y)
+
+
+@pytest.mark.parametrize(
+    "pts",
+    [
+        [[1, 1], [20.2, 2], [10, 25]],
+        [[0, 0], [40, 0], [40, 30], [0, 30]],
+        [[5.1, 5.2], [30.3, 25.1], [30.2, 5.3], [5.4, 25.2]],  # crosses itself
+        [[20.1, 1.1], [30.2, 28.3], [3.2, 10.1], [37.3, 10.2], [10.4, 28.1]],  # a star, wound twice
+    ],
+)
+def test_a_lasso_holds_the_pixel_centres_that_it_winds_around(pts):
+    mask = strokes.rasterize([lasso(pts)], (30, 40))
+    for y in range(30):
+        for x in range(40):
+            assert mask[y, x] == (winding_number(x + 0.5, y + 0.5, pts) != 0), (x, y)
+
+
+def test_erasing_takes_away_what_was_drawn_before_and_not_after():
+    draw, erase = brush([[10, 10]], r=5), brush([[10, 10]], r=3, erase=True)
+    ring = strokes.rasterize([draw, erase], (30, 40))
+    assert not ring[9, 9] and ring[9, 13]
+    assert strokes.rasterize([draw, erase, brush([[10, 10]], r=1)], (30, 40))[9, 9]
+
+
+def test_a_mask_prompt_gives_its_mask_back():
+    rng = np.random.default_rng(0)
+    for mask in (rng.random((30, 40)) > 0.5, np.ones((30, 40), bool), np.zeros((30, 40), bool)):
+        prompt = drawn.mask_prompt(mask, img=0, cls=1)
+        assert np.array_equal(strokes.rasterize([prompt], (30, 40)), mask)
+        assert Drawing(IMAGES, ("dog",), (prompt,)).prompts == (prompt,)
+
+
+def test_annotate_groups_by_image_and_class_with_one_mask_each():
+    first, second, query = drawn.annotate(mixed())
+    assert first["dog"][:2] == [Point(3.5, 4.25), Point(30, 4, positive=False)]
+    assert len(first["dog"]) == 3 and first["dog"][2].shape == (30, 40)
+    assert first["<b>cat</b>"][0] == Box(4, 2, 20, 18)
+    assert list(second) == ["<b>cat</b>"] and second["<b>cat</b>"][0].sum() == 12
+    assert query == {}
+
+
+def test_a_mask_that_was_wholly_erased_is_no_prompt():
+    prompts = (brush([[5, 5]], r=2), brush([[5, 5]], r=4, erase=True))
+    assert drawn.annotate(Drawing(IMAGES, ("dog",), prompts)) == [{}, {}, {}]
+
+
+def test_a_file_gives_the_same_drawing_back(tmp_path):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(prompts_file.to_coco(mixed())))
+    assert prompts_file.read(path) == mixed()
+
+
+def test_the_annotations_are_coco_that_pycocotools_reads(tmp_path, capsys):
+    from pycocotools.coco import COCO
+
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(prompts_file.to_coco(mixed())))
+    coco = COCO(str(path))
+    found = [a for a in coco.loadAnns(coco.getAnnIds()) if "segmentation" in a]
+    masks = [coco.annToMask(a).astype(bool) for a in found]
+    want = [p for image in drawn.annotate(mixed()) for c in image.values() for p in c]
+    want = [p for p in want if isinstance(p, np.ndarray)]
+    assert len(masks) == 3 and all(np.array_equal(m, w) for m, w in zip(masks, want, strict=True))
+    boxes = [a["bbox"] for a in coco.dataset["annotations"] if a["category_id"] == 2]
+    assert boxes[0] == [4, 2, 16, 16]
+    assert capsys.readouterr().out
+
+
+def test_the_palette_picture_keeps_the_rows_as_indices():
+    labels = np.array([[0, 1], [2, 9]])
+    picture = palette_png(labels)
+    assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels)
+    assert picture.convert("RGB").getpixel((1, 0)) == (0xE6, 0x9F, 0x00)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "circle"}, r"prompts\[0\].type must be one of point, box, brush, lasso, mask"),
+        ({"type": ["box"]}, r"prompts\[0\].type"),
+        ({"img": 3}, r"prompts\[0\].img must be a number from 0 to 2"),
+        ({"img": True}, "img must be a number"),
+        ({"cls": 0}, "cls must be a number from 1 to 2"),
+        ({"pts": []}, r"pts must hold 1 or more \[x, y\] inside"),
+        ({"pts": [[41, 2]]}, r"\[x, y\] inside the 40 x 30 pixels of image 0"),
+        ({"pts": [[float("nan"), 2]]}, "pts must hold"),
+        ({"pts": [[10**400, 2]]}, "pts must hold"),
+        ({"r": 0}, "r must be a radius"),
+        ({"erase": 1}, "erase must be true or false"),
+        ({"colour": "red"}, "a brush has no field colour"),
+        ({"type": "mask", "pts": [], "counts": [3, 4]}, "field r|run lengths of 1200 pixels"),
+    ],
+)
+def test_a_bad_prompt_is_refused_with_its_place_and_the_rule(change, message):
+    with pytest.raises(ValueError, match=message):
+        Drawing(IMAGES, ("dog", "cat"), (brush([[1, 1]]) | change,))
+
+
+def test_an_empty_box_is_refused():
+    box = {"img": 0, "cls": 1, "type": "box", "pts": [[1, 2], [1, 9]]}
+    with pytest.raises(ValueError, match="a box that is not empty"):
+        Drawing(IMAGES, ("dog",), (box,))
+
+
+def test_prompts_of_is_the_inverse_of_annotate():
+    given, drawing = drawn.annotate(mixed()), mixed()
+    prompts = []
+    for img, classes in enumerate(given):
+        size = drawing.images[img].height, drawing.images[img].width
+        for name, found in classes.items():
+            row = drawing.classes.index(name) + 1
+            prompts += drawn.prompts_of(to_drawn(found, size, name), img, row)
+    again = drawn.annotate(replace(drawing, prompts=tuple(prompts)))
+    assert [list(classes) for classes in again] == [list(classes) for classes in given]
+    for mine, theirs in zip(again, given, strict=True):
+        for name in mine:
+            assert sorted(map(str, mine[name])) == sorted(map(str, theirs[name]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "is not JSON"),
+        ("{", "is not JSON"),
+        ("[]", "must hold one object"),
+        ('{"images": [], "categories": []}', "lists of objects: images, categories and prompts"),
+        (
+            '{"images": [{}], "categories": [], "prompts": []}',
+            "file_name=None.* needs the file_name",
+        ),
+        (
+            '{"images": [{"file_name": "a", "width": 99999, "height": 99999}], "categories": [],'
+            '"prompts": []}',
+            "width=99999.* needs",
+        ),
+        (
+            '{"images": [], "categories": [{"name": "a"}, {"name": "a"}], "prompts": []}',
+            "different names",
+        ),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"broken.json.*{message}"):
+        prompts_file.read(path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["img", "cls", "type", "pts", "x"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_whatever_is_changed_in_a_file_it_is_read_or_refused_with_a_sentence(data):
+    content = json.loads(json.dumps(prompts_file.to_coco(mixed())))
+    node, deeper = content, True
+    while deeper:
+        keys = sorted(node) if isinstance(node, dict) else range(len(node))
+        key = data.draw(st.sampled_from(keys))
+        deeper = isinstance(node[key], dict | list) and bool(node[key]) and data.draw(st.booleans())
+        node = node[key] if deeper else node
+    node[key] = data.draw(json_values)
+    try:
+        prompts_file.to_coco(prompts_file.from_coco(content))
+    except ValueError as error:
+        assert "prompts.json" in str(error)

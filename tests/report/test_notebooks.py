@@ -1,0 +1,132 @@
+"""Notebooks are narrative and calls; one is executed as `make` does it, at a tiny size."""
+
+import ast
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from la.data.embedded import synthetic
+from la.report.notebooks import FOLDER
+from la.report.tables import TABLES
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+NARRATIVE = (ast.For, ast.While, ast.FunctionDef, ast.ClassDef, ast.Lambda)
+
+
+def code_cells(path: Path) -> list:
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request) -> Path:
+    return request.param
+
+
+def test_there_is_a_notebook_for_every_table():
+    assert {path.stem for path in NOTEBOOKS} >= {*TABLES, "summary"}
+
+
+def test_notebooks_are_kept_without_outputs_and_machine_traces(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in code_cells(path):
+        assert cell.outputs == [] and cell.execution_count is None
+
+
+def test_a_notebook_begins_with_its_title_and_has_one_cell_of_literal_parameters(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        (node,) = ast.parse(line).body
+        assert isinstance(node, ast.AnnAssign), f"{line!r} has no type"
+        ast.literal_eval(node.value)
+        assert "  # " in line, f"{line!r} has no comment"
+
+
+def test_cells_are_short_and_define_nothing(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 15, cell.source
+        if "own-method" in cell.metadata.get("tags", []):
+            continue  # a reader's own method, which is the subject of that notebook
+        found = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, NARRATIVE)]
+        assert not found, cell.source
+
+
+def test_figures_are_shown_with_words_for_who_cannot_see_them(path):
+    for cell in code_cells(path):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "la.report.charts.show":
+                assert len(ast.literal_eval(call.args[1])) > 30, cell.source
+
+
+def test_what_the_makefile_passes_are_parameters_of_every_table():
+    for name in TABLES:
+        known = papermill.inspect_notebook(str(FOLDER / f"{name}.ipynb"))
+        assert {"profile", "data", "folds", "seeds", "episodes"} <= set(known)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """`la run table2` in a home of its own on few images: the command's result and the folder."""
+    home = tmp_path_factory.mktemp("home")
+    data = synthetic.write(home / "few", n_train=60, n_val=120, progress=False)
+    command = [sys.executable, "-m", "la", "run", "table2", "--profile", "smoke"]
+    command += ["--data", str(data), "--folds", "0", "--seeds", "0"]
+    environment = os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    runs = [
+        subprocess.run(command, env=environment, cwd=FOLDER.parent, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    return runs, home / "results" / "smoke@few"
+
+
+def test_a_table_is_computed_once_and_says_how_many_cells_it_reused(executed):
+    runs, _ = executed
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr[-2000:]
+    n_cells = 2 * len(TABLES["table2"].methods)
+    assert f"{n_cells} cells: 0 reused, {n_cells} to compute" in runs[0].stderr
+    assert f"{n_cells} cells: {n_cells} reused, 0 to compute" in runs[1].stderr
+
+
+def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
+    _, folder = executed
+    path = folder / "table2.ipynb"
+    text = path.read_text()
+    assert len(text) < 1_000_000
+    assert str(folder.parent.parent) not in text and not re.search(r"/(home|Users|tmp)/", text)
+    notebook = json.loads(text)
+    assert "widgets" not in notebook["metadata"]
+    pictures = tables = 0
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            assert output["output_type"] != "error"
+            data = output.get("data", {})
+            assert "application/vnd.jupyter.widget-view+json" not in data
+            tables += "<table" in "".join(data.get("text/html", ""))
+            if "image/png" in data:
+                pictures += 1
+                assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+                assert output["metadata"]["image/png"]["alt"]
+    assert pictures >= 3 and tables >= 5
+
+
+def test_an_executed_table_leaves_cells_a_page_and_csv_files(executed):
+    _, folder = executed
+    assert len(list((folder / "cells").glob("*.json"))) == 2 * len(TABLES["table2"].methods)
+    page = (folder / "table2.md").read_text()
+    assert "LA+" in page and "MFNet" in page and "nan" not in page
+    assert (folder / "table2.csv").exists() and (folder / "table2_per_class.csv").exists()
+    assert not list(folder.glob("*.partial.ipynb")) and not list(folder.glob("*.failed.ipynb"))
