@@ -72,11 +72,16 @@ def _scores(
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
     """Scores (B, C, h, w) over the input -> B maps (C, H, W) over the original query images."""
     padded = ~batch.class_valid[:, :, None, None]
-    scores = scores.float().masked_fill(padded, -1e9)  # interpolating -inf would make NaN
+    scores = at_least_float32(scores).masked_fill(padded, -1e9)  # interpolating -inf would make NaN
     return [
         Frame(tuple(size), model.image_size, model.resize).original_logits(maps[None])[0]
         for size, maps in zip(batch.query_size.tolist(), scores, strict=True)
     ]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision widened to float32; float64 stays as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:

@@ -10,44 +10,79 @@ from la.types import IGNORE, check_shapes
 def focal_loss(
     logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss () of logits (B, C, H, W), -inf in padded rows; 0 when all is IGNORE (Eq. 6).
+    """Class-weighted focal loss (paper Eq. 6).
 
-    The paper sums over the N + 1 classes; a pixel belongs to one, so each pixel of target (B, H, W)
-    weighs the w_n of its class, class_weights (B, C), ones when omitted. We divide by the pixels
-    that count, so padding weakens no episode; `official_focal_loss` divides by all.
+    The paper writes a sum over the N + 1 classes; a pixel belongs to one class, so each
+    pixel weighs the w_n of its class. We divide by the pixels that count, so padding
+    weakens no episode; `official_focal_loss` divides by all pixels.
+
+    Args:
+        logits: (B, C, H, W); row 0 of C is background, padded rows are -inf.
+        target: (B, H, W) int64 in [0, C), or IGNORE.
+        class_weights: (B, C), the w_n; ones when omitted.
+        gamma: focusing parameter; 0 gives weighted cross-entropy.
+
+    Returns:
+        () the loss, in the precision of the logits; 0 when every pixel is IGNORE.
+
+    Raises:
+        ValueError: the tensors disagree about B, C, H or W.
     """
-    named = {"logits": (logits, "B C H W"), "target": (target, "B H W")}
-    if class_weights is not None:
-        named["class_weights"] = (class_weights, "B C")
-    check_shapes("focal_loss", **named)
-    kept = target != IGNORE
-    ce = F.cross_entropy(logits, target, reduction="none", ignore_index=IGNORE)  # 0 where ignored
-    loss = (1 - torch.exp(-ce)) ** gamma * ce
-    if class_weights is not None:
-        rows = target.masked_fill(~kept, 0).flatten(1)  # (B, H*W)
-        loss = loss * class_weights.gather(1, rows).view_as(loss)
-    return loss.sum() / kept.sum().clamp(min=1)
+    n_counted = (target != IGNORE).sum().clamp(min=1)
+    return _pixel_losses(logits, target, class_weights, gamma).sum() / n_counted
 
 
 def official_focal_loss(
     logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
 ) -> Tensor:
-    """`focal_loss` as the published code divides it: by all B * H * W pixels."""
-    counted = (target != IGNORE).sum() / target.numel()
-    return focal_loss(logits, target, class_weights, gamma) * counted
+    """`focal_loss` as the published code averages it: over all B * H * W pixels."""
+    return _pixel_losses(logits, target, class_weights, gamma).mean()
 
 
-def class_weights(target: Tensor, n_rows: int, rule: str = "log", power: float = 0.5) -> Tensor:
-    """The w_n of Eq. 6 (B, C), one per row over the whole batch; 1 for a row that does not occur.
+def _pixel_losses(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None, gamma: float
+) -> Tensor:
+    """w_n (1 - p)^gamma * -log p for each pixel, (B, H, W); 0 where it is ignored."""
+    check_shapes("focal_loss", logits=(logits, "B C H W"), target=(target, "B H W"))
+    ce = F.cross_entropy(logits, target, reduction="none", ignore_index=IGNORE)
+    loss = (1 - torch.exp(-ce)) ** gamma * ce
+    if class_weights is None:
+        return loss
+    check_shapes("focal_loss", logits=(logits, "B C H W"), class_weights=(class_weights, "B C"))
+    # An ignored pixel has a loss of 0, so it may look up any row.
+    rows = target.clamp(min=0).flatten(1)  # (B, H*W)
+    return loss * class_weights.gather(1, rows).view_as(loss)
 
-    `log` is the published code's 1 / log(1.1 + f), f the share among all B * H * W pixels;
-    `power` is f ** -power, f the share among those that count, scaled to a mean of 1 over them.
-    Another rule is refused with a ValueError.
+
+def class_weights(
+    target: Tensor,
+    n_rows: int,
+    rule: str = "log",
+    power: float = 0.5,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The w_n of Eq. 6, one per row over the whole batch; 1 for a row that does not occur.
+
+    Args:
+        target: (B, H, W) int64 in [0, C), or IGNORE.
+        n_rows: C.
+        rule: "log" is the published code's 1 / log(1.1 + f), f the share of the row among
+            all B * H * W pixels; "power" is f ** -power, f the share among the pixels that
+            count, scaled to a mean of 1 over them.
+        power: the exponent of the second rule.
+        dtype: of the result and of all arithmetic.
+
+    Returns:
+        (B, C), the same weights for every episode of the batch.
+
+    Raises:
+        ValueError: there is no such rule.
     """
     if rule not in ("log", "power"):
         raise ValueError(f"no class weight rule {rule!r}; known: log, power")
-    rows = torch.where(target == IGNORE, n_rows, target).flatten()
-    counts = torch.bincount(rows, minlength=n_rows + 1)[:n_rows].float()
+    # Not bincount: it waits for the GPU to learn the largest value.
+    row = torch.arange(n_rows, device=target.device)[:, None]
+    counts = (target.flatten() == row).sum(1).to(dtype)  # (C,)
     weights = 1 / torch.log(1.1 + counts / target.numel())
     if rule == "power":
         share = counts / counts.sum().clamp(min=1)

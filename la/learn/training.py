@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from la.config import TrainConfig
 from la.files import claim, write_whole
-from la.learn.evaluation import original_scores
+from la.learn.evaluation import at_least_float32, original_scores
 from la.learn.losses import class_weights, focal_loss, official_focal_loss
 from la.learn.states import load_newest, save_best, save_state
 from la.types import Batch, Episode, to_device
@@ -57,7 +57,8 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     them, as the published code does; what pads a batch counts too there, up to its largest query
     here, to its largest image there.
     """
-    padded, logits = ~batch.class_valid[:, :, None, None], model(batch).float()
+    padded = ~batch.class_valid[:, :, None, None]
+    logits = at_least_float32(model(batch))
     height, width = batch.target.shape[-2:]
     if config.target_side is None:
         frame = getattr(model, "module", model).config  # DistributedDataParallel hides it
@@ -69,7 +70,9 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
         logits = logits.masked_fill(padded, 0)  # interpolating -inf would make NaN
         logits = F.interpolate(logits, size=(height, width), mode="bilinear")
     logits = logits.masked_fill(padded, -math.inf)
-    weights = class_weights(batch.target, batch.n_rows, config.class_weight, config.weight_power)
+    weights = class_weights(
+        batch.target, batch.n_rows, config.class_weight, config.weight_power, logits.dtype
+    )
     loss = official_focal_loss if config.target_side is None else focal_loss
     return loss(logits, batch.target, weights, config.gamma)
 
@@ -163,7 +166,7 @@ def fit(
 
 def _step(wrapped, optimizer, share: list[Batch], config, accelerator) -> tuple[Tensor, Tensor]:
     """One optimiser step; returns the mean loss over all processes and the gradient norm."""
-    total = torch.zeros((), device=accelerator.device)
+    losses = []
     optimizer.zero_grad(set_to_none=True)
     bfloat16 = config.precision == "bfloat16"
     for position, batch in enumerate(share):
@@ -176,10 +179,10 @@ def _step(wrapped, optimizer, share: list[Batch], config, accelerator) -> tuple[
                 accelerator.backward(loss)
         except torch.OutOfMemoryError as error:
             raise torch.OutOfMemoryError(_too_large(batch, config)) from error
-        total += loss.detach()
+        losses.append(loss.detach())
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip or math.inf)
     optimizer.step()
-    return accelerator.reduce(total, "mean"), torch.as_tensor(norm)
+    return accelerator.reduce(torch.stack(losses).sum(), "mean"), torch.as_tensor(norm)
 
 
 def _too_large(batch: Batch, config: TrainConfig) -> str:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from la.model.layers import Attention
 from la.model.mask_decoder import MaskDecoder
 from la.model.prompt_encoder import (
     NEGATIVE,
@@ -39,6 +40,18 @@ class ExactPromptEncoder(PromptEncoder):
             kind = F.pad(kind, (0, 1), value=NEGATIVE if kind.shape[1] else NOTHING)
             xy = F.pad(xy, (0, 0, 0, 1), value=-0.5)  # (0, 0) when half a pixel is added to all
         return xy, kind
+
+    def kind_embeddings(self, prompts: Prompts) -> list[Tensor]:
+        """Embeddings of kinds that the batch lacks are detached.
+
+        The published code does not touch them, so they have no gradient and AdamW leaves
+        them alone; a gradient of zero would decay them and continue their momentum.
+        """
+        points = prompts.points.shape[1] > 0
+        boxes = prompts.boxes.shape[1] > 0
+        used = [points, points, boxes, boxes, points or boxes, not (points or boxes)]
+        pairs = zip(super().kind_embeddings(prompts), used, strict=True)
+        return [weight if is_used else weight.detach() for weight, is_used in pairs]
 
     def valid(self, kind: Tensor) -> Tensor | None:
         """Quirk: the key mask is made and never filled, so padding is attended."""
@@ -71,6 +84,7 @@ class ExactPromptEncoder(PromptEncoder):
             copies = map_tensors(pairs, lambda x: x[background[absent[0]]])
             nowhere = torch.zeros_like(absent[1], dtype=torch.bool)
             pairs = pairs.joined(replace(copies, row=absent[1], present=nowhere))
+        pairs = replace(pairs, embeddings=_with_zero_gradients(pairs.embeddings, self))
         return super().combine(pairs, class_valid)
 
     def present(self, prompts: Prompts, n_examples: int) -> Tensor:
@@ -86,6 +100,13 @@ class ExactPromptEncoder(PromptEncoder):
 class ExactMaskDecoder(MaskDecoder):
     """The published mask decoder."""
 
+    def forward(
+        self, image: Tensor, position: Tensor, prototypes: Tensor, class_valid: Tensor
+    ) -> Tensor:
+        """As `MaskDecoder.forward`; every parameter has a gradient."""
+        logits = super().forward(image, position, prototypes, class_valid)
+        return _with_zero_gradients(logits, self)
+
     def attended(self, class_valid: Tensor) -> Tensor | None:
         """Quirk: the key mask is void, so the zero prototype of a padded class is attended."""
         return None
@@ -96,3 +117,20 @@ def _unlisted(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tup
     absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)
     absent[support, row] = False
     return absent.nonzero(as_tuple=True)
+
+
+def _with_zero_gradients(x: Tensor, module: nn.Module) -> Tensor:
+    """`x` itself; queries and keys of attention in `module` get a gradient of zero from it.
+
+    The softmax cancels a key's bias, and over a single token the queries and keys too;
+    `Attention` skips both. The published code computes them, so AdamW decays them.
+    The prompt encoder's final attention is never computed and stays without gradient.
+    """
+    if not torch.is_grad_enabled():
+        return x
+    for name, part in module.named_modules():
+        unused = isinstance(module, PromptEncoder) and "final_attn" in name
+        if isinstance(part, Attention) and not unused:
+            for projection in (part.q_proj, part.k_proj):
+                x = x + 0 * (projection.weight.sum() + projection.bias.sum())
+    return x

@@ -136,6 +136,11 @@ class PromptEncoder(nn.Module):
         nothing = torch.where((kind == PADDING).all(1, keepdim=True), NOTHING, PADDING)
         return F.pad(places(prompts), (0, 0, 0, 1)), torch.cat([kind, nothing], 1)
 
+    def kind_embeddings(self, prompts: Prompts) -> list[Tensor]:
+        """The learned embedding (1, D) of each kind of sparse prompt, in order of kind."""
+        modules = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
+        return [module.weight for module in modules]
+
     def valid(self, kind: Tensor) -> Tensor | None:
         """(E, T) bool: tokens that are seen; None for all."""
         return kind != PADDING
@@ -168,8 +173,7 @@ class PromptEncoder(nn.Module):
         if valid is not None:
             seen = of_support_image((valid & present[:, None])[..., None])
             allowed = _or_all(seen.transpose(1, 2))[:, None]  # (E, 1, 1, C*T)
-        words = [*self.point_embeddings, self.not_a_point_embed, self.no_sparse_embedding]
-        what = torch.cat([embedding.weight for embedding in words])[kind]  # (E, T, D)
+        what = torch.cat(self.kind_embeddings(prompts))[kind]  # (E, T, D)
         where = self.pe_layer((xy + 0.5) / self.config.image_size)
         tokens = what + where * (kind < PADDING)[..., None]  # padding and "nothing" are nowhere
         return self.sparse_embedding_attention(tokens, allowed, of_support_image), valid

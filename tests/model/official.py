@@ -1,6 +1,7 @@
 """The published model's golden files and dense inputs, as our words."""
 
 import functools
+import hashlib
 import json
 import zlib
 from dataclasses import replace
@@ -101,6 +102,52 @@ class GoldenFile:
     def sizes(self) -> Tensor:
         """(B, 1 + M, 2) original sizes, the query's first."""
         return self["in/dims"]
+
+
+class Trajectory:
+    """One file of training steps: options, batches and what the official code made of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.arrays = dict(np.load(path))
+        self.tag = str(self.arrays["tag"])
+        self.config = config_of(json.loads(str(self.arrays["config_json"])))
+        self.schedule = self.arrays["schedule"].tolist()  # the batch of each step
+        self.param_names = self.arrays["param_names"].tolist()
+
+    def __getitem__(self, key: str) -> Tensor:
+        return torch.from_numpy(self.arrays[key])
+
+    def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """What the formula makes of the model's state dict, in the model's precision."""
+        state = model.state_dict().items()
+        return {key: weight(self.tag, key, tuple(x.shape)).to(x.dtype) for key, x in state}
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, with its target and the token rows of that step."""
+        place = f"in/{self.schedule[step]}"
+        name = str(self.arrays[f"{place}/embeddings__name"])
+        features = unit(name, tuple(self.arrays[f"{place}/embeddings__shape"]))
+        checksum = str(self.arrays[f"{place}/embeddings__sha256"])
+        assert hashlib.sha256(features.tobytes()).hexdigest() == checksum
+        packed = self.arrays[f"{place}/prompt_masks__packbits"]
+        rows = self["in/bank_rows"][step]
+        inputs = DenseInputs(
+            features=torch.from_numpy(features),
+            points=self[f"{place}/prompt_points"],
+            point_flags=self[f"{place}/flag_points"],
+            boxes=self[f"{place}/prompt_bboxes"],
+            box_flags=self[f"{place}/flag_bboxes"],
+            masks=torch.from_numpy(np.unpackbits(packed, axis=-1)).float(),
+            mask_flags=self[f"{place}/flag_masks"],
+            example_flags=self[f"{place}/flag_examples"],
+            bank_rows=rows[rows >= 0].long() if len(rows) else None,
+            class_valid=self[f"{place}/flag_gts"].bool(),
+        )
+        return replace(
+            to_batch(inputs),
+            target=self[f"{place}/target"].long(),
+            query_size=self[f"{place}/dims"][:, 0],
+        )
 
 
 def to_batch(x: DenseInputs) -> Batch:
