@@ -1,7 +1,6 @@
-"""Scoring a segmenter on an episode list: original pixels, counted per episode (paper 4.1)."""
+"""Scoring a segmenter on an episode list, on original pixels (paper 4.1)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +9,7 @@ from torch import Tensor
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
-from la.learn.metrics import Scores, episode_counts
-from la.model.label_anything import LabelAnything
+from la.learn.metrics import Scores, counts_by_bias
 from la.types import Batch, Episode, Segmenter, to_device
 
 
@@ -24,59 +22,71 @@ def count(
     batch_size: int,
     device: torch.device | str = "cpu",
     biases: Sequence[float] = (0.0,),
-    report: Callable[[int], None] = lambda episodes: None,
+    report: Callable[[int], None] = lambda n_episodes: None,
 ) -> np.ndarray:
-    """Confusions (len(biases), episodes, C, C) [target, prediction]; a bias is added to background.
+    """Confusion matrices of all episodes, for every bias on the background's score.
 
-    All biases are counted in one pass. Episodes with fewer classes leave their last rows empty.
+    The segmenter runs once, however many biases there are.
+
+    Args:
+        biases: added to the background's score before the argmax.
+        report: called with the number of episodes scored since the last call.
+
+    Returns:
+        (len(biases), episodes, C, C) int64 [target, prediction]. C belongs to the widest
+        episode; episodes with fewer classes leave their last rows and columns at 0.
 
     Raises:
         ValueError: there is no episode, or a score is NaN.
     """
     if not episodes:
         raise ValueError("the episode list is empty; draw at least one episode")
-    n_rows = 1 + max(e.n_ways for e in episodes)
+    n_rows = 1 + max(episode.n_ways for episode in episodes)
     counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), dtype=np.int64)
+    offsets = torch.tensor(biases, dtype=torch.float32, device=device)
     for start in range(0, len(episodes), batch_size):
-        group = list(episodes[start : start + batch_size])
-        batch = to_device(loader(group), device)
-        scores = _scores(segmenter, group, batch, loader)
+        stop = min(start + batch_size, len(episodes))
+        batch = to_device(loader(list(episodes[start:stop])), device)
+        scores = segmenter(batch)
         if scores.isnan().any():
             raise ValueError(
-                f"the segmenter's scores are NaN somewhere in episodes {start} to "
-                f"{start + len(batch.query_size) - 1}; nothing is counted"
+                f"the segmenter's scores are NaN somewhere in episodes {start} to {stop - 1}; "
+                "nothing is counted"
             )
-        for b, logits in enumerate(original_scores(scores, batch, loader.model)):
-            target = batch.target[b, : logits.shape[-2], : logits.shape[-1]]
-            best, label = logits[1:].max(0)  # (H, W) over foreground
-            for i, bias in enumerate(biases):
-                painted = torch.where(best > logits[0] + bias, label + 1, 0)
-                counts[i, start + b] = episode_counts(painted, target, n_rows).cpu()
-        report(len(batch.query_size))
+        confusion = _batch_counts(scores, batch, loader.model, offsets).cpu().numpy()
+        counts[:, start:stop, : batch.n_rows, : batch.n_rows] = confusion
+        report(stop - start)
     return counts
 
 
-def _scores(
-    segmenter: Segmenter, group: list[Episode], batch: Batch, loader: BatchLoader
-) -> Tensor:
-    """(B, C, h, w); of episodes that differ in their query alone a model encodes supports once."""
-    sets = {replace(e, query_id=0): e for e in group}
-    if len(sets) == len(group) or not isinstance(segmenter, LabelAnything):
-        return segmenter(batch)
-    device = batch.target.device
-    support = segmenter.support(to_device(loader([*sets.values()]), device))
-    rows = torch.tensor([[*sets].index(replace(e, query_id=0)) for e in group], device=device)
-    return segmenter.decode(segmenter.query(batch), support.of(rows))
+def _batch_counts(scores: Tensor, batch: Batch, model: ModelConfig, biases: Tensor) -> Tensor:
+    """Confusion matrices of a batch for biases (n,), (n, B, C, C)."""
+    matrices = []
+    for b, maps in enumerate(original_scores(scores, batch, model)):
+        height, width = maps.shape[-2:]
+        target = batch.target[b, :height, :width]
+        matrices.append(counts_by_bias(maps, target, biases.to(maps.dtype)))
+    return torch.stack(matrices, dim=1)
 
 
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
-    """Scores (B, C, h, w) over the input -> B maps (C, H, W) over the original query images."""
+    """Scores in the input frame, interpolated to the original size of each query.
+
+    Args:
+        scores: (B, C, h, w) over the input, at any resolution.
+        model: its image size and way of resizing define the input frame.
+
+    Returns:
+        B maps (C, H, W), in float32 or better; padded rows hold -1e9.
+    """
     padded = ~batch.class_valid[:, :, None, None]
-    scores = at_least_float32(scores).masked_fill(padded, -1e9)  # interpolating -inf would make NaN
-    return [
-        Frame(tuple(size), model.image_size, model.resize).original_logits(maps[None])[0]
-        for size, maps in zip(batch.query_size.tolist(), scores, strict=True)
-    ]
+    # Interpolating -inf would make NaN.
+    finite = at_least_float32(scores).masked_fill(padded, -1e9)
+    maps = []
+    for size, rows in zip(batch.query_size.tolist(), finite, strict=True):
+        frame = Frame((size[0], size[1]), model.image_size, model.resize)
+        maps.append(frame.original_logits(rows[None])[0])
+    return maps
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -85,18 +95,25 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
-    """`miou_star` of counts (episodes, C, C) over the classes that the list asks for."""
-    classes = {c for e in episodes for c in e.class_ids}
-    return Scores.of(zip((e.class_ids for e in episodes), counts, strict=True), classes).miou_star
+    """`miou_star` of the counts (episodes, C, C), over the classes that the list asks for."""
+    classes = {c for episode in episodes for c in episode.class_ids}
+    class_ids = [episode.class_ids for episode in episodes]
+    return Scores.of(zip(class_ids, counts, strict=True), classes).miou_star
 
 
 def best_value(
     values: Sequence[float], counts: Sequence[np.ndarray], episodes: Sequence[Episode]
 ) -> float:
-    """The value of a scalar whose counts (episodes, C, C) score best; of equals the nearest to 0.
+    """The value of a scalar whose counts score best; of equally good ones the nearest to 0.
 
-    On episodes of *seen* classes this chooses without a look at an unseen one: LA+'s background
-    bias, a prototype's threshold and a baseline's hyper-parameter are all chosen here.
+    A background bias, a prototype's threshold and a rival's hyper-parameter are chosen
+    here, on episodes of *seen* classes only.
+
+    Args:
+        values: the candidates.
+        counts: for each candidate the confusion matrices (episodes, C, C).
     """
-    scores = [miou(episodes, c) for c in counts]
-    return min(zip(values, scores, strict=True), key=lambda pair: (-pair[1], abs(pair[0])))[0]
+    scores = [miou(episodes, matrices) for matrices in counts]
+    ranked = zip(scores, values, strict=True)
+    _, value = min(ranked, key=lambda pair: (-pair[0], abs(pair[1])))
+    return value

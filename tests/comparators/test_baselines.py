@@ -21,7 +21,7 @@ from la.comparators.baselines import (
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.experiment.methods import METHODS
-from la.learn.metrics import Scores, episode_counts
+from la.learn.metrics import Scores, counts_by_bias
 from la.model.plus import Raster
 from la.types import IGNORE, Batch, Features, Pixels, Prompts
 
@@ -284,8 +284,9 @@ def blobs(seed, n_episodes=12):
 
 
 def miou(segmenter, batch):
-    labels = Frame((64, 64), 64, "squash").original_logits(segmenter(batch)).argmax(1)
-    counts = [episode_counts(p, t, 2) for p, t in zip(labels, batch.target, strict=True)]
+    maps = Frame((64, 64), 64, "squash").original_logits(segmenter(batch))
+    pairs = zip(maps, batch.target, strict=True)
+    counts = [counts_by_bias(m, t, torch.zeros(1))[0] for m, t in pairs]
     return Scores.of([((1,), c) for c in counts], [1]).miou_star
 
 

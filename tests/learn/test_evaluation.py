@@ -12,7 +12,6 @@ from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.learn.evaluation import best_value, count, miou, original_scores
 from la.learn.metrics import Scores
-from la.model.label_anything import LabelAnything
 from la.types import IGNORE, Batch, Episode, PromptKind
 
 MODEL = ModelConfig(image_size=96, resize="pad", mask_size=48, token_pool=20)
@@ -211,26 +210,6 @@ def test_scores_that_are_not_numbers_are_refused(tiny_index):
 
     with pytest.raises(ValueError, match="NaN somewhere in episodes 0 to 2"):
         count(broken, episodes_of(tiny_index), loader_of(tiny_index), batch_size=3)
-
-
-def test_queries_that_share_their_supports_encode_them_once_and_count_the_same(tiny_index):
-    config = ModelConfig(
-        backbone="tiny", image_size=32, backbone_dim=8, patch_size=8, embed_dim=16, mask_size=16,
-        mask_channels=4, n_heads=2, mlp_dim=8, logit_downsample=2, token_pool=20, residual=True,
-    )  # fmt: skip
-    model = LabelAnything.from_config(config, torch.Generator().manual_seed(0)).eval()
-    features = torch.randn(500, 8, 4, 4, generator=torch.Generator().manual_seed(1))
-    loader = replace(loader_of(tiny_index), model=config, read_features=lambda ids: features[ids])
-    first, other = episodes_of(tiny_index, episodes=2)
-    queries = [i for i in tiny_index.image_ids.tolist() if i not in first.support_ids]
-    episodes = [replace(first, query_id=i) for i in queries[:4]]
-    episodes.insert(2, other)
-    sizes, support = [], model.support
-    model.support = lambda batch: sizes.append(len(batch.class_valid)) or support(batch)
-    together = count(model, episodes, loader, batch_size=5)
-    assert sizes == [2]  # sets of supports, for five queries
-    alone = [count(lambda b: model(b), [e], loader, batch_size=1)[0, 0] for e in episodes]
-    assert abs(together[0] - np.stack(alone)).sum() <= 4 and together[0, :, :, 1:].sum() > 0
 
 
 def test_an_empty_list_is_refused(tiny_index):

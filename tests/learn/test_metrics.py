@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from la.learn.metrics import (
     Scores,
-    episode_counts,
+    counts_by_bias,
     miou_hsnet,
     miou_of_episodes,
     miou_renamed_in_place,
@@ -26,13 +26,19 @@ def random_maps(seed, n_rows, size=(13, 17), ignored=0.2):
     return prediction, target.masked_fill(torch.rand(size, generator=g) < ignored, IGNORE)
 
 
+def pixel_counts(prediction, target, n_rows):
+    kept = target != IGNORE
+    return confusion_matrix(target[kept], prediction[kept], labels=range(n_rows))
+
+
 def random_scores(n_episodes=40, n_ways=3, n_classes=6, seed=0):
     rng = np.random.default_rng(seed)
     classes = [10 * c + 7 for c in range(n_classes)]
     episodes = []
     for e in range(n_episodes):
-        confusion = episode_counts(*random_maps(1000 * seed + e, n_ways + 1), n_ways + 1)
-        episodes.append((rng.permutation(classes)[:n_ways].tolist(), confusion.numpy()))
+        prediction, target = random_maps(1000 * seed + e, n_ways + 1)
+        confusion = pixel_counts(prediction, target, n_ways + 1)
+        episodes.append((rng.permutation(classes)[:n_ways].tolist(), confusion))
     return Scores.of(episodes, classes), episodes
 
 
@@ -47,34 +53,61 @@ def iou_in_loops(episodes, c, present_only=False):
     return inter / union if union else NAN
 
 
+def painted(scores, bias):
+    """The rule of `counts_by_bias` for one bias: the best foreground row, or background."""
+    best, way = scores[1:].max(0)
+    return torch.where(best - scores[0] > bias, way + 1, 0)
+
+
 @pytest.mark.parametrize("n_rows", [2, 6, 21])
-def test_counts_equal_scikit_learns_confusion_matrix(n_rows):
-    prediction, target = random_maps(0, n_rows)
-    kept = target != IGNORE
-    expected = confusion_matrix(target[kept], prediction[kept], labels=range(n_rows))
-    np.testing.assert_array_equal(episode_counts(prediction, target, n_rows), expected)
+def test_all_biases_counted_at_once_equal_a_loop_over_them(n_rows):
+    g = torch.Generator().manual_seed(n_rows)
+    scores = torch.randn(n_rows, 13, 17, generator=g)
+    scores[0, 0] = scores[1:, 0].amax(0) - 0.5  # margins that equal a bias to the bit
+    _, target = random_maps(n_rows, n_rows)
+    biases = torch.tensor([0.5, -3.0, 0.0, 0.5, 9.0, -9.0])
+
+    counts = counts_by_bias(scores, target, biases)
+
+    assert counts.shape == (6, n_rows, n_rows) and counts.dtype == torch.int64
+    for matrix, bias in zip(counts, biases, strict=True):
+        expected = pixel_counts(painted(scores, bias), target, n_rows)
+        np.testing.assert_array_equal(matrix, expected)
+
+
+def test_a_bias_of_zero_is_the_argmax():
+    g = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 13, 17, generator=g)
+    _, target = random_maps(0, 4)
+    counts = counts_by_bias(scores, target, torch.zeros(1))[0]
+    np.testing.assert_array_equal(counts, pixel_counts(scores.argmax(0), target, 4))
 
 
 def test_counts_of_a_map_counted_by_hand():
     target = torch.tensor([[0, 0, 1], [2, IGNORE, 1]])
     prediction = torch.tensor([[0, 1, 1], [1, 2, 0]])
+    scores = torch.nn.functional.one_hot(prediction).permute(2, 0, 1).float()
     expected = [[1, 1, 0], [1, 1, 0], [0, 1, 0]]
-    assert episode_counts(prediction, target, 3).tolist() == expected
+    nothing_painted = [[2, 0, 0], [2, 0, 0], [1, 0, 0]]
+    counts = counts_by_bias(scores, target, torch.tensor([0.0, 1.0]))
+    assert counts.tolist() == [expected, nothing_painted]
 
 
-def test_what_lies_under_ignored_pixels_changes_nothing():
-    prediction, target = random_maps(1, 4)
-    other = torch.where(target == IGNORE, 999, prediction)
-    assert torch.equal(episode_counts(other, target, 4), episode_counts(prediction, target, 4))
-    assert episode_counts(prediction, torch.full_like(target, IGNORE), 4).sum() == 0
+def test_scores_under_ignored_pixels_change_nothing():
+    g = torch.Generator().manual_seed(1)
+    scores = torch.randn(4, 13, 17, generator=g)
+    _, target = random_maps(1, 4)
+    other = torch.where(target == IGNORE, -scores, scores)
+    biases = torch.tensor([0.0, 0.3])
+    counts = counts_by_bias(scores, target, biases)
+    assert torch.equal(counts_by_bias(other, target, biases), counts)
+    assert counts_by_bias(scores, torch.full_like(target, IGNORE), biases).sum() == 0
 
 
-def test_maps_that_do_not_fit_are_refused():
-    zeros = torch.zeros(2, 2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"outside \[0, 2\)"):
-        episode_counts(zeros + 2, zeros, 2)
+def test_what_cannot_be_scored_is_an_error():
     with pytest.raises(ValueError, match="target has shape"):
-        episode_counts(zeros, zeros[:1], 2)
+        zeros = torch.zeros(1, 2, dtype=torch.int64)
+        counts_by_bias(torch.zeros(2, 2, 2), zeros, torch.zeros(1))
     with pytest.raises(ValueError, match="no episode"):
         Scores.of([], [1])
     with pytest.raises(ValueError, match=r"episode 0 holds \[9\]"):
@@ -195,7 +228,7 @@ def test_the_renaming_fault_is_the_published_loop_on_label_maps():
     classes, totals, episodes = [1, 2, 3, 4, 5, 6], np.zeros((7, 7), int), []
     for e, ids in enumerate([(2, 3, 5), (1, 2, 6), (3, 4, 6), (2, 4, 5), (1, 3, 5)]):
         prediction, target = random_maps(e, 4, ignored=0)
-        episodes.append((ids, episode_counts(prediction, target, 4).numpy()))
+        episodes.append((ids, pixel_counts(prediction, target, 4)))
         renamed = [rename_in_place(m.numpy(), ids, classes) for m in (target, prediction)]
         totals += confusion_matrix(renamed[0].ravel(), renamed[1].ravel(), labels=range(7))
     scores = Scores.of(episodes, classes)
