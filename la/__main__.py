@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 from la import config as configs
+from la.errors import UserError
 from la.types import PromptKind
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; a mistake of the caller's is one sentence on stderr and status 2."""
+    """Run one command and return its exit status.
+
+    A user's mistake, or an error of the disk or the network, is one sentence on stderr and
+    status 2. Any other exception keeps its traceback.
+    """
     arguments = _parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -22,10 +27,7 @@ def main(words: list[str] | None = None) -> int:
             arguments.profile, why = auto_profile()
             print(why, file=sys.stderr)
         return arguments.run(arguments) or 0
-    except (ValueError, OSError, RuntimeError) as error:
-        known = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("la.")
-        if not known and type(error).__name__ != "OutOfMemoryError":
-            raise
+    except (UserError, OSError) as error:
         print(f"la {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -67,7 +69,7 @@ def _evaluate(a) -> None:
     from la.experiment import experiments, scoring
 
     if a.bfloat16 and not a.checkpoint:
-        raise ValueError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
+        raise UserError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
     cell = _cell(a)
     bench = _bench(a, [cell])
     if a.checkpoint:
@@ -182,14 +184,18 @@ def _cell(a):
     from la.experiment.results import Cell
 
     episodes = a.episodes or configs.profile(a.profile).evaluation.episodes
-    kinds = tuple(PromptKind(k) for k in a.prompts.split("+"))
+    known = [kind.value for kind in PromptKind]
+    for kind in a.prompts.split("+"):
+        if kind not in known:
+            raise UserError(f"no prompt kind {kind!r}; known: {', '.join(known)}, joined by +")
+    kinds = tuple(PromptKind(kind) for kind in a.prompts.split("+"))
     return Cell(a.method, a.fold, a.ways, a.shots, a.seed, episodes, kinds=kinds)
 
 
 def _parameter(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"-p {text!r} is not name=value")
+        raise UserError(f"-p {text!r} is not name=value")
     try:
         return name, json.loads(value)
     except ValueError:

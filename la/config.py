@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from la.errors import UserError
 from la.types import PromptKind
 
 Mixer = Literal["class", "example", "class_example"]
@@ -225,7 +226,7 @@ def profile(name: str) -> Config:
         ValueError: there is no such profile.
     """
     if name not in PROFILES:
-        raise ValueError(f"no profile {name!r}; known: {', '.join(PROFILES)}")
+        raise UserError(f"no profile {name!r}; known: {', '.join(PROFILES)}")
     return PROFILES[name]
 
 

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 
 LAYERS = [  # a wing imports only from earlier lines, or from itself
-    {"types", "rng", "files", "colours"},
+    {"errors", "types", "rng", "files", "colours"},
     {"config"},
     {"data", "model"},
     {"learn"},

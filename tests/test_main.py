@@ -1,12 +1,15 @@
 """The command line: what it prints, and what it says to somebody's mistakes."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from la import __main__ as cli
 from la import config as configs
 from la.__main__ import main
+from la.errors import UserError
 from la.experiment import workbench
 
 
@@ -90,7 +93,7 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("episodes", "--fold", "4"), "no fold 4; known: 0, 1, 2, 3"),
         (("episodes", "--profile", "huge"), "no profile 'huge'; known: quick"),
         (("evaluate", "--method", "magic"), "no method 'magic'; known: la+"),
-        (("evaluate", "--prompts", "scribble"), "'scribble' is not a valid PromptKind"),
+        (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
         (("train", "--method", "floor"), "floor is not trained"),
         (("data", "--data", "/nowhere"), "no folder /nowhere"),
         (("run", "table9"), "no notebook 'table9' in notebooks/; known:"),
@@ -105,6 +108,26 @@ def test_a_mistake_is_one_sentence_and_status_2(words, said, capsys):
     assert status == 2 and not out
     assert said in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    def broken(arguments):
+        return [].index(1)  # a ValueError, as a bug raises it
+
+    monkeypatch.setitem(cli.COMMANDS, "models", (broken, "", "broken"))
+    with pytest.raises(ValueError, match="not in list") as error:
+        main(["models"])
+    assert not isinstance(error.value, UserError)
+
+
+def test_a_full_disk_is_one_sentence_and_status_2(capsys, monkeypatch):
+    def full(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+
+    monkeypatch.setitem(cli.COMMANDS, "models", (full, "", "writes"))
+    status, out, err = run(capsys, "models")
+    assert (status, out) == (2, "")
+    assert err == "la models: [Errno 28] No space left on device: '/data/x'\n"
 
 
 def test_a_paper_profile_without_its_data_stops_before_the_work(capsys, monkeypatch, tmp_path):

@@ -27,6 +27,7 @@ from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from la.data.outlines import Outlines, offsets, rings_fit, run_lengths
+from la.errors import UserError
 
 MAX_PIXELS = 89_478_485  # of an image; above it PIL takes a picture for an attack
 
@@ -111,12 +112,12 @@ def _file(raw: bytes, path: Path) -> _File:
             strict = json.dumps(json.loads(raw, parse_constant=str), ensure_ascii=False)
             return decode(strict.encode(errors="replace"))
     except ValidationError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a COCO instance file: it has no list {_field(error) or 'images'!r}; "
             "give an instances_*.json, or export the data in COCO's instance format"
         ) from None
     except BAD_ENTRY as error:
-        raise ValueError(f"{path} is not JSON ({error}); download or export it again") from None
+        raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
 
 
 def _field(error: Exception) -> str | None:
@@ -143,7 +144,7 @@ def _by_id(entries: list[Raw], kind: type, name: str, skipped: Counter, path: Pa
     if entries and not found:
         needed = ", ".join(kind.__struct_fields__)
         first = bytes(entries[0]).decode(errors="replace")
-        raise ValueError(
+        raise UserError(
             f"{path}: no {name} can be used; the first is {first!r:.80}, and it needs {needed}"
         )
     return dict(sorted(found.items()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from la.config import Protocol
 from la.data.embedded import synthetic
 from la.data.index import CocoIndex, find
+from la.errors import UserError
 from la.rng import stream
 
 
@@ -51,7 +52,7 @@ def open_data(source: Path | None, cache: Path) -> Data:
     else:
         named = [set(zip(i.image_ids.tolist(), i.file_names, strict=True)) for i in (train, test)]
         if shared := named[0] & named[1]:
-            raise ValueError(
+            raise UserError(
                 f"{len(shared)} images of {folder} are in both annotation files, so test images "
                 f"would be trained on (the first: {min(shared)[1]}); keep each image in one file"
             )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from la.config import WEIGHTS
 from la.data.transfer import Remote, check_disk, download, part_of, size_of, unpack
+from la.errors import UserError
 from la.files import claim
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         for fold in range(4):
             _fetch_published(fold, published_folder(root, fold), mirror)
     else:
-        raise ValueError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
+        raise UserError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
     return root
 
 
@@ -103,7 +104,7 @@ def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
         unpack(archive, root, FILES[name].wanted)
         if not _unpacked(root, name):
             wanted = f"the {FILES[name].files} files of {name}"
-            raise ValueError(f"{archive} does not hold {wanted}; delete it and fetch it again")
+            raise UserError(f"{archive} does not hold {wanted}; delete it and fetch it again")
         if ours:  # what was here before is not ours to delete
             os.sync()
             archive.unlink()

@@ -14,6 +14,7 @@ import numpy as np
 
 from la.config import EpisodeConfig, Protocol
 from la.data.index import CocoIndex
+from la.errors import UserError
 from la.rng import stream
 from la.types import Episode, Example, PromptKind
 
@@ -62,14 +63,14 @@ class EpisodeSampler:
     def _classes_for(self, n_ways: int, k_shots: int) -> list[int]:
         """Positions of the classes that can be drawn at K shots; refuses what they cannot serve."""
         if n_ways < 1 or k_shots < 1:
-            raise ValueError(f"n_ways={n_ways} and k_shots={k_shots} must be at least 1")
+            raise UserError(f"n_ways={n_ways} and k_shots={k_shots} must be at least 1")
         if k_shots not in self._drawable:
             enough = [c for c, images in enumerate(self._images) if len(images) > k_shots]
             self._drawable[k_shots] = enough
         drawable = self._drawable[k_shots]
         if n_ways > len(drawable):
             few = ", ".join(f"{name} ({n})" for name, n in self.left_out(k_shots).items()) or "none"
-            raise ValueError(
+            raise UserError(
                 f"{len(self.class_ids)} classes are given and {len(drawable)} of them have the "
                 f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be "
                 f"drawn; use n_ways <= {len(drawable)} (too few images: {few})"

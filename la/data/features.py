@@ -27,6 +27,7 @@ from torch import Tensor
 
 from la.config import digest
 from la.data.shards import Shard, checksum, file_name, is_shard
+from la.errors import UserError
 from la.files import claim, progress_bar, write_whole
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class FeatureStore:
         sums = features.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
         for image_id, total in zip(ids, sums.tolist(), strict=True):
             if not isfinite(total):
-                raise ValueError(
+                raise UserError(
                     f"image {image_id}: a feature is not finite in {self.dtype}; "
                     "look at the image, or keep the features in bfloat16"
                 )

@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from la.errors import UserError
+
 N_FOLDS = 4
 Rule = Literal["interleaved", "blocks"]
 
@@ -18,10 +20,10 @@ def unseen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
         ValueError: there is no such fold, or too few categories to make four.
     """
     if fold not in range(N_FOLDS):
-        raise ValueError(f"no fold {fold}; known: 0, 1, 2, 3")
+        raise UserError(f"no fold {fold}; known: 0, 1, 2, 3")
     ids = np.sort(category_ids)
     if len(ids) < N_FOLDS:
-        raise ValueError(
+        raise UserError(
             f"{len(ids)} categories cannot be split into {N_FOLDS} folds; annotate at least 4"
         )
     parts = [ids[i::N_FOLDS] for i in range(N_FOLDS)]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from la.errors import MissingFile, UserError
+
 
 class ImageFolder:
     """The files under a folder by name, looked up once, when a file is first asked for."""
@@ -28,19 +30,17 @@ class ImageFolder:
         for ending in (f"/{name}", f"/{base}"):
             fits = [path for path in twins if path.endswith(ending)]
             if len(fits) > 1:
-                raise ValueError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
+                raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
             if fits:
                 return Path(fits[0])
         if twins:
             return Path(twins[0])
-        raise FileNotFoundError(
-            f"no file {name} under {self.root}; put it there or leave the image out"
-        )
+        raise MissingFile(f"no file {name} under {self.root}; put it there or leave the image out")
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder {self.root}; give the one that holds the images")
+            raise MissingFile(f"no folder {self.root}; give the one that holds the images")
         found, visited = {}, set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
             if (real := os.path.realpath(folder)) in visited:  # a link back to where we were
@@ -70,7 +70,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
                 raise ValueError(sizes.format(*image.size, *stated))
             return to_rgb(image)
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise ValueError(f"{path}: {error}; replace the file or leave the image out") from None
+        raise UserError(f"{path}: {error}; replace the file or leave the image out") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

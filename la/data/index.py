@@ -22,6 +22,7 @@ from PIL import Image
 
 from la.data.annotations import Outlines, parse
 from la.data.images import ImageFolder, read_rgb
+from la.errors import MissingFile, UserError
 from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class CocoIndex:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no annotation file {path}; give an instances_*.json")
+            raise MissingFile(f"no annotation file {path}; give an instances_*.json")
         if images is None:
             images = path.parent.parent if path.parent.name == "annotations" else path.parent
         sha256 = _sha256(path, cache)
@@ -122,7 +123,7 @@ class CocoIndex:
         name = self.file_names[self._row(image_id)]
         try:
             return self.folder.find(name)
-        except (FileNotFoundError, ValueError) as error:
+        except UserError as error:
             raise type(error)(f"image {image_id} of {self.source}: {error}") from None
 
     def read_image(self, image_id: int) -> Image.Image:
@@ -135,8 +136,8 @@ class CocoIndex:
         path = self.path(image_id)
         try:
             return read_rgb(path, self.size(image_id))
-        except ValueError as error:
-            raise ValueError(f"image {image_id} of {self.source}: {error}") from None
+        except UserError as error:
+            raise UserError(f"image {image_id} of {self.source}: {error}") from None
 
     def subset(self, image_ids: Iterable[int]) -> "CocoIndex":
         """The same index with only these images.
@@ -187,16 +188,16 @@ def find(data: Path) -> dict[str, Path]:
         ValueError: there are several, and their names do not say which is which.
     """
     if not data.is_dir():
-        raise FileNotFoundError(f"no folder {data}; give a folder in COCO format")
+        raise MissingFile(f"no folder {data}; give a folder in COCO format")
     files = sorted(data.glob("annotations/instances_*.json"))
     if not files:
-        raise FileNotFoundError(f"no annotations/instances_*.json in {data}; put one there")
+        raise MissingFile(f"no annotations/instances_*.json in {data}; put one there")
     splits = {}
     for split in ("train", "val"):
         named = [file for file in files if file.name.startswith(f"instances_{split}")]
         if not named and len(files) > 1:
             names = ", ".join(file.name for file in files)
-            raise ValueError(
+            raise UserError(
                 f"{data}/annotations has no instances_{split}*.json among {names}; "
                 "name the files instances_train*.json and instances_val*.json, or keep only one"
             )

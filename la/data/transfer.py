@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
+from la.errors import UserError
 from la.files import claim, named, progress_bar
 
 log = logging.getLogger(__name__)
@@ -42,14 +43,14 @@ def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
     url = remote.url
     if mirror is not None:
         if urlsplit(mirror).scheme not in ("http", "https"):
-            raise ValueError(
+            raise UserError(
                 f"the mirror {mirror!r} is no address; give one like https://host/folder"
             )
         url = mirror.rstrip("/") + urlsplit(url).path
     with claim(path, wait=True):
         if path.exists():
             if fault := _fault(path, remote):
-                raise ValueError(f"{path} {fault}; delete it and fetch it again")
+                raise UserError(f"{path} {fault}; delete it and fetch it again")
             return path
         part = part_of(path)
         check_disk({path.parent: remote.size - size_of(part)})
@@ -60,7 +61,7 @@ def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
                 return path
             log.warning("what %s gave %s", url, fault)
             part.unlink()
-        raise ValueError(f"what {url} gave {fault}, twice; try later, or name a --mirror")
+        raise UserError(f"what {url} gave {fault}, twice; try later, or name a --mirror")
 
 
 def unpack(archive: Path, root: Path, wanted: str) -> None:
@@ -74,7 +75,7 @@ def unpack(archive: Path, root: Path, wanted: str) -> None:
         with ZipFile(archive) as zipped:
             for name in zipped.namelist():
                 if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^\w:", name):
-                    raise ValueError(
+                    raise UserError(
                         f"{archive} is refused: its entry {name!r} leads out of the folder; delete "
                         "the archive and fetch it again"
                     )
@@ -89,7 +90,7 @@ def unpack(archive: Path, root: Path, wanted: str) -> None:
                 os.replace(part, root / entry.filename)
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         fault = f"{archive} is no whole archive ({error}); delete it and fetch it again"
-        raise ValueError(fault) from None
+        raise UserError(fault) from None
 
 
 def check_disk(needs: dict[Path, int]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from la.comparators import baselines
 from la.config import ABLATIONS, PLUS, Config, ModelConfig
+from la.errors import UserError
 from la.model.plus import Raster
 from la.types import Segmenter
 
@@ -124,7 +125,7 @@ def method(name: str) -> Method:
         return variant.method()
     known = METHODS | {"published": Method("LA (MAE), the authors' weights")}
     if name not in known:
-        raise ValueError(f"no method {name!r}; known: {', '.join(known)}")
+        raise UserError(f"no method {name!r}; known: {', '.join(known)}")
     return known[name]
 
 
@@ -132,5 +133,5 @@ def label(name: str) -> str:
     """What a table prints for a method; a reader's own prints its name."""
     try:
         return method(name).label
-    except ValueError:
+    except UserError:
         return name

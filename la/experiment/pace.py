@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from la.config import Config
+from la.errors import UserError
 from la.experiment.workbench import AT_ONCE
 from la.learn.training import batch_loss
 from la.model.backbone import empty_backbone
@@ -57,7 +58,7 @@ def measure(config: Config, device: torch.device) -> Pace:
         try:
             seconds += _seconds(step, cuda)
         except torch.OutOfMemoryError:
-            raise ValueError(
+            raise UserError(
                 f"(B, N, K) = {shape} does not fit into the memory of the GPU; halve B in "
                 "episodes.shapes and double train.micro_batches"
             ) from None

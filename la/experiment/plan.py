@@ -11,6 +11,7 @@ import torch
 from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
 from la.data import download
 from la.data.transfer import check_disk
+from la.errors import MissingFile, UserError
 from la.experiment.methods import method
 from la.experiment.pace import Pace
 from la.experiment.results import Cell
@@ -118,12 +119,12 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     except OSError as error:
         problems.append(error)
     if what and not cuda and not os.environ.get("LA_CPU"):
-        problems.append(ValueError(
+        problems.append(UserError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
         ))  # fmt: skip
     if steps and not config.train.steps:
-        problems.append(ValueError(f"{config.profile} names no number of steps; set train.steps"))
+        problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))
     where = torch.cuda.get_device_name() if cuda else "the CPU"
     return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
 
@@ -168,7 +169,7 @@ def _lacking(
     problems: list[Exception] = []
     if what and bench.source is None and (names := download.coco_missing(coco)):
         to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
-        problems.append(FileNotFoundError(
+        problems.append(MissingFile(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         ))  # fmt: skip
@@ -176,9 +177,7 @@ def _lacking(
     if absent:
         n_bytes = download.FILES[what].size if what in download.FILES else PUBLISHED_BYTES
         to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
-        problems.append(
-            FileNotFoundError(f"there is no {absent[0]}; python -m la fetch {what} gets it")
-        )
+        problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
     return to_fetch, needs, problems
 
 

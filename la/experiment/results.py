@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from la.config import digest
+from la.errors import UserError
 from la.files import write_whole
 from la.learn.metrics import Scores
 from la.types import PromptKind
@@ -102,7 +103,7 @@ def load_cell(path: Path) -> CellResult:
             raise ValueError("its counts are cut short")
         return result
     except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} is no result ({error}); delete it and run again") from None
+        raise UserError(f"{path} is no result ({error}); delete it and run again") from None
 
 
 @cache

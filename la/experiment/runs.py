@@ -12,6 +12,7 @@ import torch
 from la.config import digest
 from la.data.episodes import EpisodeSampler
 from la.data.loader import TrainingBatches
+from la.errors import UserError
 from la.experiment.methods import method
 from la.experiment.results import Cell
 from la.experiment.workbench import Report, Workbench, images_of
@@ -58,7 +59,7 @@ def train(
     """
     chosen = method(name)
     if chosen.configure is None:
-        raise ValueError(f"{name} is not trained; choose la+ or la")
+        raise UserError(f"{name} is not trained; choose la+ or la")
     config, folder = chosen.configure(bench.config), run_folder(bench, name, fold)
     if init is not None:
         folder = folder / f"from-{Path(init).stem}"

@@ -20,6 +20,7 @@ from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.errors import UserError
 from la.experiment.results import Cell
 from la.model.backbone import build_backbone, weights_sha256
 from la.types import Episode
@@ -104,8 +105,8 @@ class Workbench:
         try:
             classes = self.classes(fold, seen=seen)
             return EpisodeSampler(self.data.test, classes, self.rules(protocol), [shape])
-        except ValueError as error:
-            raise ValueError(f"fold {fold}: {error}") from None
+        except UserError as error:
+            raise UserError(f"fold {fold}: {error}") from None
 
     def episodes(self, cell: Cell, *, seen: bool = False) -> list[Episode]:
         """The episode list of a cell, the same for every method; or one of the `seen` classes."""
@@ -180,7 +181,7 @@ class Workbench:
         """
         own, has = ((m.backbone, m.image_size, m.resize) for m in (model, self.config.model))
         if own != has:
-            raise ValueError(
+            raise UserError(
                 f"{name} works on features of {own} and profile {self.config.profile} on those of "
                 f"{has}; choose the profile that has the model's backbone"
             )

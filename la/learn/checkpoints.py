@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from la.config import ModelConfig
+from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.model.backbone import (
     UNUSED,
@@ -89,7 +90,7 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
 
     def size(key: str, axis: int) -> int:
         if key not in weights:
-            raise ValueError(f"not a Label Anything checkpoint: it lacks the tensor {key!r}")
+            raise UserError(f"not a Label Anything checkpoint: it lacks the tensor {key!r}")
         return weights[key].shape[axis]
 
     encoder = "prompt_encoder."
@@ -172,7 +173,7 @@ def _find(source: str) -> Path:
             return candidate
     if path.exists() or source.count("/") != 1 or path.suffix:
         known = ", ".join(model.name for model in KNOWN)
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no checkpoint at {source}; give a file, a folder with {FILE}, an id on "
             f"the Hugging Face hub, or one of: {known}"
         )
@@ -186,7 +187,7 @@ def _find(source: str) -> Path:
         hf_hub_download(filename="config.json", **pin)
         return Path(hf_hub_download(filename=FILE, **pin))
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
+        raise MissingFile(
             f"{name} is not in the local cache, and the Hugging Face hub does not give it: {error}"
         ) from error
 
@@ -200,7 +201,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
                 own = json.loads((file.metadata() or {}).get("la", "{}"))
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+            raise UserError(f"{path} is not a whole safetensors file: {error}") from None
         if own:
             model = {k: tuple(v) if isinstance(v, list) else v for k, v in own["model"].items()}
             return weights, {"la": model, "trained_on": own["trained_on"]}
@@ -208,11 +209,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError):
-            raise ValueError(
+            raise UserError(
                 f"{path} is refused: it is damaged, or a pickle that holds more than tensors and "
                 "might run code when opened; ask for a .safetensors file, or save its state dict "
                 "alone"
             ) from None
         if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
-            raise ValueError(f"{path} is not a state dict: expected names and tensors alone")
+            raise UserError(f"{path} is not a state dict: expected names and tensors alone")
     return weights, json.loads(config.read_text()) if config.exists() else {}

@@ -13,6 +13,7 @@ from safetensors.torch import load
 from torch import nn
 from torch.optim import Optimizer
 
+from la.errors import UserError
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 
@@ -53,7 +54,7 @@ def load_newest(model: nn.Module, optimizer: Optimizer, folder: Path) -> tuple[i
             model.load_state_dict({name: tensors[f"model/{name}"] for name in model.state_dict()})
         except (KeyError, RuntimeError) as error:
             mend = "train in another folder"
-            raise ValueError(f"{path} is the state of another model ({error}); {mend}") from None
+            raise UserError(f"{path} is the state of another model ({error}); {mend}") from None
         for name, parameter in model.named_parameters():
             if f"step/{name}" in tensors:  # the step itself stays on the CPU
                 remembered = {key: tensors[f"{key}/{name}"] for key in MOMENTS}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import TrainConfig
+from la.errors import UserError
 from la.files import claim, write_whole
 from la.learn.evaluation import at_least_float32, original_scores
 from la.learn.losses import class_weights, focal_loss, official_focal_loss
@@ -32,11 +33,15 @@ LOOK_EVERY = 50  # steps between looks at the losses; each look waits for the de
 AGREE_EVERY = 8  # steps between the processes' agreements on whether to stop
 
 
-class Stopped(Exception):
+class Stopped(UserError):
     """Training was asked to stop, saved its state and can be resumed by the same call."""
 
 
-class Diverged(RuntimeError):
+class BatchTooLarge(UserError, torch.OutOfMemoryError):
+    """A batch of these (B, N, K) does not fit into the memory of the device."""
+
+
+class Diverged(UserError):
     """The loss or its gradient is not finite; the last good state is kept."""
 
 
@@ -112,17 +117,17 @@ def fit(
             tracker is not installed.
         Stopped: on SIGTERM or `stop_after`, after saving.
         Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names the step.
-        torch.OutOfMemoryError: with the (B, N, K) that did not fit.
+        BatchTooLarge: with the (B, N, K) that did not fit.
     """
     if tracker and not filter_trackers(tracker, folder):
-        raise ValueError(f"{tracker} is not installed; pip install {tracker}, or train without it")
+        raise UserError(f"{tracker} is not installed; pip install {tracker}, or train without it")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=tracker, project_dir=folder,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )  # fmt: skip
     world, main = accelerator.num_processes, accelerator.is_main_process
     if config.micro_batches % world:
-        raise ValueError(
+        raise UserError(
             f"micro_batches={config.micro_batches} cannot be shared by {world} processes; make it "
             f"a multiple of {world}"
         )
@@ -178,7 +183,7 @@ def _step(wrapped, optimizer, share: list[Batch], config, accelerator) -> tuple[
                     loss = batch_loss(wrapped, batch, config) / len(share)
                 accelerator.backward(loss)
         except torch.OutOfMemoryError as error:
-            raise torch.OutOfMemoryError(_too_large(batch, config)) from error
+            raise BatchTooLarge(_too_large(batch, config)) from error
         losses.append(loss.detach())
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip or math.inf)
     optimizer.step()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from la.config import WEIGHTS, WEIGHTS_OF, ModelConfig, weights_folder
+from la.errors import MissingFile, UserError
 
 TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_vit.safetensors"
 _NORMS = {f"neck.{i}.{name}": (256,) for i in (1, 3) for name in ("weight", "bias")}
@@ -100,12 +101,12 @@ def load_strictly(module: nn.Module, weights: dict[str, Tensor], source: str) ->
     own = module.state_dict()
     for key in sorted(own.keys() | weights.keys()):
         if key not in weights:
-            raise ValueError(f"{source} lacks the tensor {key!r}")
+            raise UserError(f"{source} lacks the tensor {key!r}")
         if key not in own:
-            raise ValueError(f"{source} has the tensor {key!r}, for which the model has no place")
+            raise UserError(f"{source} has the tensor {key!r}, for which the model has no place")
         if own[key].shape != weights[key].shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(own[key].shape)}"
-            raise ValueError(f"{source} has the tensor {key!r} in shape {shapes}")
+            raise UserError(f"{source} has the tensor {key!r} in shape {shapes}")
     module.load_state_dict(weights)
 
 
@@ -152,7 +153,7 @@ def _published(name: str) -> Path:
     path = weights_folder() / WEIGHTS[WEIGHTS_OF[name]]
     if not path.is_file():
         mend = f"python -m la fetch {WEIGHTS_OF[name]} gets it"
-        raise FileNotFoundError(f"there is no {path}; {mend}")
+        raise MissingFile(f"there is no {path}; {mend}")
     return path
 
 
@@ -194,7 +195,7 @@ class TinyViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8)."""
         if images.shape[2] % 8 or images.shape[3] % 8:
-            raise ValueError(f"image sides must be multiples of 8, not {tuple(images.shape[2:])}")
+            raise UserError(f"image sides must be multiples of 8, not {tuple(images.shape[2:])}")
         x = self.stem(images)  # (B, V, h, w)
         h, w = x.shape[2:]
         tokens = x.flatten(2).transpose(1, 2) + positions(h, w, x.shape[1]).to(x)  # (B, T, V)

@@ -18,6 +18,7 @@ from itertools import chain
 import numpy as np
 
 from la.data.prompts import Drawn
+from la.errors import UserError
 from la.predict.strokes import rasterize
 from la.types import Box, Point
 
@@ -93,7 +94,7 @@ def _check(p, i: int, drawing: Drawing) -> dict:
 def require(condition, message: str) -> None:
     """ValueError with the message unless the condition holds."""
     if not condition:
-        raise ValueError(message)
+        raise UserError(message)
 
 
 def _array(values, dtype, shape) -> np.ndarray | None:

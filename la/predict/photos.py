@@ -10,6 +10,7 @@ from torch import Tensor
 
 from la.data.images import to_rgb
 from la.data.prompts import Drawn
+from la.errors import MissingFile, UserError
 from la.predict.drawing import require
 from la.types import Box, Point
 
@@ -34,12 +35,12 @@ def open_photo(source: Photo, name: str = "the file") -> Image.Image:
     if isinstance(source, Image.Image):
         return to_rgb(ImageOps.exif_transpose(source))
     if not isinstance(source, bytes) and not Path(name := source).is_file():
-        raise FileNotFoundError(f"no image file at {source}; check the path")
+        raise MissingFile(f"no image file at {source}; check the path")
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as file:
             return to_rgb(ImageOps.exif_transpose(file))
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise ValueError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
+        raise UserError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
 
 
 def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Drawn:

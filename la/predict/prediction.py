@@ -12,6 +12,7 @@ from torch import Tensor
 
 from la import colours
 from la.data.geometry import Frame
+from la.errors import MissingFile, UserError
 from la.files import atomic_write, progress_bar, write_whole
 from la.predict.prompts_file import coco_of
 
@@ -86,18 +87,18 @@ def segment_folder(
         FileNotFoundError: there is no such folder, or no image in it.
     """
     if not images.is_dir():
-        raise FileNotFoundError(f"no folder {images}; give the one that holds the images")
+        raise MissingFile(f"no folder {images}; give the one that holds the images")
     found = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     found = [p for p in found if out.resolve() not in p.resolve().parents]
     if not found:
-        raise FileNotFoundError(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
+        raise MissingFile(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
     maps, skipped = {}, []
     for path in progress_bar(found, "segmenting", unit="image", disable=not progress):
         name = path.relative_to(images).as_posix()
         png = out / "masks" / f"{name}.png"
         try:
             made = None if png.exists() else colours.palette_png(segment(path))
-        except ValueError as error:
+        except UserError as error:
             log.warning("left out: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})
             continue

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from la.data.geometry import Frame
 from la.data.loader import collate_prompts
+from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
@@ -70,7 +71,7 @@ class SupportSet:
             value = Support(**{"features": None} | tensors, pairs=pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no saved support set: {error!r}") from None
+            raise UserError(f"{path} is no saved support set: {error!r}") from None
 
 
 class Predictor:
@@ -149,9 +150,9 @@ class Predictor:
         names = tuple(dict.fromkeys(names))
         most = min(255, (config.token_pool or 256) - 1)
         if not examples or not names:
-            raise ValueError("a support set needs a prompt for at least one class on one image")
+            raise UserError("a support set needs a prompt for at least one class on one image")
         if len(names) > most:
-            raise ValueError(f"{len(names)} classes; this model tells at most {most} apart")
+            raise UserError(f"{len(names)} classes; this model tells at most {most} apart")
         images = [self.encode(image) for image, _ in examples]
         annotated, supports, rows = [], [], []
         for s, name, prompts in given:
@@ -180,7 +181,7 @@ class Predictor:
         """The support set where the weights are."""
         if support.model != self.card.sha256:
             both = f"{support.model[:12]}, these are {self.card.sha256[:12]}"
-            raise ValueError(f"the support set was made by the weights {both}; make it anew")
+            raise UserError(f"the support set was made by the weights {both}; make it anew")
         return to_device(support, self.device)
 
 
@@ -191,7 +192,7 @@ def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
+        raise MissingFile(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
     if path.suffix == ".safetensors":
         return SupportSet.load(path)
     drawing = prompts_file.read(path)
@@ -213,7 +214,7 @@ def predict_folder(
     same = (before.class_names, before.model) == (support.class_names, support.model)
     pair = before.value.prototypes, support.value.prototypes.cpu()
     if not same or not torch.allclose(*pair, rtol=1e-3, atol=1e-3):  # other threads, other digits
-        raise ValueError(f"{out} holds predictions for another support set; give another folder")
+        raise UserError(f"{out} holds predictions for another support set; give another folder")
 
     def segment(path: Path) -> np.ndarray:
         return predictor.predict(path, support).labels

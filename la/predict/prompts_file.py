@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from la.errors import UserError
 from la.predict.drawing import Drawing, DrawnImage, annotate
 from la.types import Box, Point
 
@@ -60,10 +61,10 @@ def from_coco(data, where: str = "prompts.json") -> Drawing:
         names = tuple(category.get("name") for category in data["categories"])
         return Drawing(tuple(images), names, tuple(data["prompts"]))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError):
         lists = "lists of objects: images, categories and prompts; draw_prompts.ipynb saves such"
-        raise ValueError(f"{where} must hold one object with {lists}") from None
+        raise UserError(f"{where} must hold one object with {lists}") from None
 
 
 def read(path: str | Path) -> Drawing:
@@ -75,4 +76,4 @@ def read(path: str | Path) -> Drawing:
     try:
         return from_coco(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise UserError(f"{path} is not JSON: {error}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from la.errors import UserError
 from la.experiment.methods import Variant, label
 from la.experiment.results import CellResult
 from la.learn.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
@@ -54,7 +55,7 @@ def per_class(results: Sequence[CellResult], setting: str, class_name: Callable)
     }
     if not tables:
         known = ", ".join(dict.fromkeys(r.cell.setting for r in results))
-        raise ValueError(f"no result in the setting {setting!r}; there are {known}")
+        raise UserError(f"no result in the setting {setting!r}; there are {known}")
     iou = pd.DataFrame({name: (100 * table["iou"]).round(1) for name, table in tables.items()})
     first, *_ = tables.values()
     frame = iou.join(first[["fold", "asked", "shown", "pixels"]])
@@ -108,7 +109,7 @@ def confusion(
     """
     scores = _pooled(results).get((setting, label(method)), {}).get(fold)
     if scores is None:
-        raise ValueError(f"no result of {method!r}, {setting}, fold {fold}")
+        raise UserError(f"no result of {method!r}, {setting}, fold {fold}")
     names = ["background", *map(class_name, scores.classes)]
     pixels = pd.DataFrame(scores.class_confusion(), names, names)
     return 100 * pixels.div(pixels.sum(axis=1), axis=0)
@@ -126,7 +127,7 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
     """
     shown = np.flatnonzero((result.scores.truth > 0).all(1))
     if not len(shown):
-        raise ValueError("no query shows all classes of its episode; take more episodes")
+        raise UserError("no query shows all classes of its episode; take more episodes")
     inter, union = result.scores.intersection_union()[:, shown]
     miou = np.nanmean(inter / np.where(union > 0, union, np.nan), axis=1)
     order = np.argsort(miou, kind="stable")

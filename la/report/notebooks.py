@@ -10,6 +10,7 @@ import nbformat
 import papermill
 
 from la import config as configs
+from la.errors import UserError
 from la.experiment.experiments import compute
 from la.experiment.results import Cell
 from la.experiment.workbench import HOME, Workbench
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 
-class NotebookFailed(RuntimeError):
+class NotebookFailed(UserError):
     """A cell of a notebook raised; the copy with its traceback is kept."""
 
 
@@ -34,11 +35,11 @@ def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]
     source = FOLDER / f"{name}.ipynb"
     if not source.exists():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.ipynb")))
-        raise ValueError(f"no notebook {name!r} in notebooks/; known: {known}")
+        raise UserError(f"no notebook {name!r} in notebooks/; known: {known}")
     values = {"profile": configs.profile(profile).profile} | parameters
     known = papermill.inspect_notebook(str(source))
     if unknown := sorted(set(values) - set(known) - {"data"}):
-        raise ValueError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+        raise UserError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     values = {k: v for k, v in values.items() if k in known}
     if name not in TABLES:
         return values, []

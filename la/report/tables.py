@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from la.config import ABLATIONS, PROTOCOLS, PUBLISHED, profile
+from la.errors import UserError
 from la.experiment.methods import METHODS, Variant, label
 from la.experiment.results import Cell, CellResult
 from la.report.statistics import Interval, paired_bootstrap, t_interval
@@ -92,7 +93,7 @@ def cells(
         ValueError: there is no such table or profile.
     """
     if name not in TABLES:
-        raise ValueError(f"no table {name!r}; known: {', '.join(TABLES)}")
+        raise UserError(f"no table {name!r}; known: {', '.join(TABLES)}")
     table, usual = TABLES[name], profile(profile_name).evaluation
     return [
         Cell(method, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
@@ -149,7 +150,7 @@ def summary(results: Iterable[CellResult]) -> pd.DataFrame:
     """
     kept = [r for r in results if r.cell.protocol == "clean" and r.cell.method in _SUMMARISED]
     if not kept:
-        raise ValueError("nothing has been computed yet; `make reproduce` computes all tables")
+        raise UserError("nothing has been computed yet; `make reproduce` computes all tables")
     kept.sort(key=lambda r: (r.cell.n_ways, r.cell.k_shots, _SUMMARISED.index(r.cell.method)))
     ours = _texts(kept, ["prompts", "setting"], "method")
     paper = published().query("fold == 'mean'")

@@ -18,6 +18,7 @@ from PIL import Image
 from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.colours import palette_png
+from la.errors import UserError
 from la.files import write_whole
 from la.predict import drawing as drawn
 from la.predict import prompts_file
@@ -146,7 +147,7 @@ class PromptEditor(Widget):
             path = Path(folder, entry.file_name)
             photo = known.get(path.resolve()) or Photo.open(path, entry.role, "")
             if photo.image.size != (entry.width, entry.height):
-                raise ValueError(f"{path} is not {entry.width} x {entry.height}, as it was")
+                raise UserError(f"{path} is not {entry.width} x {entry.height}, as it was")
             photos.append(replace(photo, role=entry.role))
         self._show(photos, drawing.classes, drawing.prompts)
 

@@ -7,6 +7,7 @@ from ipywidgets import DOMWidget, widget_serialization
 from PIL import Image
 from traitlets import Dict, Instance, Int, List, Unicode
 
+from la.errors import UserError
 from la.predict.drawing import prompts_of
 from la.report.pictures import EpisodePicture, episode_strip
 from la.types import IGNORE
@@ -62,7 +63,7 @@ class PredictionViewer(Widget):
         self._records = sorted(records, key=lambda record: record.iou)
         self._predictor = predictor
         if not self._records:
-            raise ValueError("no episodes to show; evaluate some first")
+            raise UserError("no episodes to show; evaluate some first")
         super().__init__()
         self.table = [
             {"name": f"episode {r.picture.number}", "iou": r.iou, "kind": r.kind}

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from la.data.embedded.scenes import SIZE, draw_scene, kinds
+from la.errors import UserError
 from la.files import claim, progress_bar
 from la.rng import stream
 
@@ -50,7 +51,7 @@ def write(
             os.rename(partial, folder)
     found = json.loads(note.read_text()) if note.exists() else "something else"
     if found != recipe:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {found}, not the embedded data set {recipe}; "
             "remove it or name another folder"
         )

@@ -1,0 +1,13 @@
+"""Errors whose message is all that a user needs: what is wrong, where, and how to mend it.
+
+The command line prints the message alone and exits with status 2. Any other exception is a fault
+of the program and keeps its traceback.
+"""
+
+
+class UserError(ValueError):
+    """An argument, a file or a setting that the user can correct."""
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A file or a folder that the user named, or has to provide, does not exist."""
