@@ -1,62 +1,84 @@
-# Label Anything workbook. `make help` lists what there is.
-PROFILE  ?= auto
-DATA     ?=
-EPISODES ?=
-SEEDS    ?=
-FOLDS    ?=
-TABLE    ?= table2
-PYTHON   ?= python3
+# Label Anything workbook. `make help` lists the targets and the variables.
+PROFILE   ?= auto
+DATA      ?=
+EPISODES  ?=
+SEEDS     ?=
+FOLDS     ?=
+METHODS   ?=
+TABLE     ?= table2
+GPUS      ?=
+RECOMPUTE ?=
+LOCKED    ?=
+PYTHON    ?= python3
 
 # An active conda environment, or PY=..., is used as it is; otherwise .venv is made.
+# An environment that was installed with LOCKED=1 keeps the locked versions.
 ifdef CONDA_PREFIX
 PY ?= python
 endif
 ifndef PY
 PY    := .venv/bin/python
-SETUP := .stamps/setup
+SETUP := $(if $(LOCKED),.venv/.installed-locked,$(or $(wildcard .venv/.installed-locked),.venv/.installed))
 endif
 
 export JUPYTER_PREFER_ENV_PATH := 1
-SOURCES := $(shell find la -name '*.py' -not -name '_*') la/__main__.py
-TABLES  := $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/table*.ipynb notebooks/figure3.ipynb))
-PAGES   := $(TABLES) curves own_method protocol train
-RUN     := --profile $(PROFILE) $(if $(DATA),--data "$(DATA)") $(if $(EPISODES),--episodes $(EPISODES)) \
-           $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOLDS),--folds $(FOLDS))
-STAMPS  := .stamps/$(shell echo '$(RUN)' | cksum | cut -d' ' -f1)
+INTERACTIVE := start_here draw_prompts episodes inspect_predictions
+PAGES := $(filter-out $(INTERACTIVE) summary,$(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)))
+WHERE := --profile $(PROFILE) $(if $(DATA),--data "$(DATA)")
+RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds $(SEEDS)) \
+         $(if $(FOLDS),--folds $(FOLDS)) $(if $(METHODS),--methods $(METHODS)) \
+         $(if $(RECOMPUTE),--recompute)
+LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test check bench reproduce plan strip clean distclean \
+.PHONY: help setup lock lab test check bench reproduce verify readme plan strip clean distclean \
         $(PAGES:%=reproduce-%) reproduce-summary
 
-help:  ## list the targets
+help:  ## list the targets and variables
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 	@echo 'reproduce-PAGE        one of: $(PAGES) summary'
-	@echo 'Variables: PROFILE DATA EPISODES SEEDS FOLDS PY, e.g. make reproduce-table2 DATA=my/coco EPISODES=100'
+	@echo
+	@echo 'PROFILE=quick         quick, paper-sam, paper-mae, published-mae, ...; auto chooses by what is here'
+	@echo 'DATA=FOLDER           a COCO-format folder instead of the data of the profile'
+	@echo 'FOLDS=0 SEEDS=0,1 EPISODES=100 METHODS=la,prototype   a part of a table'
+	@echo 'TABLE=table2          the table of `plan` and `verify`'
+	@echo 'RECOMPUTE=1           compute again what is stored'
+	@echo 'GPUS=4                several GPUs, with torchrun'
+	@echo 'LOCKED=1              `setup` installs the versions of requirements.lock'
+	@echo 'PYTHON= PY=           the Python that makes .venv; an environment to use as it is'
 
 setup: $(SETUP)  ## make .venv with everything in it (not with conda or PY=)
 
-.stamps/setup: pyproject.toml
+.venv/.installed .venv/.installed-locked: pyproject.toml $(if $(LOCKED),requirements.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -m venv .venv || \
 	  { echo 'venv failed; on Debian install python3-venv'; rm -rf .venv; exit 1; }
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@mkdir -p $(@D) && touch $@
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' \
+	  $(if $(findstring locked,$@),-c requirements.lock)
+	@rm -f .venv/.installed* && touch $@
+
+# CUDA packages are left out: torch chooses its own, and a machine without a GPU has none.
+lock: $(SETUP)  ## write the versions of this environment to requirements.lock
+	$(PY) -m pip freeze --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' | \
+	  grep -viE '^(nvidia-|cuda-|triton)' > requirements.lock
 
 lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone
 	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 notebooks/start_here.ipynb
 
 test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
-	$(if $(BROWSER),,@echo 'No Chromium here: the tests in a browser are left out.')
+	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')
 	$(PY) -m pytest -n 2 --dist loadfile $(if $(BROWSER),,-m 'not browser')
 
-check: $(SETUP)  ## format and lint
-	$(PY) -m ruff format --check la tests && $(PY) -m ruff check la tests
+check: $(SETUP)  ## check format, lint and types
+	$(PY) -m ruff format --check la tests
+	$(PY) -m ruff check la tests
+	$(PY) -m mypy
 
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
-	$(PY) -m la plan --profile $(PROFILE) $(if $(DATA),--data "$(DATA)") --table $(TABLE)
+	$(PY) -m la plan $(WHERE) --table $(TABLE)
 
 bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: minutes)
 	$(PY) -m tests.bench $(if $(QUICK),--quick)
@@ -64,25 +86,21 @@ bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: min
 reproduce: $(PAGES:%=reproduce-%)  ## every table and figure of the paper, and the front page
 	@$(MAKE) --no-print-directory reproduce-summary
 
-$(PAGES:%=reproduce-%) reproduce-summary: reproduce-%: $(STAMPS)/%
+# Always called: `la run` compares the page with what it was made from and returns if all is equal.
+$(PAGES:%=reproduce-%) reproduce-summary: reproduce-%: $(SETUP)
+	$(LA) run $* $(RUN)
 
-$(STAMPS)/%: notebooks/%.ipynb $(SOURCES) | $(SETUP) .stamps/own
-	$(PY) -m la run $* $(RUN)
-	@mkdir -p $(@D) && touch $@
+verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with the stored numbers
+	$(PY) -m tests.verify $(TABLE) $(WHERE)
 
-# Results that came with the clone are made anew, once: what stands there then was made here, and
-# `git diff results` shows what differs on this machine.
-.stamps/own:
-	@mkdir -p $(@D)
-	@if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then \
-	  git ls-files -z 'results/*/cells/*' 'results/*/fits/*' | xargs -0 -r rm -f; fi
-	@touch $@
+readme: $(SETUP)  ## write the numbers of README.md from the stored measurements
+	$(PY) -m tests.readme
 
 strip: $(SETUP)  ## take the outputs out of the notebooks
 	$(PY) -m nbstripout --keep-id --extra-keys metadata.language_info notebooks/*.ipynb
 
-clean:  ## forget what was made; results, models and caches stay
-	rm -rf .stamps/[0-9]* build *.egg-info .pytest_cache .ruff_cache results/*/*.partial.ipynb
+clean:  ## remove temporary files; results, models and caches stay
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .mypy_cache results/*/*.partial.ipynb
 
 distclean: clean  ## remove the environment, models and caches too
-	rm -rf .stamps .venv runs cache
+	rm -rf .venv runs cache

@@ -36,13 +36,26 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _run(a) -> None:
-    from la.report import notebooks
+    from la.report import freshness
 
     given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
     a.data = a.data and a.data.resolve()  # the notebook runs in another folder
     given |= dict(_parameter(p) for p in a.parameter) | {"data": a.data and str(a.data)}
+    bench = _bench(a)
+    page = bench.results / f"{a.notebook}.ipynb"
+    if page.exists() and not a.recompute:
+        inputs = freshness.inputs_of_page(bench, a.notebook, given)
+        changes = freshness.changes_since(page, inputs)
+        if not changes:
+            print(f"{page}: nothing changed since it was made; RECOMPUTE=1 makes it again")
+            return
+        print(f"{page.name} is made again: {', '.join(changes)}", file=sys.stderr)
+    from la.report import notebooks  # slow to import, so after the check
+
     values, wanted = notebooks.plan_of(a.notebook, a.profile, given)
     print(notebooks.run(_bench(a, wanted), a.notebook, values, wanted))
+    if bench.ranks.is_main_process:
+        freshness.record_inputs(page, freshness.inputs_of_page(bench, a.notebook, given))
 
 
 def _train(a) -> int | None:
@@ -221,6 +234,7 @@ OPTIONS = {
     "--folds": {"type": _numbers},
     "--seeds": {"type": _numbers},
     "-p": {"dest": "parameter", "action": "append", "default": [], "metavar": "NAME=VALUE"},
+    "--recompute": {"action": "store_true", "help": "make the page again though nothing changed"},
     "--init": {"metavar": "MODEL", "help": "fine-tune this model or checkpoint"},
     "--stop-after": {"type": int, "metavar": "STEPS", "help": "save and leave after these"},
     "--tracker": {"metavar": "NAME", "help": "tensorboard, or another that accelerate knows"},
@@ -242,7 +256,7 @@ OPTIONS = {
 _WHERE = "--profile --data"
 _CELL = f"{_WHERE} --method --fold --ways --shots --episodes --seed --prompts"
 COMMANDS = {
-    "run": (_run, f"notebook {_WHERE} --folds --seeds --episodes -p",
+    "run": (_run, f"notebook {_WHERE} --folds --seeds --episodes -p --recompute",
             "execute a notebook with papermill"),
     "train": (_train, f"{_WHERE} --method --fold --init --stop-after --tracker",
               "train one method on the seen classes of one fold"),

@@ -1,4 +1,4 @@
-"""Class colours that everybody tells apart (Okabe and Ito), and label maps laid over images."""
+"""Class colours for colour-blind readers too (Okabe and Ito), and label maps over images."""
 
 import numpy as np
 from PIL import Image
@@ -8,8 +8,8 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 
 def colour(row: int) -> tuple[float, float, float]:
     """RGB in [0, 1] of foreground row 1, 2, ...; they repeat after eight."""
-    code = OKABE_ITO[(row - 1) % len(OKABE_ITO)]
-    return tuple(int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = bytes.fromhex(OKABE_ITO[(row - 1) % len(OKABE_ITO)][1:])
+    return red / 255, green / 255, blue / 255
 
 
 def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:

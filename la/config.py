@@ -10,10 +10,13 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from la.errors import UserError
 from la.types import PromptKind
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Mixer = Literal["class", "example", "class_example"]
 
@@ -127,7 +130,7 @@ class Config:
     evaluation: EvalConfig = field(default_factory=EvalConfig)
 
 
-def digest(config) -> str:
+def digest(config: "DataclassInstance | dict[str, Any]") -> str:
     """Twelve hex digits that change with any field of a configuration or any value of a dict."""
     plain = config if isinstance(config, dict) else asdict(config)
     text = json.dumps(plain, sort_keys=True, default=str)
@@ -186,25 +189,26 @@ _MAE = replace(
 
 PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
 
-_OFFICIAL = {  # what the authors' run files do instead of what the paper says
-    "episodes": EpisodeConfig(
-        shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
-    ),
-    "evaluation": EvalConfig(protocol="paper"),
-}
+# What the authors' run files do instead of what the paper says.
+_OFFICIAL_EPISODES = EpisodeConfig(
+    shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
+)
+_OFFICIAL_EVALUATION = EvalConfig(protocol="paper")
 _SAM_OFFICIAL = replace(
     _SAM,
     profile="paper-sam-official",
     model=replace(_SAM.model, mode="exact"),
     train=replace(_SAM.train, lr=5e-5, precision="float32", target_side=None),
-    **_OFFICIAL,
+    episodes=_OFFICIAL_EPISODES,
+    evaluation=_OFFICIAL_EVALUATION,
 )
 _MAE_OFFICIAL = replace(
     _MAE,
     profile="paper-mae-official",
     model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=("class_example",)),
     train=replace(_MAE.train, lr=5e-5, schedule="constant", precision="float32", target_side=None),
-    **_OFFICIAL,
+    episodes=_OFFICIAL_EPISODES,
+    evaluation=_OFFICIAL_EVALUATION,
 )
 _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they are
     _MAE,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tqdm.auto import tqdm
 
@@ -32,9 +32,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    name = {"prefix": PREFIX, "dir": path.parent}
-    while _lock(file := NamedTemporaryFile(**name, delete=False), wait=True) is False:  # noqa: SIM115
-        file.close()  # swept before it was locked
+    file = _temporary_file(path.parent)
+    while _lock(file, wait=True) is False:  # another process swept it before it was locked
+        file.close()
+        file = _temporary_file(path.parent)
     try:
         with named(path), file:
             yield file
@@ -91,6 +92,10 @@ def sweep(folder: Path) -> None:
         with suppress(OSError), path.open("rb+") as file:
             if _lock(file, wait=False):
                 path.unlink()
+
+
+def _temporary_file(folder: Path) -> BinaryIO:
+    return cast(BinaryIO, NamedTemporaryFile(prefix=PREFIX, dir=folder, delete=False))
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> bool | None:

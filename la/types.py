@@ -19,12 +19,18 @@ cost grows with what was annotated, not with (images x classes), and there is no
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 
 IGNORE = -100  # target value that counts nowhere; what cross_entropy ignores by default
 
@@ -187,21 +193,24 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
     return {letter: size for letter, (size, _) in bound.items()}
 
 
-def map_tensors(value, function):
+def map_tensors(value: T, function: Callable[[Tensor], Tensor]) -> T:
     """A copy of a (nested) dataclass with `function` applied to every tensor in it."""
     if isinstance(value, Tensor):
-        return function(value)
-    if not is_dataclass(value):
+        return cast(T, function(value))
+    if isinstance(value, type) or not is_dataclass(value):
         return value
-    return replace(value, **{name: map_tensors(x, function) for name, x in vars(value).items()})
+    fields = {name: map_tensors(field, function) for name, field in vars(value).items()}
+    return cast(T, replace(cast("DataclassInstance", value), **fields))
 
 
-def to_device(value, device: torch.device | str):
-    """`map_tensors` for the usual case; asynchronous from pinned memory.
+def to_device(value: T, device: torch.device | str) -> T:
+    """Moves every tensor of a (nested) dataclass; asynchronous from pinned memory.
 
-    What travels in half the bytes, features and targets, is widened where it arrives.
+    Features and targets travel in 16 bits to halve the transfer and are widened on arrival.
     """
     wide = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int16: torch.int64}
-    return map_tensors(
-        value, lambda tensor: tensor.to(device, wide.get(tensor.dtype), non_blocking=True)
-    )
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(device, wide.get(tensor.dtype), non_blocking=True)
+
+    return map_tensors(value, move)

@@ -7,16 +7,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def make(*words, **environment):
-    import os
-
-    return subprocess.run(
-        ["make", *words], cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
-    )
+def make(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True)
 
 
 def test_packages_are_listed_once_and_in_pyproject_alone():
@@ -42,31 +40,75 @@ def test_make_uses_a_given_interpreter_and_makes_no_environment():
     assert "venv" not in shown
 
 
-def test_a_failed_notebook_leaves_no_stamp(tmp_path):
-    shutil.copytree(ROOT, tmp_path / "w", ignore=shutil.ignore_patterns(
-        ".git", ".venv", "runs", "cache", "results", ".stamps"))  # fmt: skip
-    done = subprocess.run(
-        ["make", "reproduce-table2", "PY=false"], cwd=tmp_path / "w", capture_output=True, text=True
-    )
-    assert done.returncode != 0
-    assert not list((tmp_path / "w" / ".stamps").rglob("table2"))
+@pytest.mark.parametrize(
+    "variable, option",
+    [
+        ("RECOMPUTE=1", "--recompute"),
+        ("METHODS=la,prototype", "--methods la,prototype"),
+        ("FOLDS=0,1", "--folds 0,1"),
+        ("SEEDS=0", "--seeds 0"),
+    ],
+)
+def test_a_variable_of_make_becomes_an_option_of_the_command(variable, option):
+    assert option not in make("-n", "reproduce-table2", "PY=python").stdout
+    assert option in make("-n", "reproduce-table2", "PY=python", variable).stdout
 
 
-def test_results_that_came_with_the_clone_are_made_anew_and_own_ones_stay(tmp_path):
-    cells = tmp_path / "results" / "quick" / "cells"
-    cells.mkdir(parents=True)
+def test_several_gpus_start_one_process_each():
+    shown = make("-n", "reproduce-table2", "PY=python", "GPUS=2").stdout
+    assert "python -m torch.distributed.run --nproc-per-node 2 -m la run table2" in shown
+
+
+def test_a_failed_notebook_fails_make_and_the_next_make_tries_again(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (cells / "theirs.json").write_text("{}")
-    for words in (["init", "-q"], ["add", "results"]):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    (cells / "own.json").write_text("{}")
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     for _ in range(2):
-        subprocess.run(["make", ".stamps/own"], cwd=tmp_path, check=True, capture_output=True)
-        assert [path.name for path in cells.iterdir()] == ["own.json"]
-        subprocess.run(["git", "add", "results"], cwd=tmp_path, check=True)
+        failed = make("reproduce-table2", "PY=false", folder=tmp_path)
+        assert failed.returncode != 0 and "la run table2" in failed.stdout
 
 
-@pytest.mark.parametrize("name", ["README.md", "pyproject.toml", "Makefile", "environment.yml"])
+def installed_by(*words: str, folder: Path) -> list[str]:
+    """The `pip install` lines that `make setup` would run in a folder."""
+    shown = make("-n", "setup", *words, "CONDA_PREFIX=", folder=folder).stdout
+    joined = shown.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if "pip install" in line]
+
+
+def test_a_locked_environment_installs_the_lock_file_and_stays_locked(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (free,) = installed_by(folder=tmp_path)
+    (locked,) = installed_by("LOCKED=1", folder=tmp_path)
+    assert "-c requirements.lock" not in free and "-c requirements.lock" in locked
+
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed-locked").touch()
+    assert installed_by(folder=tmp_path) == []
+
+
+def test_the_lock_file_pins_every_package_at_a_version_that_pyproject_allows():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = {}
+    for line in lines:
+        name, version = re.fullmatch(r"([A-Za-z0-9._-]+)==([\w.!]+)", line).groups()
+        pinned[canonicalize_name(name)] = version
+    assert not [name for name in pinned if re.match("nvidia|cuda|triton", name)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        requirement = Requirement(text)
+        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "pyproject.toml",
+        "Makefile",
+        "environment.yml",
+        "requirements.lock",
+    ],
+)
 def test_no_file_names_a_machine(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"/home/|/root/|/work/|index-url|--find-links", text)

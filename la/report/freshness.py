@@ -1,0 +1,104 @@
+"""Whether a results page would come out the same if it were made again.
+
+A page keeps a digest of each thing it was made from in its metadata. `la run` compares them with
+what is there now and executes the notebook only when one differs, which it names. Imports only what
+is quick to import, because most calls find that nothing changed.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from la.config import digest
+from la.experiment.workbench import Workbench
+from la.files import write_whole
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NOTEBOOKS = PACKAGE.parent / "notebooks"
+KEY = "made_from"  # in the metadata of an executed notebook
+
+
+def inputs_of_page(bench: Workbench, name: str, parameters: dict[str, object]) -> dict[str, str]:
+    """A digest of everything that the page `name` is made from, by what it is.
+
+    Args:
+        bench: the profile and data of the page.
+        name: of a notebook in `notebooks/`.
+        parameters: as the notebook is called with them.
+
+    Raises:
+        FileNotFoundError: there is no such notebook.
+    """
+    measurements = bench.results / "measurements"
+    tables = sorted(measurements.glob(f"{name}.jsonl")) or sorted(measurements.glob("*.jsonl"))
+    return {
+        "notebook": notebook_digest(NOTEBOOKS / f"{name}.ipynb"),
+        "parameters": digest({"profile": digest(bench.config)} | parameters),
+        "data": f"{bench.data.name} {bench.data.fingerprint}",
+        "code": code_digest(p for p in PACKAGE.rglob("*.py") if "widgets" not in p.parts),
+        "weights": _bytes_digest(sorted((PACKAGE / "weights").iterdir())),
+        "measurements": _bytes_digest(tables),
+    }
+
+
+def changes_since(page: Path, inputs: dict[str, str]) -> list[str]:
+    """Why the page must be made again, as phrases; empty if it need not."""
+    if not page.exists():
+        return ["it is missing"]
+    try:
+        made_from = json.loads(page.read_text(encoding="utf-8"))["metadata"][KEY]
+    except (KeyError, ValueError):
+        return ["it does not say what it was made from"]
+    files = [name for name in made_from["files"] if not (page.parent / name).exists()]
+    different = [what for what, now in inputs.items() if made_from.get(what) != now]
+    return [f"{name} is missing" for name in files] + [f"{what} changed" for what in different]
+
+
+def record_inputs(page: Path, inputs: dict[str, str]) -> None:
+    """Keep in an executed notebook what it was made from, and the files that it wrote."""
+    notebook = json.loads(page.read_text(encoding="utf-8"))
+    files = sorted(
+        path.name
+        for path in page.parent.glob(f"{page.stem}*")
+        if path != page and path.suffix in (".csv", ".md", ".png", ".svg")
+    )
+    notebook["metadata"][KEY] = inputs | {"files": files}
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+    write_whole(page, text)
+
+
+def notebook_digest(path: Path) -> str:
+    """Of the sources of a notebook's cells; outputs and metadata do not count.
+
+    Raises:
+        FileNotFoundError: there is no such notebook.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return digest({"cells": [(cell["cell_type"], "".join(cell["source"])) for cell in cells]})
+
+
+def code_digest(paths: Iterable[Path]) -> str:
+    """Of the statements of Python files; comments, docstrings and layout do not count."""
+    whole = hashlib.sha256()
+    for path in sorted(paths):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and _is_text(body[0]):
+                del body[0]
+        whole.update(f"{path.relative_to(PACKAGE)} {ast.dump(tree)}".encode())
+    return whole.hexdigest()[:12]
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a string by itself, as a docstring is."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _bytes_digest(paths: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:12]

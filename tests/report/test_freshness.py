@@ -1,0 +1,74 @@
+"""A page knows what it was made from; an edit of a comment does not make it stale."""
+
+import json
+
+import pytest
+
+from la.experiment.workbench import Workbench
+from la.report import freshness
+from la.report.freshness import changes_since, code_digest, record_inputs
+
+INPUTS = {"notebook": "a", "code": "b"}
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "table2.ipynb"
+    path.write_text(json.dumps({"cells": [], "metadata": {}}))
+    (tmp_path / "table2.csv").write_text("points\n")
+    (tmp_path / "table2_per_class.csv").write_text("points\n")
+    (tmp_path / "table3.csv").write_text("points\n")
+    return path
+
+
+def test_a_recorded_page_is_fresh_until_an_input_changes(page):
+    assert changes_since(page, INPUTS) == ["it does not say what it was made from"]
+    record_inputs(page, INPUTS)
+    assert changes_since(page, INPUTS) == []
+    assert changes_since(page, INPUTS | {"code": "c"}) == ["code changed"]
+    assert changes_since(page, INPUTS | {"data": "new"}) == ["data changed"]
+
+
+def test_a_page_without_one_of_its_own_files_is_not_fresh(page):
+    record_inputs(page, INPUTS)
+    (page.parent / "table3.csv").unlink()
+    assert changes_since(page, INPUTS) == []
+    (page.parent / "table2_per_class.csv").unlink()
+    assert changes_since(page, INPUTS) == ["table2_per_class.csv is missing"]
+    page.unlink()
+    assert changes_since(page, INPUTS) == ["it is missing"]
+
+
+@pytest.mark.parametrize(
+    "edited, same",
+    [
+        ('"""Other words."""\ndef f(x):\n    """More."""\n    return x + 1  # why\n', True),
+        ('"""Words."""\ndef f(x):\n\n    return (x + 1)\n', True),
+        ('"""Words."""\ndef f(x):\n    return x + 2\n', False),
+        ('"""Words."""\ndef f(x):\n    return "x"\n', False),
+    ],
+)
+def test_the_code_digest_changes_with_statements_alone(tmp_path, monkeypatch, edited, same):
+    monkeypatch.setattr(freshness, "PACKAGE", tmp_path)
+    path = tmp_path / "module.py"
+    path.write_text('"""Words."""\ndef f(x):\n    return x + 1\n')
+    before = code_digest([path])
+    path.write_text(edited)
+    assert (code_digest([path]) == before) is same
+
+
+def test_inputs_change_with_parameters_and_with_the_tables_own_measurements(tmp_path, tiny_coco):
+    bench = Workbench.open("smoke", tiny_coco.parents[1])
+    bench = Workbench(bench.config, bench.source, tmp_path)
+    before = freshness.inputs_of_page(bench, "table2", {"folds": [0]})
+    other = freshness.inputs_of_page(bench, "table2", {"folds": [1]})
+    assert {k for k in before if before[k] != other[k]} == {"parameters"}
+
+    folder = bench.results / "measurements"
+    folder.mkdir(parents=True)
+    (folder / "table3.jsonl").write_text("{}\n")
+    (folder / "table2.jsonl").write_text("{}\n")
+    of_table2 = freshness.inputs_of_page(bench, "table2", {"folds": [0]})
+    assert {k for k in before if before[k] != of_table2[k]} == {"measurements"}
+    (folder / "table3.jsonl").write_text("{}\n{}\n")
+    assert freshness.inputs_of_page(bench, "table2", {"folds": [0]}) == of_table2
