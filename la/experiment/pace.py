@@ -9,7 +9,7 @@ import torch
 from la.config import Config
 from la.errors import UserError
 from la.experiment.workbench import AT_ONCE
-from la.learn.training import batch_loss
+from la.learn.steps import batch_loss
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
 from la.types import Batch, Features, Prompts, to_device

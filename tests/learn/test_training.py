@@ -28,7 +28,9 @@ from training_run import (
 from la.config import ModelConfig
 from la.files import PREFIX
 from la.learn.losses import class_weights, focal_loss
-from la.learn.training import REQUEUE, Diverged, Stopped, batch_loss, fit, learning_rate
+from la.learn.run import Diverged
+from la.learn.steps import batch_loss, learning_rate
+from la.learn.training import REQUEUE, Stopped, fit
 from la.types import IGNORE, Episode, map_tensors
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -228,7 +230,7 @@ def test_a_stopped_run_ends_at_the_bits_of_an_undisturbed_one(tmp_path, undistur
     done = 0
     for stop_after in stops:
         done += stop_after
-        with pytest.raises(Stopped, match=f"saved at step {done} of 24; run again to go on"):
+        with pytest.raises(Stopped, match=f"saved at step {done} of 24; run again to resume"):
             fit(TinyModel(), noise, CONFIG, tmp_path, stop_after=stop_after)
     history = fit(TinyModel(), noise, CONFIG, tmp_path)
     assert state(tmp_path) == state(undisturbed)
@@ -487,3 +489,40 @@ def test_the_weights_with_the_best_score_are_kept(tmp_path):
 def test_validating_changes_nothing_of_the_training(tmp_path, undisturbed):
     fit(TinyModel(), noise, CONFIG, tmp_path, validate=lambda model: 0.5)
     assert state(tmp_path) == state(undisturbed)
+
+
+def test_a_stop_saves_at_once_and_leaves_the_validation_to_the_next_call(tmp_path):
+    """Stopped at 10, a multiple of checkpoint_every, and at 12, which is none."""
+
+    def score(model):
+        asked.append(1)
+        return float(model.background.sum())
+
+    asked = []
+    expected = fit(TinyModel(), noise, CONFIG, tmp_path / "whole", validate=score)
+    assert len(asked) == 5
+    for stop_after, n_validations in ((10, 1), (2, 1)):
+        asked.clear()
+        with pytest.raises(Stopped):
+            fit(TinyModel(), noise, CONFIG, tmp_path / "stopped", validate=score,
+                stop_after=stop_after)  # fmt: skip
+        assert len(asked) == n_validations  # at 5; then at 10 before going on
+    history = fit(TinyModel(), noise, CONFIG, tmp_path / "stopped", validate=score)
+    assert history == expected == history_of(tmp_path / "stopped")
+    best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert best[0] == best[1]
+
+
+def test_a_kill_during_the_validation_loses_no_step(tmp_path):
+    def killed(model):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(TinyModel(), noise, CONFIG, tmp_path, validate=killed)
+    assert len(history_of(tmp_path)) == 5 and "validation" not in history_of(tmp_path)[4]
+    reported = []
+    history = fit(
+        TinyModel(), noise, CONFIG, tmp_path, report=reported.append, validate=lambda model: 0.5
+    )
+    assert reported[0] == 5
+    assert [r["step"] for r in history if "validation" in r] == [4, 9, 14, 19, 23]

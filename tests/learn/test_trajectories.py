@@ -74,7 +74,7 @@ def test_twenty_official_training_steps_are_repeated(name, rate, tmp_path, monke
     def batches(numbers: list[int]) -> Iterator[Batch]:
         return (map_tensors(trajectory.batch(step), widened) for step in numbers)
 
-    monkeypatch.setattr("la.learn.training.save_state", lambda *state: None)  # half a GB
+    monkeypatch.setattr("la.learn.run.save_state", lambda *state: None)  # half a GB
     norms = []
     config = TrainConfig(
         steps=len(trajectory.schedule),
