@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,33 +17,34 @@ from la.types import Batch, Segmenter
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one query with its support set."""
+    """The cost of one query with its support set."""
 
     milliseconds: float  # median over the batches
-    peak_mb: float  # that tensors held at one time beyond weights and inputs, in the largest batch
+    peak_mb: float  # largest sum of live tensors beyond weights and inputs, over the batches
 
 
 @torch.inference_mode()
 def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
-    """Cost of a segmenter on batches of one episode each, after one call to warm up, on one thread.
+    """Measure a segmenter on batches of one episode each, on one thread, after a warm-up call.
 
     Raises:
         ValueError: a batch holds several episodes.
     """
     if any(len(batch.class_valid) != 1 for batch in batches):
         raise ValueError("cost measures one query at a time; give batches of one episode")
-    threads = torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        peak = max(_peak_bytes(segmenter, batch) for batch in batches)
+        peak = max(_peak_bytes(segmenter, batch) for batch in batches)  # warms up, too
         seconds = [_seconds(segmenter, batch) for batch in batches]
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(n_threads)
     return Cost(1000 * median(seconds), peak / 2**20)
 
 
 def _seconds(segmenter: Segmenter, batch: Batch) -> float:
-    if not batch.class_valid.is_cuda:  # of one thread: what waits for a busy core does not count
+    """Time of one call: of the CPU itself, so other load does not matter, or of the GPU."""
+    if not batch.class_valid.is_cuda:
         started = time.process_time()
         segmenter(batch)
         return time.process_time() - started
@@ -54,6 +56,7 @@ def _seconds(segmenter: Segmenter, batch: Batch) -> float:
 
 
 def _peak_bytes(segmenter: Segmenter, batch: Batch) -> int:
+    """The most bytes that tensors of one call hold at one time."""
     if batch.class_valid.is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -67,7 +70,7 @@ def _peak_bytes(segmenter: Segmenter, batch: Batch) -> int:
 class _Allocated(TorchDispatchMode):
     """Counts the bytes of every storage that operators return, until it is freed.
 
-    What an operator allocates and frees inside itself is not seen.
+    Memory that an operator allocates and frees internally is not counted.
     """
 
     def __init__(self) -> None:
@@ -75,17 +78,21 @@ class _Allocated(TorchDispatchMode):
         self.alive: dict[int, int] = {}  # bytes by address
         self.peak = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        known = _storages((args, kwargs)).keys()
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        inputs = _storages((args, kwargs))
         out = func(*args, **(kwargs or {}))
         for address, storage in _storages(out).items():
-            if address not in self.alive and address not in known:
+            if address not in self.alive and address not in inputs:
                 self.alive[address] = storage.nbytes()
                 weakref.finalize(storage, self.alive.pop, address)
         self.peak = max(self.peak, sum(self.alive.values()))
         return out
 
 
-def _storages(tree) -> dict[int, torch.UntypedStorage]:
-    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return {s._cdata: s for s in (tensor.untyped_storage() for tensor in tensors)}
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    """The storages of all tensors in nested containers, by address."""
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return {storage._cdata: storage for storage in storages}

@@ -1,8 +1,8 @@
-"""Makes the tiny backbone's weights: the quick profile's stand-in for pretraining SAM or MAE.
+"""Pretrains the tiny backbone: the quick profile's stand-in for a pretrained SAM or MAE.
 
-Per-pixel classification of the 200 shapes that the benchmark does not use, on generated scenes.
-Textures and hues are those of the benchmark, shapes are not: what is learned is to tell objects
-apart, not these objects.
+The task is per-pixel classification, on generated scenes, of the 200 shapes that the
+benchmark does not use. The scenes share the benchmark's textures and hues but none of its
+shapes, so the backbone learns to tell objects apart, not to recognise these objects.
 """
 
 import logging
@@ -20,23 +20,24 @@ from la.files import progress_bar
 from la.model.backbone import TinyViT
 from la.rng import stream
 
-FINER = 2  # targets are on a grid this much finer than the feature cells
+FINER = 2  # targets have this many cells per feature cell, along each side
 LR = 2e-3
+WARMUP_STEPS = 50
+WEIGHT_DECAY = 0.05  # of matrices and kernels; none of vectors
 FOREGROUND, BACKGROUND = 2.0, 0.6  # loss weights
+
+log = logging.getLogger(__name__)
 
 
 def pretrain(
     *, steps: int, seed: int, n_images: int = 12_000, batch_size: int = 32, progress: bool = True
 ) -> TinyViT:
-    """A backbone trained for `steps` batches of scenes, and its feature statistics.
+    """A backbone trained for `steps` batches of scenes, with its feature statistics set.
 
     AdamW with a short warm-up, then a cosine to zero; flips are the only augmentation. The
     same arguments give the same weights on the same machine and number of threads.
     """
-    scenes = pretraining_scenes(n_images, seed=seed)
-    scenes = progress_bar(scenes, total=n_images, desc="drawing images", disable=not progress)
-    drawn = [(s.image, s.class_map()[2::4, 2::4]) for s in scenes]  # targets from cells' centres
-    images, targets = (torch.from_numpy(np.stack(x)) for x in zip(*drawn, strict=True))  # uint8
+    images, targets = _training_images(n_images, seed, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = TinyViT()
@@ -44,47 +45,87 @@ def pretrain(
         head = nn.Conv2d(128, n_rows * FINER**2, 1)
     model.train().to(memory_format=torch.channels_last)
     parameters = [*model.parameters(), *head.parameters()]
-    vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
-    others = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05}
-    optimizer = torch.optim.AdamW([others, vectors], lr=LR)
-    weight = torch.full((n_rows,), FOREGROUND).index_fill_(0, torch.tensor(0), BACKGROUND)
+    optimizer = _optimizer(parameters)
+    class_weights = torch.full((n_rows,), FOREGROUND)
+    class_weights[0] = BACKGROUND
     for step in (bar := progress_bar(range(steps), desc="pretraining", disable=not progress)):
         rng = stream(seed, "pretraining batch", step)
-        picked = torch.from_numpy(rng.choice(n_images, batch_size, replace=n_images < batch_size))
-        batch, target = images[picked], targets[picked]
-        for axis in (1, 2):
-            flip = torch.from_numpy(rng.random(batch_size) < 0.5)
-            batch[flip], target[flip] = batch[flip].flip(axis), target[flip].flip(axis)
-        rate = min((step + 1) / 50, 0.5 + 0.5 * np.cos(np.pi * step / steps))
+        batch, target = _batch(images, targets, batch_size, rng)
+        rate = min((step + 1) / WARMUP_STEPS, 0.5 + 0.5 * np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = LR * rate
         logits = F.pixel_shuffle(head(model(normalise(batch))), FINER)
-        loss = F.cross_entropy(logits, target.long(), weight)
+        loss = F.cross_entropy(logits, target.long(), class_weights)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % 20 == 0 or step == steps - 1:
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            logging.getLogger(__name__).info("step %d: loss %.4f", step, loss.item())
-    model.eval().requires_grad_(False)
-    features = torch.cat([model(normalise(part)) for part in images[:1024].split(64)])
-    std, mean = torch.std_mean(features, dim=(0, 2, 3))
-    model.mean.copy_(mean[:, None, None])
-    model.std.copy_(std[:, None, None])
+            log.info("step %d: loss %.4f", step, loss.item())
+    _set_statistics(model.eval().requires_grad_(False), images[:1024])
     return model
+
+
+def _training_images(n_images: int, seed: int, progress: bool) -> tuple[Tensor, Tensor]:
+    """Images (n, H, W, 3) and targets (n, H/4, W/4) from the cells' centres, both uint8."""
+    scenes = pretraining_scenes(n_images, seed=seed)
+    images, targets = [], []
+    for scene in progress_bar(scenes, total=n_images, desc="drawing images", disable=not progress):
+        images.append(scene.image)
+        targets.append(scene.class_map()[2::4, 2::4])
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
+
+
+def _optimizer(parameters: list[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, but neither biases nor norms."""
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=LR)
+
+
+def _batch(
+    images: Tensor, targets: Tensor, batch_size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images and targets drawn at random, each flipped along each axis by a fair coin."""
+    n_images = len(images)
+    drawn = rng.choice(n_images, batch_size, replace=n_images < batch_size)
+    batch, target = images[torch.from_numpy(drawn)], targets[torch.from_numpy(drawn)]
+    for axis in (1, 2):
+        flip = torch.from_numpy(rng.random(batch_size) < 0.5)
+        batch[flip] = batch[flip].flip(axis)
+        target[flip] = target[flip].flip(axis)
+    return batch, target
+
+
+def _set_statistics(model: TinyViT, images: Tensor) -> None:
+    """Standardise each feature channel to mean 0 and deviation 1 over these images."""
+    features = torch.cat([model(normalise(part)) for part in images.split(64)])
+    std, mean = torch.std_mean(features, dim=(0, 2, 3))
+    model.get_buffer("mean").copy_(mean[:, None, None])
+    model.get_buffer("std").copy_(std[:, None, None])
 
 
 def normalise(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 to ImageNet-normalised (B, 3, H, W) float, in channels-last memory."""
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+    mean = torch.tensor(MEAN).view(3, 1, 1)
+    std = torch.tensor(STD).view(3, 1, 1)
     return (images.permute(0, 3, 1, 2) / 255 - mean) / std
 
 
-def save(model: TinyViT, path: Path, **made_with: int) -> None:
-    """Write the weights in float32, with how they were made in the file's metadata."""
-    note = {name: str(value) for name, value in made_with.items()}
-    note |= {"data": "generated scenes of the 200 pretraining shapes", "format": "pt"}
+def save(model: TinyViT, path: Path, *, steps: int, seed: int, n_images: int) -> None:
+    """Write the weights in float32; the file's metadata says how they were trained."""
+    metadata = {
+        "steps": str(steps),
+        "seed": str(seed),
+        "n_images": str(n_images),
+        "data": "generated scenes of the 200 pretraining shapes",
+        "format": "pt",
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, path, metadata=note)
+    save_file(tensors, path, metadata=metadata)

@@ -8,7 +8,7 @@ the same step as one process with two.
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -68,7 +68,7 @@ def fit(
         BatchTooLarge: with the (B, N, K) that did not fit.
     """
     accelerator = _accelerator(config, folder, tracker)
-    lock = nullcontext(True)
+    lock: AbstractContextManager[bool] = nullcontext(True)
     if accelerator.is_main_process:
         lock = claim(folder / "training", wait=True)
     with lock, _sigterm() as stop_asked, _tracking(accelerator):
