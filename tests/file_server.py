@@ -1,5 +1,6 @@
 """A server of files on this machine that can break off, send wrong bytes, or ignore Range."""
 
+import hashlib
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,17 +13,21 @@ class Site:
     """A server of `files` {path: bytes} that keeps a log of (path, first byte asked for).
 
     `breaks` {path: n}: so often the connection closes after 40 % of what was asked for. `corrupt`
-    {path: n}: so often every byte that is sent is wrong. `ranges=False`: Range is ignored.
+    {path: n}: so often every byte that is sent is wrong. `ranges=False`: Range is ignored. `heads`
+    {path: headers}: what a HEAD request is answered with.
     """
 
     def __init__(self) -> None:
-        self.files, self.breaks, self.corrupt, self.log = {}, {}, {}, []
+        self.files, self.breaks, self.corrupt, self.heads, self.log = {}, {}, {}, {}, []
         self.ranges = True
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 site.answer(self)
+
+            def do_HEAD(self):
+                site.answer_head(self)
 
             def log_message(self, *words):
                 pass
@@ -42,6 +47,27 @@ class Site:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+    def publish(self, model_id: str, commit: str, files: dict[str, bytes]) -> None:
+        """Serve a model as the Hugging Face hub does: at `main` and at `commit`."""
+        for name, body in files.items():
+            tag = hashlib.sha256(body).hexdigest() if name.endswith(".safetensors") else "0" * 40
+            for revision in ("main", commit):
+                path = f"/{model_id}/resolve/{revision}/{name}"
+                self.files[path] = body
+                self.heads[path] = {
+                    "X-Repo-Commit": commit, "ETag": f'"{tag}"', "Content-Length": str(len(body)),
+                }  # fmt: skip
+
+    def answer_head(self, request: BaseHTTPRequestHandler) -> None:
+        path = urlsplit(request.path).path
+        if path not in self.heads:
+            request.send_error(404)
+            return
+        request.send_response(200)
+        for header, value in self.heads[path].items():
+            request.send_header(header, value)
+        request.end_headers()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = urlsplit(request.path).path

@@ -1,6 +1,5 @@
 """What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources")."""
 
-import logging
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -10,8 +9,6 @@ from la.config import WEIGHTS
 from la.data.transfer import Remote, check_disk, download, part_of, size_of, unpack
 from la.errors import UserError
 from la.files import claim
-
-log = logging.getLogger(__name__)
 
 COCO, HUB = "http://images.cocodataset.org", "https://huggingface.co"
 
@@ -39,9 +36,13 @@ FILES = {
     ),
 }  # fmt: skip
 LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
-PUBLISHED = "pasqualedem/label_anything_coco_fold{fold}_mae_"  # and the name of a training run
-KNOWN_RUNS = {0: "7a5p0t63"}  # fold: run; the others are looked up in the hub's list
+AUTHORS = "pasqualedem/label_anything_"  # start of the ids of the authors' models on the hub
+PUBLISHED = tuple(  # ids of the models that were trained on the seen classes of folds 0 to 3
+    f"{AUTHORS}coco_fold{fold}_mae_{run}"
+    for fold, run in enumerate(("7a5p0t63", "coh54ws0", "2pnppb7k", "a2gk7tet"))
+)
 PUBLISHED_FILES = ("config.json", "model.safetensors")
+PUBLISHED_BYTES = 4 * 381_000_000  # of the four, about
 
 
 def coco_folder(cache: Path) -> Path:
@@ -63,6 +64,11 @@ def coco_bytes(root: Path) -> int:
 def published_folder(root: Path, fold: int) -> Path:
     """Where the authors' model of a fold lies below the folder of weights."""
     return root / "published" / f"fold{fold}"
+
+
+def published_model(root: Path, fold: int) -> Path:
+    """The weights of the authors' model of a fold, below the folder of weights."""
+    return published_folder(root, fold) / "model.safetensors"
 
 
 def weights_files(root: Path, what: str) -> tuple[Path, ...]:
@@ -111,26 +117,33 @@ def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
 
 
 def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
-    """The model's id ends in the name of a training run; one not known is looked up on the hub."""
-    if all((folder / name).exists() for name in PUBLISHED_FILES):
-        return
-    from huggingface_hub import HfApi
+    """Download the files of a fold's model that `folder` lacks, at one commit of the hub.
 
-    api, start = HfApi(endpoint=mirror), PUBLISHED.format(fold=fold)
-    model = start + KNOWN_RUNS.get(fold, "*")
-    try:
-        if fold not in KNOWN_RUNS:
-            author, name = start.split("/")
-            found = sorted(m.id for m in api.list_models(author=author, search=name))
-            model = next((i for i in found if i.startswith(start)), model)
-            log.warning("fold %d is %s, of %s", fold, model, ", ".join(found) or "none listed")
-        api.snapshot_download(model, local_dir=folder, allow_patterns=[*PUBLISHED_FILES])
-    except Exception as error:  # each release of the hub's client has network errors of its own
-        raise ConnectionError(
-            f"{model} cannot be had from {mirror or HUB} ({str(error).splitlines()[0]}); try again "
-            f"later, or look for its id there and get it: hf download ID "
-            f"{' '.join(PUBLISHED_FILES)} --local-dir {folder}"
-        ) from None
+    The hub states the commit, and each file's size and, for weights, its SHA-256, in the answer to
+    a HEAD request.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    endpoint = (mirror or HUB).rstrip("/")
+    commit = None  # of the first file; the second is taken from the same one
+    for name in PUBLISHED_FILES:
+        if (folder / name).exists():
+            continue
+        url = hf_hub_url(PUBLISHED[fold], name, revision=commit, endpoint=endpoint)
+        try:
+            stated = get_hf_file_metadata(url)
+        except Exception as error:  # each release of the hub's client has network errors of its own
+            raise ConnectionError(
+                f"{PUBLISHED[fold]} could not be downloaded from {endpoint} "
+                f"({str(error).splitlines()[0]}); try again later, or run: hf download "
+                f"{PUBLISHED[fold]} {' '.join(PUBLISHED_FILES)} --local-dir {folder}"
+            ) from None
+        commit = stated.commit_hash
+        url = hf_hub_url(PUBLISHED[fold], name, revision=commit, endpoint=endpoint)
+        # A file in Git LFS has its SHA-256 as its tag; a small one that of its Git object.
+        tag = stated.etag or ""
+        checksum = f"sha256:{tag}" if len(tag) == 64 else ""
+        download(Remote(url, stated.size or 0, checksum), folder / name)
 
 
 def _unpacked(root: Path, name: str) -> bool:

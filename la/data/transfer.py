@@ -28,7 +28,7 @@ class Remote:
 
     url: str
     size: int  # bytes
-    checksum: str  # "md5:..." or "sha256:..."
+    checksum: str  # "md5:...", "sha256:...", or "" where none is published
     wanted: str = ""
     files: int = 0
 
@@ -136,6 +136,8 @@ def _fault(path: Path, remote: Remote) -> str:
     """What is wrong with a file, as the end of a sentence; "" if nothing."""
     if size_of(path) != remote.size:
         return f"has {size_of(path)} bytes and the published file {remote.size}"
+    if not remote.checksum:
+        return ""
     algorithm, _, wanted = remote.checksum.partition(":")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()

@@ -22,7 +22,6 @@ from la.learn.states import STATES
 from la.model.label_anything import LabelAnything
 
 COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
-PUBLISHED_BYTES = 4 * 381_000_000  # about
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
 
 
@@ -51,10 +50,6 @@ class Plan:
             hours = "" if not s.left else "?" if math.isnan(s.hours) else f"{s.hours:.1f}"
             size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
             lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
-        if "published" in self.to_fetch:
-            known = ", ".join(map(str, download.KNOWN_RUNS))
-            lines.append(f"Of the published models the id of fold {known} is known; the others' "
-                         "are looked up on the hub when they are fetched.")  # fmt: skip
         stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
         return "\n".join([*lines, stop or "Nothing is missing."])
 
@@ -175,7 +170,7 @@ def _lacking(
         ))  # fmt: skip
     absent = [f for f in download.weights_files(weights, what) if not f.is_file()] if what else []
     if absent:
-        n_bytes = download.FILES[what].size if what in download.FILES else PUBLISHED_BYTES
+        n_bytes = download.FILES[what].size if what in download.FILES else download.PUBLISHED_BYTES
         to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
         problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
     return to_fetch, needs, problems

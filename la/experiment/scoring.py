@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import reduce
 
 from la.config import digest, weights_folder
-from la.data.download import weights_files
+from la.data.download import published_model
 from la.data.episodes import list_sha256
 from la.experiment.methods import BIAS, method
 from la.experiment.results import Cell, CellResult, load_cell, provenance, save_cell
@@ -51,7 +51,7 @@ def fitted(bench: Workbench, cell: Cell) -> Fitted:
     elif chosen.configure:
         found = loaded(bench, train(bench, cell.method, cell.fold))
     else:
-        found = loaded(bench, _published(cell.fold))
+        found = loaded(bench, published_model(weights_folder(), cell.fold))
     if chosen.fitted is None:
         return found
     name, values = chosen.fitted
@@ -90,7 +90,7 @@ def cell_path(bench: Workbench, cell: Cell) -> Path:
     elif chosen.build:
         model = str(bench.config.model.image_size)
     else:
-        model = _sha256(_published(cell.fold))
+        model = _sha256(published_model(weights_folder(), cell.fold))
     backbone = "of the checkpoint" if bench.reads_pixels else bench.backbone_sha256
     identity = {"data": bench.data.fingerprint, "backbone": backbone, "model": model}
     return bench.results / "cells" / cell.file_name(digest(identity))
@@ -150,10 +150,6 @@ def _count(
     counts = np.zeros((len(biases), len(episodes), *mine.shape[2:]), mine.dtype)
     counts[:, rank::world] = mine
     return reduce(torch.from_numpy(counts).to(bench.device), "sum").cpu().numpy()
-
-
-def _published(fold: int) -> Path:
-    return weights_files(weights_folder(), "published")[fold]
 
 
 _sha256 = cache(checkpoints.file_sha256)

@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from la.config import ModelConfig
+from la.data.download import AUTHORS, PUBLISHED
 from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.model.backbone import (
@@ -30,7 +31,6 @@ from la.model.label_anything import LabelAnything
 from la.types import ModelCard
 
 QUICK = Path(__file__).parents[1] / "weights" / "quick.safetensors"
-AUTHORS = "pasqualedem/label_anything_"
 FILE = "model.safetensors"  # of a published model's folder
 MIXERS = ("class", "example", "class_example")
 
@@ -49,10 +49,12 @@ class KnownModel:
 _HUB = ("https://huggingface.co/pasqualedem", "MIT (the authors' code)")
 KNOWN = (
     KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
-    KnownModel(AUTHORS + "coco_fold0_mae_7a5p0t63", 381, *_HUB, "COCO-20i, seen classes of fold 0"),
+    *(
+        KnownModel(name, 381, *_HUB, f"COCO-20i, seen classes of fold {fold}")
+        for fold, name in enumerate(PUBLISHED)
+    ),
     KnownModel(AUTHORS + "mae_480_coco", 381, *_HUB, "COCO, all classes"),
     KnownModel(AUTHORS + "sam_1024_coco", 468, *_HUB, "COCO, all classes"),
-    KnownModel(AUTHORS + "256_sam_1024_coco", 399, *_HUB, "COCO, all classes"),
 )
 
 

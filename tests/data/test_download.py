@@ -6,14 +6,13 @@ import resource
 import stat
 import zipfile
 from dataclasses import replace
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import huggingface_hub
 import pytest
 
 from la.data import download, transfer
 from la.data.transfer import Remote
+from la.errors import UserError
 from la.rng import stream
 from tests.file_server import Site
 
@@ -275,34 +274,55 @@ def test_an_unknown_thing_lists_the_known_ones(tmp_path):
         download.fetch("imagenet", tmp_path)
 
 
-def test_published_folds_are_known_or_looked_up_and_one_that_is_here_is_left(tmp_path, monkeypatch):
-    asked, listed = [], []
+@pytest.fixture
+def models(site):
+    """Stand-ins for the authors' four models on the hub: (config.json, model.safetensors) each."""
+    held = []
+    for fold, model_id in enumerate(download.PUBLISHED):
+        files = {"config.json": b"{}" * (fold + 1), "model.safetensors": _bytes(20_000, seed=fold)}
+        site.publish(model_id, f"c{fold}" * 20, files)
+        held.append(files)
+    return held
 
-    class Hub:
-        def __init__(self, endpoint):
-            assert endpoint == "http://hub"
 
-        def list_models(self, author, search):
-            return [SimpleNamespace(id=f"{author}/{name}") for name in listed if search in name]
+def test_the_four_published_folds_are_fetched_once_each_at_one_commit(site, models, tmp_path):
+    weights = "/pasqualedem/label_anything_coco_fold2_mae_2pnppb7k/resolve/" + "c2" * 20
+    site.breaks[weights + "/model.safetensors"] = 2
+    site.corrupt["/" + download.PUBLISHED[3] + "/resolve/" + "c3" * 20 + "/model.safetensors"] = 1
+    assert download.fetch("published", tmp_path, mirror=site.url) == tmp_path
+    for fold, files in enumerate(models):
+        folder = download.published_folder(tmp_path, fold)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+        assert download.published_model(tmp_path, fold).read_bytes() == files["model.safetensors"]
+    asked = [(path.split("/")[2][-8:], path.split("/")[4], first) for path, first in site.log]
+    assert asked == [
+        ("7a5p0t63", "c0" * 20, 0), ("7a5p0t63", "c0" * 20, 0),
+        ("coh54ws0", "c1" * 20, 0), ("coh54ws0", "c1" * 20, 0),
+        ("2pnppb7k", "c2" * 20, 0),
+        ("2pnppb7k", "c2" * 20, 0), ("2pnppb7k", "c2" * 20, 8_000), ("2pnppb7k", "c2" * 20, 12_000),
+        ("a2gk7tet", "c3" * 20, 0), ("a2gk7tet", "c3" * 20, 0), ("a2gk7tet", "c3" * 20, 0),
+    ]  # fmt: skip
+    download.fetch("published", tmp_path, mirror=site.url)
+    assert len(site.log) == len(asked), "what is there is not fetched again"
 
-        def snapshot_download(self, name, local_dir, allow_patterns):
-            if name.endswith("*"):
-                raise ValueError("no such repository\nand more")
-            asked.append((name, local_dir.name, allow_patterns))
 
-    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    start, files = "label_anything_coco_fold", ["config.json", "model.safetensors"]
-    advice = (
-        r"fold1_mae_\* cannot be had from http://hub \(no such repository\); .*: hf download ID "
-    )
-    with pytest.raises(ConnectionError, match=advice + r"config.json .* --local-dir .*fold1"):
-        download.fetch("published", tmp_path, mirror="http://hub")
-    assert asked == [(f"pasqualedem/{start}0_mae_7a5p0t63", "fold0", files)]
-    asked.clear()
-    listed += [f"{start}{fold}_mae_run{fold}" for fold in (3, 2, 1)] + [f"{start}1_sam_x"]
-    here = download.published_folder(tmp_path, 0)
-    here.mkdir(parents=True)
-    for name in files:
-        (here / name).write_bytes(b"")
-    assert download.fetch("published", tmp_path, mirror="http://hub") == tmp_path
-    assert asked == [(f"pasqualedem/{start}{f}_mae_run{f}", f"fold{f}", files) for f in (1, 2, 3)]
+def test_a_published_model_cut_short_is_resumed_and_a_wrong_one_refused(site, models, tmp_path):
+    folder = download.published_folder(tmp_path, 1)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors.part").write_bytes(models[1]["model.safetensors"][:15_000])
+    download.fetch("published", tmp_path, mirror=site.url)
+    path = f"/{download.PUBLISHED[1]}/resolve/{'c1' * 20}/model.safetensors"
+    assert site.log[3] == (path, 15_000)
+    assert (folder / "model.safetensors").read_bytes() == models[1]["model.safetensors"]
+    (folder / "model.safetensors").unlink()
+    site.corrupt[path] = 2
+    with pytest.raises(UserError, match="has the sha256 .* and the published file"):
+        download.fetch("published", tmp_path, mirror=site.url)
+
+
+def test_a_hub_that_lacks_a_model_is_one_sentence_with_the_command_that_gets_it(site, tmp_path):
+    with pytest.raises(ConnectionError, match=(
+        r"7a5p0t63 could not be downloaded from http://127.*404.*; try again later, or run: "
+        r"hf download pasqualedem/.*_7a5p0t63 config.json model.safetensors --local-dir .*fold0"
+    )):  # fmt: skip
+        download.fetch("published", tmp_path, mirror=site.url)
