@@ -14,6 +14,11 @@ Shape glossary; a letter means one thing everywhere:
 Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the
 image file, *input* pixels those of the resized and padded square that the backbone sees.
 
+Coordinates are continuous: the pixel in column x and row y reaches from (x, y) to (x + 1, y + 1),
+and its centre is (x + 0.5, y + 0.5). That holds for clicks, for points that are sampled, and for
+boxes, whose corners are outer edges. `Prompts.points` alone holds what the official code does: a
+pixel's index, scaled to the input frame (`Frame.point_prompts`); the model adds the half pixel.
+
 Support images and examples lie flat over the whole batch, with index vectors back to their episode:
 cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
 """
@@ -104,7 +109,7 @@ class Prompts:
 
     masks: Tensor  # (M, Hm, Wm) float, 1 inside the object; only examples that carry a mask
     mask_example: Tensor  # (M,) int64, the example of each mask, ascending
-    points: Tensor  # (E, P, 2) float
+    points: Tensor  # (E, P, 2) float, pixel indices: half a pixel less than coordinates
     point_labels: Tensor  # (E, P) int64: 1 positive, -1 negative, 0 padding
     boxes: Tensor  # (E, Q, 4) float
     boxes_valid: Tensor  # (E, Q) bool

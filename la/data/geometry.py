@@ -53,6 +53,14 @@ class Frame:
         """(n, 2) original -> input pixels."""
         return points * np.array(self.scale)
 
+    def point_prompts(self, points: np.ndarray) -> np.ndarray:
+        """(n, 2) points in original pixels -> what `Prompts.points` holds.
+
+        The official code prompts with a pixel's index, i.e. its centre less half a pixel, and
+        scales that; the model then adds half a pixel of the input frame [O].
+        """
+        return self.points(points - 0.5)
+
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         """(n, 4) original -> input pixels."""
         return boxes * np.array(self.scale * 2)

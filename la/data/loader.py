@@ -163,7 +163,7 @@ def collate_prompts(
     drawn: list[tuple[Frame, Drawn]], supports: list[int], rows: list[int], mask_size: int
 ) -> Prompts:
     """E examples in original pixels -> `Prompts` in input pixels, padded to a common P and Q."""
-    points = [f.points(np.concatenate(d.points)) if d.points else () for f, d in drawn]
+    points = [f.point_prompts(np.concatenate(d.points)) if d.points else () for f, d in drawn]
     labels = [np.concatenate(d.labels) if d.labels else () for _, d in drawn]
     boxes = [f.boxes(np.stack(d.boxes)) if d.boxes else () for f, d in drawn]
     masked = [e for e, (_, d) in enumerate(drawn) if d.mask is not None]

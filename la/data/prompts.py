@@ -86,17 +86,18 @@ def draw_prompts(
 def draw_points(
     instance: Cutout, size: tuple[int, int], rng: np.random.Generator, most: int
 ) -> np.ndarray:
-    """(n, 2) pixel positions inside an instance, n growing with its share of the image to `most`.
+    """(n, 2) centres of pixels inside an instance; n grows with its area, up to `most`.
 
-    The paper says "proportionately to the mask area"; the official code draws a Poisson number with
-    mean 10 sqrt(area share), and so do we: a plain proportion gives nearly every object one point.
+    The paper says "proportionately to the mask area". The official code draws a Poisson
+    number with mean 10 sqrt(share of the image), and so do we: with a plain proportion
+    nearly every object would get one point.
     """
     inside = np.flatnonzero(instance.pixels)
     mean = 10 * math.sqrt(len(inside) / (size[0] * size[1]))
     count = min(int(rng.poisson(mean)) + 1, most)
     chosen = inside[rng.integers(len(inside), size=count)]
     y, x = np.divmod(chosen, instance.pixels.shape[1])
-    return np.stack([x + instance.x, y + instance.y], axis=1).astype(float)
+    return np.stack([x + instance.x + 0.5, y + instance.y + 0.5], axis=1)
 
 
 def jittered(

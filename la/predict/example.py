@@ -49,4 +49,4 @@ def _point(mask: np.ndarray) -> Point:
     """The object's pixel that is nearest to its middle."""
     pixels = np.argwhere(mask)
     y, x = pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()].tolist()
-    return Point(x, y)
+    return Point(x + 0.5, y + 0.5)

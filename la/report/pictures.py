@@ -173,11 +173,12 @@ def draw_support(axis, support: SupportPicture) -> None:
     draw_labels(axis, support.image, labels)
     for row, drawn in support.prompts.items():
         tint = colour(row)
-        for x0, y0, x1, y1 in drawn.boxes:
+        # Matplotlib puts the centre of pixel (0, 0) at (0, 0), not at (0.5, 0.5).
+        for x0, y0, x1, y1 in [box - 0.5 for box in drawn.boxes]:
             axis.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=tint, lw=2))
         for points, signs in zip(drawn.points, drawn.labels, strict=True):
             for sign in np.unique(signs):
-                x, y = points[signs == sign].T
+                x, y = points[signs == sign].T - 0.5
                 axis.scatter(x, y, s=26, color=[tint], linewidths=0.8, **_POINTS[sign])
 
 

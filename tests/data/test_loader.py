@@ -207,7 +207,8 @@ def test_prompts_lie_in_the_input_frame_where_they_were_drawn(tiny_index, model)
             kept = prompts.points[e][prompts.point_labels[e] != 0]
             assert len(kept) == len(points)
             for point, got in zip(points, kept, strict=True):
-                assert got.tolist() == pytest.approx(frame.points(point[None])[0].tolist(), 1e-5)
+                index = frame.points(point[None] - 0.5)[0]
+                assert got.tolist() == pytest.approx(index.tolist(), 1e-5)
             boxes = prompts.boxes[e][prompts.boxes_valid[e]]
             assert len(boxes) == len(drawn.boxes)
             for box, got in zip(drawn.boxes, boxes, strict=True):

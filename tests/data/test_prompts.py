@@ -44,7 +44,7 @@ def test_a_single_pixel_has_a_box_of_one_pixel(size):
     mask[-1, -1] = True
     assert Cutout.of(mask).box.tolist() == [size[1] - 1, size[0] - 1, size[1], size[0]]
     point = draw([mask], (POINT,)).points[0]
-    assert (point == [size[1] - 1, size[0] - 1]).all()
+    assert (point == [size[1] - 0.5, size[0] - 0.5]).all()
 
 
 def test_masks_are_the_union_of_their_instances():
@@ -77,7 +77,7 @@ def test_points_are_uniform_inside_the_mask():
     square = Cutout(2, 3, np.array([[True, False], [True, True]]))
     points = np.concatenate([draw_points(square, (9, 9), rng, 10) for _ in range(1000)])
     places, counts = np.unique(points, axis=0, return_counts=True)
-    assert places.tolist() == [[2, 3], [2, 4], [3, 4]]
+    assert places.tolist() == [[2.5, 3.5], [2.5, 4.5], [3.5, 4.5]]
     assert (abs(counts / counts.mean() - 1) < 0.1).all()
 
 

@@ -6,15 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from la.colours import palette_png
+from la.config import EpisodeConfig
+from la.data.geometry import Frame
+from la.data.loader import collate_prompts
+from la.data.prompts import Cutout, draw_prompts
 from la.predict import drawing as drawn
 from la.predict import prompts_file, strokes
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.photos import to_drawn
-from la.types import Box, Point
+from la.types import Box, Point, PromptKind
 
 IMAGES = (
     DrawnImage("a.png", 40, 30),
@@ -193,6 +198,29 @@ def test_prompts_of_is_the_inverse_of_annotate():
     for mine, theirs in zip(again, given, strict=True):
         for name in mine:
             assert sorted(map(str, mine[name])) == sorted(map(str, theirs[name]))
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_a_click_on_a_pixels_centre_is_the_prompt_of_that_pixel_sampled(resize):
+    x, y = 7, 4
+    mask = np.zeros((30, 40), bool)
+    mask[y, x] = True
+    rng = np.random.default_rng(0)
+    sampled = draw_prompts(
+        [Cutout.of(mask)], mask.shape, (PromptKind.POINT,), rng, EpisodeConfig(), jitter=False
+    )
+    click = {"img": 0, "cls": 1, "type": "point", "pts": [[x + 0.5, y + 0.5]], "label": 1}
+    annotations = drawn.annotate(Drawing(IMAGES, ("dog",), (click,)))
+    clicked = to_drawn(annotations[0]["dog"], mask.shape, "dog")
+
+    frame = Frame((30, 40), 96, resize)
+    both = [(frame, sampled), (frame, clicked)]
+    prompts = collate_prompts(both, supports=[0, 1], rows=[1, 1], mask_size=48)
+
+    assert torch.equal(prompts.points[0, 0], prompts.points[1, 0])
+    sx, sy = frame.scale
+    # The official code's prompt: the pixel's index, scaled.
+    assert torch.equal(prompts.points[0, 0], torch.tensor([x * sx, y * sy]))
 
 
 @pytest.mark.parametrize(

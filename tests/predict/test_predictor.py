@@ -70,9 +70,10 @@ def test_a_prediction_is_what_the_model_says_of_the_batch_written_out_by_hand(co
         for i in (photo(3), photo(1), photo(2, (50, 30)))
     ]
     points = torch.zeros(4, 2, 2)  # examples: dog and bird on image 0, cat and dog on image 1
-    points[0] = torch.tensor([[12 * sx, 8 * sy], [50 * sx, 30 * sy]])
-    points[1, 0] = torch.tensor([40 * sx, 10 * sy])
-    points[3, 0] = torch.tensor([3 * tx, 4 * ty])
+    # A prompt is a pixel's index: its centre less half a pixel.
+    points[0] = torch.tensor([[11.5 * sx, 7.5 * sy], [49.5 * sx, 29.5 * sy]])
+    points[1, 0] = torch.tensor([39.5 * sx, 9.5 * sy])
+    points[3, 0] = torch.tensor([2.5 * tx, 3.5 * ty])
     batch = Batch(
         source=Features(features[0], torch.cat(features[1:])),
         support_episode=torch.zeros(2, dtype=torch.int64),

@@ -93,7 +93,9 @@ def test_iou_is_by_row_and_leaves_out_ignored_pixels_and_what_is_nowhere():
 
 
 def test_positive_and_negative_points_are_drawn_apart():
-    drawn = Drawn(points=[np.array([[1.0, 2], [3, 4], [5, 6]])], labels=[np.array([1, -1, 1])])
+    drawn = Drawn(
+        points=[np.array([[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]])], labels=[np.array([1, -1, 1])]
+    )
     figure, axis = plt.subplots()
     plt.close(figure)
     plotting.draw_support(axis, SupportPicture(Image.new("RGB", (8, 8)), {1: drawn}))
