@@ -86,6 +86,27 @@ def test_a_locked_environment_installs_the_lock_file_and_stays_locked(tmp_path):
     assert installed_by(folder=tmp_path) == []
 
 
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m pip install "*) echo "$*" >> installed ;;
+esac
+"""
+
+
+def test_setup_makes_an_environment_and_installs_once(tmp_path):
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    for _ in range(2):
+        done = make("setup", "CONDA_PREFIX=", f"PYTHON={python}", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "installed").read_text().splitlines()
+    assert line.endswith("-e .[dev]")
+
+
 def test_the_lock_file_pins_every_package_at_a_version_that_pyproject_allows():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pinned = {}

@@ -1,0 +1,126 @@
+"""README and the other papers of the house: every command works, every link leads somewhere."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from la.__main__ import _parser, main
+from tests import readme
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPERS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# The commands that README shows without a remark, and the test that runs each of them.
+RUN_BY = {
+    "make setup": "test_project.py::test_setup_makes_an_environment_and_installs_once",
+    "make lab": "widgets/test_lab.py::test_what_is_drawn_is_what_python_gets",
+    ".venv/bin/python -m la predict": "test_readme.py::test_the_folder_command_of_the_readme",
+    "make reproduce-table2": "test_make.py::test_nothing_is_made_when_nothing_changed",
+    "make reproduce-table2 RECOMPUTE=1": "test_make.py::test_recompute_makes_everything_again",
+    "make verify": "test_verify.py::test_a_table_that_is_made_again_passes",
+    "make plan": "experiment/test_plan.py::"
+    "test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first",
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Each command of the shell blocks, and the remark behind it."""
+    lines = "".join(blocks(text, "sh")).splitlines()
+    return [(line.split("#")[0].strip(), line.partition("#")[2]) for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("command, remark", commands(README))
+def test_a_command_of_the_readme_is_run_by_a_test_or_says_what_it_needs(command, remark):
+    if "needs " in remark:
+        return
+    named = [prefix for prefix in RUN_BY if command.startswith(prefix)]
+    assert named, f"no test runs {command!r}"
+    path, name = RUN_BY[max(named, key=len)].split("::")
+    assert f"def {name}(" in (ROOT / "tests" / path).read_text()
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_commands_have_targets_variables_and_options_that_exist(paper):
+    makefile = (ROOT / "Makefile").read_text()
+    known = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    for command, _ in commands(paper.read_text(encoding="utf-8")):
+        words = shlex.split(command)
+        if words[0] == "make":
+            target, *settings = words[1:]
+            assert target.removeprefix("reproduce-") in known, command
+            for setting in settings:
+                assert f"$({setting.split('=')[0]})" in makefile, command
+        elif words[1:3] == ["-m", "la"]:
+            _parser().parse_args(words[3:])
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_links_lead_to_files_of_the_repository(paper):
+    targets = re.findall(r"\]\(([^)#]+)\)", paper.read_text(encoding="utf-8"))
+    local = [target for target in targets if not target.startswith("http")]
+    assert not [target for target in local if not (paper.parent / target).exists()]
+
+
+def test_the_readme_is_short():
+    prose = re.sub(r"```.*?```|<!-- numbers.*?<!-- end", "", README, flags=re.S)
+    assert len(prose.split()) <= 850
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A working folder with the three photographs that README names."""
+    for number in (1, 2, 3):
+        Image.effect_noise((420, 340), 60 + number).convert("RGB").save(
+            f"{tmp_path}/photo{number}.jpg"
+        )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_example_of_the_readme(photos):
+    (example,) = blocks(README, "python")
+    exec(example, {})
+    with Image.open(photos / "photo3_labels.png") as picture:
+        assert picture.size == (420, 340)
+
+
+def test_the_folder_command_of_the_readme(photos):
+    (line,) = [command for command, _ in commands(README) if "la predict" in command]
+    (example,) = blocks(README, "python")
+    names: dict = {}
+    exec(example, names)
+    names["support"].save(photos / "prompts.safetensors")
+    (photos / "FOLDER").mkdir()
+    (photos / "photo1.jpg").rename(photos / "FOLDER" / "photo1.jpg")
+    words = shlex.split(line.replace("prompts.json", "prompts.safetensors"))[3:]
+    assert main(words) == 0
+    assert (photos / "OUT" / "masks" / "photo1.jpg.png").exists()
+
+
+def test_the_numbers_of_the_readme_are_those_that_are_stored():
+    assert readme.with_numbers(README, ROOT / "results" / "quick") == README, "run make readme"
+
+
+def test_the_block_of_numbers_is_replaced_and_the_rest_stays(tmp_path):
+    head = "prompts,method,setting,N,K,fold,value,half_width\n"
+    one = "masks,LA,1-way 1-shot,1,1,mean,47.26,0.5\nmasks,LA,1-way 1-shot,1,1,0,40,1\n"
+    two = "masks,LA,2-way 1-shot,2,1,mean,42.04,1.25\nmasks,Floor,5-way 1-shot,5,1,mean,0,0\n"
+    (tmp_path / "table1.csv").write_text(head + one)
+    (tmp_path / "table2.csv").write_text(head + two)
+    text = f"before\n{readme.BEGIN}| 12.3 |\n{readme.END}after\n"
+    made = readme.with_numbers(text, tmp_path)
+    assert made.startswith("before\n") and made.endswith("after\n") and "12.3" not in made
+    assert "| LA | 47.3 ± 0.5 | 42.0 ± 1.2 |  |\n| Floor |  |  | 0.0 ± 0.0 |\n" in made
+    assert readme.with_numbers(made, tmp_path) == made
+    with pytest.raises(ValueError, match="written by make readme"):
+        readme.with_numbers("no markers", tmp_path)

@@ -1,0 +1,69 @@
+"""`make verify`: equal numbers pass, others are named, and the tolerance is as stated."""
+
+from dataclasses import replace
+
+import pytest
+from hand_made import with_iou
+
+from la.data.embedded import synthetic
+from la.experiment.experiments import compute
+from la.experiment.workbench import Workbench
+from la.report.notebooks import plan_of
+from tests import verify
+from tests.verify import TOLERANCE, compare
+
+ELSEWHERE = {"device": "another processor"}
+
+
+@pytest.mark.parametrize("points, differs", [(0, False), (1, True)])
+def test_the_same_processor_must_give_equal_numbers(points, differs):
+    before = [with_iou(40, fold=0), with_iou(30, fold=1)]
+    again = [with_iou(40, fold=0), with_iou(30 + points, fold=1)]
+    folds = compare(before, again)["fold"].tolist()
+    assert folds == (["1", "mean"] if differs else [])
+
+
+@pytest.mark.parametrize("method", ["floor", "la"])
+@pytest.mark.parametrize("seeds", [(40, 40), (38, 42)])
+def test_another_processor_may_move_a_mean_by_the_tolerance_or_a_trained_interval(method, seeds):
+    """Of 38 and 42 the 95 % interval is 40 +- 12.706 * 2."""
+    before = [with_iou(iou, method=method, seed=seed) for seed, iou in enumerate(seeds)]
+    allowed = 25.4 if method == "la" and seeds == (38, 42) else TOLERANCE
+    for points in (0, 1, 10, 26):
+        again = [
+            replace(with_iou(iou + points, method=method, seed=seed), provenance=ELSEWHERE)
+            for seed, iou in enumerate(seeds)
+        ]
+        assert compare(before, again)["fold"].tolist() == (["mean"] if points > allowed else [])
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Workbench:
+    """A workbench with a small data set, on which `figure3` is one result."""
+    data = synthetic.write(tmp_path / "few", n_train=60, n_val=120, progress=False)
+    bench = Workbench(Workbench.open("smoke").config, data, tmp_path / "home")
+    (tmp_path / "home" / "cache").mkdir(parents=True)
+    return bench
+
+
+def test_a_table_that_is_made_again_passes(small, capsys):
+    assert verify.verify(small, "figure3") == 2
+    assert "make reproduce-figure3" in capsys.readouterr().out
+    compute(small, plan_of("figure3", "smoke", {})[1])
+    assert verify.verify(small, "figure3") == 0
+    out = capsys.readouterr().out
+    assert "all numbers must be equal" in out and out.endswith("PASS\n")
+    assert not (small.home / "build" / "verify" / "figure3").exists()
+
+
+def test_a_number_that_differs_is_named_and_fails(small, capsys, monkeypatch):
+    cells = plan_of("figure3", "smoke", {})[1]
+    compute(small, cells)
+    other = [with_iou(99, method=cells[0].method)]
+    monkeypatch.setattr(verify, "stored", lambda bench, cells: other)
+    monkeypatch.setattr(
+        verify, "compute", lambda bench, cells: [with_iou(3, method=cells[0].method)]
+    )
+    assert verify.verify(small, "figure3") == 1
+    out = capsys.readouterr().out
+    assert "99.0" in out and "3.0" in out and "FAIL: 2 numbers differ" in out
