@@ -224,7 +224,7 @@ OPTIONS = {
     "what": {"choices": ("coco", "sam", "mae", "published")},
     "--profile": {"default": "quick", "help": ", ".join(["auto", *configs.PROFILES])},
     "--data": {"type": Path, "help": "a COCO-format folder instead of the profile's data"},
-    "--method": {"default": "la+", "help": "a row of the tables"},
+    "--method": {"default": "la", "help": "a row of the tables"},
     "--fold": {"type": int, "default": 0},
     "--ways": {"type": int, "default": 1},
     "--shots": {"type": int, "default": 1},

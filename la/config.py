@@ -45,11 +45,6 @@ class ModelConfig:
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
     background: Literal["unprompted", "token"] = "unprompted"  # [O] no prompts; [Q] learned
-    # What LA+ adds; each is off in the paper's model and can be switched alone.
-    highlight: bool = False  # support features weighted by the mask prompt
-    raster: bool = False  # boxes and points become soft maps and highlight too
-    aligned_init: bool = False  # decoder and prototypes start in one common space
-    residual: bool = False  # logits = masked-average-pooling similarity + the paper's logits
 
 
 @dataclass(frozen=True)
@@ -136,8 +131,6 @@ def digest(config: "DataclassInstance | dict[str, Any]") -> str:
     text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-
-PLUS = {"highlight": True, "raster": True, "aligned_init": True, "residual": True}
 
 ABLATIONS = {  # the rows of Table 4, as changes to the complete model
     "complete": {},

@@ -8,7 +8,7 @@ CLASSES = (3, 7, 11)
 
 
 def result(
-    method="la+", fold=0, seed=0, confusion=((90, 10), (20, 30)), ids=((3,),), shots=1, **fields
+    method="la", fold=0, seed=0, confusion=((90, 10), (20, 30)), ids=((3,),), shots=1, **fields
 ) -> CellResult:
     """A cell of one confusion a list of class ids; one confusion is used for every episode."""
     confusion = np.asarray(confusion, np.int64)

@@ -16,7 +16,7 @@ from tests.commands import Command
 CHANGES = """
 from dataclasses import replace
 from la.report import tables
-tables.TABLES["train"] = replace(tables.TABLES["train"], methods=("la+",))
+tables.TABLES["train"] = replace(tables.TABLES["train"], methods=("la",))
 """
 NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read
 EVALUATE = ["evaluate", "--method", "threshold_prototype", "--episodes", "4"]
@@ -35,7 +35,7 @@ def home(tmp_path_factory, data) -> Path:
     """A home with features, a trained model, and the cell that the notebook shows."""
     home = tmp_path_factory.mktemp("home") / "la"
     home.mkdir()
-    assert start(home, data, ["evaluate", "--method", "la+", "--episodes", "4"]).end() == 0
+    assert start(home, data, ["evaluate", "--method", "la", "--episodes", "4"]).end() == 0
     return home
 
 
@@ -62,7 +62,7 @@ def refused(command: Command, *words: str) -> None:
     ("words", "largest_file", "named"),
     [
         (["features"], 1_000_000, ".safetensors"),
-        (["train"], 1_000_000, "/runs/smoke/la+_fold0_"),
+        (["train"], 1_000_000, "/runs/smoke/la_fold0_"),
         (EVALUATE, 600, "/cells/threshold_prototype_"),
         (NOTEBOOK, 6_000, "/train.ipynb"),
     ],

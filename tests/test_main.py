@@ -63,7 +63,7 @@ def test_evaluate_prints_one_json_object_and_the_same_numbers_again(capsys):
 
 
 def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, home):
-    words = ("train", "--profile", "smoke", "--method", "la+", "--fold", "0")
+    words = ("train", "--profile", "smoke", "--method", "la", "--fold", "0")
     status, _, err = run(capsys, *words, "--stop-after", "2")
     assert status == 0 and "saved at step 2 of 4" in err
     status, out, _ = run(capsys, *words)
@@ -92,7 +92,7 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("episodes", "--ways", "21"), "use n_ways <= 20"),
         (("episodes", "--fold", "4"), "no fold 4; known: 0, 1, 2, 3"),
         (("episodes", "--profile", "huge"), "no profile 'huge'; known: quick"),
-        (("evaluate", "--method", "magic"), "no method 'magic'; known: la+"),
+        (("evaluate", "--method", "magic"), "no method 'magic'; known: la"),
         (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
         (("train", "--method", "floor"), "floor is not trained"),
         (("data", "--data", "/nowhere"), "no folder /nowhere"),

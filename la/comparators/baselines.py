@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from la.comparators.raster import Raster
 from la.data.geometry import Frame
-from la.model.plus import Raster
 from la.types import IGNORE, Batch, Features
 
 
@@ -45,7 +45,7 @@ class Tokens:
 def tokens(batch: Batch, raster: Raster) -> Tokens:
     """The features and prompts of a batch as tokens, supports padded to the most of an episode.
 
-    Boxes and points become the very soft maps of LA+; a mask covers what it covers.
+    Boxes and points are rasterised into soft maps; a mask covers what it covers.
 
     Raises:
         TypeError: the batch holds pixels.
@@ -82,8 +82,11 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class GridCeiling:
-    """The truth averaged to the token grid, upsampled: what is left to a method with no decoder."""
+class TokenGrid:
+    """The truth averaged to the token grid and upsampled: a reference, not an upper bound.
+
+    A background bias can raise it, since averaging favours the larger neighbour.
+    """
 
     image_size: int
     resize: Literal["pad", "squash"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from la.comparators import baselines
-from la.config import ABLATIONS, PLUS, Config, ModelConfig
+from la.comparators.raster import Raster
+from la.config import ABLATIONS, Config, ModelConfig
 from la.errors import UserError
-from la.model.plus import Raster
 from la.types import Segmenter
 
 BIAS = "bias"  # of the background's score: the one scalar that any segmenter can be given
@@ -34,23 +34,13 @@ class Method:
     fitted: tuple[str, tuple[float, ...]] | None = None
 
 
-def _plus(config: Config, **changes) -> Config:
-    return replace(
-        config,
-        model=replace(config.model, **PLUS | changes),
-        train=replace(config.train, weight_power=0.35),
-    )
-
-
 def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
-    """A baseline on frozen features whose boxes and points become the very soft maps of LA+."""
-    return lambda c: kind(Raster(c.image_size, c.mask_size, sparse=True), **options)
+    """A method on frozen features; boxes and points are rasterised into soft maps."""
+    return lambda c: kind(Raster(c.image_size, c.mask_size), **options)
 
 
 METHODS = {
-    "la+": Method("LA+", "la+", _plus, fitted=(BIAS, _LOGITS)),
-    "la+ uncalibrated": Method("LA+ without calibration", "la+", _plus),
-    "la": Method("LA, the paper's model", "la", lambda config: config),
+    "la": Method("LA", "la", lambda config: config, fitted=(BIAS, _LOGITS)),
     "threshold_prototype": Method(
         "Prototype, threshold",
         build=_on_features(baselines.ThresholdPrototype, threshold=0.0),
@@ -74,39 +64,37 @@ METHODS = {
     ),
     "floor": Method("All background", build=lambda c: baselines.Floor()),
     "class_prior": Method("Class prior", build=_on_features(baselines.ClassPrior)),
-    "grid_ceiling": Method(
-        "Ceiling of the token grid", build=lambda c: baselines.GridCeiling(c.image_size, c.resize)
+    "token_grid": Method(
+        "Token grid reference", build=lambda c: baselines.TokenGrid(c.image_size, c.resize)
     ),
 }
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model of Table 4: `la` or `la+`, what of `ABLATIONS` it lacks, and its training seed."""
+    """A model of Table 4: what of `ABLATIONS` LA lacks, and its training seed."""
 
-    base: str
     ablation: str
     seed: int
 
     @classmethod
     def parse(cls, name: str) -> "Variant | None":
         """The variant of that name, or None if the name is no variant's."""
-        found = re.fullmatch(r"(la\+?) (.+) seed (\d+)", name)
-        known = found and found[2] in ABLATIONS
-        return cls(found[1], found[2], int(found[3])) if known else None
+        found = re.fullmatch(r"la (.+) seed (\d+)", name)
+        known = found and found[1] in ABLATIONS
+        return cls(found[1], int(found[2])) if known else None
 
     @property
     def name(self) -> str:
-        """As a method's name, such as `la+ w/o Token Pool seed 1`."""
-        return f"{self.base} {self.ablation} seed {self.seed}"
+        """As a method's name, such as `la w/o Token Pool seed 1`."""
+        return f"la {self.ablation} seed {self.seed}"
 
     def method(self) -> Method:
         """Trained for the share of the steps that ablations get; not calibrated."""
-        folder = re.sub(r"[^a-z0-9+]+", "-", self.name.lower())
-        return Method(f"{self.base.upper()} {self.ablation}", folder, self._configure)
+        folder = re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+        return Method(f"LA {self.ablation}", folder, self._configure)
 
     def _configure(self, config: Config) -> Config:
-        config = METHODS[self.base].configure(config)
         steps = max(1, round(config.train.steps * config.evaluation.ablation_share))
         return replace(
             config,

@@ -59,7 +59,7 @@ def train(
     """
     chosen = method(name)
     if chosen.configure is None:
-        raise UserError(f"{name} is not trained; choose la+ or la")
+        raise UserError(f"{name} is not trained; choose la")
     config, folder = chosen.configure(bench.config), run_folder(bench, name, fold)
     if init is not None:
         folder = folder / f"from-{Path(init).stem}"

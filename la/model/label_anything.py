@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from la.config import ModelConfig
-from la.model import plus
 from la.model.exact import ExactMaskDecoder, ExactPromptEncoder
 from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
-from la.model.prompt_encoder import Encoded, PromptEncoder, TokenPool
+from la.model.prompt_encoder import PromptEncoder, TokenPool
 from la.model.prototypes import Support
 from la.types import Batch, ModelCard, Pixels
 
@@ -36,7 +35,6 @@ class LabelAnything(nn.Module):
             self.neck = nn.Sequential(narrow, LayerNorm2d(dim), conv, LayerNorm2d(dim))
         self.prompt_encoder = (ExactPromptEncoder if exact else PromptEncoder)(config)
         self.mask_decoder = (ExactMaskDecoder if exact else MaskDecoder)(config)
-        self.residual = plus.SimilarityResidual() if config.residual else None
         self.backbone: nn.Module | None = None
         self.card: ModelCard | None = None  # which weights these are, if they were loaded
 
@@ -47,8 +45,6 @@ class LabelAnything(nn.Module):
         with torch.no_grad():
             for module in model.modules():
                 _initialise(module, generator)
-            if config.aligned_init:
-                plus.align(model, generator)
         return model
 
     @classmethod
@@ -62,8 +58,8 @@ class LabelAnything(nn.Module):
         """Logits (B, C, H/4, W/4) in the input frame; rows that are not `class_valid` are -inf."""
         return self.decode(self.query(batch), self.support(batch))
 
-    def query(self, batch: Batch) -> Encoded:
-        """The query image of each episode."""
+    def query(self, batch: Batch) -> Tensor:
+        """Embeddings (B, D, h, w) of the query image of each episode."""
         return self._encode(batch, batch.source.query)
 
     def support(self, batch: Batch) -> Support:
@@ -72,24 +68,24 @@ class LabelAnything(nn.Module):
         given = (batch.prompts, batch.support_episode, batch.token_rows)
         return encoder.combine(encoder.encode(images, *given), batch.class_valid)
 
-    def decode(self, query: Encoded, support: Support) -> Tensor:
-        """Logits (B, C, H/4, W/4) of B queries, for B supports or for one that they share."""
-        n_queries = len(query.embeddings)
+    def decode(self, query: Tensor, support: Support) -> Tensor:
+        """Query embeddings (B, D, h, w) -> logits (B, C, H/4, W/4).
+
+        `support` holds B support sets, or one that all queries share.
+        """
+        n_queries = len(query)
         prototypes = support.prototypes.expand(n_queries, -1, -1)
         valid = support.class_valid.expand(n_queries, -1)
-        position = self.prompt_encoder.pe_layer.grid(*query.embeddings.shape[-2:])
-        logits = self.mask_decoder(query.embeddings, position, prototypes, valid)
-        if self.residual is not None:
-            features = support.features.expand(n_queries, -1, -1)
-            logits = self.residual(logits, query.features, features)
+        position = self.prompt_encoder.pe_layer.grid(*query.shape[-2:])
+        logits = self.mask_decoder(query, position, prototypes, valid)
         return logits.masked_fill(~valid[..., None, None], -torch.inf)
 
-    def encode_features(self, features: Tensor) -> Encoded:
-        """Backbone features (B, V, h, w) through the neck."""
+    def encode_features(self, features: Tensor) -> Tensor:
+        """Backbone features (B, V, h, w) through the neck: embeddings (B, D, h, w)."""
         dtype = self.prompt_encoder.no_mask_embed.weight.dtype
-        return Encoded(features, self.neck(features.to(dtype)))
+        return self.neck(features.to(dtype))
 
-    def _encode(self, batch: Batch, images: Tensor) -> Encoded:
+    def _encode(self, batch: Batch, images: Tensor) -> Tensor:
         """Query or support images of the batch, which come as pixels or as features."""
         if not isinstance(batch.source, Pixels):
             return self.encode_features(images)
@@ -117,10 +113,6 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
             module.pos_embedding.normal_(0, 0.1, generator=generator)
         case FourierPosition():
             module.positional_encoding_gaussian_matrix.normal_(generator=generator)
-        case plus.SimilarityResidual():
-            module.log_scale.fill_(math.log(3))
-            module.threshold.fill_(0.5)
-            module.gain.fill_(1)
         case MaskDecoder(logit_scale=nn.Parameter() as scale):
             scale.zero_()
         case _ if list(module.parameters(recurse=False)):

@@ -37,9 +37,6 @@ class MaskDecoder(nn.Module):
         convs = _residual_convs if config.norm_first else _convs
         self.spatial_convs = convs(out) if config.spatial_convs else nn.Identity()
         self.logit_scale = nn.Parameter(torch.empty(())) if config.norm_first else None
-        skips = config.aligned_init
-        self.image_skip = nn.Linear(dim, out, bias=False) if skips else None
-        self.class_skip = nn.Linear(dim, out, bias=False) if skips else None
 
     def forward(
         self, image: Tensor, position: Tensor, prototypes: Tensor, class_valid: Tensor
@@ -49,10 +46,6 @@ class MaskDecoder(nn.Module):
         tokens, cells = self.transformer(prototypes, cells, position, valid)
         x = self.output_upscaling(cells.transpose(1, 2).unflatten(2, image.shape[-2:]))
         classes = self.class_mlp(tokens)
-        if self.image_skip is not None:
-            skip = self.image_skip(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            x = x + F.interpolate(skip, x.shape[-2:], mode="bilinear", align_corners=False)
-            classes = classes + self.class_skip(prototypes)
         logits = torch.einsum("bcd,bdhw->bchw", classes, self.spatial_convs(x))
         if self.logit_scale is not None:
             logits = logits * (self.logit_scale.exp() * classes.shape[-1] ** -0.5)

@@ -7,7 +7,7 @@ without any prompt, are masked wherever they could be seen; where the published 
 otherwise, `la.model.exact` overrides a method.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +15,11 @@ from torch import Tensor, nn
 
 from la.config import ModelConfig
 from la.model.layers import FourierPosition, LayerNorm2d
-from la.model.plus import Raster, coverage, mean_under
 from la.model.prototypes import Pairs, Support, class_means, mixed
 from la.model.two_way import MixBlock, TwoWayTransformer
 from la.types import Prompts
 
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING, NOTHING = range(6)  # kinds of sparse prompt
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Images as the model sees them."""
-
-    features: Tensor  # (B, V, h, w), frozen
-    embeddings: Tensor  # (B, D, h, w), after the neck
 
 
 class TokenPool(nn.Module):
@@ -50,7 +41,6 @@ class PromptEncoder(nn.Module):
         super().__init__()
         dim, channels = config.embed_dim, config.mask_channels
         self.config = config
-        self.raster = Raster(config.image_size, config.mask_size, sparse=config.raster)
         self.pe_layer = FourierPosition(dim)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
@@ -75,9 +65,9 @@ class PromptEncoder(nn.Module):
         self.background_token = nn.Embedding(1, dim) if learned else None
 
     def encode(
-        self, images: Encoded, prompts: Prompts, support_episode: Tensor, token_rows: Tensor
+        self, images: Tensor, prompts: Prompts, support_episode: Tensor, token_rows: Tensor
     ) -> Pairs:
-        """S support images and their prompts (as in `Batch`) -> the pairs that `complete` lists."""
+        """Embeddings (S, D, h, w) of support images and their prompts, as in `Batch`, -> pairs."""
         n_examples, grid = len(prompts.example_row), (len(support_episode), token_rows.shape[1])
         prompts = self.complete(prompts, *grid)
         support, row = prompts.example_support, prompts.example_row
@@ -87,15 +77,10 @@ class PromptEncoder(nn.Module):
         tokens, valid = self._sparse(prompts, present, grid)
         if token is not None:
             tokens = tokens + token[:, None]
-        weight, features = None, None
-        if self.config.highlight or self.config.residual:
-            weight = coverage(self.raster, prompts, images.features)
-        image = self._dense(images, prompts, token, weight)
-        position = self.pe_layer.grid(*images.embeddings.shape[-2:])
+        image = self._dense(images, prompts, token)
+        position = self.pe_layer.grid(*images.shape[-2:])
         embeddings = self.transformer.image_mean(tokens, image, position, valid)
-        if self.config.residual:
-            features = mean_under(weight, images.features, support)
-        return Pairs(embeddings, features, support, episode, row, present)
+        return Pairs(embeddings, support, episode, row, present)
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:
         """Mix the pairs (Eq. 3-4) and average them by class; `class_valid` (B, C)."""
@@ -107,10 +92,7 @@ class PromptEncoder(nn.Module):
         if self.background_token is not None:
             background = self.background_token.weight.expand(len(prototypes), 1, -1)
             prototypes = torch.cat([background.to(prototypes.dtype), prototypes[:, 1:]], dim=1)
-        features = pairs.features
-        if features is not None:
-            features = class_means(features, pairs, *class_valid.shape)
-        return Support(prototypes, features, class_valid, pairs)
+        return Support(prototypes, class_valid, pairs)
 
     # What `la.model.exact` does otherwise.
 
@@ -178,19 +160,15 @@ class PromptEncoder(nn.Module):
         tokens = what + where * (kind < PADDING)[..., None]  # padding and "nothing" are nowhere
         return self.sparse_embedding_attention(tokens, allowed, of_support_image), valid
 
-    def _dense(
-        self, images: Encoded, prompts: Prompts, token: Tensor | None, weight: Tensor | None
-    ) -> Tensor:
+    def _dense(self, images: Tensor, prompts: Prompts, token: Tensor | None) -> Tensor:
         """The support image of each pair with its mask and token added, (E, h*w, D)."""
         added = torch.where(_has_mask(prompts)[:, None], 0, self.unmasked(prompts).weight)
         added = added if token is None else added + token
-        image = images.embeddings.flatten(2).transpose(1, 2)[prompts.example_support]
-        if self.config.highlight:
-            image = image * (weight / (weight.mean(1, keepdim=True) + 0.01))[..., None]
+        image = images.flatten(2).transpose(1, 2)[prompts.example_support]
         image = image + added[:, None].to(image.dtype)
         if len(prompts.masks) == 0:
             return image
-        masks = self._embed_masks(prompts.masks, images.embeddings.shape[-2:])
+        masks = self._embed_masks(prompts.masks, images.shape[-2:])
         return image.index_add_(0, prompts.mask_example, masks.to(image.dtype))
 
     def _embed_masks(self, masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,7 +16,6 @@ class Pairs:
     """
 
     embeddings: Tensor  # (E, D), the paper's E_ni
-    features: Tensor | None  # (E, V) backbone features under the prompts; only for `residual`
     support: Tensor  # (E,) int64 in [0, S)
     episode: Tensor  # (E,) int64 in [0, B)
     row: Tensor  # (E,) int64 in [0, C)
@@ -25,7 +24,7 @@ class Pairs:
     def joined(self, other: "Pairs") -> "Pairs":
         """These pairs and then the others, as they are."""
         both = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Pairs(*(None if a is None else torch.cat([a, b]) for a, b in both))
+        return Pairs(*(torch.cat([a, b]) for a, b in both))
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Support:
     """All that a query needs to know of the support set; a value to save, extend and reuse."""
 
     prototypes: Tensor  # (B, C, D), the paper's E_n
-    features: Tensor | None  # (B, C, V) prototypes in backbone features; only for `residual`
     class_valid: Tensor  # (B, C) bool
     pairs: Pairs  # what the prototypes were made of
 

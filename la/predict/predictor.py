@@ -24,7 +24,6 @@ from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
-from la.model.prompt_encoder import Encoded
 from la.model.prototypes import Pairs, Support
 from la.predict import prompts_file
 from la.predict.drawing import annotate
@@ -39,7 +38,7 @@ class EncodedImage:
 
     image: Image.Image  # RGB, upright, at the original size
     frame: Frame
-    encoded: Encoded  # of this one image
+    embeddings: Tensor  # (1, D, h, w), after backbone and neck
 
 
 Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
@@ -68,7 +67,7 @@ class SupportSet:
                 about = json.loads((file.metadata() or {})["la_support"])
             tensors = load_file(path)
             pairs = Pairs(*(tensors.pop(f"pairs.{f.name}", None) for f in fields(Pairs)))
-            value = Support(**{"features": None} | tensors, pairs=pairs)
+            value = Support(**tensors, pairs=pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is no saved support set: {error!r}") from None
@@ -111,8 +110,8 @@ class Predictor:
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
         pixels = frame.image(photo)[None].to(self.device)
         with self._autocast():
-            encoded = self.model.encode_features(self._backbone(pixels))
-        return EncodedImage(photo, frame, encoded)
+            embeddings = self.model.encode_features(self._backbone(pixels))
+        return EncodedImage(photo, frame, embeddings)
 
     def support(self, examples: Examples) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
@@ -136,7 +135,7 @@ class Predictor:
         """Segment an image into the classes of a support set; raises as `encode` and `extend`."""
         value, query = self._checked(support).value, self.encode(image)
         with self._autocast():
-            logits = self.model.decode(query.encoded, value).float()
+            logits = self.model.decode(query.embeddings, value).float()
         logits[:, 0] += self.card.bias
         labels = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
         labels = labels.to(torch.uint8).cpu().numpy()
@@ -161,13 +160,12 @@ class Predictor:
             supports.append(s)
             rows.append(names.index(name) + 1)
         prompts = collate_prompts(annotated, supports, rows, config.mask_size)
-        features = torch.cat([image.encoded.features for image in images])
-        embeddings = torch.cat([image.encoded.embeddings for image in images])
+        embeddings = torch.cat([image.embeddings for image in images])
         episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
-        encoded, prompts = Encoded(features, embeddings), to_device(prompts, self.device)
+        prompts = to_device(prompts, self.device)
         with self._autocast():
-            pairs = encoder.encode(encoded, prompts, episode, token_rows)
+            pairs = encoder.encode(embeddings, prompts, episode, token_rows)
             if known:
                 old = known.value.pairs
                 pairs = old.joined(replace(pairs, support=pairs.support + old.support.max() + 1))

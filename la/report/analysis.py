@@ -146,13 +146,13 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
 def trainings(results: Iterable[CellResult]) -> pd.DataFrame:
     """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
     rows = [
-        (v.base.upper(), v.ablation, r.cell.setting, f"seed {v.seed}", 100 * r.scores.miou_star)
+        (v.ablation, r.cell.setting, f"seed {v.seed}", 100 * r.scores.miou_star)
         for r in results
         if (v := Variant.parse(r.cell.method))
     ]
-    frame = pd.DataFrame(rows, columns=["model", "variant", "setting", "seed", "miou"])
-    wide = frame.pivot_table("miou", ["model", "variant"], ["setting", "seed"], sort=False)
-    return wide.rename_axis(index=(None, None), columns=(None, None))
+    frame = pd.DataFrame(rows, columns=["variant", "setting", "seed", "miou"])
+    wide = frame.pivot_table("miou", "variant", ["setting", "seed"], sort=False)
+    return wide.rename_axis(index=None, columns=(None, None))
 
 
 def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
@@ -164,8 +164,7 @@ def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
     wide, columns = trainings(results), {}
     for setting in wide.columns.unique(0):
         runs = wide[setting]
-        whole = runs.reindex([(model, "complete") for model, _ in runs.index]).to_numpy()
-        change = (runs - whole).drop("complete", level=1).dropna(how="all")
+        change = (runs - runs.loc["complete"]).drop("complete")
         for names, values in ((("mIoU*", "+-"), runs), (("minus complete", "+- of that"), change)):
             intervals = [t_interval(row.dropna()) for _, row in values.iterrows()]
             numbers = [[i.value for i in intervals], [i.half_width for i in intervals]]

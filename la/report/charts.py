@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from la.colours import OKABE_ITO
 
-_OWN = {"LA+": "#0072B2", "LA, the paper's model": "#D55E00"}
+_OWN = {"LA": "#0072B2"}
 
 
 def by_fold(scores: pd.DataFrame) -> Figure:
@@ -131,6 +131,6 @@ def _legend(figure: Figure, place: str, **options) -> Figure:
 
 
 def _colours(methods: Iterable[str]) -> dict[str, str]:
-    """LA+ is always blue and LA vermilion; others take what is dark enough to read, then grey."""
+    """LA is always blue; others take what is dark enough to read, then grey."""
     rest = iter(c for c in OKABE_ITO if c not in (*_OWN.values(), "#F0E442", "#999999"))
     return {name: _OWN.get(name) or next(rest, "#999999") for name in methods}

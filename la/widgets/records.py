@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from la.comparators.baselines import tokens
+from la.comparators.raster import Raster
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.experiment.results import Cell
 from la.experiment.workbench import Workbench, images_of
 from la.learn.evaluation import original_scores
 from la.model.label_anything import LabelAnything
-from la.model.plus import Raster
 from la.report.pictures import picture
 from la.types import Batch, Episode, Segmenter, to_device
 from la.widgets.viewer import EpisodeRecord
@@ -50,7 +50,7 @@ def _record(number: int, e: Episode, loader: BatchLoader, segmenter, bias, devic
     scores[0] += bias
     shown = picture(loader, e, number, scores.argmax(0).numpy())
     known = isinstance(segmenter, LabelAnything)
-    raster = Raster(model.image_size, model.mask_size, sparse=True)
+    raster = Raster(model.image_size, model.mask_size)
     means = segmenter.support(batch) if known else tokens(batch, raster)
     images = [shown.query, *(support.image for support in shown.supports)]
     frames = [Frame(i.size[::-1], model.image_size, model.resize) for i in images]

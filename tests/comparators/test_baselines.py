@@ -11,22 +11,22 @@ from la.comparators.baselines import (
     Affinity,
     ClassPrior,
     Floor,
-    GridCeiling,
     PartPrototypes,
     Prototype,
     Ridge,
     ThresholdPrototype,
+    TokenGrid,
     tokens,
 )
+from la.comparators.raster import Raster
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.experiment.methods import METHODS
 from la.learn.metrics import Scores, counts_by_bias
-from la.model.plus import Raster
 from la.types import IGNORE, Batch, Features, Pixels, Prompts
 
 SIDE, GRID, WIDTH = 32, 4, 6  # input pixels, tokens a side, V
-MAPS = Raster(SIDE, SIDE, sparse=True)
+MAPS = Raster(SIDE, SIDE)
 
 
 def baselines(side: int) -> dict:
@@ -233,11 +233,11 @@ def test_another_raster_is_used_where_one_is_given(batch):
     assert (scores[1, 1] == 1).all() and (scores[1, 0] == 0).all()
 
 
-def test_the_grid_ceiling_averages_the_truth_that_lies_in_each_token(batch):
+def test_the_token_grid_averages_the_truth_that_lies_in_each_token(batch):
     truth = batch.target.clone()
     truth[0, :8, :8] = IGNORE
     truth[0, :8, 8:10] = IGNORE
-    got = GridCeiling(SIDE, "squash")(replace(batch, target=truth))
+    got = TokenGrid(SIDE, "squash")(replace(batch, target=truth))
     for c in range(3):
         for y in range(GRID):
             for x in range(GRID):
@@ -247,12 +247,12 @@ def test_the_grid_ceiling_averages_the_truth_that_lies_in_each_token(batch):
                 assert got[0, c, y, x].item() == pytest.approx(expected)
 
 
-def test_the_grid_ceiling_looks_only_at_the_picture_in_a_padded_query(batch):
+def test_the_token_grid_looks_only_at_the_picture_in_a_padded_query(batch):
     """A query of 16 x 32 fills the upper half of the input; what pads the target is never read."""
     target = torch.full((2, SIDE, SIDE), IGNORE)
     target[:, :16] = 1
     padded = replace(batch, target=target, query_size=torch.tensor([[16, 32]] * 2))
-    got = GridCeiling(SIDE, "pad")(padded)
+    got = TokenGrid(SIDE, "pad")(padded)
     assert (got[0, 1, :2] == 1).all() and (got[0, 1, 2:] == 0).all() and (got[0, 0, 2:] == 1).all()
 
 
@@ -290,13 +290,13 @@ def miou(segmenter, batch):
     return Scores.of([((1,), c) for c in counts], [1]).miou_star
 
 
-def test_the_grid_ceiling_bounds_every_method_without_a_decoder_and_the_floor_is_below():
+def test_the_token_grid_bounds_every_method_without_a_decoder_and_the_floor_is_below():
     batch, methods = blobs(0), baselines(64)
     methods["threshold_prototype"] = replace(methods["threshold_prototype"], threshold=0.5)
     got = {name: miou(segmenter, batch) for name, segmenter in methods.items()}
-    assert got["floor"] == 0 and got["grid_ceiling"] > 0.9
+    assert got["floor"] == 0 and got["token_grid"] > 0.9
     for name in ("prototype", "threshold_prototype", "part_prototypes", "affinity", "ridge"):
-        assert 0.5 < got[name] < got["grid_ceiling"], (name, got)
+        assert 0.5 < got[name] < got["token_grid"], (name, got)
         assert got[name] > got["class_prior"]
 
 

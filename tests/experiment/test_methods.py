@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from la.config import ABLATIONS, PLUS, profile
+from la.config import ABLATIONS, profile
 from la.experiment.methods import METHODS, Variant, label, method
 from la.model.label_anything import LabelAnything
 
@@ -17,11 +17,8 @@ def test_every_method_is_either_trained_or_built():
     assert len({entry.label for entry in METHODS.values()}) == len(METHODS)
 
 
-def test_la_is_the_profile_and_la_plus_adds_its_options_alone():
+def test_la_is_the_profile():
     assert METHODS["la"].configure(QUICK) == QUICK
-    model = METHODS["la+"].configure(QUICK).model
-    changed = {k for k, v in vars(model).items() if v != getattr(QUICK.model, k)}
-    assert changed == set(PLUS)
 
 
 def test_methods_that_share_a_training_have_one_configuration():
@@ -31,14 +28,12 @@ def test_methods_that_share_a_training_have_one_configuration():
                 assert a.configure(QUICK) == b.configure(QUICK)
 
 
-@pytest.mark.parametrize("base", ["la", "la+"])
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_a_variant_changes_what_table_4_names_its_seed_and_its_steps(base, ablation):
-    variant = Variant(base, ablation, 2)
+def test_a_variant_changes_what_table_4_names_its_seed_and_its_steps(ablation):
+    variant = Variant(ablation, 2)
     assert Variant.parse(variant.name) == variant
-    whole = METHODS[base].configure(QUICK)
     config = method(variant.name).configure(QUICK)
-    changed = {k for k, v in vars(config.model).items() if v != getattr(whole.model, k)}
+    changed = {k for k, v in vars(config.model).items() if v != getattr(QUICK.model, k)}
     assert changed == set(ABLATIONS[ablation])
     assert config.train.seed == 2
     assert config.train.steps == round(QUICK.train.steps * QUICK.evaluation.ablation_share)
@@ -46,18 +41,18 @@ def test_a_variant_changes_what_table_4_names_its_seed_and_its_steps(base, ablat
 
 
 def test_variants_have_folders_of_their_own_without_odd_characters():
-    variants = [Variant(b, a, s).method() for b in ("la", "la+") for a in ABLATIONS for s in (0, 1)]
+    variants = [Variant(a, s).method() for a in ABLATIONS for s in (0, 1)]
     names = {v.trains_as for v in variants}
     assert len(names) == len(variants)
-    assert not set("".join(names)) - set("abcdefghijklmnopqrstuvwxyz0123456789+-")
+    assert not set("".join(names)) - set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 def test_labels_of_variants_leave_out_the_seed_and_unknown_names_are_their_own_label():
-    assert label("la+ w/o Token Pool seed 1") == label("la+ w/o Token Pool seed 0")
-    assert label("la+") == "LA+" and label("my method") == "my method"
+    assert label("la w/o Token Pool seed 1") == label("la w/o Token Pool seed 0")
+    assert label("la") == "LA" and label("my method") == "my method"
 
 
-@pytest.mark.parametrize("name", ["mine", "la w/o Everything seed 0", "la++ complete seed 0"])
+@pytest.mark.parametrize("name", ["mine", "la w/o Everything seed 0", "la+ complete seed 0"])
 def test_an_unknown_method_is_refused_with_the_known_ones(name):
-    with pytest.raises(ValueError, match="no method .* known: la\\+, "):
+    with pytest.raises(ValueError, match="no method .* known: la, "):
         method(name)

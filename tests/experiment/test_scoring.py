@@ -8,12 +8,12 @@ import pytest
 
 import la
 from la.comparators.baselines import Prototype, ThresholdPrototype
+from la.comparators.raster import Raster
 from la.data.embedded import synthetic
 from la.experiment import scoring
 from la.experiment.methods import METHODS
 from la.experiment.results import Cell
 from la.experiment.workbench import Workbench
-from la.model.plus import Raster
 from la.types import PromptKind
 
 CELL = Cell("prototype", 0, 2, 1, 0, 12)
@@ -84,7 +84,7 @@ def test_predictions_judged_again_stay_the_same_and_their_truth_changes(bench):
 
 
 def test_a_readers_segmenter_meets_the_very_episodes_and_is_not_stored(bench):
-    raster = Raster(96, 48, sparse=True)
+    raster = Raster(96, 48)
     (made,) = la.compute(bench, [CELL])
     own, other = (
         la.score(bench, "mine", segmenter, [CELL])[0]

@@ -38,8 +38,8 @@ def test_the_published_logits_are_met(path, record_property, capsys):
     with torch.no_grad():
         support = model.support(batch)
         query = model.encode_features(batch.source.query)
-        position = model.prompt_encoder.pe_layer.grid(*query.embeddings.shape[-2:])
-        low = model.mask_decoder(query.embeddings, position, support.prototypes, batch.class_valid)
+        position = model.prompt_encoder.pe_layer.grid(*query.shape[-2:])
+        low = model.mask_decoder(query, position, support.prototypes, batch.class_valid)
         logits = model(batch)
     valid = batch.class_valid[..., None, None]
     assert torch.equal(logits, low.masked_fill(~valid, -torch.inf))

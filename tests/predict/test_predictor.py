@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.config import PLUS, ModelConfig, profile
+from la.config import ModelConfig, profile
 from la.data.geometry import Frame
 from la.learn import checkpoints
 from la.model.backbone import build_backbone
@@ -18,7 +18,6 @@ from la.predict.predictor import Predictor, SupportSet, predict_folder, read_sup
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 
 QUICK = profile("quick").model
-PLUS_QUICK = replace(QUICK, **PLUS)
 EXACT = replace(
     QUICK, mode="exact", norm_first=False, first_residual=False, background="unprompted"
 )
@@ -47,7 +46,7 @@ def examples():
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(fresh(PLUS_QUICK), ModelCard("fresh", "ab" * 32, "nothing"))
+    return Predictor(fresh(QUICK), ModelCard("fresh", "ab" * 32, "nothing"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def support(predictor) -> SupportSet:
     return predictor.support(examples())
 
 
-@pytest.mark.parametrize("config", [QUICK, PLUS_QUICK, EXACT], ids=["la", "la+", "exact"])
+@pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])
 def test_a_prediction_is_what_the_model_says_of_the_batch_written_out_by_hand(config):
     model = fresh(config)
     made = Predictor(model)
@@ -144,7 +143,7 @@ def test_images_of_any_shape_are_segmented(predictor, size):
 
 
 def test_an_image_is_encoded_once_however_often_it_is_used(support):
-    made, calls = Predictor(fresh(PLUS_QUICK), ModelCard("fresh", "ab" * 32, "nothing")), []
+    made, calls = Predictor(fresh(QUICK), ModelCard("fresh", "ab" * 32, "nothing")), []
     made._backbone.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     encoded = made.encode(photo(1))
     for classes in ({"dog": [Point(1, 2)]}, {"dog": [Point(1, 2)], "cat": [Box(1, 2, 9, 9)]}):
@@ -152,7 +151,7 @@ def test_an_image_is_encoded_once_however_often_it_is_used(support):
     assert calls == [1]
 
 
-@pytest.mark.parametrize("config", [QUICK, PLUS_QUICK], ids=["la", "la+"])
+@pytest.mark.parametrize("config", [QUICK], ids=["la"])
 def test_an_extended_support_set_is_one_made_of_all_examples_at_once(config):
     made = Predictor(fresh(config))
     more = [(photo(4), {"fish": [Point(5, 6)], "cat": [Box(1, 2, 30, 20)]})]
@@ -164,7 +163,7 @@ def test_an_extended_support_set_is_one_made_of_all_examples_at_once(config):
     assert not torch.allclose(before[:, 3], grown.value.prototypes[:, 3], atol=1e-4)  # "cat"
 
 
-@pytest.mark.parametrize("config", [QUICK, PLUS_QUICK, EXACT], ids=["la", "la+", "exact"])
+@pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])
 def test_a_saved_support_set_is_the_same_and_can_be_extended(config, tmp_path):
     made = Predictor(fresh(config))
     support = made.support(examples())
@@ -195,7 +194,7 @@ def test_several_masks_of_a_class_are_their_union(predictor):
 
 
 def test_the_background_bias_of_the_card_moves_background_alone(support):
-    model, query = fresh(PLUS_QUICK), photo(3)
+    model, query = fresh(QUICK), photo(3)
     plain, moved = (
         Predictor(model, ModelCard("fresh", "ab" * 32, "nothing", bias)).predict(query, support)
         for bias in (0.0, 1.5)
@@ -205,9 +204,10 @@ def test_the_background_bias_of_the_card_moves_background_alone(support):
     assert (moved.labels == 0).sum() > (plain.labels == 0).sum()
 
 
-def test_bfloat16_is_near_and_its_support_set_serves_either_precision(support, tmp_path):
-    model, card = fresh(PLUS_QUICK), ModelCard("fresh", "ab" * 32, "nothing")
-    half, whole = Predictor(model, card, bfloat16=True), Predictor(model, card)
+def test_bfloat16_is_near_and_its_support_set_works_in_either_precision(tmp_path):
+    model = checkpoints.load("quick")  # fresh weights have logits too close to 0 to compare
+    half, whole = Predictor(model, bfloat16=True), Predictor(model)
+    support = whole.support(examples())
     half.support(examples()).save(tmp_path / "half.safetensors")
     made = SupportSet.load(tmp_path / "half.safetensors")
     wanted = whole.predict(photo(3), support).logits
@@ -271,7 +271,7 @@ def test_files_that_are_no_images_are_refused_with_a_sentence(predictor, tmp_pat
 
 
 def test_a_support_set_of_other_weights_is_refused(support):
-    other = Predictor(fresh(PLUS_QUICK, seed=1))
+    other = Predictor(fresh(QUICK, seed=1))
     with pytest.raises(ValueError, match="made by the weights abababababab"):
         other.predict(photo(3), support)
 
@@ -283,7 +283,7 @@ def test_weights_are_told_apart_by_their_hash_and_described_by_their_card(predic
 
 
 def test_a_model_from_a_file_predicts_as_the_one_that_was_saved(tmp_path):
-    model = fresh(PLUS_QUICK)
+    model = fresh(QUICK)
     checkpoints.save(model, tmp_path / "quick.safetensors")
     made = [Predictor(m) for m in (model, checkpoints.load(tmp_path / "quick.safetensors"))]
     maps = [p.predict(photo(3), p.support(examples())).logits for p in made]

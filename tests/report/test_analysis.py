@@ -23,7 +23,7 @@ def named(class_id):
 def test_every_rule_is_applied_to_the_same_counts():
     r = two_way()
     table = reports.protocols([r])
-    row = table.loc[("2-way 1-shot", "LA+", "clean")]
+    row = table.loc[("2-way 1-shot", "LA", "clean")]
     assert row["mIoU* (the paper's)"] == round(100 * r.scores.miou_star, 1)
     three, seven = 20 / (40 + 5 + 4), (16 + 12) / (16 + 4 + 5 + 10 + 20 + 10)
     assert row["only if shown (PANet)"] == pytest.approx(100 * (three + seven) / 2, abs=0.06)
@@ -40,7 +40,7 @@ def test_protocols_average_folds_and_seeds_and_keep_truths_apart():
 
 def test_per_class_sums_seeds_and_counts_what_was_asked_and_shown():
     table = reports.per_class([two_way(seed=0), two_way(seed=1)], "2-way 1-shot", named)
-    assert table["LA+"].round(1).to_dict() == {
+    assert table["LA"].round(1).to_dict() == {
         "class 7": pytest.approx(100 * 28 / 65, abs=0.06),
         "class 3": pytest.approx(100 * 20 / 49, abs=0.06),
         "class 11": 0.0,
@@ -58,14 +58,14 @@ def test_sizes_average_folds_and_count_pairs():
     tiny = result(fold=1, confusion=((997, 0), (1, 2)))  # 3 of 1000 pixels are small
     large = with_iou(40, fold=0)
     table = reports.by_size([large, tiny, with_iou(60, fold=1)])
-    row = table.loc[("1-way 1-shot", "LA+")]
+    row = table.loc[("1-way 1-shot", "LA")]
     assert row["large", "mIoU*"] == 50 and row["large", "pairs"] == 2
     assert row["small", "mIoU*"] == pytest.approx(66.7) and row["small", "pairs"] == 1
     assert np.isnan(row["medium", "mIoU*"])
 
 
 def test_mistakes_are_shares_of_the_true_pixels():
-    row = reports.mistakes([two_way()]).loc[("2-way 1-shot", "LA+")]
+    row = reports.mistakes([two_way()]).loc[("2-way 1-shot", "LA")]
     assert row["background", "painted"] == round(100 * 30 / 160, 1)
     assert row["foreground", "right"] == 60.0 and row["foreground", "missed"] == 20.0
     assert row["foreground", "another class"] == 20.0
@@ -73,19 +73,19 @@ def test_mistakes_are_shares_of_the_true_pixels():
 
 
 def test_settings_are_kept_together_in_a_report():
-    cells = [with_iou(30, method=m, shots=k) for m in ("la+", "floor") for k in (1, 5)]
+    cells = [with_iou(30, method=m, shots=k) for m in ("la", "floor") for k in (1, 5)]
     settings = reports.mistakes(cells).index.get_level_values(0).tolist()
     assert settings == ["1-way 1-shot"] * 2 + ["1-way 5-shot"] * 2
 
 
 def test_the_confusion_is_by_class_and_its_rows_sum_to_100():
-    table = reports.confusion([two_way(seed=0), two_way(seed=1)], "la+", "2-way 1-shot", 0, named)
+    table = reports.confusion([two_way(seed=0), two_way(seed=1)], "la", "2-way 1-shot", 0, named)
     assert list(table.index) == ["background", *map(named, CLASSES)]
     assert table.loc["class 7", "class 3"] == pytest.approx(100 * 4 / 40)
     assert table.loc["class 7", "class 11"] == pytest.approx(100 * 2 / 40)
     assert table.drop("class 11").sum(axis=1).tolist() == pytest.approx([100] * 3)
-    with pytest.raises(ValueError, match="no result of 'la'"):
-        reports.confusion([two_way()], "la", "2-way 1-shot", 0, named)
+    with pytest.raises(ValueError, match="no result of 'floor'"):
+        reports.confusion([two_way()], "floor", "2-way 1-shot", 0, named)
 
 
 def test_examples_are_the_percentiles_among_episodes_that_show_both_classes():
@@ -110,10 +110,8 @@ def test_examples_need_a_query_that_shows_all_classes():
         reports.examples(result(confusion=[[[5, 0], [0, 0]]]), [50])
 
 
-def variants(ablation, ious, base="la+"):
-    return [
-        with_iou(iou, method=f"{base} {ablation} seed {s}", seed=0) for s, iou in enumerate(ious)
-    ]
+def variants(ablation, ious):
+    return [with_iou(iou, method=f"la {ablation} seed {s}", seed=0) for s, iou in enumerate(ious)]
 
 
 def test_ablations_pair_trainings_of_one_seed_and_say_what_is_unresolved():
@@ -126,11 +124,11 @@ def test_ablations_pair_trainings_of_one_seed_and_say_what_is_unresolved():
         ]
     )["1-way 1-shot"]
     change = t_interval([b - a for a, b in zip(complete, worse, strict=True)])
-    row = table.loc[("LA+", "w/o Token Pool")]
+    row = table.loc["w/o Token Pool"]
     assert row["mIoU*"] == 40.0 and row["minus complete"] == pytest.approx(-10.0)
     assert row["+- of that"] == round(change.half_width, 1) and row[""] == "resolved"
-    assert table.loc[("LA+", "w/o Spatial Convolutions"), ""] == "unresolved"
-    assert table.loc[("LA+", "complete"), "minus complete"] == ""
+    assert table.loc["w/o Spatial Convolutions", ""] == "unresolved"
+    assert table.loc["complete", "minus complete"] == ""
 
 
 def test_lists_of_one_training_are_averaged_before_the_interval():
@@ -139,7 +137,7 @@ def test_lists_of_one_training_are_averaged_before_the_interval():
         for s, iou in enumerate((20, 30, 40))
         for episodes, shift in ((0, -5), (1, 5))
     ]
-    row = reports.ablations(runs)["1-way 1-shot"].loc[("LA", "complete")]
+    row = reports.ablations(runs)["1-way 1-shot"].loc[("complete")]
     assert row["+-"] == round(t_interval([20, 30, 40]).half_width, 1)
     assert reports.trainings(runs).iloc[0].tolist() == [20, 30, 40]
 

@@ -24,7 +24,7 @@ def close_figures():
 SCORES = scores(
     [
         with_iou(10 * fold + 20 * (name == "la") + seed, method=name, fold=fold, seed=seed)
-        for name in ("la+", "la", "floor")
+        for name in ("la", "affinity", "floor")
         for fold in (0, 1)
         for seed in (0, 1)
     ]
@@ -37,7 +37,7 @@ def test_folds_and_means_stand_at_their_values():
     assert sorted(np.concatenate(dots)) == sorted(SCORES[SCORES["fold"] != "mean"]["value"])
     written = [text.get_text() for text in axis.texts]
     assert written == [f"{v:.1f}" for v in SCORES[SCORES["fold"] == "mean"]["value"]]
-    assert axis.get_yticklabels()[0].get_text() == "LA+" and axis.yaxis_inverted()  # on top
+    assert axis.get_yticklabels()[0].get_text() == "LA" and axis.yaxis_inverted()  # on top
 
 
 def test_bars_by_prompts_have_the_height_of_the_means():
@@ -49,7 +49,7 @@ def test_bars_by_prompts_have_the_height_of_the_means():
 
 def test_lines_go_through_their_points_in_order():
     frame = pd.DataFrame(
-        {"method": "LA+", "N": [5, 1, 2], "value": [1.0, 3.0, 2.0], "half_width": np.nan}
+        {"method": "LA", "N": [5, 1, 2], "value": [1.0, 3.0, 2.0], "half_width": np.nan}
     )
     (axis,) = charts.lines(frame, "N", {"value": "mIoU* (%)"}).axes
     x, y = axis.lines[0].get_data()
@@ -65,7 +65,7 @@ def test_a_confusion_is_drawn_with_the_true_class_in_rows():
 
 def test_curves_show_every_step_and_a_median():
     run = pd.DataFrame({"step": range(50), "loss": 1.0, "norm": 2.0, "lr": 0.1})
-    loss, norm, rate = charts.curves({"LA+": run}).axes
+    loss, norm, rate = charts.curves({"LA": run}).axes
     assert len(loss.lines) == len(norm.lines) == 2 and len(rate.lines) == 1
 
 
@@ -78,7 +78,7 @@ def test_a_shown_figure_is_a_png_with_words_and_is_closed():
 
 
 def test_the_same_method_has_the_same_colour_in_every_chart():
-    first = charts._colours(["Affinity", "LA+"])
-    second = charts._colours(["LA, the paper's model", "LA+", "Prototype"])
-    assert first["LA+"] == second["LA+"]
+    first = charts._colours(["Affinity", "LA"])
+    second = charts._colours(["Prototype", "LA", "Ridge classifier"])
+    assert first["LA"] == second["LA"]
     assert len(set(second.values())) == 3

@@ -11,9 +11,9 @@ from la.report.tables import TABLES
 
 def test_markdown_joins_headers_and_leaves_what_is_unknown_empty():
     columns = pd.MultiIndex.from_tuples([("1-way", "mean"), ("1-way", "+-")])
-    frame = pd.DataFrame([[1.5, float("nan")]], ["LA+"], columns)
+    frame = pd.DataFrame([[1.5, float("nan")]], ["LA"], columns)
     lines = pages.markdown(frame).splitlines()
-    assert lines == ["|  | 1-way mean | 1-way +- |", "| --- | --- | --- |", "| LA+ | 1.5 |  |"]
+    assert lines == ["|  | 1-way mean | 1-way +- |", "| --- | --- | --- |", "| LA | 1.5 |  |"]
 
 
 def test_a_page_holds_headline_tables_and_text(tmp_path):

@@ -143,7 +143,7 @@ def test_the_tables_agree_where_they_repeat_a_number(table):
 def test_equal_cells_of_two_tables_are_one_cell():
     asked = {"folds": [0, 1], "seeds": [0], "episodes": 5}
     tables = {name: set(cells(name, "quick", **asked)) for name in TABLES}
-    one_way = Cell("la+", 0, 1, 1, 0, 5)
+    one_way = Cell("la", 0, 1, 1, 0, 5)
     assert one_way in tables["table1"] & tables["table3"] & tables["table5"]
     new = tables["table3"] - tables["table1"] - tables["table2"]
     assert {c.n_ways for c in new} == {3, 4, 10, 15, 20}
@@ -158,7 +158,7 @@ def test_what_a_notebook_leaves_open_is_as_the_profile_has_it():
 
 
 def test_every_table_has_every_baseline_that_belongs_there_and_methods_that_exist():
-    rivals = {"floor", "class_prior", "grid_ceiling", "prototype", "threshold_prototype"}
+    rivals = {"floor", "class_prior", "token_grid", "prototype", "threshold_prototype"}
     rivals |= {"part_prototypes", "affinity", "ridge"}
     assert rivals <= set(TABLES["table1"].methods) and rivals <= set(TABLES["table2"].methods)
     for table in TABLES.values():
@@ -190,7 +190,7 @@ def test_our_table_has_the_papers_layout():
     assert list(wide.columns) == [
         ("1-way 1-shot", name) for name in ("fold-0", "fold-1", "mean", "+-")
     ]
-    assert list(wide.index) == ["LA+", "All background"]
+    assert list(wide.index) == ["LA", "All background"]
     assert wide.loc["All background"].tolist() == [5, 5, 5, 0]
 
 
@@ -204,8 +204,8 @@ def test_settings_and_methods_stay_in_their_order_and_prompts_together():
     table = means(results)
     assert list(table.columns) == ["1-way 5-shot", "1-way 1-shot"]
     assert list(table.index) == [
-        ("masks", "LA, the paper's model"), ("masks", "All background"),
-        ("boxes and points", "LA, the paper's model"), ("boxes and points", "All background"),
+        ("masks", "LA"), ("masks", "All background"),
+        ("boxes and points", "LA"), ("boxes and points", "All background"),
     ]  # fmt: skip
     assert table.loc[("masks", "All background"), "1-way 5-shot"] == "51.0"  # one seed: no interval
 
@@ -217,17 +217,17 @@ def test_intervals_are_printed_beside_means():
 def test_a_difference_is_resolved_only_if_its_interval_leaves_0():
     ids = [(3,), (7,), (11,)] * 20
     better = [result(seed=s, ids=ids, confusion=((90, 10), (10, 40))) for s in (0, 1)]
-    worse = [result("la", seed=s, ids=ids, confusion=((90, 10), (40, 10))) for s in (0, 1)]
+    worse = [result("affinity", seed=s, ids=ids, confusion=((90, 10), (40, 10))) for s in (0, 1)]
     same = [result("floor", seed=s, ids=ids, confusion=((90, 10), (10, 40))) for s in (0, 1)]
     table = differences([*better, *worse, *same]).droplevel(0)
-    assert table.loc["LA, the paper's model", "points"] == pytest.approx(100 * (40 - 10) / 60)
-    assert table.loc["LA, the paper's model", ""] == ""
+    assert table.loc["Affinity", "points"] == pytest.approx(100 * (40 - 10) / 60)
+    assert table.loc["Affinity", ""] == ""
     assert table.loc["All background"].tolist() == [0.0, 0.0, "unresolved"]
 
 
 def test_differences_skip_lists_that_only_one_method_has():
     table = differences(
-        [with_iou(30, seed=0), with_iou(50, seed=1), with_iou(10, method="la", seed=0)]
+        [with_iou(30, seed=0), with_iou(50, seed=1), with_iou(10, method="affinity", seed=0)]
     )
     assert table["points"].tolist() == [20.0]
 
@@ -244,13 +244,13 @@ def test_the_papers_table_has_the_same_layout_as_ours():
 def test_the_summary_puts_the_papers_numbers_beside_ours_under_their_own_header():
     boxes = (PromptKind.BOX,)
     results = [
-        with_iou(30, method="la"), with_iou(40), with_iou(50, protocol="paper"),
+        with_iou(30, method="threshold_prototype"), with_iou(40), with_iou(50, protocol="paper"),
         with_iou(20, kinds=boxes), with_iou(10, method="floor"),
     ]  # fmt: skip
     table = summary(results)
     assert list(table.index) == [("masks", "1-way 1-shot"), ("boxes", "1-way 1-shot")]
-    assert table["ours"].columns.tolist() == ["LA+", "LA, the paper's model"]
-    assert table["ours", "LA+"].tolist() == ["40.0", "20.0"]
+    assert table["ours"].columns.tolist() == ["LA", "Prototype, threshold"]
+    assert table["ours", "LA"].tolist() == ["40.0", "20.0"]
     paper = table["the paper (COCO-20i)"]
     assert paper["LA (SAM)"].tolist() == [43.1, 38.3]
     assert paper["LA (MAE)"].tolist() == [39.7, ""]

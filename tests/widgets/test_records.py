@@ -15,12 +15,12 @@ from PIL import Image
 
 import la
 from la.comparators.baselines import Prototype
+from la.comparators.raster import Raster
 from la.data.embedded import synthetic
 from la.data.geometry import Frame
 from la.experiment.results import Cell
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
-from la.model.plus import Raster
 from la.predict.strokes import rasterize
 from la.report.notebooks import FOLDER
 from la.types import IGNORE, PromptKind, to_device
@@ -142,7 +142,7 @@ def test_the_plane_keeps_the_distances_of_prototypes_that_lie_in_one():
 
 def test_a_method_without_weights_has_records_too(bench):
     config = bench.config.model
-    segmenter = Prototype(Raster(config.image_size, config.mask_size, sparse=True))
+    segmenter = Prototype(Raster(config.image_size, config.mask_size))
     (record,) = records(bench, CELL, [1], segmenter)
     assert np.abs(record.prototypes).max() > 0
     assert (record.picture.target != IGNORE).any()
