@@ -1,43 +1,43 @@
-"""Weights on disk: our own files, and the authors' published ones, in whose layout we also write.
+"""Weights on disk: files of our own, and the authors' published ones.
 
-Ours is one safetensors file with the `ModelConfig`, mode included, as JSON in its metadata. Theirs
-is a folder with tensors named `model.*` and a config.json of what was passed to a constructor; what
-the model is made of is read off the tensors. A pickle with code in it is never run.
+Ours is one safetensors file whose metadata holds the `ModelConfig`, mode included, as JSON.
+Theirs is a folder with a file of tensors named `model.*` and a config.json that lists only
+the arguments passed to a constructor, so the architecture is inferred from the tensors.
+Pickles are loaded without running any code in them.
 """
 
 import json
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from la.config import ModelConfig
+from la.config import Mixer, ModelConfig
 from la.data.download import AUTHORS, PUBLISHED
 from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.model.backbone import (
-    UNUSED,
     empty_backbone,
     file_sha256,
     load_encoder,
     load_strictly,
-    spelled_as_published,
 )
 from la.model.label_anything import LabelAnything
 from la.types import ModelCard
 
 QUICK = Path(__file__).parents[1] / "weights" / "quick.safetensors"
 FILE = "model.safetensors"  # of a published model's folder
-MIXERS = ("class", "example", "class_example")
+MIXERS: tuple[Mixer, ...] = ("class", "example", "class_example")
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that `load` knows by name; other ids on the Hugging Face hub load as well."""
+    """A model that `load` knows by name; it loads other ids on the Hugging Face hub as well."""
 
     name: str
     megabytes: int
@@ -59,36 +59,57 @@ KNOWN = (
 
 
 def load(source: str | Path) -> LabelAnything:
-    """A model in evaluation mode, from a known name, an id on the hub, a folder or a file.
+    """Load a model in evaluation mode.
 
-    A hub model is fetched once, at the commit that is the newest then or that the id names after an
-    `@`, and stays that one: what is new on the hub changes no result here. With an image encoder
-    among the tensors `model.backbone` is set, else None; `model.card` says which weights they are.
+    A hub model is downloaded once, at the newest commit or at the one that the id names
+    after an `@`, and then read from the cache: later commits change no result here.
 
-    Raises ValueError if the file is no checkpoint or a tensor is missing, unexpected or mis-shaped,
-    FileNotFoundError if there is nothing of that name.
+    Args:
+        source: a known name, an id on the Hugging Face hub, a folder or a file.
+
+    Returns:
+        The model. `model.backbone` is set if the file has an image encoder, else None;
+        `model.card` identifies the weights.
+
+    Raises:
+        UserError: the file is no checkpoint, or a tensor is missing, unexpected or
+            mis-shaped.
+        MissingFile: there is nothing of that name.
     """
     path = _find(str(source))
-    weights, options = _read(path)
+    weights, note = _read(path)
     if weights and all(key.startswith("model.") for key in weights):
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
-    config = ModelConfig(**options["la"]) if "la" in options else infer(weights, options)
+    config = note.config or infer(weights, _options(path))
     prefix = "image_encoder."
     encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     rest = {k: v for k, v in weights.items() if not k.startswith(prefix)}
     model = LabelAnything.empty(config)
     load_strictly(model, rest, str(source))
     if encoder:
-        model.backbone = empty_backbone(config)
-        load_encoder(model.backbone.encoder, encoder, str(source))
-    known = next((k.trained_on for k in KNOWN if k.name == str(source)), "unknown data")
-    name = path.name if path == Path(source) else str(source)
-    model.card = ModelCard(name, file_sha256(path), options.get("trained_on") or known)
+        backbone = empty_backbone(config)
+        load_encoder(backbone.encoder, encoder, str(source))
+        model.backbone = backbone
+    listed = [known.trained_on for known in KNOWN if known.name == str(source)]
+    model.card = ModelCard(
+        name=path.name if path == Path(source) else str(source),
+        sha256=file_sha256(path),
+        trained_on=note.trained_on or (listed[0] if listed else "unknown data"),
+        bias=note.bias,
+    )
     return model.eval()
 
 
 def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
-    """The configuration of a published model, read off its tensors, else off its options."""
+    """The configuration of a published model: inferred from its tensors where they tell.
+
+    Args:
+        weights: by name, without the leading `model.`.
+        options: of the authors' config.json; the defaults of their code where it is silent.
+
+    Raises:
+        UserError: a tensor that every Label Anything model has is missing.
+    """
 
     def size(key: str, axis: int) -> int:
         if key not in weights:
@@ -122,53 +143,29 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
     )
 
 
-def save(model: LabelAnything, path: Path, *, trained_on: str = "") -> None:
-    """Write our own layout, without backbone: that is frozen and has weights of its own."""
-    told = {"model": asdict(model.config), "trained_on": trained_on}
-    metadata = {"la": json.dumps(told, sort_keys=True)}  # of two entries the order would vary
-    write_whole(path, as_bytes(_without_backbone(model), metadata))
+def save(model: LabelAnything, path: Path, *, trained_on: str = "", bias: float = 0.0) -> None:
+    """Write our own file, without the backbone: that is frozen and has a file of its own.
 
-
-def save_official(model: LabelAnything, folder: Path) -> None:
-    """Write model.safetensors and config.json into `folder`, in the published layout."""
-    config, weights = model.config, _without_backbone(model)
-    if model.backbone is not None:
-        encoder = model.backbone.encoder.state_dict()
-        encoder = {spelled_as_published(k): v for k, v in encoder.items()}
-        encoder |= {k: torch.zeros(shape) for k, shape in UNUSED[config.backbone].items()}
-        weights |= {f"image_encoder.{key}": value for key, value in encoder.items()}
-    options = {
-        "encoder": "vit_b_mae" if config.backbone == "mae_vit_b" else "vit_b",
-        "image_size": config.image_size,
-        "image_embed_dim": config.backbone_dim,
-        "embed_dim": config.embed_dim,
-        "custom_preprocess": config.resize == "pad",
-        "class_attention": "class" in config.mixers,
-        "example_attention": "example" in config.mixers,
-        "example_class_attention": "class_example" in config.mixers,
-        "fusion_transformer": "TwoWayTransformer",
-        "spatial_convs": 3 if config.spatial_convs else None,
-    }
-    if config.token_pool:
-        bank = {"bank_size": config.token_pool, "embed_dim": config.embed_dim}
-        options["class_encoder"] = {"name": "RandomMatrixEncoder", **bank}
-    write_whole(folder / "config.json", json.dumps(options, indent=2))
-    write_whole(folder / FILE, as_bytes({f"model.{k}": v for k, v in weights.items()}))
+    Args:
+        trained_on: data and classes, for people to read.
+        bias: added to the background's logit, calibrated on seen classes.
+    """
+    note = {"model": asdict(model.config), "trained_on": trained_on, "bias": bias}
+    # One entry, as safetensors writes several in no fixed order.
+    metadata = {"la": json.dumps(note, sort_keys=True)}
+    weights = model.state_dict().items()
+    own = {key: value for key, value in weights if not key.startswith("backbone.")}
+    write_whole(path, as_bytes(own, metadata))
 
 
 def as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file's content."""
+    """The content of a safetensors file."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     return to_bytes(tensors, metadata)
 
 
-def _without_backbone(model: LabelAnything) -> dict[str, Tensor]:
-    weights = model.state_dict().items()
-    return {key: value for key, value in weights if not key.startswith("backbone.")}
-
-
 def _find(source: str) -> Path:
-    """The file with the tensors; a hub's is downloaded once and then found without a network."""
+    """The file with the tensors of a source, downloaded if it is on the hub."""
     path = QUICK if source == "quick" else Path(source)
     for candidate in (path, path / FILE):
         if candidate.is_file():
@@ -179,43 +176,70 @@ def _find(source: str) -> Path:
             f"no checkpoint at {source}; give a file, a folder with {FILE}, an id on "
             f"the Hugging Face hub, or one of: {known}"
         )
+    name, _, commit = source.partition("@")
+    return _from_hub(name, commit or "main")
+
+
+def _from_hub(name: str, revision: str) -> Path:
+    """The file with the tensors of a hub model; from the cache once it has been downloaded."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    name, _, commit = source.partition("@")
-    pin = {"repo_id": name, "revision": commit or "main"}
     try:
-        if isinstance(kept := try_to_load_from_cache(filename=FILE, **pin), str):
-            return Path(kept)
-        hf_hub_download(filename="config.json", **pin)
-        return Path(hf_hub_download(filename=FILE, **pin))
+        cached = try_to_load_from_cache(repo_id=name, filename=FILE, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        hf_hub_download(repo_id=name, filename="config.json", revision=revision)
+        return Path(hf_hub_download(repo_id=name, filename=FILE, revision=revision))
     except (OSError, ValueError) as error:
         raise MissingFile(
             f"{name} is not in the local cache, and the Hugging Face hub does not give it: {error}"
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors of a file, and its options: "la", ours, where it holds them, else the authors'."""
+@dataclass(frozen=True)
+class _Note:
+    """What a file of ours says of itself; another file says nothing."""
+
+    config: ModelConfig | None = None
+    trained_on: str = ""
+    bias: float = 0.0
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], _Note]:
+    """The tensors of a file by name, and its note."""
+    if path.suffix != ".safetensors":
+        return _read_pickle(path), _Note()
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file: {error}") from None
+    if "la" not in metadata:
+        return weights, _Note()
+    told = json.loads(metadata["la"])
+    model: dict[str, Any] = {}
+    for name, value in told["model"].items():
+        model[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    return weights, _Note(ModelConfig(**model), told["trained_on"], told.get("bias", 0.0))
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict that `torch.save` wrote; code in the file is not run."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        raise UserError(
+            f"{path} cannot be loaded: it is damaged, or a pickle that holds more than tensors and "
+            "might run code when opened; ask for a .safetensors file, or save its state dict "
+            "alone"
+        ) from None
+    if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
+        raise UserError(f"{path} is not a state dict: expected names and tensors alone")
+    return weights
+
+
+def _options(path: Path) -> dict:
+    """The options in the config.json beside a file; {} without one."""
     config = path.parent / "config.json"
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                own = json.loads((file.metadata() or {}).get("la", "{}"))
-                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise UserError(f"{path} is not a whole safetensors file: {error}") from None
-        if own:
-            model = {k: tuple(v) if isinstance(v, list) else v for k, v in own["model"].items()}
-            return weights, {"la": model, "trained_on": own["trained_on"]}
-    else:
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError):
-            raise UserError(
-                f"{path} is refused: it is damaged, or a pickle that holds more than tensors and "
-                "might run code when opened; ask for a .safetensors file, or save its state dict "
-                "alone"
-            ) from None
-        if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
-            raise UserError(f"{path} is not a state dict: expected names and tensors alone")
-    return weights, json.loads(config.read_text()) if config.exists() else {}
+    return json.loads(config.read_text()) if config.exists() else {}

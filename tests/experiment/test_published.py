@@ -8,11 +8,11 @@ import torch
 import la
 from la.data.download import published_folder, published_model
 from la.data.embedded import synthetic
-from la.learn import checkpoints
 from la.model import backbone
 from la.model.backbone import empty_backbone, file_sha256
 from la.model.label_anything import LabelAnything
 from la.report import tables
+from tests.published_file import write_published
 from tests.rehearsal import small_mae
 
 SIDE = 64  # pixels
@@ -33,7 +33,7 @@ def weights(tmp_path, monkeypatch):
         model.backbone = empty_backbone(config)
         for value in model.backbone.state_dict().values():
             value.normal_(0, 0.05, generator=generator)
-        checkpoints.save_official(model, published_folder(tmp_path / "weights", fold))
+        write_published(model, published_folder(tmp_path / "weights", fold))
     return tmp_path / "weights"
 
 

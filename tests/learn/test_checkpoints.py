@@ -13,6 +13,7 @@ from la.learn import checkpoints
 from la.model.backbone import empty_backbone, spelled, spelled_as_published
 from la.model.label_anything import LabelAnything
 from tests.model.official import small
+from tests.published_file import write_published
 
 MAE = ModelConfig(
     backbone="mae_vit_b", image_size=480, resize="squash", embed_dim=256,
@@ -43,6 +44,14 @@ def test_our_file_gives_back_weights_and_configuration(config, tmp_path):
     assert_same_weights(model, loaded)
 
 
+def test_our_file_says_what_the_weights_were_trained_on_and_their_bias(tmp_path):
+    path = tmp_path / "m.safetensors"
+    checkpoints.save(model_of(SMALL_MAE), path, trained_on="cats, fold 3", bias=0.25)
+    card = checkpoints.load(path).card
+    assert (card.name, card.trained_on, card.bias) == ("m.safetensors", "cats, fold 3", 0.25)
+    assert card.sha256 == checkpoints.file_sha256(path)
+
+
 def test_our_file_leaves_the_backbone_out(tmp_path):
     model = model_of(SMALL_MAE)
     model.backbone = torch.nn.Linear(2, 2)
@@ -67,7 +76,7 @@ def test_a_full_size_model_with_encoder_round_trips_in_the_published_layout(
     model.backbone = empty_backbone(config)
     for value in model.backbone.state_dict().values():
         value.fill_(0.01)
-    checkpoints.save_official(model, tmp_path)
+    write_published(model, tmp_path)
     shapes = {k: list(v.shape) for k, v in load_file(tmp_path / "model.safetensors").items()}
     assert len(shapes) == n_keys
     if (SHARED / "spec" / names).exists():
@@ -92,7 +101,7 @@ def test_the_architecture_is_read_off_the_tensors(mixers, token_pool, spatial_co
         SAM, mixers=mixers, token_pool=token_pool, spatial_convs=spatial_convs, image_size=1024
     )
     model = model_of(config)
-    checkpoints.save_official(model, tmp_path)
+    write_published(model, tmp_path)
     options = json.loads((tmp_path / "config.json").read_text())
     wrong = {"embed_dim": 7, "example_attention": not mixers, "spatial_convs": None}
     (tmp_path / "config.json").write_text(json.dumps(options | wrong))
@@ -158,7 +167,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, message, tmp_path):
 def test_a_tensor_missing_in_the_encoder_is_named(tmp_path):
     model = model_of(SMALL_MAE)
     model.backbone = empty_backbone(SMALL_MAE)
-    checkpoints.save_official(model, tmp_path)
+    write_published(model, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.image_encoder.encoder.layer.3.attention.attention.key.bias"]
     save_file(weights, tmp_path / "model.safetensors")
@@ -197,7 +206,7 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
 @pytest.mark.parametrize(("pin", "revision"), [("", "main"), ("@1f2e3d", "1f2e3d")])
 def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_path, monkeypatch):
     model, asked = model_of(SMALL_MAE), []
-    checkpoints.save_official(model, tmp_path)
+    write_published(model, tmp_path)
 
     def download(*, repo_id, filename, revision):
         asked.append((repo_id, filename, revision))
@@ -212,7 +221,7 @@ def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_pa
 def test_a_hub_model_that_came_once_stays_and_needs_no_network(tmp_path, monkeypatch):
     repo, commit = tmp_path / "models--someone--some_model", "0123456789abcdef" * 2 + "01234567"
     model = model_of(SMALL_MAE)
-    checkpoints.save_official(model, repo / "snapshots" / commit)
+    write_published(model, repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

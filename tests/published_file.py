@@ -1,0 +1,42 @@
+"""Writes a model in the authors' file format: tensors named `model.*` and a config.json."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from la.files import write_whole
+from la.learn.checkpoints import FILE, as_bytes
+from la.model.backbone import UNUSED, spelled_as_published
+from la.model.label_anything import LabelAnything
+
+
+def write_published(model: LabelAnything, folder: Path) -> None:
+    """Write model.safetensors and config.json into `folder`, with the encoder if it is set."""
+    config = model.config
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+    if model.backbone is not None:
+        for key, value in model.backbone.encoder.state_dict().items():
+            weights[f"image_encoder.{spelled_as_published(key)}"] = value
+        for key, shape in UNUSED[config.backbone].items():
+            weights[f"image_encoder.{key}"] = torch.zeros(shape)
+    options = {
+        "encoder": "vit_b_mae" if config.backbone == "mae_vit_b" else "vit_b",
+        "image_size": config.image_size,
+        "image_embed_dim": config.backbone_dim,
+        "embed_dim": config.embed_dim,
+        "custom_preprocess": config.resize == "pad",
+        "class_attention": "class" in config.mixers,
+        "example_attention": "example" in config.mixers,
+        "example_class_attention": "class_example" in config.mixers,
+        "fusion_transformer": "TwoWayTransformer",
+        "spatial_convs": 3 if config.spatial_convs else None,
+    }
+    if config.token_pool:
+        options["class_encoder"] = {
+            "name": "RandomMatrixEncoder",
+            "bank_size": config.token_pool,
+            "embed_dim": config.embed_dim,
+        }
+    write_whole(folder / "config.json", json.dumps(options, indent=2))
+    write_whole(folder / FILE, as_bytes({f"model.{k}": v for k, v in weights.items()}))
