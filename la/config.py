@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Mixer = Literal["class", "example", "class_example"]
+StartPart = Literal["quiet", "neck", "mark", "read", "copy", "compare"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class ModelConfig:
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
     background: Literal["unprompted", "token"] = "unprompted"  # [O] no prompts; [Q] learned
+    # Fresh weights, see la.model.start; the paper names no start. [Q] agreeing
+    start: Literal["usual", "agreeing"] = "usual"
+    start_without: tuple[StartPart, ...] = ()  # parts of the agreeing start that are left out
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class TrainConfig:
     # loss is divided by all of them, ignored and padded ones too [O]
     target_side: int | None = 256
     precision: Literal["float32", "bfloat16"] = "float32"
+    attention_loss: float = 0.0  # [Q] weight of la.learn.attention_loss, which the paper lacks
     micro_batches: int = 1  # (B, N, K) batches per step over all processes; [P 4.2] one per GPU
     checkpoint_every: int = 1_000
     seed: int = 42  # [O]

@@ -149,6 +149,9 @@ class Batch:
     class_valid: Tensor  # (B, C) bool; row 0 always True
     target: Tensor  # (B, H, W) int in [0, C) or IGNORE; original pixels, padded with IGNORE
     query_size: Tensor  # (B, 2) int64, original (H, W)
+    # (E, Hm, Wm) bool: the prompted object of each example, whatever prompts it; None unless
+    # training has a loss for where prompt tokens look
+    objects: Tensor | None = None
 
     @property
     def n_rows(self) -> int:

@@ -29,6 +29,7 @@ class BatchLoader:
         target_side: paint targets (side, side) over the input frame, for the training loss;
             None paints them on original pixels, for scores.
         jitter: draw box prompts with the noise that only training has.
+        objects: add the masks of the prompted objects, whatever kind of prompt was drawn.
         truth: what targets follow instead of `protocol`, which prompts follow.
     """
 
@@ -40,6 +41,7 @@ class BatchLoader:
     read_features: Callable[[list[int]], Tensor] | None = None
     target_side: int | None = None
     jitter: bool = False
+    objects: bool = False
     truth: Protocol | None = None
 
     def __call__(self, episodes: list[Episode]) -> Batch:
@@ -56,7 +58,21 @@ class BatchLoader:
             class_valid=torch.arange(n_rows) <= ways[:, None],
             target=self._targets(episodes, frames),
             query_size=torch.tensor([frame.size for frame in frames]),
+            objects=self._objects(episodes) if self.objects else None,
         )
+
+    def _objects(self, episodes: list[Episode]) -> Tensor:
+        """(E, Hm, Wm) bool: all instances of each example's class on its support image."""
+        masks = []
+        for episode in episodes:
+            for example in episode.examples:
+                image_id = episode.support_ids[example.support]
+                frame = self._frame(image_id)
+                canvas = np.zeros(frame.size, dtype=bool)
+                for instance in self.instances(image_id, episode.class_ids[example.row - 1]):
+                    instance.paint(canvas, True)
+                masks.append(frame.mask(canvas, self.model.mask_size))
+        return torch.from_numpy(np.stack(masks)).bool()
 
     def _source(self, episodes: list[Episode]) -> Pixels | Features:
         ids = [e.query_id for e in episodes] + [i for e in episodes for i in e.support_ids]

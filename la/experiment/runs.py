@@ -77,8 +77,14 @@ def train(
     shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
     protocol, seen = config.evaluation.protocol, bench.classes(fold, seen=True)
     sampler = EpisodeSampler(bench.data.train, seen, bench.rules(protocol), shapes)
-    options = {"target_side": config.train.target_side, "jitter": True}
-    loader = bench.loader(bench.data.train, fold, protocol, **options)
+    loader = bench.loader(
+        bench.data.train,
+        fold,
+        protocol,
+        target_side=config.train.target_side,
+        jitter=True,
+        objects=config.train.attention_loss > 0,
+    )
     batches = TrainingBatches(sampler, loader, config.episodes, config.train.seed)
     fit(
         model, batches.of, config.train, folder, stop_after=stop_after, tracker=tracker,

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 
 from la.config import ModelConfig, TrainConfig
 from la.errors import UserError
+from la.learn.attention_loss import attention_loss, recorded_reads
 from la.learn.evaluation import at_least_float32, original_scores
 from la.learn.losses import class_weights, focal_loss, official_focal_loss
+from la.model.prompt_encoder import PADDING, PromptEncoder
 from la.types import Batch, to_device
 
 
@@ -33,6 +35,29 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
+    """The segmentation loss of a batch, and the attention loss where its weight is not 0.
+
+    Returns:
+        () in the precision of the logits, at least float32.
+
+    Raises:
+        ValueError: the batch lacks the objects that the attention loss needs.
+    """
+    if config.attention_loss == 0:
+        return segmentation_loss(model, batch, config)
+    if batch.objects is None:
+        raise ValueError(
+            "the attention loss needs the masks of the prompted objects; "
+            "load the batch with BatchLoader(objects=True)"
+        )
+    encoder = cast(PromptEncoder, getattr(model, "module", model).prompt_encoder)
+    with recorded_reads(encoder) as reads:
+        loss = segmentation_loss(model, batch, config)
+    valid = encoder.sparse_prompts(batch.prompts)[1] != PADDING  # (E, T)
+    return loss + config.attention_loss * attention_loss(reads, batch.objects, valid)
+
+
+def segmentation_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     """The loss of a batch (paper Eq. 6), on the grid of its target.
 
     With `target_side` None that grid is the query's original pixels, and the loss is

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from la.config import ModelConfig
+from la.model import start
 from la.model.exact import ExactMaskDecoder, ExactPromptEncoder
 from la.model.layers import FourierPosition, LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
@@ -45,6 +46,8 @@ class LabelAnything(nn.Module):
         with torch.no_grad():
             for module in model.modules():
                 _initialise(module, generator)
+        if config.start == "agreeing":
+            start.agree(model, config, generator)
         return model
 
     @classmethod

@@ -97,13 +97,17 @@ class Attention(nn.Module):
         q, k, v = self._split(self.q_proj(q)), self._split(k), self._split(v)
         return self.out_proj(_merge(_attend(q, k, v, allowed)))
 
+    def read_scores(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
+        """Scores of `read` before the softmax over the cells, (B, n_heads, T, h*w)."""
+        queries = self._split(self.q_proj(tokens))
+        return self._scores(queries, self.k_proj.weight, image, position)  # the key bias cancels
+
     def read(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
         """Tokens (B, T, D) attend to an image (B, h*w, D) with `position` (h*w, D) in its keys."""
         if not self._few(tokens.shape[1]):
             k = self.k_proj(image) + F.linear(position, self.k_proj.weight)
             return self.attend_projected(tokens, k, self.v_proj(image), None)
-        q = self._split(self.q_proj(tokens))
-        scores = self._scores(q, self.k_proj.weight, image, position)  # the key bias cancels
+        scores = self.read_scores(tokens, image, position)
         pooled = scores.softmax(-1).flatten(1, 2) @ image  # (B, n_heads*T, D)
         pooled = pooled.unflatten(1, (self.n_heads, -1))
         value = torch.einsum("bhtd,hcd->bhtc", pooled, self._by_head(self.v_proj.weight))
@@ -147,6 +151,14 @@ class Attention(nn.Module):
 
     def _by_head(self, weight: Tensor) -> Tensor:
         return weight.unflatten(0, (self.n_heads, -1))  # (n_heads, d, D)
+
+
+class TokenToImageAttention(Attention):
+    """Attention whose `forward` is `read`, so that a forward hook receives what is read."""
+
+    def forward(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
+        """Tokens (B, T, D) attend to an image (B, h*w, D), `position` (h*w, D) in its keys."""
+        return self.read(tokens, image, position)
 
 
 def _merge(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from la.config import ModelConfig
-from la.model.layers import Attention, Mlp
+from la.model.layers import Attention, Mlp, TokenToImageAttention
 
 Context = Callable[[Tensor], Tensor]  # (B, T, X) -> (B, Tk, X), what each of B sequences may see
 
@@ -18,6 +18,11 @@ def _attention(config: ModelConfig, inner: int | None = None) -> Attention:
     """As wide as the model's cross-attentions and mixers, or `inner`."""
     inner = inner or config.embed_dim // config.attention_downsample
     return Attention(config.embed_dim, inner, config.n_heads)
+
+
+def _reading_attention(config: ModelConfig) -> TokenToImageAttention:
+    inner = config.embed_dim // config.attention_downsample
+    return TokenToImageAttention(config.embed_dim, inner, config.n_heads)
 
 
 class MixBlock(nn.Module):
@@ -56,7 +61,7 @@ class TwoWayLayer(nn.Module):
         dim = config.embed_dim
         self.self_attn = _attention(config, dim)
         self.norm1 = nn.LayerNorm(dim)
-        self.cross_attn_token_to_image = _attention(config)
+        self.cross_attn_token_to_image = _reading_attention(config)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, config.mlp_dim, nn.ReLU())
         self.norm3, self.norm4 = nn.LayerNorm(dim), nn.LayerNorm(dim)
@@ -74,7 +79,7 @@ class TwoWayLayer(nn.Module):
 
         `start` are the tokens before the first layer; they serve as the tokens' position.
         """
-        read, write = self.cross_attn_token_to_image.read, self.cross_attn_image_to_token.write
+        read, write = self.cross_attn_token_to_image, self.cross_attn_image_to_token.write
         if not self.norm_first:
             tokens = self.norm1(self._self_attention(tokens, tokens, start, valid))
             tokens = self.norm2(tokens + read(tokens + start, image, position))
@@ -110,7 +115,7 @@ class TwoWayTransformer(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.layers = nn.ModuleList([TwoWayLayer(config, True), TwoWayLayer(config, False)])
-        self.final_attn_token_to_image = _attention(config)
+        self.final_attn_token_to_image = _reading_attention(config)
         self.norm_final_attn = nn.LayerNorm(dim)
         self.norm_image = nn.LayerNorm(dim) if config.norm_first else nn.Identity()
 
@@ -122,7 +127,7 @@ class TwoWayTransformer(nn.Module):
         for layer in self.layers:
             tokens, image = layer(tokens, image, start, position, valid)
         image = self.norm_image(image)
-        update = self.final_attn_token_to_image.read(tokens + start, image, position)
+        update = self.final_attn_token_to_image(tokens + start, image, position)
         return self.norm_final_attn(tokens + update), image
 
     def image_mean(

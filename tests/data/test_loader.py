@@ -38,6 +38,8 @@ def episodes_of(index, n_ways=2, k_shots=2, episodes=6, seed=0, kinds=KINDS) -> 
 def tensors_of(value, path="") -> dict[str, torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return {path: value}
+    if value is None:
+        return {}
     fields = dataclasses.fields(value)
     return {k: v for f in fields for k, v in tensors_of(getattr(value, f.name), f.name).items()}
 
@@ -254,6 +256,14 @@ def test_training_alone_jitters_boxes(tiny_index):
         loader_of(tiny_index, jitter=j)(episodes).prompts.boxes for j in (False, True)
     )
     assert exact.shape == training.shape and not torch.equal(exact, training)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_are_the_mask_prompts_whatever_is_drawn(tiny_index, kind):
+    masks = loader_of(tiny_index)(episodes_of(tiny_index, kinds=(PromptKind.MASK,))).prompts.masks
+    drawn = episodes_of(tiny_index, kinds=(kind,))
+    assert torch.equal(loader_of(tiny_index, objects=True)(drawn).objects, masks.bool())
+    assert loader_of(tiny_index)(drawn).objects is None
 
 
 def test_an_outline_without_pixels_still_gives_a_prompt_and_a_truth(tmp_path):

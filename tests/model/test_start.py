@@ -1,0 +1,175 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from la.config import ModelConfig, profile
+from la.learn.attention_loss import object_cells, object_shares, recorded_reads
+from la.model.label_anything import LabelAnything
+from la.model.prompt_encoder import PADDING
+from la.types import Batch
+from tests.model.planted import planted_batch, prompts_of
+
+QUICK = replace(profile("quick").model, start="agreeing")
+LARGE = {
+    256: replace(QUICK, embed_dim=256, image_size=240, n_heads=8, mlp_dim=64),
+    512: replace(QUICK, embed_dim=512, image_size=1024, n_heads=8, mlp_dim=64, patch_size=16),
+}
+CONFIGS = {96: QUICK} | LARGE
+
+
+def model_of(config: ModelConfig, seed: int = 0) -> LabelAnything:
+    return LabelAnything.from_config(config, torch.Generator().manual_seed(seed)).eval()
+
+
+@torch.no_grad()
+def attention_shares(model: LabelAnything, batch: Batch) -> torch.Tensor:
+    """Share of the attention on the object, the mean over tokens and heads of each layer."""
+    encoder = model.prompt_encoder
+    with recorded_reads(encoder) as reads:
+        model.support(batch)
+    side = batch.source.support.shape[-1]
+    cells = object_cells(batch.objects, side)
+    valid = encoder.sparse_prompts(batch.prompts)[1] != PADDING
+    shares = []
+    for read in reads:
+        shares.append(object_shares(read, cells).mean(1)[valid].mean())
+    return torch.stack(shares)
+
+
+@torch.no_grad()
+def embeddings(model: LabelAnything, batch: Batch) -> torch.Tensor:
+    """Class-example embeddings (E, D) of length 1."""
+    images = model.encode_features(batch.source.support)
+    encode = model.prompt_encoder.encode
+    pairs = encode(images, batch.prompts, batch.support_episode, batch.token_rows)
+    return F.normalize(pairs.embeddings, dim=1)
+
+
+# ---- what an untrained model does
+
+
+@pytest.mark.parametrize("dim", CONFIGS)
+def test_masked_cells_get_most_of_the_attention(dim):
+    config = CONFIGS[dim]
+    share = attention_shares(model_of(config), planted_batch(config, 0, n_episodes=1))
+    assert share[0] > 0.7
+    assert share[1] > 0.5
+
+
+@pytest.mark.parametrize("dim", CONFIGS)
+def test_the_object_under_a_point_gets_more_attention_than_its_share_of_the_cells(dim):
+    config = CONFIGS[dim]
+    batch = planted_batch(config, 0, n_episodes=1, kind="point")
+    share = attention_shares(model_of(config), batch)
+    assert share.min() > 1.2 * batch.objects.float().mean()
+
+
+@pytest.mark.parametrize("dim", CONFIGS)
+def test_embeddings_of_one_class_agree_more_than_those_of_two_in_one_image(dim):
+    config = CONFIGS[dim]
+    batch = planted_batch(config, 0, n_episodes=2)
+    n, side = batch.objects.shape[:2]
+    others = torch.zeros_like(batch.objects)
+    others[:, side // 2 : side // 2 + side // 3, side // 2 : side // 2 + side // 3] = True
+    query_objects = batch.target.bool()
+    in_query = replace(batch, source=replace(batch.source, support=batch.source.query))
+    model = model_of(config)
+    own = embeddings(model, batch)
+    other = embeddings(model, replace(batch, prompts=prompts_of(others, config, "mask")))
+    same = embeddings(model, replace(in_query, prompts=prompts_of(query_objects, config, "mask")))
+    assert ((own * same).sum(1) > (own * other).sum(1) + 0.1).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_untrained_model_beats_painting_everything(seed):
+    batch = planted_batch(QUICK, seed, n_episodes=8)
+    with torch.no_grad():
+        logits = model_of(QUICK, seed)(batch)
+    side = batch.target.shape[-1]
+    painted = F.interpolate(logits, (side, side)).argmax(1).bool()
+    target = batch.target.bool()
+    iou = (painted & target).sum() / (painted | target).sum()
+    assert iou > 1.5 * target.float().mean()  # which is what painting every cell scores
+
+
+# ---- what the weights are
+
+
+def test_the_start_depends_on_the_generator_alone():
+    first, again, other = (model_of(QUICK, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["neck.0.weight"], other["neck.0.weight"])
+
+
+@pytest.mark.parametrize("part", ["quiet", "neck", "mark", "read", "copy", "compare"])
+def test_a_part_that_is_left_out_keeps_its_usual_weights(part):
+    examples = {
+        "quiet": "mask_decoder.transformer.layers.0.mlp.lin2.weight",
+        "neck": "neck.0.weight",
+        "mark": "prompt_encoder.no_sparse_embedding.weight",
+        "read": "prompt_encoder.transformer.layers.1.cross_attn_token_to_image.q_proj.weight",
+        "copy": "prompt_encoder.transformer.layers.1.cross_attn_image_to_token.v_proj.weight",
+        "compare": "mask_decoder.output_upscaling.0.weight",
+    }
+    usual = model_of(replace(QUICK, start="usual")).state_dict()
+    without = model_of(replace(QUICK, start_without=(part,))).state_dict()
+    for name, weight in examples.items():
+        assert torch.equal(usual[weight], without[weight]) == (name == part)
+
+
+def test_a_backbone_as_wide_as_the_model_needs_no_neck():
+    config = replace(QUICK, backbone_dim=QUICK.embed_dim)
+    batch = planted_batch(config, 0, n_episodes=2)
+    assert model_of(config)(batch).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm_first": False},
+        {"first_residual": False},
+        {"background": "unprompted"},
+        {"background": "unprompted", "mode": "exact"},
+    ],
+)
+def test_an_architecture_without_a_start_is_refused(change):
+    with pytest.raises(ValueError, match='choose start="usual"'):
+        model_of(replace(QUICK, **change))
+
+
+# ---- what it is for
+
+
+def test_two_masks_on_one_image_are_learned_as_two_answers():
+    """With the usual start the model gives one answer for both masks, however long it trains."""
+    torch.manual_seed(0)
+    batch = planted_batch(QUICK, 0, n_episodes=1)
+    side = batch.target.shape[-1]
+    half = slice(side // 2, side // 2 + side // 3)
+    others, target = torch.zeros_like(batch.objects), torch.zeros_like(batch.target)
+    others[:, half, half] = True
+    target[:, 1 : 1 + side // 3, half] = 1
+    objects, targets = torch.cat([batch.objects, others]), torch.cat([batch.target, target])
+    both = replace(
+        batch,
+        source=replace(
+            batch.source,
+            query=batch.source.query.expand(2, -1, -1, -1),
+            support=batch.source.support.expand(2, -1, -1, -1),
+        ),
+        support_episode=torch.arange(2),
+        prompts=prompts_of(objects, QUICK, "mask"),
+        token_rows=torch.tensor([[0, 1]] * 2),
+        class_valid=torch.ones(2, 2, dtype=torch.bool),
+        query_size=batch.query_size.expand(2, -1),
+    )
+    model = model_of(QUICK).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        logits = F.interpolate(model(both), (side, side), mode="bilinear")
+        F.cross_entropy(logits, targets).backward()
+        optimizer.step()
+    assert (logits.argmax(1) == targets).float().mean() > 0.97
