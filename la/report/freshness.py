@@ -31,11 +31,13 @@ def inputs_of_page(bench: Workbench, name: str, parameters: dict[str, object]) -
     Raises:
         FileNotFoundError: there is no such notebook.
     """
+    # Where the data lie does not matter; what they are is below.
+    chosen = {key: value for key, value in parameters.items() if key != "data"}
     measurements = bench.results / "measurements"
     tables = sorted(measurements.glob(f"{name}.jsonl")) or sorted(measurements.glob("*.jsonl"))
     return {
         "notebook": notebook_digest(NOTEBOOKS / f"{name}.ipynb"),
-        "parameters": digest({"profile": digest(bench.config)} | parameters),
+        "parameters": digest(chosen | {"profile": digest(bench.config)}),
         "data": f"{bench.data.name} {bench.data.fingerprint}",
         "code": code_digest(p for p in PACKAGE.rglob("*.py") if "widgets" not in p.parts),
         "weights": _bytes_digest(sorted((PACKAGE / "weights").iterdir())),

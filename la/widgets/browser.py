@@ -4,6 +4,7 @@ import zlib
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -27,16 +28,20 @@ class Widget(anywidget.AnyWidget):
     _css = (HERE / "widgets.css").read_text()
     palette = List(list(OKABE_ITO)).tag(sync=True)
 
-    def _repr_mimebundle_(self, **kwargs):
+    def snapshot(self, timeout: float = 0) -> Image.Image:
+        """The widget as a still picture, after waiting at most `timeout` seconds for its work."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and `snapshot` as it is when the cell runs."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         out, text = BytesIO(), f"{type(self).__name__}, live in JupyterLab: run this cell"
         self.snapshot(timeout=20).quantize(128).save(out, "PNG", optimize=True)
         data = {**data, "image/png": b64encode(out.getvalue()).decode(), "text/plain": text}
         return data, {**metadata, "image/png": {"alt": text}}
 
 
-def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dict:
+def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dict[str, Any]:
     """An image as an item of `PromptEditor.images`: a JPEG whose long side is `LONG_SIDE`."""
     small, out = image.copy(), BytesIO()
     small.thumbnail((LONG_SIDE, LONG_SIDE))
@@ -45,7 +50,7 @@ def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dic
     return {"file_name": name, **size, "role": role, "jpeg": out.getvalue()}
 
 
-def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict:
+def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict[str, Any]:
     """A map (H, W) of bytes for the browser, subsampled like the images and deflated."""
     small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
     shrink = min(1, long_side / max(small.size))

@@ -5,61 +5,35 @@ encodes each image once, predicts in one background thread where the newest prom
 a label map back.
 """
 
-import json
-import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import traitlets
+from matplotlib.figure import Figure
 from PIL import Image
-from traitlets import Any, Dict, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Bunch, Int, TraitError, Unicode, observe
 
-from la.colours import palette_png
-from la.errors import UserError
-from la.files import write_whole
 from la.predict import drawing as drawn
-from la.predict import prompts_file
 from la.predict.example import example_episode
-from la.predict.photos import open_photo, to_drawn
-from la.predict.prediction import coco
-from la.report.pictures import explained
-from la.widgets.browser import Widget, as_picture, plane, to_browser
+from la.predict.photos import Photo as Source
+from la.predict.photos import to_drawn
+from la.report.pictures import EpisodePicture, SupportPicture, episode_strip
+from la.widgets.browser import Widget, as_picture, plane
+from la.widgets.drawing import DrawingWidget
+from la.widgets.editor_files import export_masks, label_rows
+from la.widgets.photos import LivePredictor, Photo, photos_of
 
 
-@dataclass
-class Photo:
-    """An image at its original size, and what the predictor made of it."""
-
-    name: str
-    role: str  # "support" or "query"
-    image: Image.Image  # RGB, upright
-    path: Path | None = None
-    encoded: object = None
-
-    @classmethod
-    def open(cls, source, role: str, name: str) -> "Photo":
-        """Anything that `la.predict.photos.open_photo` takes; `name` is for what is no path."""
-        path = Path(source) if isinstance(source, str | Path) else None
-        return cls(path.name if path else name, role, open_photo(source, name), path)
-
-
-def photos_of(support, queries, stem: str = "") -> list[Photo]:
-    """Supports, then queries; what is no path is named by its number."""
-    sources = [("support", s) for s in support] + [("query", q) for q in queries]
-    return [
-        Photo.open(s, role, f"{stem or role}-{i}.png") for i, (role, s) in enumerate(sources, 1)
-    ]
-
-
-class PromptEditor(Widget):
+class PromptEditor(DrawingWidget):
     """Points, boxes, brush, eraser and lasso for several classes on several images, live.
 
-    `predictor` has `encode(image)`, `support([(encoded, {class: prompts}), ...])`,
-    `predict(encoded, support)` and `describe()`, as `la.predict.predictor.Predictor`; without one
-    the editor draws and saves only. `prompts` gets and sets plain data, `classes` the names.
+    Without a `predictor` the editor only draws and saves. `prompts` gets and sets the vector
+    prompts as plain data, `classes` their names.
 
     Raises:
         ValueError: an image cannot be read.
@@ -67,176 +41,71 @@ class PromptEditor(Widget):
     """
 
     view = Unicode("editor").tag(sync=True)
-    images = List().tag(sync=True)  # file_name, original width and height, role, jpeg
-    classes = List(Unicode()).tag(sync=True)
-    prompts = List(Dict()).tag(sync=True)
-    query = Int(-1).tag(sync=True)  # the image that is segmented
     seq = Int(0).tag(sync=True)  # counts what the browser sent; `ack` says that it arrived
     ack = Int(0).tag(sync=True)
-    status = Dict({"state": "idle", "text": ""}).tag(sync=True)
-    overlay = Dict().tag(sync=True)
     about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
-    predictor = Any()  # setting another one encodes the images anew
+    predictor = traitlets.Any()  # a LivePredictor or None; setting it encodes the images again
 
     def __init__(
-        self, support=(), queries=(), classes=("object",), prompts=(), predictor=None
+        self,
+        support: Iterable[Source] = (),
+        queries: Iterable[Source] = (),
+        classes: Sequence[str] = ("object",),
+        prompts: Sequence[dict[str, Any]] = (),
+        predictor: LivePredictor | None = None,
     ) -> None:
-        self._lock = threading.RLock()  # over _photos with prompts, _dirty and _worker
-        self._photos: list[Photo] = []
         self._pieces: dict[str, list[bytes]] = {}  # of files that the browser is sending, by name
-        self._dirty, self._worker, self._support, self._labels = False, None, None, None
-        super().__init__()
-        self._show(photos_of(support, queries), classes, prompts)
+        # The prediction is older than the prompts; read and set under the lock, as is the worker.
+        self._dirty = False
+        self._worker: threading.Thread | None = None
+        self._support: Any = None
+        self._labels: np.ndarray | None = None
+        super().__init__(support, queries, classes, prompts)
         self.on_msg(self._on_message)
-        self.predictor = predictor  # last: what it would be asked meanwhile is asked once
-
-    def _show(self, photos: list[Photo], classes, prompts, query: Photo | None = None) -> None:
-        """Replace what is shown; `query`, or the first one, is segmented."""
-        queries = [i for i, p in enumerate(photos) if p.role == "query"]
-        with self._lock, self.hold_sync(), self.hold_trait_notifications():
-            self._photos = photos
-            self.images = [to_browser(p.image, p.name, p.role) for p in photos]
-            self.classes, self.prompts, self.overlay = list(classes), list(prompts), {}
-            self.query = next((i for i in queries if photos[i] is query), (*queries, -1)[0])
-
-    def _drawing(self, **changed) -> drawn.Drawing:
-        given = {"classes": self.classes, "prompts": self.prompts} | changed
-        files = ((str(p.path or p.name), *p.image.size, p.role) for p in self._photos)
-        entries = tuple(drawn.DrawnImage(*file) for file in files)
-        return drawn.Drawing(entries, **{name: tuple(value) for name, value in given.items()})
+        self.predictor = predictor  # last, so that the first prediction has everything
 
     @property
-    def drawing(self) -> drawn.Drawing:
-        """Images, classes and prompts as a value."""
-        return self._drawing()
+    def support(self) -> Any:
+        """The predictor's support set for the prompts.
 
-    @validate("classes", "prompts")
-    def _fit(self, proposal):
-        name = proposal.trait.name
-        try:
-            return list(getattr(self._drawing(**{name: proposal.value}), name))
-        except ValueError as error:
-            raise TraitError(str(error)) from None
-
-    @property
-    def photos(self) -> list[Image.Image]:
-        """The images at their original sizes, as `images` lists them."""
-        return [photo.image for photo in self._photos]
-
-    @property
-    def support(self):
-        """The predictor's value for the prompts; RuntimeError says why there is none."""
+        Raises:
+            RuntimeError: there is none; says why.
+        """
         self.wait()
         if self._support is None:
             raise RuntimeError(f"no support: {self.status['text'] or self.about}")
         return self._support
 
-    def to_coco(self) -> dict:
-        """The content of `prompts.json` (`la.predict.prompts_file`)."""
-        return prompts_file.to_coco(self.drawing)
-
-    def from_coco(self, data: dict, folder: str | Path = ".") -> None:
-        """Show what `to_coco` gave; images that the editor does not hold are opened in `folder`.
-
-        Raises:
-            ValueError: the data or an image do not fit; says which.
-        """
-        known = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
-        drawing, photos = prompts_file.from_coco(data), []
-        for entry in drawing.images:
-            path = Path(folder, entry.file_name)
-            photo = known.get(path.resolve()) or Photo.open(path, entry.role, "")
-            if photo.image.size != (entry.width, entry.height):
-                raise UserError(f"{path} is not {entry.width} x {entry.height}, as it was")
-            photos.append(replace(photo, role=entry.role))
-        self._show(photos, drawing.classes, drawing.prompts)
-
-    def load(self, path: str | Path = "prompts.json") -> None:
-        """`from_coco` of a file; image names are relative to it."""
-        self.from_coco(prompts_file.to_coco(prompts_file.read(path)), Path(path).parent)
-
-    def save(self, path: str | Path = "prompts.json") -> Path:
-        """Write `prompts.json`, and beside it the images that no file holds yet."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for photo in self._photos:
-            if photo.path is None:
-                photo.path = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
-                photo.image.save(photo.path)
-        data = self.to_coco()
-        for entry, photo in zip(data["images"], self._photos, strict=True):
-            entry["file_name"] = os.path.relpath(photo.path, path.parent)
-        write_whole(path, json.dumps(data))
-        return path
-
     def export(self, folder: str | Path = "masks") -> Path:
-        """Write drawn masks of supports, predicted ones of queries: PNGs, `masks.json` (COCO RLE).
-
-        Each PNG is a label map in palette colours; where drawn classes overlap, the later one wins.
-        """
-        folder, names, maps = Path(folder), tuple(self.classes), []
-        folder.mkdir(parents=True, exist_ok=True)
-        for i, (photo, found) in enumerate(
-            zip(self._photos, drawn.annotate(self.drawing), strict=True), 1
-        ):
-            labels = np.zeros(photo.image.size[::-1], np.uint8)
-            if photo.role == "query" and self.predictor is not None:
-                support = self.support  # waits for the encodings
-                labels = _rows(self.predictor.predict(photo.encoded, support), names)
-            for name, prompts in found.items():
-                for mask in (p for p in prompts if isinstance(p, np.ndarray)):
-                    labels[mask] = names.index(name) + 1
-            maps.append((f"{i}-{Path(photo.name).stem}.png", labels))
-            palette_png(labels).save(folder / maps[-1][0])
-        write_whole(folder / "masks.json", json.dumps(coco(maps, names)))
+        """Write drawn masks of supports and predicted ones of queries: PNGs and `masks.json`."""
+        folder = Path(folder)
+        has_query = any(photo.role == "query" for photo in self._photos)
+        # `support` waits for the prediction, and with it for the encodings of all images.
+        support = self.support if has_query and self.predictor is not None else None
+        export_masks(self.drawing, self._photos, self.predictor, support, folder)
         return folder
 
     def load_example(self, seed: int = 0) -> None:
         """Show two generated supports with prompts of all kinds, and a query."""
-        found = example_episode(seed)
-        photos = photos_of([image for image, _ in found.examples], [found.query], "example")
-        prompts = []
-        for img, (_, classes) in enumerate(found.examples):
-            for cls, (name, given) in enumerate(classes.items(), 1):
-                marks = to_drawn(given, photos[img].image.size[::-1], name)
-                prompts += drawn.prompts_of(marks, img, cls)
-        self._show(photos, found.class_names, prompts)
+        example = example_episode(seed)
+        photos = photos_of([image for image, _ in example.examples], [example.query], "example")
+        prompts: list[dict[str, Any]] = []
+        for img, (_, prompts_of_class) in enumerate(example.examples):
+            width, height = photos[img].image.size
+            for cls, (name, marks) in enumerate(prompts_of_class.items(), 1):
+                prompts += drawn.prompts_of(to_drawn(marks, (height, width), name), img, cls)
+        self._show(photos, example.class_names, prompts)
 
-    def add(self, source, role: str = "support", name: str = "photo.png") -> None:
-        """Show another image; a query is segmented at once.
-
-        Raises:
-            FileNotFoundError, ValueError: it is no image; see `la.predict.photos.open_photo`.
-        """
-        new = Photo.open(source, role, name)
-        with self._lock:
-            while new.name in (photo.name for photo in self._photos):
-                new.name = f"another {new.name}"
-            photos = [*self._photos, new]
-            self._say("done", f"Added {new.name}")
-            shown = new if role == "query" else photos[self.query]
-            self._show(photos, self.classes, self.prompts, shown)
-
-    def remove(self, img: int) -> None:
-        """Take an image away, with its prompts."""
-        with self._lock:
-            photos, query = list(self._photos), self._photos[self.query]
-            self._say("done", f"Removed {photos.pop(img).name} and its prompts")
-            kept = [p for p in self.prompts if p["img"] != img]
-            kept = [p | {"img": p["img"] - (p["img"] > img)} for p in kept]
-            self._show(photos, self.classes, kept, query)
-
-    def set_state(self, sync_data) -> None:
-        """A message of the browser; what is wrong with it is said in the status line."""
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Apply a message of the browser; the status line says what is wrong with it."""
         try:
             super().set_state(sync_data)
         except TraitError as error:
             self._say("error", str(error))
 
-    def _say(self, state: str, text: str) -> None:
-        self.status = {"state": state, "text": text}
-
-    def _on_message(self, _widget, content: dict, buffers) -> None:
+    def _on_message(
+        self, _widget: Widget, content: dict[str, Any], buffers: Sequence[memoryview]
+    ) -> None:
         try:
             match content["do"]:
                 case "save":
@@ -256,29 +125,29 @@ class PromptEditor(Widget):
                     if content["last"]:
                         del self._pieces[content["name"]]
                         self.add(b"".join(pieces), content["role"], content["name"])
-        except Exception as error:  # whatever it is: the notebook would hide it from the reader
+        except Exception as error:  # any: Jupyter would write it to a log that nobody reads
             self._say("error", f"{content.get('do')} failed: {error}")
 
     @observe("seq")
-    def _acknowledge(self, change) -> None:
+    def _acknowledge(self, change: Bunch) -> None:
         self.ack = change.new
 
     @observe("prompts", "classes", "query", "images", "predictor")
-    def _changed(self, change) -> None:
-        """There is work; the one worker runs already and will see it, or starts."""
+    def _changed(self, change: Bunch) -> None:
+        """Mark the prediction as old, and start the worker unless it runs already."""
         with self._lock:
             if change.name == "predictor":
                 self._photos = [replace(photo, encoded=None) for photo in self._photos]
             self._dirty = self.predictor is not None
             if self._dirty:
                 card = self.predictor.describe()
-                self.about = "{name} · {hash} · trained on {trained_on}".format(**card)
+                self.about = f"{card['name']} · {card['hash']} · trained on {card['trained_on']}"
             if self._dirty and self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._worker.start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the prediction belongs to the prompts; False if that takes longer (seconds)."""
+        """Wait until the prediction belongs to the prompts; False after `timeout` seconds."""
         worker = self._worker
         if worker is not None:
             worker.join(timeout)
@@ -294,7 +163,7 @@ class PromptEditor(Widget):
                 query, seq = self.query, self.seq
             try:
                 self._predict(drawing, photos, query, seq)
-            except Exception as error:  # in a thread nobody would see it
+            except Exception as error:  # any: it would end the thread without a word
                 self._support, self.overlay = None, {}
                 self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
 
@@ -314,28 +183,30 @@ class PromptEditor(Widget):
             return self._say("idle", f"Waiting for {wanted}")
         prediction = predictor.predict(photos[query].encoded, self._support)
         took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
-        self._labels = _rows(prediction, drawing.classes)
+        self._labels = label_rows(prediction, drawing.classes)
         self.overlay = {"img": query, "seq": seq, **plane(self._labels)}
         self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
 
     def snapshot(self, timeout: float = 60) -> Image.Image:
         """The editor as a picture: supports with prompts, the query, its label map."""
         self.wait(timeout)
-        marked = zip(self._photos, drawn.annotate(self.drawing), strict=True)
-        examples = [(photo.image, found) for photo, found in marked if photo.role == "support"]
+        return as_picture(self._figure(), "What is drawn")
+
+    def _figure(self) -> Figure:
+        row = {name: number for number, name in enumerate(self.classes, 1)}
+        supports = []
+        for photo, marks in zip(self._photos, drawn.annotate(self.drawing), strict=True):
+            if photo.role == "support":
+                size = photo.image.height, photo.image.width
+                prompts = {row[name]: to_drawn(marks[name], size, name) for name in marks}
+                supports.append(SupportPicture(photo.image, prompts))
         query = self.photos[self.query] if self.query >= 0 else Image.new("RGB", (9, 9), "white")
         labels = self._labels if self.overlay.get("img") == self.query else None
-        shown = SimpleNamespace(class_names=tuple(self.classes), image=query, labels=labels)
-        return as_picture(explained(examples, shown, None), "What is drawn")
+        names = tuple(self.classes)
+        return episode_strip([EpisodePicture(None, names, tuple(supports), query, None, labels)])
 
     def close(self) -> None:
         """Remove the editor and let its images, encodings and model go."""
         with self._lock:
             self._photos, self.predictor, self._support, self._labels = [], None, None, None
         super().close()
-
-
-def _rows(prediction, classes: tuple[str, ...]) -> np.ndarray:
-    """The label map (H, W) in rows of the editor's classes; unprompted ones are not predicted."""
-    rows = [0, *(classes.index(name) + 1 for name in prediction.class_names)]
-    return np.array(rows, np.uint8)[np.asarray(prediction.labels)]

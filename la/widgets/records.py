@@ -40,21 +40,33 @@ def records(
     episodes = {number: listed[number] for number in numbers}
     shown = images_of(episodes.values())
     loader = bench.loader(bench.data.test, cell.fold, cell.protocol, images=shown)
-    return [_record(n, e, loader, segmenter, bias, bench.device) for n, e in episodes.items()]
+    return [
+        _record(number, episode, loader, segmenter, bias, bench.device)
+        for number, episode in episodes.items()
+    ]
 
 
 @torch.inference_mode()
-def _record(number: int, e: Episode, loader: BatchLoader, segmenter, bias, device) -> EpisodeRecord:
-    model, batch = loader.model, to_device(loader([e]), device)
+def _record(
+    number: int,
+    episode: Episode,
+    loader: BatchLoader,
+    segmenter: Segmenter,
+    bias: float,
+    device: torch.device,
+) -> EpisodeRecord:
+    model, batch = loader.model, to_device(loader([episode]), device)
     scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
     scores[0] += bias
-    shown = picture(loader, e, number, scores.argmax(0).numpy())
-    known = isinstance(segmenter, LabelAnything)
-    raster = Raster(model.image_size, model.mask_size)
-    means = segmenter.support(batch) if known else tokens(batch, raster)
+    prediction = scores.argmax(0).numpy()
+    shown = picture(loader, episode, number, prediction)
+    if isinstance(segmenter, LabelAnything):
+        means = segmenter.support(batch).prototypes
+    else:
+        means = tokens(batch, Raster(model.image_size, model.mask_size)).prototypes
     images = [shown.query, *(support.image for support in shown.supports)]
     frames = [Frame(i.size[::-1], model.image_size, model.resize) for i in images]
-    attention, prototypes = affinity(batch, shown.prediction, frames), plane(means.prototypes[0])
+    attention, prototypes = affinity(batch, prediction, frames), plane(means[0])
     return EpisodeRecord(shown, scores.softmax(0).numpy(), attention, prototypes)
 
 
@@ -68,7 +80,7 @@ def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.nd
     query, support = (f.cpu().float() for f in (batch.source.query, batch.source.support))
     mean = torch.cat([query, support]).mean((0, 2, 3), keepdim=True)
     found = torch.from_numpy(frames[0].sample(prediction > 0, frames[0].side))[None].float()
-    inside = F.adaptive_avg_pool2d(found, query.shape[-2:])  # (1, h, w)
+    inside = F.adaptive_avg_pool2d(found, (query.shape[-2], query.shape[-1]))  # (1, h, w)
     centre = ((query - mean) * inside).sum((2, 3), keepdim=True)  # (1, V, 1, 1)
     maps = F.cosine_similarity(support - mean, centre)[:, None]  # (S, 1, h, w)
     whole = [f.original_logits(m[None]) for f, m in zip(frames[1:], maps, strict=True)]

@@ -1,11 +1,13 @@
 """PredictionViewer: evaluated episodes, worst first, with what the model saw and where it erred."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ipywidgets import DOMWidget, widget_serialization
 from PIL import Image
-from traitlets import Dict, Instance, Int, List, Unicode
+from traitlets import Bunch, Dict, Instance, Int, List, Unicode
 
 from la.errors import UserError
 from la.predict.drawing import prompts_of
@@ -13,6 +15,7 @@ from la.report.pictures import EpisodePicture, episode_strip
 from la.types import IGNORE
 from la.widgets.browser import Widget, as_picture, plane, to_browser
 from la.widgets.editor import PromptEditor
+from la.widgets.photos import LivePredictor
 
 HEAT_SIDE = 256  # long side of probability and attention maps on their way to the browser
 
@@ -28,12 +31,19 @@ class EpisodeRecord:
 
     @property
     def iou(self) -> float:
-        """Mean over the classes, 1 where nothing was to be found and nothing was."""
+        """Mean over the classes; 1 if neither truth nor prediction has any foreground."""
         known = [iou for iou in self.picture.iou if iou == iou]
         return sum(known) / len(known) if known else 1.0
 
     @property
-    def prompts(self) -> list[dict]:
+    def truth_and_prediction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both label maps (H, W); the truth holds IGNORE where it does not count."""
+        truth, prediction = self.picture.target, self.picture.prediction
+        assert truth is not None and prediction is not None
+        return truth, prediction
+
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
         """Of all supports, as `la.predict.drawing` has them."""
         supports = enumerate(self.picture.supports)
         pairs = [(i, row, drawn) for i, s in supports for row, drawn in s.prompts.items()]
@@ -54,12 +64,14 @@ class PredictionViewer(Widget):
     """
 
     view = Unicode("viewer").tag(sync=True)
-    table = List().tag(sync=True)  # name, iou, classes and kind of every episode
+    table = List(Dict()).tag(sync=True)  # name, iou, classes and kind of every episode
     index = Int(0).tag(sync=True)
     episode = Dict().tag(sync=True)  # images, prompts and maps of the one that is shown
     opened = Instance(DOMWidget, allow_none=True).tag(sync=True, **widget_serialization)
 
-    def __init__(self, records, predictor=None) -> None:
+    def __init__(
+        self, records: Iterable[EpisodeRecord], predictor: LivePredictor | None = None
+    ) -> None:
         self._records = sorted(records, key=lambda record: record.iou)
         self._predictor = predictor
         if not self._records:
@@ -74,9 +86,10 @@ class PredictionViewer(Widget):
         self.on_msg(lambda _widget, content, _buffers: self.open_editor())
         self._show()
 
-    def _show(self, _change=None) -> None:
+    def _show(self, _change: Bunch | None = None) -> None:
         record = self._records[self.index]
         picture = record.picture
+        truth, prediction = record.truth_and_prediction
         images = [*(support.image for support in picture.supports), picture.query]
         self.episode = {
             "index": self.index,
@@ -84,8 +97,8 @@ class PredictionViewer(Widget):
             "classes": list(picture.class_names),
             "prompts": record.prompts,
             "ious": [iou if iou == iou else None for iou in picture.iou],
-            "truth": plane(np.where(picture.target == IGNORE, 255, picture.target)),
-            "prediction": plane(picture.prediction),
+            "truth": plane(np.where(truth == IGNORE, 255, truth)),
+            "prediction": plane(prediction),
             "probabilities": _heat(record.probabilities, 1.0),
             "attention": _heat(record.attention, None),
             "prototypes": [] if record.prototypes is None else record.prototypes.tolist(),
@@ -94,9 +107,14 @@ class PredictionViewer(Widget):
     def open_editor(self) -> PromptEditor:
         """A PromptEditor with this episode's images, classes and prompts, shown below."""
         record, before = self._records[self.index], self.opened
-        supports, query = (s.image for s in record.picture.supports), record.picture.query
-        given = record.picture.class_names, record.prompts, self._predictor
-        self.opened = PromptEditor(supports, [query], *given)
+        picture = record.picture
+        self.opened = PromptEditor(
+            [support.image for support in picture.supports],
+            [picture.query],
+            picture.class_names,
+            record.prompts,
+            self._predictor,
+        )
         if before is not None:
             before.close()
         return self.opened
@@ -113,7 +131,7 @@ class PredictionViewer(Widget):
         super().close()
 
 
-def _heat(maps: np.ndarray | None, top: float | None) -> list[dict]:
+def _heat(maps: np.ndarray | None, top: float | None) -> list[dict[str, Any]]:
     """Maps (n, h, w) as planes of bytes, 255 at `top` or at the largest value of all."""
     if maps is None:
         return []

@@ -21,7 +21,7 @@ from la.predict import prompts_file, strokes
 from la.types import Box
 from la.widgets import PromptEditor
 from la.widgets.browser import plane
-from la.widgets.editor import Photo
+from la.widgets.photos import Photo
 
 BOX = {"img": 0, "cls": 1, "type": "box", "pts": [[2, 3], [20, 18]]}
 BRUSH = {"img": 1, "cls": 2, "type": "brush", "pts": [[4, 4], [9, 9]], "r": 3, "erase": False}

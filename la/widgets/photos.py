@@ -1,0 +1,61 @@
+"""The images of an editor, and the predictor that it calls."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from la.predict import photos
+from la.predict.photos import Prompt
+from la.predict.prediction import Prediction
+
+
+class LivePredictor(Protocol):
+    """What the editor needs of a predictor; `la.predict.predictor.Predictor` has it."""
+
+    def describe(self) -> dict[str, str]:
+        """Name, hash and training data of the model."""
+        ...
+
+    def encode(self, image: Image.Image) -> Any:
+        """The image after the backbone, to be used any number of times."""
+        ...
+
+    def support(self, examples: Sequence[tuple[Any, Mapping[str, Sequence[Prompt]]]]) -> Any:
+        """A support set from (encoded image, {class: prompts})."""
+        ...
+
+    def predict(self, image: Any, support: Any) -> Prediction:
+        """The label map of an encoded image."""
+        ...
+
+
+@dataclass
+class Photo:
+    """An image at its original size, and its encoding by the predictor."""
+
+    name: str
+    role: str  # "support" or "query"
+    image: Image.Image  # RGB, upright
+    path: Path | None = None
+    encoded: Any = None  # None until the predictor has encoded the image
+
+    @classmethod
+    def open(cls, source: photos.Photo, role: str, name: str) -> "Photo":
+        """Anything that `la.predict.photos.open_photo` takes; `name` is used if it has no path."""
+        path = Path(source) if isinstance(source, str | Path) else None
+        return cls(path.name if path else name, role, photos.open_photo(source, name), path)
+
+
+def photos_of(
+    support: Iterable[photos.Photo], queries: Iterable[photos.Photo], stem: str = ""
+) -> list[Photo]:
+    """Supports, then queries; a source that is no path is named by its number."""
+    sources = [("support", source) for source in support]
+    sources += [("query", source) for source in queries]
+    return [
+        Photo.open(source, role, f"{stem or role}-{number}.png")
+        for number, (role, source) in enumerate(sources, 1)
+    ]
