@@ -62,7 +62,7 @@ def results(home: Path) -> dict:
         if path.parent.name == "cells":
             told = json.loads(path.read_text())
             made[name] = {k: v for k, v in told.items() if k not in ("seconds", "provenance")}
-        elif path.suffix in (".csv", ".safetensors", ".jsonl") or "fits" in path.parts:
+        elif path.suffix in (".csv", ".f16", ".safetensors", ".jsonl") or "fits" in path.parts:
             made[name] = path.read_bytes()
         elif path.suffix == ".ipynb":
             made[name] = len(json.loads(path.read_text())["cells"])

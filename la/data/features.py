@@ -1,39 +1,41 @@
-"""The feature cache: what a frozen backbone makes of an image, computed once and read from then on.
+"""The feature cache: what a frozen backbone makes of an image, computed once, then read.
 
-A store is a folder for one backbone and one way of preprocessing. Its shards, safetensors files,
-hold the features of some images each, with a checksum of each image, and are independent. A shard
-appears whole or not at all, so a killed writer loses the one it was at, and any number of processes
-may write to one folder: they share out the shards by locks.
+A store is a folder for one backbone and one way of preprocessing, with one file per image:
+the features in float16, (V, h, w) in C order, and a CRC-32 of the image's id and those
+bytes. A file that a killed writer left incomplete has the wrong size and counts as missing,
+so the writer loses only the batch that it was computing. Any number of processes may write
+to one folder: they share out parts of the images by locks.
 
-Half precision halves the bytes. float16 has 10 bits of mantissa where bfloat16 has 7; features are
-of moderate size, so the wider range of bfloat16 buys nothing: the relative rounding error is at
-most 2^-11 against 2^-8. What is beyond float16's range (65504) is refused, not stored as infinity.
+float16 has 10 bits of mantissa where bfloat16 has 7; features are of moderate size, so the
+wider range of bfloat16 buys nothing. A feature beyond float16's range (65504) is an error.
 """
 
 import json
 import logging
+import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import isfinite, prod
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from la.config import digest
-from la.data.shards import Shard, checksum, file_name, is_shard
 from la.errors import UserError
-from la.files import claim, progress_bar, write_whole
+from la.files import claim, named, progress_bar, write_whole
 
 logger = logging.getLogger(__name__)
 
-SHARD_BYTES = 256 << 20
-SHARD_IMAGES = 2_000
+PART_IMAGES = 128  # images that one process claims at a time
+SUFFIX = ".f16"
+
+Load = Callable[[int], Tensor]
+Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,73 +46,78 @@ class FeatureKey:
     weights_sha256: str
     image_size: int  # side of the square input, pixels
     resize: str  # "pad" or "squash"
-    dtype: Literal["float16", "bfloat16", "float32"] = "float16"  # on disk
 
     @property
     def folder(self) -> str:
         """Readable, and different for different keys."""
-        return f"{self.backbone}-{self.image_size}-{self.resize}-{self.dtype}-{digest(self)}"
+        return f"{self.backbone}-{self.image_size}-{self.resize}-{digest(self)}"
 
 
 class FeatureStore:
-    """The features of one key under `root`, empty where there are none yet; see the module.
-
-    To open a store writes nothing.
-    """
+    """The features of one key under `root`. Opening a store writes nothing."""
 
     def __init__(self, root: Path, key: FeatureKey) -> None:
-        self.key, self.folder = key, Path(root) / key.folder
-        self.dtype = getattr(torch, key.dtype)
-        self._place: dict[int, tuple[Shard, int]] = {}  # of an image
-        self._checked: set[int] = set()  # images whose checksum was right
-        self._look()
+        self.key = key
+        self.folder = Path(root) / key.folder
+        self._shape: tuple[int, ...] = ()  # (V, h, w); () until there are features
+        self._stored: set[int] = set()  # images that have a file of the right size
+        self._verified: set[int] = set()  # images whose checksum this process has compared
+        self._scan()
 
     def __reduce__(self) -> tuple:
         """For worker processes: where the features are, not the features."""
         return FeatureStore, (self.folder.parent, self.key)
 
-    def _look(self) -> list[Path]:
-        """Learn which shards there are now; those that are damaged."""
-        known, damaged = {shard.path for shard, _ in self._place.values()}, []
-        for path in sorted(set(self.folder.glob("*.safetensors")) - known):
-            try:
-                shard = Shard.of_file(path)
-            except ValueError as error:
-                logger.warning("%s; its images will be computed again", error)
-                damaged.append(path)
-                continue
-            self._place |= {image_id: (shard, row) for row, image_id in enumerate(shard.image_ids)}
-        return damaged
+    def _scan(self) -> None:
+        """Find the images that have a file; files of another size count as missing."""
+        shape = self.folder / "shape.json"
+        if not shape.exists():
+            return
+        self._shape = tuple(json.loads(shape.read_text()))
+        self._stored = set()
+        for entry in os.scandir(self.folder):
+            if entry.name.endswith(SUFFIX):
+                if entry.stat().st_size == self._n_bytes:
+                    self._stored.add(int(entry.name.removesuffix(SUFFIX)))
+                else:
+                    logger.warning("%s is damaged; its image will be computed again", entry.path)
+
+    @property
+    def _n_bytes(self) -> int:
+        """The size of a file: two bytes a number, and four of the checksum."""
+        return 2 * prod(self._shape) + 4
+
+    def _path(self, image_id: int) -> Path:
+        return self.folder / f"{image_id}{SUFFIX}"
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """The images that have no features here, ascending."""
-        return sorted({int(image_id) for image_id in image_ids} - self._place.keys())
+        return sorted({int(image_id) for image_id in image_ids} - self._stored)
 
     def write(
         self,
         image_ids: Iterable[int],
-        load: Callable[[int], Tensor],
-        encode: Callable[[Tensor], Tensor],
+        load: Load,
+        encode: Encode,
         *,
         batch_size: int = 8,
         progress: bool = True,
     ) -> None:
-        """Compute and store the features of the images that have none; returns when all are there.
+        """Compute and store the missing features; returns when all are there.
 
         Args:
-            load: image id -> (3, S, S), what the backbone takes; called from threads.
+            load: image id -> (3, S, S), the backbone's input; called from threads.
             encode: (b, 3, S, S) -> (b, V, h, w).
             progress: show a bar with the time that is left.
 
         Raises:
             OSError: the disk has too little room, or cannot be written.
-            ValueError: a feature does not fit the store's precision, or `load` raised it.
+            UserError: a feature is not finite in float16, or `load` raised it.
         """
-        damaged, todo = self._look(), self.missing(image_ids)
+        self._scan()
+        todo = self.missing(image_ids)
         if not todo:
             return
-        for path in damaged:
-            path.unlink(missing_ok=True)
         write_whole(self.folder / "key.json", json.dumps(asdict(self.key), indent=1))
         with (
             ThreadPoolExecutor(2) as pool,
@@ -118,96 +125,118 @@ class FeatureStore:
                 total=len(todo), unit="image", desc="features", disable=not progress
             ) as bar,
         ):
-            first = next(_batches(todo[:1], load, encode, 1, pool))
-            size = first.numel() * self.dtype.itemsize
-            self._check_disk(len(todo), size)
-            n = max(1, min(SHARD_IMAGES, SHARD_BYTES // size))
-            parts = [todo[start : start + n] for start in range(0, len(todo), n)]
-            for wait in (False, True):  # then for what other processes were at
-                for ids in parts:
-                    path = self.folder / file_name(ids)
-                    with claim(path, wait=wait) as granted:
-                        if granted and not is_shard(path):
-                            batches = _batches(ids, load, encode, batch_size, pool)
-                            self._write_shard(path, ids, batches, bar)
-        self._look()
+            if not self._shape:
+                _, example = next(_batches(todo[:1], load, encode, batch_size, pool))
+                self._shape = tuple(example.shape[1:])
+                write_whole(self.folder / "shape.json", json.dumps(self._shape))
+            self._check_disk(len(todo))
+            parts = [
+                todo[start : start + PART_IMAGES] for start in range(0, len(todo), PART_IMAGES)
+            ]
+            for wait in (False, True):  # second pass: parts that other processes had claimed
+                for part in parts:
+                    with claim(self.folder / f"part-{part[0]}", wait=wait) as granted:
+                        left = [i for i in part if granted and not self._is_whole(i)]
+                        for ids, features in _batches(left, load, encode, batch_size, pool):
+                            self._write_files(ids, features)
+                            bar.update(len(ids))
+        self._scan()
 
-    def _write_shard(self, path: Path, ids: list[int], batches: Iterator[Tensor], bar) -> None:
-        stored = []
-        for batch in batches:
-            stored.append(batch.detach().cpu().to(self.dtype))
-            bar.update(len(batch))
-        features = torch.cat(stored).contiguous()  # (n, V, h, w)
-        sums = features.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
-        for image_id, total in zip(ids, sums.tolist(), strict=True):
+    def _is_whole(self, image_id: int) -> bool:
+        """Whether the file of an image is there now, by its size."""
+        path = self._path(image_id)
+        return path.exists() and path.stat().st_size == self._n_bytes
+
+    def _write_files(self, image_ids: Sequence[int], features: Tensor) -> None:
+        """Write features (n, V, h, w), a file each."""
+        halves = features.detach().cpu().half().contiguous()
+        sums = halves.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
+        for image_id, half, total in zip(image_ids, halves.numpy(), sums.tolist(), strict=True):
             if not isfinite(total):
                 raise UserError(
-                    f"image {image_id}: a feature is not finite in {self.dtype}; "
-                    "look at the image, or keep the features in bfloat16"
+                    f"image {image_id}: a feature is not finite in float16; look at the image"
                 )
-        checksums = [checksum(*pair) for pair in zip(ids, features, strict=True)]
-        words = json.dumps({"image_ids": ids, "checksums": checksums})
-        write_whole(path, safetensors.torch.save({"features": features}, {"words": words}))
+            path = self._path(image_id)
+            try:
+                # Without fsync: a file torn by a power cut fails its checksum. Without
+                # truncating first: another process may be reading the same bytes.
+                with named(path), path.open("r+b" if path.exists() else "wb") as file:
+                    file.write(half)
+                    file.write(_checksum(image_id, half))
+                    file.truncate()
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
-    def read(self, image_ids: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        """(n, V, h, w), in the order asked for; in the stored precision if no `dtype` is named.
+    def read(self, image_ids: Sequence[int]) -> Tensor:
+        """Features (n, V, h, w) in float16, in the order of the ids.
 
-        The checksum of an image is looked at when this process first reads it.
+        An image's checksum is compared when this process first reads it.
 
         Raises:
-            ValueError: an image has no features here, or its shard is damaged. A damaged shard is
-                removed, so that `missing` names its images and `write` makes them anew.
+            ValueError: an image has no features here, or its file is damaged. A damaged
+                file is removed, so that `missing` lists its image and `write` makes it anew.
         """
-        dtype = dtype or self.dtype
-        absent = [image_id for image_id in image_ids if image_id not in self._place]
+        absent = [image_id for image_id in image_ids if image_id not in self._stored]
         if absent:
             raise ValueError(
                 f"{self.folder} has no features of {len(absent)} images, the first is {absent[0]}; "
                 "compute them first"
             )
-        if not len(image_ids):
-            return torch.empty(0, 0, 0, 0, dtype=dtype)
-        shape = self._place[image_ids[0]][0].features.shape[1:]
-        # Room from numpy, which asks for huge pages: filled twice as fast as that of torch.empty.
-        room = np.empty(len(image_ids) * prod(shape) * dtype.itemsize, np.uint8)
-        features = torch.from_numpy(room).view(dtype).view(len(image_ids), *shape)
-        for i, image_id in enumerate(image_ids):
-            shard, row = self._place[image_id]
-            stored = shard.features[row]
-            if image_id not in self._checked:
-                if checksum(image_id, stored) != shard.checksums[row]:
-                    self._place = {i: at for i, at in self._place.items() if at[0] is not shard}
-                    shard.path.unlink(missing_ok=True)
-                    raise ValueError(
-                        f"{shard.path} is damaged at image {image_id} and was removed; "
-                        f"compute its {len(shard.image_ids)} images again"
-                    )
-                self._checked.add(image_id)
-            features[i] = stored
-        return features
+        # numpy asks for huge pages, which are filled twice as fast as those of torch.empty.
+        features = np.empty((len(image_ids), *(self._shape or (0, 0, 0))), np.float16)
+        for row, image_id in zip(features, image_ids, strict=True):
+            with self._path(image_id).open("rb", buffering=0) as file:
+                n_read = file.readinto(row.reshape(-1).view(np.uint8))
+                if image_id in self._verified:
+                    continue
+                if n_read != row.nbytes or file.read() != _checksum(image_id, row):
+                    self._discard(image_id)
+            self._verified.add(image_id)
+        return torch.from_numpy(features)
 
-    def _check_disk(self, n: int, size: int) -> None:
-        needed, free = n * size / 1e9, shutil.disk_usage(self.folder).free / 1e9
-        logger.info("%d images need %.2f GB in %s; %.2f GB are free", n, needed, self.folder, free)
+    def _discard(self, image_id: int) -> None:
+        """Remove a damaged file and raise a ValueError that names it."""
+        path = self._path(image_id)
+        path.unlink(missing_ok=True)
+        self._stored.discard(image_id)
+        raise ValueError(f"{path} was damaged and is removed; compute the image's features again")
+
+    def _check_disk(self, n_images: int) -> None:
+        """Raise OSError if the features of so many images do not fit on the disk."""
+        needed = n_images * self._n_bytes / 1e9
+        free = shutil.disk_usage(self.folder).free / 1e9
+        logger.info(
+            "%d images need %.2f GB in %s; %.2f GB are free", n_images, needed, self.folder, free
+        )
         if needed > 0.98 * free:
             raise OSError(
-                f"{self.folder} needs {needed:.2f} GB for {n} images and has {free:.2f} GB; "
+                f"{self.folder} needs {needed:.2f} GB for {n_images} images and has {free:.2f} GB; "
                 "make room, or keep the features elsewhere"
             )
 
 
-def _batches(ids, load, encode, batch_size, pool) -> Iterator[Tensor]:
-    """Encoded batches; the images of the next one are loaded meanwhile.
+def _checksum(image_id: int, features: np.ndarray) -> bytes:
+    """The CRC-32 of the image's id and the features' bytes, 4 bytes."""
+    crc = zlib.crc32(np.ascontiguousarray(features).tobytes(), zlib.crc32(b"%d" % image_id))
+    return crc.to_bytes(4, "little")
 
-    The last one is filled up: a backbone rounds a smaller batch differently, and the features of an
-    image must not depend on which others were missing when it was encoded.
+
+def _batches(
+    image_ids: list[int], load: Load, encode: Encode, batch_size: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[int], Tensor]]:
+    """(ids, features) of each batch; the images of the next one are loaded meanwhile.
+
+    The last batch is filled up with copies: a backbone rounds a smaller batch differently,
+    and the features of an image must not depend on which other images were missing.
     """
-    groups = [ids[first : first + batch_size] for first in range(0, len(ids), batch_size)]
-    coming = [pool.submit(load, image_id) for image_id in groups[0]]
-    for group, following in zip(groups, [*groups[1:], []], strict=True):
+    groups = [image_ids[i : i + batch_size] for i in range(0, len(image_ids), batch_size)]
+    coming = [pool.submit(load, image_id) for image_id in image_ids[:batch_size]]
+    for n, group in enumerate(groups, start=1):
         images = torch.stack([image.result() for image in coming])
+        following = groups[n] if n < len(groups) else []
         coming = [pool.submit(load, image_id) for image_id in following]
         filling = images[-1:].repeat_interleave(batch_size - len(group), 0)
         with torch.inference_mode():
             features = encode(torch.cat([images, filling]))
-        yield features[: len(group)]
+        yield group, features[: len(group)]

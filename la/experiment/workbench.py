@@ -152,7 +152,7 @@ class Workbench:
     def store(self, index: CocoIndex) -> FeatureStore:
         """The feature cache of an index as it is; nothing is computed."""
         m = self.config.model
-        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, "float16")
+        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize)
         return _store(self.home / "cache" / "features" / index.sha256[:12], key)
 
     def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> FeatureStore:

@@ -3,7 +3,6 @@
 import contextlib
 import cProfile
 import io
-import os
 import pstats
 import shutil
 import time
@@ -18,11 +17,10 @@ from pycocotools.coco import COCO
 
 from la.config import PROTOCOLS, profile
 from la.data.episodes import EpisodeSampler
-from la.data.features import FeatureKey, FeatureStore
+from la.data.features import SUFFIX, FeatureKey, FeatureStore
 from la.data.folds import seen, unseen
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.data.shards import Shard
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations
@@ -164,11 +162,11 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     ids, encode, fresh = list(range(1, sizes.features + 1)), _random_features(), count()
     kept = FeatureStore(folder / "kept", KEY)
     kept.write(ids, _no_image, encode, progress=False)
-    shards = [Shard.of_file(path) for path in sorted(kept.folder.glob("*.safetensors"))]
-    stored = sum(shard.path.stat().st_size for shard in shards)
+    files = sorted(kept.folder.glob(f"*{SUFFIX}"))
+    stored = sum(path.stat().st_size for path in files)
     one = {"features": torch.zeros(SHAPE)}
     official = len(safetensors.torch.save(one))
-    note = "float16 with header and checksum; reference: one float32 safetensors file"
+    note = "float16 with checksum; reference: one float32 safetensors file"
     per_image = [stored / len(ids) / 1e6]
     bar = Bar("ratio", ">=", 2)
     yield record("feature cache, bytes per image", "MB", per_image, [official / 1e6], bar, note)
@@ -181,23 +179,20 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     def copy() -> None:
         target = folder / f"copied{next(fresh)}"
         target.mkdir()
-        for shard in shards:
-            shutil.copyfile(shard.path, target / shard.path.name)
-            with (target / shard.path.name).open("rb") as file:
-                os.fsync(file.fileno())
+        for path in files:
+            shutil.copyfile(path, target / path.name)
         shutil.rmtree(target)
 
     arms = {"ours": write, "copy": copy}
     taken = interleaved(arms, time.perf_counter, seconds=sizes.seconds, least=sizes.least)
     rates = {name: [stored / 1e6 / t for t in runs] for name, runs in taken.items()}
-    note = "rounded from float32, summed, synced to disk; reference: copy of the shards, synced"
+    note = "rounded from float32, with checksum; reference: copy of the files"
     yield record("feature cache, write", "MB/s", rates["ours"], rates["copy"], note=note)
 
     asked = stream(0, "features to read").permutation(ids).reshape(-1, 8).tolist()
     raw = {
-        image: (shard.features.view(torch.int16).numpy(), row)
-        for shard in shards
-        for row, image in enumerate(shard.image_ids)
+        int(path.name.removesuffix(SUFFIX)): np.memmap(path, np.int16, "r", shape=SHAPE)
+        for path in files
     }
     total = stored / 1e6
 
@@ -205,7 +200,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
         def all_of_them() -> None:
             source = store()
             for some in asked:
-                source.read(some, dtype)
+                source.read(some).to(dtype)
 
         return all_of_them
 
@@ -213,8 +208,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
         for some in asked:
             together = np.empty((len(some), *SHAPE), np.int16)
             for place, image in enumerate(some):
-                shard, row = raw[image]
-                together[place] = shard[row]
+                together[place] = raw[image]
 
     read(lambda: kept, torch.float16)()  # looks at the checksums, once, and maps the pages
     map_and_copy()

@@ -26,7 +26,7 @@ class Sizes:
     batches: int = 40  # loaded at a time
     photographs: int = 325
     masks: int = 3_000
-    features: int = 320  # images in the cache, a multiple of 8; more than one shard
+    features: int = 320  # images in the cache, a multiple of 8
     scored_images: int = 400
     scored: int = 400  # episodes
 

@@ -7,16 +7,13 @@ import signal
 import threading
 import time
 from collections import namedtuple
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 
-from la import files as atomic
 from la.data import features
-from la.data.features import FeatureKey, FeatureStore
-from la.data.shards import Shard
+from la.data.features import SUFFIX, FeatureKey, FeatureStore
 from la.files import PREFIX, atomic_write, claim, sweep
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")
@@ -42,27 +39,29 @@ def write(store, image_ids, **options):
 
 
 @pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(features, "SHARD_IMAGES", 4)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(features, "PART_IMAGES", 4)
 
 
-def shards(store):
-    return sorted(store.folder.glob("*.safetensors"))
+def stored(store):
+    """The ids of the images that have a file."""
+    names = [path.name for path in store.folder.glob(f"[!.]*{SUFFIX}")]
+    return sorted(int(name.removesuffix(SUFFIX)) for name in names)
 
 
 def leftovers(store):
-    return sorted(store.folder.glob(PREFIX + "*"))
+    return sorted(store.folder.glob(".*"))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
-def test_features_come_back_in_the_order_asked_for(tmp_path, small_shards, batch_size):
+def test_features_come_back_in_the_order_asked_for(tmp_path, small_parts, batch_size):
     store = FeatureStore(tmp_path, KEY)
     write(store, [7, 3, 11, 2, 5, 900, 4, 3], batch_size=batch_size)
-    assert [len(Shard.of_file(path).image_ids) for path in shards(store)].count(4) == 1
+    assert stored(store) == [2, 3, 4, 5, 7, 11, 900]
     for reader in (store, FeatureStore(tmp_path, KEY)):
-        read = reader.read([900, 2, 2, 7], torch.float32)
-        assert read.dtype == torch.float32 and read.shape == (4, *SHAPE)
-        torch.testing.assert_close(read, expected([900, 2, 2, 7]), rtol=2**-11, atol=0)
+        read = reader.read([900, 2, 2, 7])
+        assert read.dtype == torch.float16 and read.shape == (4, *SHAPE)
+        assert torch.equal(read, expected([900, 2, 2, 7]).half())
         assert reader.read([]).shape[0] == 0
     assert not leftovers(store)
 
@@ -75,26 +74,7 @@ def test_features_do_not_depend_on_what_else_was_missing(tmp_path):
     for store, parts in ((once, [range(10)]), (often, [[9], range(2, 5), range(10)])):
         for ids in parts:
             store.write(ids, load, rounds_by_size, batch_size=4, progress=False)
-    assert len(shards(often)) == 3
     assert torch.equal(once.read(range(10)), often.read(range(10)))
-
-
-@pytest.mark.parametrize(("dtype", "error"), [("float16", -11), ("bfloat16", -8), ("float32", -30)])
-def test_the_rounding_error_is_that_of_the_stored_precision(tmp_path, dtype, error):
-    store = FeatureStore(tmp_path, replace(KEY, dtype=dtype))
-    write(store, range(1, 40))
-    wanted = expected(range(1, 40))
-    worst = ((store.read(range(1, 40), torch.float32) - wanted).abs() / wanted.abs()).max()
-    assert worst <= 2.0**error
-    if dtype != "float32":
-        assert worst > 2.0 ** (error - 1)  # and the bound is tight
-
-
-def test_features_are_read_as_they_are_stored(tmp_path):
-    store = FeatureStore(tmp_path, KEY)
-    write(store, [1, 2])
-    read = store.read([2, 1])
-    assert read.dtype == torch.float16 and torch.equal(read, expected([2, 1]).half())
 
 
 def test_the_disk_holds_half_of_float32(tmp_path, monkeypatch):
@@ -103,16 +83,8 @@ def test_the_disk_holds_half_of_float32(tmp_path, monkeypatch):
 
     store = FeatureStore(tmp_path, KEY)
     store.write(range(50), load, encode_large, batch_size=8, progress=False)
-    bytes_per_image = sum(path.stat().st_size for path in shards(store)) / 50
-    assert bytes_per_image < 1.01 * 64 * 16 * 16 * 2
-
-
-def test_shards_are_bounded_in_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SHARD_BYTES", 3 * 60)  # three images of 30 halves
-    store = FeatureStore(tmp_path, KEY)
-    write(store, range(8))
-    sizes = sorted(len(Shard.of_file(path).image_ids) for path in shards(store))
-    assert sizes == [2, 3, 3]
+    for path in store.folder.glob(f"*{SUFFIX}"):
+        assert path.stat().st_size == 64 * 16 * 16 * 2 + 4
 
 
 def test_only_missing_images_are_computed(tmp_path):
@@ -139,7 +111,6 @@ def test_reading_what_is_not_there_names_the_image(tmp_path):
         {"weights_sha256": "cd"},
         {"image_size": 480},
         {"resize": "squash"},
-        {"dtype": "bfloat16"},
     ],
 )
 def test_another_key_is_another_folder(tmp_path, change):
@@ -164,30 +135,26 @@ def test_a_disk_without_room_is_refused_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"needs 0\.00 GB for 500 images and has 0\.00 GB; make room"):
         store.write(range(500), lambda i: seen.append(i) or load(i), encode, progress=False)
     assert len(seen) == 1  # to learn the size
-    assert not shards(store) and not leftovers(store)
+    assert not stored(store) and not leftovers(store)
 
 
-def test_a_disk_that_fills_up_leaves_whole_shards_only(tmp_path, monkeypatch, small_shards):
+def test_a_disk_that_fills_up_leaves_whole_files_only(tmp_path, monkeypatch):
     store = FeatureStore(tmp_path, KEY)
-    real, calls = atomic.atomic_write, []
+    real, calls = features._checksum, []
 
-    @contextmanager
-    def fails_in_the_second_shard(path):
-        calls.append(path)
-        with real(path) as file:
-            yield file
-            if len(calls) == 3:  # the first is the key
-                raise OSError(28, "No space left on device")
+    def fails_in_the_sixth_file(image_id, half):
+        calls.append(image_id)
+        if len(calls) == 6:
+            raise OSError(28, "No space left on device")
+        return real(image_id, half)
 
-    monkeypatch.setattr(atomic, "atomic_write", fails_in_the_second_shard)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(features, "_checksum", fails_in_the_sixth_file)
+    with pytest.raises(OSError, match="No space left.*5.f16"):
         write(store, range(8))
-    assert len(shards(store)) == 1 and not leftovers(store)
+    assert stored(store) == [0, 1, 2, 3, 4] and not leftovers(store)
     monkeypatch.undo()
     write(store, range(8))
-    torch.testing.assert_close(
-        store.read(range(8), torch.float32), expected(range(8)), rtol=1e-3, atol=0
-    )
+    assert torch.equal(store.read(range(8)), expected(range(8)).half())
 
 
 @pytest.mark.parametrize("value", [1e6, float("inf"), float("nan")])
@@ -198,9 +165,9 @@ def test_what_half_precision_cannot_hold_is_refused_with_the_image(tmp_path, val
         return found
 
     store = FeatureStore(tmp_path, KEY)
-    with pytest.raises(ValueError, match="image 3: a feature is not finite in torch.float16"):
+    with pytest.raises(ValueError, match="image 3: a feature is not finite in float16"):
         store.write(range(6), load, encode_one_badly, progress=False)
-    assert not shards(store) and not leftovers(store)
+    assert stored(store) == [0, 1, 2] and not leftovers(store)
 
 
 def test_large_features_of_many_places_are_finite(tmp_path):
@@ -209,43 +176,40 @@ def test_large_features_of_many_places_are_finite(tmp_path):
     assert store.read([1]).max() == 6e4 - 6e4 % 32
 
 
-DAMAGE = {
-    "cut short": lambda raw: raw[:-10],
-    "grown": lambda raw: raw + b"\0",
-    "empty": lambda raw: b"",
-    "header": lambda raw: raw[:20] + bytes([raw[20] ^ 1]) + raw[21:],
-    "mark": lambda raw: b"X" + raw[1:],
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_shard_with_a_damaged_frame_is_named_on_opening_and_remade(
-    tmp_path, small_shards, kind, caplog
-):
+@pytest.mark.parametrize("change", [lambda raw: raw[:-10], lambda raw: raw + b"0", lambda raw: b""])
+def test_a_file_of_another_size_is_named_on_opening_and_remade(tmp_path, change, caplog):
     write(FeatureStore(tmp_path, KEY), range(8))
-    victim = shards(FeatureStore(tmp_path, KEY))[0]
-    victim.write_bytes(DAMAGE[kind](victim.read_bytes()))
+    victim = FeatureStore(tmp_path, KEY).folder / f"5{SUFFIX}"
+    victim.write_bytes(change(victim.read_bytes()))
     store = FeatureStore(tmp_path, KEY)
-    assert victim.name in caplog.text
-    assert len(store.missing(range(8))) == 4
+    assert f"{victim} is damaged" in caplog.text
+    assert store.missing(range(8)) == [5]
     write(store, range(8))
-    assert torch.equal(store.read(range(8), torch.float16), expected(range(8)).half())
+    assert torch.equal(store.read(range(8)), expected(range(8)).half())
 
 
-def test_a_flipped_bit_is_found_named_and_remade(tmp_path, small_shards):
+@pytest.mark.parametrize("position", [0, -5, -1], ids=["first", "last feature", "checksum"])
+def test_a_flipped_bit_is_found_named_and_remade(tmp_path, position):
     write(FeatureStore(tmp_path, KEY), range(8))
     store = FeatureStore(tmp_path, KEY)
-    victim = shards(store)[1]
+    victim = store.folder / f"5{SUFFIX}"
     raw = bytearray(victim.read_bytes())
-    raw[-1] ^= 4
+    raw[position] ^= 4
     victim.write_bytes(raw)
-    bad = Shard.of_file(victim).image_ids
-    with pytest.raises(ValueError, match=f"{victim.name} is damaged at image {bad[-1]}"):
+    with pytest.raises(ValueError, match=f"{victim.name} was damaged and is removed"):
         store.read(range(8))
     for reader in (store, FeatureStore(tmp_path, KEY)):
-        assert reader.missing(range(8)) == sorted(bad)
+        assert reader.missing(range(8)) == [5]
     write(store, range(8))
-    assert torch.equal(store.read(range(8), torch.float16), expected(range(8)).half())
+    assert torch.equal(store.read(range(8)), expected(range(8)).half())
+
+
+def test_a_file_under_another_images_name_is_noticed(tmp_path):
+    store = FeatureStore(tmp_path, KEY)
+    write(store, range(3))
+    shutil.copyfile(store.folder / f"1{SUFFIX}", store.folder / f"2{SUFFIX}")
+    with pytest.raises(ValueError, match=f"2{SUFFIX} was damaged"):
+        store.read([2])
 
 
 FORK = multiprocessing.get_context("fork")
@@ -278,22 +242,21 @@ def wait_for(condition):
         time.sleep(0.002)
 
 
-def test_a_killed_writer_loses_at_most_its_open_shard(tmp_path, small_shards):
+def test_a_killed_writer_loses_at_most_its_batch(tmp_path, small_parts):
     store = FeatureStore(tmp_path, KEY)
     loads = FORK.Value("i")
     process = writer(tmp_path, 0, 40, lambda i: 0 if i < 12 else 60, loads=loads)
-    wait_for(lambda: loads.value > 13)  # one look at the size, twelve images stored, and one more
+    wait_for(lambda: stored(store) == list(range(12)))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert len(shards(store)) == 3 and leftovers(store)
     store = FeatureStore(tmp_path, KEY)
-    assert len(store.missing(range(40))) == 28
+    assert store.missing(range(40)) == list(range(12, 40))
     write(store, range(40))
-    assert torch.equal(store.read(range(40), torch.float16), expected(range(40)).half())
+    assert torch.equal(store.read(range(40)), expected(range(40)).half())
     assert not leftovers(store)
 
 
-def test_writers_at_the_same_time_share_the_work(tmp_path, small_shards):
+def test_writers_at_the_same_time_share_the_work(tmp_path, small_parts):
     begin, loads = FORK.Barrier(3), [FORK.Value("i") for _ in range(3)]
     running = [writer(tmp_path, 0, 60, lambda i: 0.005, begin, count) for count in loads]
     for process in running:
@@ -302,22 +265,22 @@ def test_writers_at_the_same_time_share_the_work(tmp_path, small_shards):
     counts = [count.value for count in loads]
     assert sum(counts) <= 60 + 3 and min(counts) > 4  # each looks at one image first
     store = FeatureStore(tmp_path, KEY)
-    assert torch.equal(store.read(range(60), torch.float16), expected(range(60)).half())
+    assert torch.equal(store.read(range(60)), expected(range(60)).half())
     assert not leftovers(store)
 
 
-def test_writers_of_overlapping_lists_do_not_disturb_one_another(tmp_path, small_shards):
+def test_writers_of_overlapping_lists_do_not_disturb_one_another(tmp_path, small_parts):
     begin = FORK.Barrier(2)
     running = [writer(tmp_path, *span, lambda i: 0.002, begin) for span in ((0, 30), (13, 40))]
     for process in running:
         process.join()
     assert [process.exitcode for process in running] == [0, 0]
     store = FeatureStore(tmp_path, KEY)
-    assert torch.equal(store.read(range(40), torch.float16), expected(range(40)).half())
+    assert torch.equal(store.read(range(40)), expected(range(40)).half())
     assert not leftovers(store)
 
 
-def test_a_writer_takes_over_from_one_that_dies(tmp_path, small_shards):
+def test_a_writer_takes_over_from_one_that_dies(tmp_path, small_parts):
     store = FeatureStore(tmp_path, KEY)
     process = writer(tmp_path, 0, 4, lambda i: 0.6)
     wait_for(lambda: any("claim" in path.name for path in leftovers(store)))
