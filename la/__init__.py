@@ -4,6 +4,7 @@ They are imported when they are first used, so that `import la` costs nothing.
 """
 
 import importlib
+from typing import Any
 
 _NAMES = {
     "experiment.workbench": "Workbench",
@@ -25,7 +26,7 @@ _MODULES = {
 __all__ = [*_HOME, *_MODULES]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'la' has no attribute {name!r}")
     module = importlib.import_module(f"la.{_HOME.get(name) or _MODULES[name]}")

@@ -100,9 +100,8 @@ class TokenGrid:
             maps.append(torch.from_numpy(frame.sample(truth, self.image_size, IGNORE)))
         truth = torch.stack(maps).to(batch.target.device)
         rows = F.one_hot(truth.clamp(min=0), batch.n_rows) * (truth != IGNORE)[..., None]
-        share = F.adaptive_avg_pool2d(
-            rows.permute(0, 3, 1, 2).float(), batch.source.query.shape[-2:]
-        )
+        height, width = batch.source.query.shape[-2:]
+        share = F.adaptive_avg_pool2d(rows.permute(0, 3, 1, 2).float(), (height, width))
         share[:, 0] += share.sum(1) == 0
         return _without_padded_rows(_share(share, dim=1), batch)
 

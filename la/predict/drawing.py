@@ -14,15 +14,18 @@ mask prompts of one image and class make one mask, in order; `erase` takes away 
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from la.data.prompts import Drawn
 from la.errors import UserError
 from la.predict.strokes import rasterize
 from la.types import Box, Point
 
-TYPES = {  # least and most points, further fields with their defaults
+# Of each type: least and most points, further fields with their defaults.
+TYPES: dict[str, tuple[int, int, dict[str, Any]]] = {
     "point": (1, 1, {"label": 1}),
     "box": (2, 2, {}),
     "brush": (1, 10**6, {"r": 12, "erase": False}),
@@ -54,7 +57,7 @@ class Drawing:
 
     images: tuple[DrawnImage, ...]
     classes: tuple[str, ...]
-    prompts: tuple[dict, ...]
+    prompts: tuple[dict[str, Any], ...]
 
     def __post_init__(self) -> None:
         names = self.classes
@@ -64,10 +67,11 @@ class Drawing:
         object.__setattr__(self, "prompts", checked)
 
 
-def _check(p, i: int, drawing: Drawing) -> dict:
+def _check(p: Any, i: int, drawing: Drawing) -> dict[str, Any]:
     """A copy of prompt i with fields in order and defaults filled in."""
-    kind, where = p.get("type") if isinstance(p, dict) else None, f"prompts[{i}]"
-    require(kind in list(TYPES), f"{where}.type must be one of {', '.join(TYPES)}")
+    where = f"prompts[{i}]"
+    kind = str(p.get("type")) if isinstance(p, dict) else ""
+    require(kind in TYPES, f"{where}.type must be one of {', '.join(TYPES)}")
     least, most, further = TYPES[kind]
     p = {"img": None, "cls": None, "type": kind, "pts": [], **further, **p}
     unknown = ", ".join(map(str, list(p)[4 + len(further) :]))
@@ -79,6 +83,7 @@ def _check(p, i: int, drawing: Drawing) -> dict:
     rule = f"{least}{'' if most <= 2 else ' or more'} [x, y] inside the {width} x {height} pixels"
     fits = pts is not None and least <= len(pts) <= most and ((pts >= 0) & (pts <= size)).all()
     require(fits, f"{where}.pts must hold {rule} of image {p['img']}")
+    assert pts is not None
     flat = kind == "box" and (pts[0] == pts[1]).any()
     require(not flat, f"{where}.pts must be two corners of a box that is not empty")
     require(p.get("label", 1) in (1, -1), f"{where}.label must be 1 or -1")
@@ -88,27 +93,28 @@ def _check(p, i: int, drawing: Drawing) -> dict:
     runs = _array(p.get("counts", [area]), np.int64, -1)
     fits = runs is not None and ((runs >= 0) & (runs <= area)).all() and runs.sum() == area
     require(fits, f"{where}.counts must be run lengths of {area} pixels in all")
+    assert runs is not None
     return p | {"pts": pts.tolist()} | ({"counts": runs.tolist()} if "counts" in p else {})
 
 
-def require(condition, message: str) -> None:
-    """ValueError with the message unless the condition holds."""
+def require(condition: bool | np.bool_, message: str) -> None:
+    """Raises UserError with the message unless the condition holds."""
     if not condition:
         raise UserError(message)
 
 
-def _array(values, dtype, shape) -> np.ndarray | None:
+def _array(values: Any, dtype: DTypeLike, shape: int | tuple[int, int]) -> np.ndarray | None:
     try:
         return np.array(values, dtype).reshape(shape)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _whole(value, low: int, high: int) -> bool:
+def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict:
+def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict[str, Any]:
     """A mask (H, W) as a prompt, without loss."""
     flat = np.asarray(mask, bool).ravel(order="F")
     starts = np.flatnonzero(np.diff(flat, prepend=False))
@@ -116,9 +122,9 @@ def mask_prompt(mask: np.ndarray, img: int, cls: int) -> dict:
     return {"img": img, "cls": cls, "type": "mask", "pts": [], "counts": counts}
 
 
-def prompts_of(found: Drawn, img: int, cls: int) -> list[dict]:
+def prompts_of(found: Drawn, img: int, cls: int) -> list[dict[str, Any]]:
     """The boxes, points and mask of one class on one image as prompts."""
-    start = {"img": img, "cls": cls}
+    start: dict[str, Any] = {"img": img, "cls": cls}
     points = zip(chain(*found.points), chain(*found.labels), strict=True)
     out = [start | {"type": "box", "pts": box.reshape(2, 2).tolist()} for box in found.boxes]
     out += [start | {"type": "point", "pts": [p.tolist()], "label": int(n)} for p, n in points]
@@ -133,7 +139,8 @@ def annotate(drawing: Drawing) -> list[dict[str, list[Box | Point | np.ndarray]]
         found: list[Box | Point | np.ndarray] = []
         for p in prompts:
             if p["type"] == "point":
-                found.append(Point(*p["pts"][0], positive=p["label"] > 0))
+                x, y = p["pts"][0]
+                found.append(Point(x, y, positive=p["label"] > 0))
             elif p["type"] == "box":
                 found.append(Box(*np.sort(p["pts"], 0).ravel().tolist()))
         mask = rasterize(prompts, (drawing.images[img].height, drawing.images[img].width))

@@ -34,8 +34,10 @@ def open_photo(source: Photo, name: str = "the file") -> Image.Image:
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return to_rgb(ImageOps.exif_transpose(source))
-    if not isinstance(source, bytes) and not Path(name := source).is_file():
-        raise MissingFile(f"no image file at {source}; check the path")
+    if not isinstance(source, bytes):
+        name = str(source)
+        if not Path(source).is_file():
+            raise MissingFile(f"no image file at {source}; check the path")
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as file:
             return to_rgb(ImageOps.exif_transpose(file))
@@ -86,10 +88,11 @@ def _to_mask(prompt: Prompt, size: tuple[int, int], where: str) -> np.ndarray:
 
 
 def _from_array(source: np.ndarray | Tensor) -> Image.Image:
-    array = source
     if isinstance(source, Tensor):
         array = source.detach().cpu().numpy()
         array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+    else:
+        array = source
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     fits = array.size > 0 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4)))
     form = "an image is an array (H, W, 3) or (H, W), or a tensor (3, H, W) or (H, W)"

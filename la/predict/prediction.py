@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -44,7 +45,7 @@ class Prediction:
                 picture.save(file, "PNG")
         return picture
 
-    def to_coco(self, file_name: str = "image.png") -> dict:
+    def to_coco(self, file_name: str = "image.png") -> dict[str, Any]:
         """A COCO file's content: the image, the categories, an RLE annotation per class found."""
         return coco([(file_name, self.labels)], self.class_names)
 
@@ -53,12 +54,13 @@ class Prediction:
         return colours.overlay(self.image, self.labels, opacity)
 
 
-def coco(maps: Iterable[tuple[str, np.ndarray]], class_names: tuple[str, ...]) -> dict:
+def coco(maps: Iterable[tuple[str, np.ndarray]], class_names: tuple[str, ...]) -> dict[str, Any]:
     """A COCO file's content from (file name, label map (H, W)): an RLE annotation per class found.
 
     Category n is row n of the label maps; background has no annotation.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, (name, labels) in enumerate(maps, 1):
         height, width = labels.shape
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})

@@ -66,7 +66,7 @@ class SupportSet:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["la_support"])
             tensors = load_file(path)
-            pairs = Pairs(*(tensors.pop(f"pairs.{f.name}", None) for f in fields(Pairs)))
+            pairs = Pairs(**{f.name: tensors.pop(f"pairs.{f.name}") for f in fields(Pairs)})
             value = Support(**tensors, pairs=pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -86,10 +86,7 @@ class Predictor:
         self, model: LabelAnything, card: ModelCard | None = None, *, bfloat16: bool = False
     ) -> None:
         self.model, self.bfloat16 = model, bfloat16
-        self.card = card or model.card  # `la.load` says what it loaded
-        if self.card is None:
-            digest = sha256(as_bytes(model.state_dict())).hexdigest()
-            self.card = ModelCard("unnamed", digest, "unknown data")
+        self.card = card or model.card or _unnamed(model)
         self.device = next(model.parameters()).device
         self._backbone = (model.backbone or build_backbone(model.config)).to(self.device).eval()
 
@@ -137,33 +134,33 @@ class Predictor:
         with self._autocast():
             logits = self.model.decode(query.embeddings, value).float()
         logits[:, 0] += self.card.bias
-        labels = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
-        labels = labels.to(torch.uint8).cpu().numpy()
+        rows = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
+        labels = rows.to(torch.uint8).cpu().numpy()
         return Prediction(labels, support.class_names, query.image, query.frame, logits[0].cpu())
 
     @torch.inference_mode()
     def _support(self, known: SupportSet | None, examples: Examples) -> SupportSet:
         config, encoder = self.model.config, self.model.prompt_encoder
         given = [(s, *item) for s, (_, found) in enumerate(examples) for item in found.items()]
-        names = [*(known.class_names if known else ()), *(name for _, name, _ in given)]
-        names = tuple(dict.fromkeys(names))
+        earlier = known.class_names if known else ()
+        names = tuple(dict.fromkeys([*earlier, *(name for _, name, _ in given)]))
         most = min(255, (config.token_pool or 256) - 1)
         if not examples or not names:
             raise UserError("a support set needs a prompt for at least one class on one image")
         if len(names) > most:
-            raise UserError(f"{len(names)} classes; this model tells at most {most} apart")
+            raise UserError(f"{len(names)} classes; this model supports at most {most} classes")
         images = [self.encode(image) for image, _ in examples]
         annotated, supports, rows = [], [], []
-        for s, name, prompts in given:
+        for s, name, marks in given:
             where, frame = f"class {name!r} of support image {s + 1}", images[s].frame
-            annotated.append((frame, to_drawn(prompts, frame.size, where)))
+            annotated.append((frame, to_drawn(marks, frame.size, where)))
             supports.append(s)
             rows.append(names.index(name) + 1)
-        prompts = collate_prompts(annotated, supports, rows, config.mask_size)
+        collated = collate_prompts(annotated, supports, rows, config.mask_size)
         embeddings = torch.cat([image.embeddings for image in images])
         episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
-        prompts = to_device(prompts, self.device)
+        prompts = to_device(collated, self.device)
         with self._autocast():
             pairs = encoder.encode(embeddings, prompts, episode, token_rows)
             if known:
@@ -181,6 +178,13 @@ class Predictor:
             both = f"{support.model[:12]}, these are {self.card.sha256[:12]}"
             raise UserError(f"the support set was made by the weights {both}; make it anew")
         return to_device(support, self.device)
+
+
+def _unnamed(model: LabelAnything) -> ModelCard:
+    """The card of a model that was not loaded from a file, known by the hash of its weights."""
+    return ModelCard(
+        "unnamed", sha256(as_bytes(model.state_dict())).hexdigest(), trained_on="unknown data"
+    )
 
 
 def read_support(predictor: Predictor, path: str | Path) -> SupportSet:

@@ -7,6 +7,7 @@ prompts of `la.predict.drawing`, and loading reads that field, so nothing is los
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -16,7 +17,7 @@ from la.predict.drawing import Drawing, DrawnImage, annotate
 from la.types import Box, Point
 
 
-def to_coco(drawing: Drawing) -> dict:
+def to_coco(drawing: Drawing) -> dict[str, Any]:
     """The content of `prompts.json`: one annotation per point, per box and per mask."""
     found = [
         {"image_id": i, "category_id": drawing.classes.index(name) + 1, "iscrowd": 0} | coco_of(p)
@@ -33,29 +34,38 @@ def to_coco(drawing: Drawing) -> dict:
     }
 
 
-def coco_of(prompt: Box | Point | np.ndarray) -> dict:
+def coco_of(prompt: Box | Point | np.ndarray) -> dict[str, Any]:
     """The fields of a COCO annotation that say where it is; a mask (H, W) as run lengths."""
     if isinstance(prompt, Point):
-        spot = {"bbox": [prompt.x, prompt.y, 0, 0], "area": 0, "num_keypoints": 1}
+        spot: dict[str, Any] = {"bbox": [prompt.x, prompt.y, 0, 0], "area": 0, "num_keypoints": 1}
         return spot | {"keypoints": [prompt.x, prompt.y, 2], "positive": prompt.positive}
     if isinstance(prompt, Box):
         width, height = prompt.x1 - prompt.x0, prompt.y1 - prompt.y0
         return {"bbox": [prompt.x0, prompt.y0, width, height], "area": width * height}
     runs = coco_mask.encode(np.asfortranarray(prompt, np.uint8))
-    bbox, runs["counts"] = coco_mask.toBbox(runs).tolist(), runs["counts"].decode()
-    return {"segmentation": runs, "bbox": bbox, "area": int(prompt.sum())}
+    counts = runs["counts"]
+    assert isinstance(counts, bytes)
+    return {
+        "segmentation": {"size": list(runs["size"]), "counts": counts.decode()},
+        "bbox": coco_mask.toBbox(runs).tolist(),
+        "area": int(prompt.sum()),
+    }
 
 
-def from_coco(data, where: str = "prompts.json") -> Drawing:
+def from_coco(data: Any, where: str = "prompts.json") -> Drawing:
     """The inverse of `to_coco`; `where` names the file in messages.
 
     Raises:
         ValueError: the data are not COCO images, categories and prompts; says which entry.
     """
     try:
-        photo = ("file_name", "width", "height")
         images = [
-            DrawnImage(*map(image.get, photo), image.get("role", "support"))
+            DrawnImage(
+                image.get("file_name"),
+                image.get("width"),
+                image.get("height"),
+                image.get("role", "support"),
+            )
             for image in data["images"]
         ]
         names = tuple(category.get("name") for category in data["categories"])

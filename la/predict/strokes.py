@@ -1,9 +1,12 @@
 """Brush strokes, lassos and masks as pixels, by the rules of the browser that drew them."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 
-def rasterize(prompts, size: tuple[int, int]) -> np.ndarray:
+def rasterize(prompts: Iterable[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
     """The mask (H, W) that the brush, lasso and mask prompts of one image and class leave."""
     mask = np.zeros(size, bool)
     for p in prompts:
@@ -17,7 +20,7 @@ def rasterize(prompts, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def _stroke(mask: np.ndarray, pts, r: float, value: bool) -> None:
+def _stroke(mask: np.ndarray, pts: Sequence[Sequence[float]], r: float, value: bool) -> None:
     """Set the pixels whose centre is within r of the polyline."""
     for (x0, y0), (x1, y1) in zip(pts, pts[1:] or pts, strict=False):
         left, top = (max(0, int(min(a, b) - r - 1)) for a, b in ((x0, x1), (y0, y1)))
@@ -29,7 +32,7 @@ def _stroke(mask: np.ndarray, pts, r: float, value: bool) -> None:
         window[(xs - along * dx) ** 2 + (ys - along * dy) ** 2 <= r * r] = value
 
 
-def _polygon(pts, size: tuple[int, int]) -> np.ndarray:
+def _polygon(pts: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
     """The pixels whose centre a closed polygon winds around (the browser's non-zero rule)."""
     winding = np.zeros((size[0], size[1] + 1), np.int32)
     for (x0, y0), (x1, y1) in zip(pts, [*pts[1:], pts[0]], strict=True):
