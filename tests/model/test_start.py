@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from la.config import ModelConfig, profile
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
+from la.model.channels import Channels, main_directions
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
 from la.types import Batch
@@ -85,8 +86,10 @@ def test_embeddings_of_one_class_agree_more_than_those_of_two_in_one_image(dim):
 @pytest.mark.parametrize("seed", range(3))
 def test_an_untrained_model_beats_painting_everything(seed):
     batch = planted_batch(QUICK, seed, n_episodes=8)
+    generator = torch.Generator().manual_seed(seed)
+    model = LabelAnything.from_config(QUICK, generator, batch.source.support)
     with torch.no_grad():
-        logits = model_of(QUICK, seed)(batch)
+        logits = model(batch)
     side = batch.target.shape[-1]
     painted = F.interpolate(logits, (side, side)).argmax(1).bool()
     target = batch.target.bool()
@@ -119,6 +122,43 @@ def test_a_part_that_is_left_out_keeps_its_usual_weights(part):
         assert torch.equal(usual[weight], without[weight]) == (name == part)
 
 
+def test_main_directions_are_those_in_which_features_vary_most():
+    g = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(4, 4, generator=g)).Q
+    spread = torch.tensor([1.0, 8.0, 0.2, 3.0])
+    cells = (torch.randn(5000, 4, generator=g) * spread) @ axes.T
+    features = cells.view(50, 10, 10, 4).permute(0, 3, 1, 2)
+    directions = main_directions(features)
+    agreement = (directions @ axes).abs()
+    assert agreement.argmax(1).tolist() == [1, 3, 0, 2]
+    assert agreement.amax(1).min() > 0.99
+
+
+@pytest.mark.parametrize("dim", CONFIGS)
+def test_the_channels_are_shared_out(dim):
+    config = CONFIGS[dim]
+    position = model_of(config).prompt_encoder.pe_layer
+    channels = Channels.of(config, position, torch.Generator().manual_seed(0))
+    place = torch.cat([channels.frequencies, channels.frequencies + dim // 2]).flatten()
+    vectors = torch.stack([channels.flag, channels.backdrop])
+    assert len(channels.content) == dim // 2
+    assert len(torch.cat([place, channels.content]).unique()) == len(place) + dim // 2
+    assert not vectors[:, place].any() and not vectors[:, channels.content].any()
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(2))
+    torch.testing.assert_close(vectors.mean(1), torch.zeros(2), atol=1e-6, rtol=0)
+
+
+def test_features_choose_the_content():
+    """Features that vary along one axis alone: the first channel of the content reads it."""
+    g = torch.Generator().manual_seed(0)
+    features = torch.zeros(4, QUICK.backbone_dim, 12, 12)
+    features[:, 7] = torch.randn(4, 12, 12, generator=g)
+    model = LabelAnything.from_config(QUICK, torch.Generator().manual_seed(0), features)
+    channels = Channels.of(QUICK, model.prompt_encoder.pe_layer, g)
+    weight = model.neck[0].weight[channels.content[0], :, 0, 0].abs()
+    assert weight[7].item() == pytest.approx(1.0)
+
+
 def test_a_backbone_as_wide_as_the_model_needs_no_neck():
     config = replace(QUICK, backbone_dim=QUICK.embed_dim)
     batch = planted_batch(config, 0, n_episodes=2)
@@ -132,6 +172,8 @@ def test_a_backbone_as_wide_as_the_model_needs_no_neck():
         {"first_residual": False},
         {"background": "unprompted"},
         {"background": "unprompted", "mode": "exact"},
+        {"attention_downsample": 1},
+        {"n_heads": 16},
     ],
 )
 def test_an_architecture_without_a_start_is_refused(change):

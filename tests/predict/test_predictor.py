@@ -19,7 +19,12 @@ from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 
 QUICK = profile("quick").model
 EXACT = replace(
-    QUICK, mode="exact", norm_first=False, first_residual=False, background="unprompted"
+    QUICK,
+    mode="exact",
+    norm_first=False,
+    first_residual=False,
+    background="unprompted",
+    start="usual",
 )
 
 
