@@ -84,6 +84,11 @@ def state(folder: Path) -> tuple[str, bytes]:
     return path.name, path.read_bytes()
 
 
+def history_of(folder: Path) -> list[dict]:
+    """The records of the history file."""
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
 def train_alone(folder: Path, config: TrainConfig = CONFIG, pause: float = 0.0) -> None:
     """`fit` in a process of its own; SIGTERM leaves with 75."""
     torch.set_num_threads(1)

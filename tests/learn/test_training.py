@@ -1,3 +1,5 @@
+"""Training: resumed to the bit, stopped, killed, and shared by processes."""
+
 import json
 import logging
 import math
@@ -18,6 +20,7 @@ from torch import nn
 from training_run import (
     CONFIG,
     TinyModel,
+    history_of,
     noise,
     noise_batch,
     state,
@@ -25,89 +28,12 @@ from training_run import (
     train_beside,
 )
 
-from la.config import ModelConfig
 from la.files import PREFIX
-from la.learn.losses import class_weights, focal_loss
-from la.learn.run import Diverged
 from la.learn.steps import batch_loss, learning_rate
 from la.learn.training import REQUEUE, Stopped, fit
-from la.types import IGNORE, Episode, map_tensors
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["la.learn.training"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    """The folder of a run that nothing stopped."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    fit(TinyModel(), noise, CONFIG, folder)
-    return folder
-
-
-def history_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-
-
-# ---- what a step does
-
-
-def test_the_rate_warms_up_and_falls_to_zero_along_a_cosine():
-    config = replace(CONFIG, steps=104, warmup_steps=4, lr=2.0)
-    assert [learning_rate(s, config) for s in range(5)] == [0.5, 1, 1.5, 2, 2]
-    assert learning_rate(54, config) == pytest.approx(1.0)
-    assert learning_rate(103, config) == pytest.approx(1 + math.cos(math.pi * 0.99))
-    constant = replace(config, schedule="constant")
-    assert [learning_rate(s, constant) for s in (4, 54, 103)] == [2, 2, 2]
-    assert learning_rate(0, replace(config, warmup_steps=0)) == 2
-
-
-def test_the_loss_is_equation_6_on_the_grid_of_the_target():
-    batch, model = noise_batch(0), TinyModel()
-    total = 0.0
-    logits = model(batch)
-    weights = class_weights(batch.target, 3, CONFIG.class_weight)
-    for b, rows in enumerate((3, 2)):  # each episode with its own rows alone
-        scores = nn.functional.interpolate(logits[b : b + 1, :rows], size=(8, 8), mode="bilinear")
-        total += focal_loss(scores, batch.target[b : b + 1], weights[b : b + 1, :rows]) / 2
-    assert batch_loss(model, batch, CONFIG).item() == pytest.approx(total.item(), rel=1e-5)
-
-
-def test_the_official_loss_is_taken_on_original_pixels_and_divided_by_all_of_them():
-    """An 8 px input frame; queries of 4 x 8 and 8 x 6 original pixels, padded to 8 x 8."""
-    target = torch.full((2, 8, 8), IGNORE)
-    target[0, :4] = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])
-    target[1, :, :6] = torch.tensor([0, 1, 1, 0, 0, 1])[:, None].repeat(1, 8).T
-    target[0, 0, 0] = IGNORE
-    sizes = torch.tensor([[4, 8], [8, 6]])
-    batch = replace(noise_batch(0), target=target, query_size=sizes)
-    model = TinyModel()
-    model.config = ModelConfig(image_size=8, resize="pad")
-
-    logits = model(batch).detach()
-    counts = torch.bincount(target[target != IGNORE], minlength=3) / target.numel()
-    weights = 1 / torch.log(1.1 + counts)
-    total = 0.0
-    for b, n_rows in enumerate((3, 2)):
-        frame = nn.functional.interpolate(logits[b : b + 1, :n_rows], size=(8, 8), mode="bilinear")
-        height, width = sizes[b].tolist()
-        for y in range(height):
-            for x in range(width):
-                n = int(target[b, y, x])
-                if n != IGNORE:  # pad: the frame's scale is 1, so its upper left is the image
-                    ce = -frame[0, :, y, x].log_softmax(0)[n]
-                    total += float(weights[n] * (1 - torch.exp(-ce)) ** CONFIG.gamma * ce)
-    config = replace(CONFIG, target_side=None, class_weight="log")
-    assert batch_loss(model, batch, config).item() == pytest.approx(total / (2 * 8 * 8), rel=1e-5)
 
 
 def test_training_writes_one_record_a_step_and_keeps_two_states(undisturbed):
@@ -220,9 +146,6 @@ def test_a_tracker_that_is_not_installed_is_named_before_the_run(tmp_path, monke
     with pytest.raises(ValueError, match="tensorboard is not installed; pip install tensorboard"):
         fit(TinyModel(), noise, CONFIG, tmp_path, tracker="tensorboard")
     assert not list(tmp_path.iterdir())
-
-
-# ---- stopping and going on
 
 
 @pytest.mark.parametrize("stops", [[1], [5], [7, 3, 1], [23]], ids=str)
@@ -350,9 +273,6 @@ def test_a_second_process_in_the_folder_waits_and_takes_over(tmp_path, undisturb
     assert history == history_of(undisturbed) and state(tmp_path) == state(undisturbed)
 
 
-# ---- several processes
-
-
 def test_two_processes_take_the_steps_of_one(tmp_path, undisturbed):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -387,142 +307,3 @@ def test_batches_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("la.learn.training.Accelerator", lambda **options: Two())
     with pytest.raises(ValueError, match="micro_batches=3 cannot be shared by 2 processes"):
         fit(TinyModel(), noise, replace(CONFIG, micro_batches=3), tmp_path)
-
-
-# ---- what goes wrong
-
-
-def poisoned(at: int):
-    """Batches whose number `at` holds a NaN in its features."""
-
-    def batches(numbers):
-        for number in numbers:
-            batch = noise_batch(number)
-            if number == at:
-                source = map_tensors(batch.source, lambda t: t * torch.nan)
-                batch = replace(batch, source=source)
-            yield batch
-
-    return batches
-
-
-@pytest.mark.parametrize("step", [0, 7, 12, 23])
-def test_a_diverging_run_keeps_the_last_good_state_and_names_the_batches(tmp_path, step):
-    numbers = [2 * step, 2 * step + 1]
-    asked = []
-
-    def episodes(number):
-        asked.append(number)
-        return [Episode(number, (1,), (2,), (), 3)]
-
-    with pytest.raises(Diverged, match=rf"step {step}: loss nan.*\[{numbers[0]}, {numbers[1]}\]"):
-        fit(TinyModel(), poisoned(numbers[1]), CONFIG, tmp_path, episodes=episodes)
-    good = step // 5 * 5
-    saved = sorted(tmp_path.glob("state-*"))
-    assert bool(saved) == bool(good)
-    for path in saved:
-        assert int(path.name.split("-")[1]) <= good
-        assert all(tensor.isfinite().all() for tensor in load_file(path).values())
-    note = json.loads((tmp_path / "diverged.json").read_text())
-    assert note["step"] == str(step) and note["batches"] == numbers == asked
-    assert [e[0]["query_id"] for e in note["episodes"]] == numbers
-
-
-def test_a_diverged_run_goes_on_once_its_batches_are_mended(tmp_path, undisturbed):
-    with pytest.raises(Diverged):
-        fit(TinyModel(), poisoned(30), CONFIG, tmp_path)
-    fit(TinyModel(), noise, CONFIG, tmp_path)
-    assert state(tmp_path) == state(undisturbed)
-
-
-def test_a_gradient_that_is_not_finite_is_divergence_too(tmp_path):
-    class Kinked(TinyModel):
-        def forward(self, batch):
-            return super().forward(batch) + torch.sqrt(self.background.sum() * 0)
-
-    with pytest.raises(Diverged, match=r"step 0: loss \d.*gradient norm nan"):
-        fit(Kinked(), noise, CONFIG, tmp_path)
-    assert not list(tmp_path.glob("state-*"))
-
-
-def test_divergence_is_noticed_before_the_next_state(tmp_path):
-    seen = []
-    config = replace(CONFIG, steps=300, checkpoint_every=300)
-    with pytest.raises(Diverged):
-        fit(TinyModel(), poisoned(10), config, tmp_path, report=seen.append)
-    assert sum(seen) == 50
-
-
-def test_out_of_memory_says_which_shape_and_what_to_change(tmp_path):
-    class Full(TinyModel):
-        def forward(self, batch):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-
-    with pytest.raises(
-        torch.OutOfMemoryError,
-        match=r"\(B, N, K\) = \(2, 2, 1\) with 3 support images and 3 examples; use .*bfloat16.*"
-        "smaller B in EpisodeConfig.shapes",
-    ):
-        fit(Full(), noise, CONFIG, tmp_path)
-
-
-# ---- the best state
-
-
-def test_the_weights_with_the_best_score_are_kept(tmp_path):
-    scores = iter([0.2, 0.9, 0.4, 0.8, 0.1])
-    kept = []
-
-    def validate(model):
-        assert not model.training and not torch.is_grad_enabled()
-        kept.append({k: v.clone() for k, v in model.state_dict().items()})
-        return next(scores)
-
-    with pytest.raises(Stopped):
-        fit(TinyModel(), noise, CONFIG, tmp_path, validate=validate, stop_after=10)
-    history = fit(TinyModel(), noise, CONFIG, tmp_path, validate=validate)
-    best = load_file(tmp_path / "best.safetensors")
-    assert all(torch.equal(best[key], kept[1][key]) for key in kept[1])
-    assert [r["validation"] for r in history if "validation" in r] == [0.2, 0.9, 0.4, 0.8, 0.1]
-
-
-def test_validating_changes_nothing_of_the_training(tmp_path, undisturbed):
-    fit(TinyModel(), noise, CONFIG, tmp_path, validate=lambda model: 0.5)
-    assert state(tmp_path) == state(undisturbed)
-
-
-def test_a_stop_saves_at_once_and_leaves_the_validation_to_the_next_call(tmp_path):
-    """Stopped at 10, a multiple of checkpoint_every, and at 12, which is none."""
-
-    def score(model):
-        asked.append(1)
-        return float(model.background.sum())
-
-    asked = []
-    expected = fit(TinyModel(), noise, CONFIG, tmp_path / "whole", validate=score)
-    assert len(asked) == 5
-    for stop_after, n_validations in ((10, 1), (2, 1)):
-        asked.clear()
-        with pytest.raises(Stopped):
-            fit(TinyModel(), noise, CONFIG, tmp_path / "stopped", validate=score,
-                stop_after=stop_after)  # fmt: skip
-        assert len(asked) == n_validations  # at 5; then at 10 before going on
-    history = fit(TinyModel(), noise, CONFIG, tmp_path / "stopped", validate=score)
-    assert history == expected == history_of(tmp_path / "stopped")
-    best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "stopped")]
-    assert best[0] == best[1]
-
-
-def test_a_kill_during_the_validation_loses_no_step(tmp_path):
-    def killed(model):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(TinyModel(), noise, CONFIG, tmp_path, validate=killed)
-    assert len(history_of(tmp_path)) == 5 and "validation" not in history_of(tmp_path)[4]
-    reported = []
-    history = fit(
-        TinyModel(), noise, CONFIG, tmp_path, report=reported.append, validate=lambda model: 0.5
-    )
-    assert reported[0] == 5
-    assert [r["step"] for r in history if "validation" in r] == [4, 9, 14, 19, 23]
