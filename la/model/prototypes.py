@@ -1,6 +1,6 @@
 """Class-example embeddings and the prototypes that are their means (paper 3.2, Eq. 3-4)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,11 +34,6 @@ class Support:
     prototypes: Tensor  # (B, C, D), the paper's E_n
     class_valid: Tensor  # (B, C) bool
     pairs: Pairs  # what the prototypes were made of
-
-    def of(self, episodes: Tensor) -> "Support":
-        """Of these episodes, int64 in [0, B), in their order; the pairs stay those of all."""
-        taken = {name: x[episodes] for name, x in vars(self).items() if isinstance(x, Tensor)}
-        return replace(self, **taken)
 
 
 def mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
