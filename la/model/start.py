@@ -23,13 +23,18 @@ from la.model.channels import Channels, main_directions
 from la.model.layers import Attention, TokenToImageAttention
 from la.model.mask_decoder import ClassMlp, MaskDecoder
 from la.model.prompt_encoder import PromptEncoder
+from la.model.start_published import (
+    LINEAR,
+    NOISE,
+    mark_background,
+    pass_pixels_on,
+    pass_tokens_on,
+)
 
 QUIET = 0.2  # share of the usual weights left to a branch that would drown its residual
-NOISE = 0.1  # share of the usual weights left beneath a projection that is set here
 COPY_GAIN = 2.0  # what is copied is twice as long as what it is added to
 PROMPT_MARGIN = 2.0  # log odds of a prompted cell against all other cells together
 PLACE_MARGIN = 3.7  # by how much a token's own place outscores a distant place
-LINEAR = 2.0  # GELU is close to the identity around this input
 MATCH = 3.5  # logit of a pixel that equals its prototype
 THRESHOLD = 0.6  # cosine at which a pixel is as likely background as foreground
 
@@ -67,22 +72,21 @@ def agree(
         if "copy" not in without:
             _copy_content(layer.cross_attn_token_to_image, channels.content)
             _copy_content(layer.cross_attn_image_to_token, channels.content)
+    if "copy" not in without and not config.first_residual:
+        pass_tokens_on(encoder.transformer.layers[0].self_attn)
+        pass_tokens_on(decoder.transformer.layers[0].self_attn)
     if "compare" not in without:
         _compare_content(decoder, channels)
-        length = math.sqrt(config.embed_dim)
-        encoder.background_token.weight.mul_(NOISE).add_(length * channels.backdrop)
+        if encoder.background_token is None:
+            mark_background(encoder.class_encoder, channels.backdrop)
+        else:
+            length = math.sqrt(config.embed_dim)
+            encoder.background_token.weight.mul_(NOISE).add_(length * channels.backdrop)
 
 
 def _check(config: ModelConfig) -> None:
-    """Raise a ValueError for an architecture on which the start has not been tried."""
-    known = {
-        "norm_first": True,
-        "first_residual": True,
-        "background": "token",
-        "mode": "masked",
-        "attention_downsample": 2,
-    }
-    for name, value in known.items():
+    """Raise a ValueError for an architecture for which the start is not written."""
+    for name, value in {"mode": "masked", "attention_downsample": 2}.items():
         if getattr(config, name) != value:
             raise ValueError(
                 f'start="agreeing" needs {name}={value!r}, and the model has '
@@ -92,6 +96,11 @@ def _check(config: ModelConfig) -> None:
         raise ValueError(
             f'start="agreeing" needs heads of 4 channels or more, and embed_dim='
             f'{config.embed_dim} gives {config.n_heads} heads fewer; choose start="usual"'
+        )
+    if config.background == "unprompted" and not config.token_pool:
+        raise ValueError(
+            'start="agreeing" marks an unprompted background in the token pool, and the model '
+            'has none; set token_pool or background="token", or choose start="usual"'
         )
 
 
@@ -211,10 +220,14 @@ def _compare_content(decoder: MaskDecoder, channels: Channels) -> None:
     last.bias.copy_(-last(shifted)[0].mean((1, 2)))
     last.bias[n_compared] += THRESHOLD * match / math.sqrt(dim)
     _start_class_mlp(decoder.class_mlp, compared, channels.backdrop)
+    if decoder.logit_scale is None:  # the published wiring
+        decoder.class_mlp.layers[-1].weight.mul_(MATCH / match)
+        pass_pixels_on(decoder.spatial_convs)
+        return
+    decoder.logit_scale.fill_(math.log(MATCH / match * math.sqrt(out)))
     for block in decoder.spatial_convs.children():
         block.conv.weight.mul_(QUIET)
         block.conv.bias.zero_()
-    decoder.logit_scale.fill_(math.log(MATCH / match * math.sqrt(out)))
 
 
 def _start_class_mlp(mlp: ClassMlp, compared: Tensor, backdrop: Tensor) -> None:

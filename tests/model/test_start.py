@@ -18,6 +18,9 @@ LARGE = {
     512: replace(QUICK, embed_dim=512, image_size=1024, n_heads=8, mlp_dim=64, patch_size=16),
 }
 CONFIGS = {96: QUICK} | LARGE
+PUBLISHED = replace(
+    QUICK, norm_first=False, first_residual=False, background="unprompted", logit_downsample=8
+)
 
 
 def model_of(config: ModelConfig, seed: int = 0) -> LabelAnything:
@@ -168,17 +171,51 @@ def test_a_backbone_as_wide_as_the_model_needs_no_neck():
 @pytest.mark.parametrize(
     "change",
     [
-        {"norm_first": False},
-        {"first_residual": False},
-        {"background": "unprompted"},
         {"background": "unprompted", "mode": "exact"},
         {"attention_downsample": 1},
         {"n_heads": 16},
+        {"background": "unprompted", "token_pool": 0},
     ],
 )
 def test_an_architecture_without_a_start_is_refused(change):
     with pytest.raises(ValueError, match='choose start="usual"'):
         model_of(replace(QUICK, **change))
+
+
+# ---- the published wiring
+
+
+def test_masked_cells_get_most_of_the_attention_in_the_published_wiring():
+    share = attention_shares(model_of(PUBLISHED), planted_batch(PUBLISHED, 0, n_episodes=2))
+    assert share.min() > 0.5
+
+
+@torch.no_grad()
+def test_a_first_self_attention_without_residual_passes_each_token_on():
+    attention = model_of(PUBLISHED).mask_decoder.transformer.layers[0].self_attn
+    tokens = F.layer_norm(torch.randn(2, 5, 96, generator=torch.manual_seed(0)), (96,))
+    passed = attention(tokens, tokens, tokens)
+    similarity = F.cosine_similarity(tokens[:, :, None], passed[:, None], dim=-1)  # (2, 5, 5)
+    assert (similarity.argmax(2) == torch.arange(5)).all()
+    assert similarity.diagonal(dim1=1, dim2=2).min() > 0.8
+
+
+@torch.no_grad()
+def test_plain_convolutions_pass_the_pixels_on():
+    layers = model_of(PUBLISHED).mask_decoder.spatial_convs
+    pixels = F.layer_norm(torch.randn(2, 8, 8, 12, generator=torch.manual_seed(0)), (12,))
+    pixels = pixels.permute(0, 3, 1, 2)
+    assert F.cosine_similarity(pixels, layers(pixels), dim=1).mean() > 0.8
+
+
+@torch.no_grad()
+def test_the_unprompted_background_is_unlike_every_class():
+    config = replace(QUICK, background="unprompted")
+    prototypes = model_of(config).support(planted_batch(config, 0, n_episodes=8)).prototypes
+    classes = F.normalize(prototypes[:, 1], dim=-1)
+    background = F.normalize(prototypes[:, 0], dim=-1)
+    assert (background @ background.T).min() > 0.8
+    assert (background @ classes.T).abs().max() < 0.5
 
 
 # ---- what it is for
