@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
 from la.data.episodes import EpisodeSampler
@@ -186,6 +186,7 @@ def collate_prompts(
     masks = np.empty((len(masked), mask_size, mask_size), dtype=np.float32)
     for m, e in enumerate(masked):
         frame, prompts = drawn[e]
+        assert prompts.mask is not None
         masks[m] = frame.mask(prompts.mask, mask_size)
     return Prompts(
         masks=torch.from_numpy(masks),
@@ -209,7 +210,7 @@ def _padded(rows: list, *tail: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TrainingBatches:
+class TrainingBatches(Dataset[Batch]):
     """The batches of a training run (paper 3.3): one (B, N, K) at random, and B episodes of it.
 
     Batch number i of a run is the same in any worker or process.

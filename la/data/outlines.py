@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -27,7 +28,8 @@ class Outlines:
         if self.outline_runs[outline]:
             inside = np.arange(len(pieces[0])) % 2 == 1
             return np.repeat(inside, pieces[0].astype(np.int64)).reshape(width, height).T
-        drawn = coco_mask.frPyObjects(pieces, height, width)
+        # pycocotools takes arrays as well as lists, which its types do not say.
+        drawn = coco_mask.frPyObjects(cast(list[list[int]], pieces), height, width)
         return coco_mask.decode(coco_mask.merge(drawn)).view(bool)
 
 

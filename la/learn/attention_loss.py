@@ -35,12 +35,14 @@ def recorded_reads(encoder: PromptEncoder) -> Iterator[list[Read]]:
     reads: list[Read] = []
 
     def record(attention: nn.Module, inputs: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
+        assert isinstance(attention, TokenToImageAttention)
         tokens, image, position = inputs
         reads.append(Read(attention, tokens, image, position))
 
     hooks = []
     for layer in encoder.transformer.layers:
-        hooks.append(layer.cross_attn_token_to_image.register_forward_hook(record))
+        attention = layer.get_submodule("cross_attn_token_to_image")
+        hooks.append(attention.register_forward_hook(record))
     try:
         yield reads
     finally:

@@ -73,7 +73,8 @@ def kinds(universe: str) -> tuple[Kind, ...]:
     side = pixels.shape[1] // 20
     shapes = pixels.reshape(-1, side, 20, side).swapaxes(1, 2).reshape(-1, side, side)
     names = (files("la") / "weights" / "shapes.txt").read_text().splitlines()[SPANS[universe]]
-    rng, looks = stream(0, f"looks of {universe}"), []
+    rng = stream(0, f"looks of {universe}")
+    looks: list[Look] = []
     while len(looks) < len(names):  # whole rounds of all pairs, each in a new order
         looks += [_draw_look(rng, pair) for pair in rng.permutation(len(FAMILIES) * len(HUES))]
     return tuple(
@@ -157,7 +158,15 @@ def _draw_colours(rng: np.random.Generator, look: Look) -> np.ndarray:
     return 255 * np.array([colorsys.hsv_to_rgb(*colour) for colour in hsv])
 
 
-def _paint(rng, image, owner, thing: int, shape: np.ndarray, look: Look, pose: np.ndarray) -> None:
+def _paint(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    owner: np.ndarray,
+    thing: int,
+    shape: np.ndarray,
+    look: Look,
+    pose: np.ndarray,
+) -> None:
     """Paint one object with the jitter of an instance, at a random place, at twice the resolution.
 
     A pixel of `owner` (H, W) that is at least half covered becomes `thing`.

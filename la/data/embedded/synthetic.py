@@ -69,12 +69,14 @@ def _write_split(folder: Path, split: str, ids: range, seed: int, tick: Callable
         images.append({"id": image_id, "file_name": name, "width": SIZE, "height": SIZE})
         for position, (class_index, mask) in enumerate(scene.instances):
             code = rle.encode(np.asfortranarray(mask, np.uint8))
+            counts = code["counts"]
+            assert isinstance(counts, bytes)
             annotations.append(
                 {
                     "id": image_id * 10 + position,
                     "image_id": image_id,
                     "category_id": class_index + 1,
-                    "segmentation": {"size": [SIZE, SIZE], "counts": code["counts"].decode()},
+                    "segmentation": {"size": [SIZE, SIZE], "counts": counts.decode()},
                     "bbox": rle.toBbox(code).tolist(),
                     "area": int(rle.area(code)),
                     "iscrowd": 0,
