@@ -185,6 +185,16 @@ def test_an_architecture_without_a_start_is_refused(change):
 # ---- the published wiring
 
 
+@torch.no_grad()
+def test_a_paper_profile_paints_the_prompted_class_alone_before_training():
+    config = replace(profile("paper-mae").model, start="agreeing")
+    batch = planted_batch(config, 0, n_episodes=1)
+    side = batch.target.shape[-1]
+    painted = F.interpolate(model_of(config)(batch), (side, side)).argmax(1).bool()
+    target = batch.target.bool()
+    assert (painted & target).sum() / (painted | target).sum() > 0.9
+
+
 def test_masked_cells_get_most_of_the_attention_in_the_published_wiring():
     share = attention_shares(model_of(PUBLISHED), planted_batch(PUBLISHED, 0, n_episodes=2))
     assert share.min() > 0.5
