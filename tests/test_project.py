@@ -59,6 +59,12 @@ def test_several_gpus_start_one_process_each():
     assert "python -m torch.distributed.run --nproc-per-node 2 -m la run table2" in shown
 
 
+def test_the_fast_tests_leave_out_files_that_exist():
+    shown = make("-n", "test-fast", "PY=python").stdout
+    ignored = re.findall(r"--ignore=(\S+)", shown)
+    assert len(ignored) > 3 and all((ROOT / path).exists() for path in ignored)
+
+
 def test_a_failed_notebook_fails_make_and_the_next_make_tries_again(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
