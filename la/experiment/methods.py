@@ -6,8 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from la.comparators import baselines
+from la.comparators.affinity import Affinity
+from la.comparators.part_prototypes import PartPrototypes
+from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
+from la.comparators.references import ClassPrior, Floor, TokenGrid
+from la.comparators.ridge import Ridge
 from la.config import ABLATIONS, Config, ModelConfig
 from la.errors import UserError
 from la.types import Segmenter
@@ -43,30 +47,28 @@ METHODS = {
     "la": Method("LA", "la", lambda config: config, fitted=(BIAS, _LOGITS)),
     "threshold_prototype": Method(
         "Prototype, threshold",
-        build=_on_features(baselines.ThresholdPrototype, threshold=0.0),
+        build=_on_features(ThresholdPrototype, threshold=0.0),
         fitted=(BIAS, _COSINES),
     ),
-    "prototype": Method("Prototype, background prototype", build=_on_features(baselines.Prototype)),
+    "prototype": Method("Prototype, background prototype", build=_on_features(Prototype)),
     "part_prototypes": Method(
         "Part prototypes",
-        build=_on_features(baselines.PartPrototypes),
+        build=_on_features(PartPrototypes),
         fitted=("parts", (1, 2, 3, 5, 8)),
     ),
     "affinity": Method(
         "Affinity",
-        build=_on_features(baselines.Affinity),
+        build=_on_features(Affinity),
         fitted=("temperature", (0.02, 0.03, 0.05, 0.1, 0.2)),
     ),
     "ridge": Method(
         "Ridge classifier",
-        build=_on_features(baselines.Ridge),
+        build=_on_features(Ridge),
         fitted=("penalty", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
     ),
-    "floor": Method("All background", build=lambda c: baselines.Floor()),
-    "class_prior": Method("Class prior", build=_on_features(baselines.ClassPrior)),
-    "token_grid": Method(
-        "Token grid reference", build=lambda c: baselines.TokenGrid(c.image_size, c.resize)
-    ),
+    "floor": Method("All background", build=lambda c: Floor()),
+    "class_prior": Method("Class prior", build=_on_features(ClassPrior)),
+    "token_grid": Method("Token grid reference", build=lambda c: TokenGrid(c.image_size, c.resize)),
 }
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from la.comparators.baselines import tokens
 from la.comparators.raster import Raster
+from la.comparators.tokens import tokens
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.experiment.results import Cell

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import la
-from la.comparators.baselines import Prototype, ThresholdPrototype
+from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.data.embedded import synthetic
 from la.experiment import scoring

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import la
-from la.comparators.baselines import Prototype
+from la.comparators.prototypes import Prototype
 from la.comparators.raster import Raster
 from la.data.embedded import synthetic
 from la.data.geometry import Frame

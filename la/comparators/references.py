@@ -1,0 +1,62 @@
+"""References: what a score means when a method ignores the images, or knows the truth."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from la.comparators.tokens import OnTokens, Tokens, mask_absent_rows, share
+from la.data.geometry import Frame
+from la.types import IGNORE, Batch
+
+
+@dataclass(frozen=True)
+class Floor:
+    """All background: the score that any method must exceed."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, 1, 1)."""
+        scores = torch.zeros_like(batch.class_valid, dtype=torch.float32)
+        scores[:, 0] = 1
+        return mask_absent_rows(scores[..., None, None], batch)
+
+
+@dataclass(frozen=True)
+class ClassPrior(OnTokens):
+    """How often each row covers a place in the supports: it reads the prompts, never the query."""
+
+    def score(self, t: Tokens) -> Tensor:
+        """Scores (B, I, C): shares that sum to 1 over the rows."""
+        return share(t.weights.sum(1), dim=2)
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The token grid reference: the truth averaged to the token grid and upsampled.
+
+    It is not an upper bound: averaging favours the larger of two neighbours, so a background bias
+    can raise it.
+    """
+
+    image_size: int  # side of the input
+    resize: Literal["pad", "squash"]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Scores (B, C, h, w): the share of each row in each token; padding is background."""
+        truth = self._in_input_frame(batch)  # (B, image_size, image_size)
+        counted = (truth != IGNORE)[..., None]
+        rows = F.one_hot(truth.clamp(min=0), batch.n_rows) * counted
+        h, w = batch.source.query.shape[-2:]
+        coverage = F.adaptive_avg_pool2d(rows.permute(0, 3, 1, 2).float(), (h, w))
+        coverage[:, 0] += coverage.sum(1) == 0
+        return mask_absent_rows(share(coverage, dim=1), batch)
+
+    def _in_input_frame(self, batch: Batch) -> Tensor:
+        maps = []
+        for target, (height, width) in zip(batch.target, batch.query_size.tolist(), strict=True):
+            frame = Frame((height, width), self.image_size, self.resize)
+            truth = target[:height, :width].cpu().numpy()
+            maps.append(torch.from_numpy(frame.sample(truth, self.image_size, IGNORE)))
+        return torch.stack(maps).to(batch.target.device)

@@ -1,0 +1,33 @@
+"""A linear classifier of the support tokens, solved in closed form for each episode.
+
+Bertinetto, Henriques, Torr, Vedaldi: "Meta-learning with differentiable closed-form solvers",
+2019. The classifier alone, without its meta-learning.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from la.comparators.tokens import OnTokens, Tokens
+
+
+@dataclass(frozen=True)
+class Ridge(OnTokens):
+    """Ridge regression of V_jc on the support tokens, where all classes have the same mass.
+
+    The weights are W = (X' D X + penalty I)^-1 X' Y: X holds normalised support tokens with a 1
+    appended for the intercept, Y the balanced V_jc, and D the sum of Y over c.
+    """
+
+    penalty: float = 0.01  # relative to a mass of 1 per class
+
+    def score(self, t: Tokens) -> Tensor:
+        """Scores (B, I, C)."""
+        x = F.pad(t.support_hat, (0, 1), value=1.0)  # (B, J, V + 1)
+        mass = t.balanced.sum(-1, keepdim=True)
+        normal = (x * mass).transpose(1, 2) @ x
+        normal = normal + self.penalty * torch.eye(x.shape[-1], device=x.device)
+        w = torch.linalg.solve(normal, x.transpose(1, 2) @ t.balanced)  # (B, V + 1, C)
+        return F.pad(t.query_hat, (0, 1), value=1.0) @ w
