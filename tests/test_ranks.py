@@ -4,8 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import nbformat
 
 from la.data.embedded import synthetic
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCHER = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 
 
 def evaluate(home, method, *launcher):
@@ -25,7 +31,36 @@ def evaluate(home, method, *launcher):
 
 def test_two_processes_count_and_fit_what_one_does(tmp_path):
     synthetic.write(tmp_path / "few", n_train=20, n_val=120, progress=False)
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     for method in ("threshold_prototype", "affinity"):  # a bias, and a hyper-parameter
         alone = evaluate(tmp_path / "one", method)
-        assert evaluate(tmp_path / "two", method, *launcher) == alone
+        assert evaluate(tmp_path / "two", method, *LAUNCHER) == alone
+
+
+def test_two_processes_render_a_notebook_once_and_end(tmp_path):
+    cells = [
+        nbformat.v4.new_code_cell('profile: str = "smoke"', metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("import la\nla.Workbench.open(profile).ranks.num_processes"),
+    ]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    synthetic.write(tmp_path / "few", n_train=4, n_val=4, progress=False)
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import pathlib, sys\n"
+        f"from la.__main__ import main\n"
+        f"from la.report import freshness, notebooks\n"
+        f"notebooks.FOLDER = freshness.NOTEBOOKS = pathlib.Path({str(tmp_path)!r})\n"
+        f"sys.exit(main(['run', 'small', '--profile', 'smoke', '--data', 'few']))\n"
+    )
+    home = tmp_path / "home"
+    environment = os.environ | {"LA_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", *LAUNCHER[:-1], str(program)], capture_output=True, text=True,
+        timeout=240, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (page,) = (home / "results").rglob("small.ipynb")
+    assert done.stdout.splitlines() == [str(page)]
+    shown = nbformat.read(page, as_version=4).cells[-1].outputs[0]["data"]["text/plain"]
+    assert shown == "1", "the kernel is a process on its own"

@@ -4,6 +4,8 @@ import ast
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,12 @@ from la.report.tables import TABLES, cells
 
 log = logging.getLogger(__name__)
 
+# What torchrun tells each of its processes. A notebook's kernel is a process on its own: with these
+# variables it would wait for the other ranks.
+OF_TORCHRUN = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -51,7 +59,8 @@ def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]
 def run(bench: Workbench, name: str, values: dict, wanted: list[Cell]) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
 
-    `values` and `wanted` are from `plan_of`; the cells are computed before the notebook runs.
+    `values` and `wanted` are from `plan_of`; the cells are computed before the notebook runs, by
+    all ranks. Only rank 0 executes the notebook; the others return at once.
 
     While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb`
     with its traceback, so that a failed notebook is never taken for a made one.
@@ -62,9 +71,25 @@ def run(bench: Workbench, name: str, values: dict, wanted: list[Cell]) -> Path:
     if wanted:
         compute(bench, wanted)
     final = bench.results / f"{name}.ipynb"
-    with claim(final, wait=True), named(final):
+    if not bench.ranks.is_main_process:
+        return final
+    with claim(final, wait=True), named(final), _alone():
         _execute(name, values, final, bench.source)
     return final
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Remove torchrun's variables from this process's environment, which a kernel inherits."""
+    removed = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name in OF_TORCHRUN or name.startswith("TORCHELASTIC_")
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(removed)
 
 
 def _execute(name: str, values: dict, final: Path, data: Path | None) -> None:
