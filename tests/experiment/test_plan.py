@@ -160,7 +160,6 @@ def test_the_published_models_need_no_backbone_no_features_and_no_training(here,
     assert "no " in str(found.problems[0]) and "published/fold0/config.json; python" in str(
         found.problems[0]
     )
-    assert "the id of fold 0 is known; the others' are looked up on the hub" in str(found)
 
 
 def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):
