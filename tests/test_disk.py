@@ -35,6 +35,7 @@ def home(tmp_path_factory, data) -> Path:
     """A home with features, a trained model, and the cell that the notebook shows."""
     home = tmp_path_factory.mktemp("home") / "la"
     home.mkdir()
+    assert start(home, data, ["features"]).end() == 0
     assert start(home, data, ["evaluate", "--method", "la", "--episodes", "4"]).end() == 0
     return home
 

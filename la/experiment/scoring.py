@@ -21,7 +21,7 @@ from la.data.episodes import list_sha256
 from la.experiment.methods import BIAS, method
 from la.experiment.results import Cell, CellResult, load_cell, provenance, save_cell
 from la.experiment.runs import run_folder, train
-from la.experiment.workbench import Report, Workbench
+from la.experiment.workbench import Report, Workbench, images_of
 from la.files import write_whole
 from la.learn import checkpoints
 from la.learn.evaluation import best_value, count
@@ -142,7 +142,9 @@ def _count(
 ) -> np.ndarray:
     """`count`, shared out over the processes, whose counts, whole numbers, are added up."""
     rank, world = bench.ranks.process_index, bench.ranks.num_processes
-    loader = bench.loader(bench.data.test, cell.fold, cell.protocol, **options)
+    loader = bench.loader(
+        bench.data.test, cell.fold, cell.protocol, images=images_of(episodes), **options
+    )
     mine = count(
         segmenter, episodes[rank::world], loader, biases=biases, device=bench.device,
         batch_size=bench.config.evaluation.batch_size, report=report,

@@ -13,7 +13,7 @@ from la.data.embedded import synthetic
 from la.experiment import scoring
 from la.experiment.methods import METHODS
 from la.experiment.results import Cell
-from la.experiment.workbench import Workbench
+from la.experiment.workbench import Workbench, images_of
 from la.types import PromptKind
 
 CELL = Cell("prototype", 0, 2, 1, 0, 12)
@@ -94,3 +94,11 @@ def test_a_readers_segmenter_meets_the_very_episodes_and_is_not_stored(bench):
     assert np.array_equal(own.confusion, made.confusion)
     assert not np.array_equal(other.confusion, made.confusion)
     assert len(list((bench.results / "cells").iterdir())) == 1
+
+
+def test_only_the_images_of_the_list_are_encoded(bench):
+    result = scoring.run_cell(bench, replace(CELL, method="prototype", episodes=3))
+    assert len(result.class_ids) == 3
+    needed = images_of(bench.episodes(replace(CELL, episodes=3)))
+    missing = bench.store(bench.data.test).missing(bench.data.test.image_ids)
+    assert missing == sorted(set(bench.data.test.image_ids.tolist()) - needed) != []
