@@ -8,6 +8,7 @@ from pathlib import Path
 from la.config import Protocol
 from la.data.embedded import synthetic
 from la.data.index import CocoIndex, find
+from la.data.reconcile import ids_by_name, with_common_classes, without_repetitions
 from la.errors import UserError
 from la.rng import stream
 
@@ -24,38 +25,88 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hex digits that change with the annotations or the split."""
-        parts = [self.train.sha256, self.test.sha256, str(self.test.image_ids.tolist())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+        """Twelve hex digits that change with the annotations, the pictures or the split."""
+        whole = hashlib.sha256()
+        for index in (self.train, self.test):
+            whole.update(index.sha256.encode())
+            for image_id, picture in zip(index.image_ids.tolist(), index.pictures, strict=True):
+                whole.update(f"\n{image_id} {picture}".encode())
+        return whole.hexdigest()[:12]
 
 
 def open_data(source: Path | None, cache: Path) -> Data:
     """The folder `source` in COCO format, or the embedded data set, written on first use.
 
     A folder with one annotation file serves as both: half of its images, drawn once and for all by
-    a fixed stream, are the test images, and `note` says so.
+    a fixed stream, are the test images. A picture that a file lists several times counts once, and
+    no picture is both trained and tested on. `Data.note` says what was done.
 
     Raises:
-        FileNotFoundError, ValueError: the folder is not what it should be; see `find`.
+        MissingFile, UserError: the folder is not what it should be; see `find` and
+            `la.data.reconcile`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
-    train, test = (
-        CocoIndex.from_json(file, folder, cache / "index") for file in find(folder).values()
-    )
-    note = f"{len(train.image_ids)} training and {len(test.image_ids)} test images, two files"
-    if train.source == test.source:
-        shuffled = stream(0, "split by image").permutation(train.image_ids)
-        half = len(shuffled) // 2
-        train, test = train.subset(shuffled[:half]), test.subset(shuffled[half:])
-        counts = f"{half} to train, {len(shuffled) - half} to test"
-        note = f"one annotation file, split by image: {counts}"
+    files = find(folder)
+    train = CocoIndex.from_json(files["train"], folder, cache / "index")
+    if files["train"] == files["val"]:
+        train, test, note = _halves(train)
     else:
-        named = [set(zip(i.image_ids.tolist(), i.file_names, strict=True)) for i in (train, test)]
-        if shared := named[0] & named[1]:
-            raise UserError(
-                f"{len(shared)} images of {folder} are in both annotation files, so test images "
-                f"would be trained on (the first: {min(shared)[1]}); keep each image in one file"
-            )
+        test = CocoIndex.from_json(files["val"], folder, cache / "index")
+        train, test, note = _two_files(train, test)
     if source is None:
         return Data("embedded", train, test, note, synthetic.SMALL_AREA)
     return Data(folder.resolve().name, train, test, note)
+
+
+def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
+    """Images to train on and images to test on, out of one file, and a note.
+
+    Raises:
+        UserError: two classes have the same name.
+    """
+    ids_by_name(index)
+    index, repeated = _once(index)
+    shuffled = stream(0, "split by image").permutation(index.image_ids)
+    half = len(shuffled) // 2
+    note = (
+        f"one annotation file, split by image: {half} to train, {len(shuffled) - half} to test"
+        f"{repeated}"
+    )
+    return index.subset(shuffled[:half]), index.subset(shuffled[half:]), note
+
+
+def _two_files(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
+    """Both with the same classes and without common pictures, and a note.
+
+    Raises:
+        UserError: the classes contradict each other, or all training pictures are test pictures.
+    """
+    train, test, classes = with_common_classes(train, test)
+    train, repeated_train = _once(train)
+    test, repeated_test = _once(test)
+    tested = set(test.pictures) - {""}
+    ids = train.image_ids.tolist()
+    untested = [i for i, p in zip(ids, train.pictures, strict=True) if p not in tested]
+    if ids and not untested:
+        raise UserError(
+            f"every image of {train.source} is in {test.source} too, so test images would be "
+            "trained on; keep each image in one file, or give one file, which is split by image"
+        )
+    common = len(ids) - len(untested)
+    if common:
+        train = train.subset(untested)
+    note = (
+        f"{len(train.image_ids)} training and {len(test.image_ids)} test images, two files"
+        f"{repeated_train}{repeated_test}"
+    )
+    if common:
+        note += f"; {common} training images that are test images too are left out"
+    return train, test, note + (f"; {classes}" if classes else "")
+
+
+def _once(index: CocoIndex) -> tuple[CocoIndex, str]:
+    """The index with each picture once, and the end of a note, "" if none is repeated."""
+    unique = without_repetitions(index)
+    repeated = len(index.image_ids) - len(unique.image_ids)
+    note = f"; {repeated} images of {index.source.name} repeat a picture and are merged with it"
+    return unique, note if repeated else ""

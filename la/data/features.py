@@ -1,10 +1,12 @@
 """The feature cache: what a frozen backbone makes of an image, computed once, then read.
 
-A store is a folder for one backbone and one way of preprocessing, with one file per image:
-the features in float16, (V, h, w) in C order, and a CRC-32 of the image's id and those
-bytes. A file that a killed writer left incomplete has the wrong size and counts as missing,
-so the writer loses only the batch that it was computing. Any number of processes may write
-to one folder: they share out parts of the images by locks.
+A store is a folder for one backbone and one way of preprocessing, with one file per picture:
+the features in float16, (V, h, w) in C order, and a CRC-32 of the picture's digest and those
+bytes. Pictures are told by their content, so a replaced image file gets new features, and
+equal pictures of several data sets share theirs. A file that a killed writer left incomplete
+has the wrong size and counts as missing, so the writer loses only the batch that it was
+computing. Any number of processes may write to one folder: they share out parts of the
+images by locks.
 
 float16 has 10 bits of mantissa where bfloat16 has 7; features are of moderate size, so the
 wider range of bfloat16 buys nothing. A feature beyond float16's range (65504) is an error.
@@ -15,7 +17,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import isfinite, prod
@@ -60,8 +62,8 @@ class FeatureStore:
         self.key = key
         self.folder = Path(root) / key.folder
         self._shape: tuple[int, ...] = ()  # (V, h, w); () until there are features
-        self._stored: set[int] = set()  # images that have a file of the right size
-        self._verified: set[int] = set()  # images whose checksum this process has compared
+        self._stored: set[str] = set()  # pictures that have a file of the right size
+        self._verified: set[str] = set()  # pictures whose checksum this process has compared
         self._scan()
 
     def __reduce__(self) -> tuple:
@@ -69,7 +71,7 @@ class FeatureStore:
         return FeatureStore, (self.folder.parent, self.key)
 
     def _scan(self) -> None:
-        """Find the images that have a file; files of another size count as missing."""
+        """Find the pictures that have a file; files of another size count as missing."""
         shape = self.folder / "shape.json"
         if not shape.exists():
             return
@@ -78,25 +80,25 @@ class FeatureStore:
         for entry in os.scandir(self.folder):
             if entry.name.endswith(SUFFIX):
                 if entry.stat().st_size == self._n_bytes:
-                    self._stored.add(int(entry.name.removesuffix(SUFFIX)))
+                    self._stored.add(entry.name.removesuffix(SUFFIX))
                 else:
-                    logger.warning("%s is damaged; its image will be computed again", entry.path)
+                    logger.warning("%s is damaged; its features will be computed again", entry.path)
 
     @property
     def _n_bytes(self) -> int:
         """The size of a file: two bytes a number, and four of the checksum."""
         return 2 * prod(self._shape) + 4
 
-    def _path(self, image_id: int) -> Path:
-        return self.folder / f"{image_id}{SUFFIX}"
+    def _path(self, picture: str) -> Path:
+        return self.folder / f"{picture}{SUFFIX}"
 
-    def missing(self, image_ids: Iterable[int]) -> list[int]:
-        """The images that have no features here, ascending."""
-        return sorted({int(image_id) for image_id in image_ids} - self._stored)
+    def missing(self, pictures: Iterable[str]) -> list[str]:
+        """The pictures that have no features here, once each, in the given order."""
+        return [p for p in dict.fromkeys(pictures) if p not in self._stored]
 
     def write(
         self,
-        image_ids: Iterable[int],
+        images: Mapping[str, int],
         load: Load,
         encode: Encode,
         *,
@@ -106,6 +108,7 @@ class FeatureStore:
         """Compute and store the missing features; returns when all are there.
 
         Args:
+            images: the id of an image of each picture.
             load: image id -> (3, S, S), the backbone's input; called from threads.
             encode: (b, 3, S, S) -> (b, V, h, w).
             progress: show a bar with the time that is left.
@@ -115,7 +118,7 @@ class FeatureStore:
             UserError: a feature is not finite in float16, or `load` raised it.
         """
         self._scan()
-        todo = self.missing(image_ids)
+        todo = self.missing(images)
         if not todo:
             return
         write_whole(self.folder / "key.json", json.dumps(asdict(self.key), indent=1))
@@ -126,7 +129,7 @@ class FeatureStore:
             ) as bar,
         ):
             if not self._shape:
-                _, example = next(_batches(todo[:1], load, encode, batch_size, pool))
+                _, example = next(_batches([images[todo[0]]], load, encode, batch_size, pool))
                 self._shape = tuple(example.shape[1:])
                 write_whole(self.folder / "shape.json", json.dumps(self._shape))
             self._check_disk(len(todo))
@@ -136,71 +139,73 @@ class FeatureStore:
             for wait in (False, True):  # second pass: parts that other processes had claimed
                 for part in parts:
                     with claim(self.folder / f"part-{part[0]}", wait=wait) as granted:
-                        left = [i for i in part if granted and not self._is_whole(i)]
-                        for ids, features in _batches(left, load, encode, batch_size, pool):
-                            self._write_files(ids, features)
+                        left = {images[p]: p for p in part if granted and not self._is_whole(p)}
+                        for ids, features in _batches([*left], load, encode, batch_size, pool):
+                            self._write_files([left[i] for i in ids], ids, features)
                             bar.update(len(ids))
         self._scan()
 
-    def _is_whole(self, image_id: int) -> bool:
-        """Whether the file of an image is there now, by its size."""
-        path = self._path(image_id)
+    def _is_whole(self, picture: str) -> bool:
+        """Whether the file of a picture is there now, by its size."""
+        path = self._path(picture)
         return path.exists() and path.stat().st_size == self._n_bytes
 
-    def _write_files(self, image_ids: Sequence[int], features: Tensor) -> None:
+    def _write_files(self, pictures: list[str], image_ids: list[int], features: Tensor) -> None:
         """Write features (n, V, h, w), a file each."""
         halves = features.detach().cpu().half().contiguous()
         sums = halves.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
-        for image_id, half, total in zip(image_ids, halves.numpy(), sums.tolist(), strict=True):
+        for picture, image_id, half, total in zip(
+            pictures, image_ids, halves.numpy(), sums.tolist(), strict=True
+        ):
             if not isfinite(total):
                 raise UserError(
                     f"image {image_id}: a feature is not finite in float16; look at the image"
                 )
-            path = self._path(image_id)
+            path = self._path(picture)
             try:
                 # Without fsync: a file torn by a power cut fails its checksum. Without
                 # truncating first: another process may be reading the same bytes.
                 with named(path), path.open("r+b" if path.exists() else "wb") as file:
                     file.write(half)
-                    file.write(_checksum(image_id, half))
+                    file.write(_checksum(picture, half))
                     file.truncate()
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
 
-    def read(self, image_ids: Sequence[int]) -> Tensor:
-        """Features (n, V, h, w) in float16, in the order of the ids.
+    def read(self, pictures: Sequence[str]) -> Tensor:
+        """Features (n, V, h, w) in float16, in the order of the pictures.
 
-        An image's checksum is compared when this process first reads it.
+        A picture's checksum is compared when this process first reads it.
 
         Raises:
-            ValueError: an image has no features here, or its file is damaged. A damaged
-                file is removed, so that `missing` lists its image and `write` makes it anew.
+            ValueError: a picture has no features here, or its file is damaged. A damaged
+                file is removed, so that `missing` lists its picture and `write` makes it anew.
         """
-        absent = [image_id for image_id in image_ids if image_id not in self._stored]
+        absent = [picture for picture in pictures if picture not in self._stored]
         if absent:
             raise ValueError(
-                f"{self.folder} has no features of {len(absent)} images, the first is {absent[0]}; "
-                "compute them first"
+                f"{self.folder} has no features of {len(absent)} pictures, the first is "
+                f"{absent[0]}; compute them first"
             )
         # numpy asks for huge pages, which are filled twice as fast as those of torch.empty.
-        features = np.empty((len(image_ids), *(self._shape or (0, 0, 0))), np.float16)
-        for row, image_id in zip(features, image_ids, strict=True):
-            with self._path(image_id).open("rb", buffering=0) as file:
+        features = np.empty((len(pictures), *(self._shape or (0, 0, 0))), np.float16)
+        for row, picture in zip(features, pictures, strict=True):
+            with self._path(picture).open("rb", buffering=0) as file:
                 n_read = file.readinto(row.reshape(-1).view(np.uint8))
-                if image_id in self._verified:
+                if picture in self._verified:
                     continue
-                if n_read != row.nbytes or file.read() != _checksum(image_id, row):
-                    self._discard(image_id)
-            self._verified.add(image_id)
+                if n_read != row.nbytes or file.read() != _checksum(picture, row):
+                    self._discard(picture)
+            self._verified.add(picture)
         return torch.from_numpy(features)
 
-    def _discard(self, image_id: int) -> None:
+    def _discard(self, picture: str) -> None:
         """Remove a damaged file and raise a ValueError that names it."""
-        path = self._path(image_id)
+        path = self._path(picture)
         path.unlink(missing_ok=True)
-        self._stored.discard(image_id)
-        raise ValueError(f"{path} was damaged and is removed; compute the image's features again")
+        self._stored.discard(picture)
+        raise ValueError(f"{path} was damaged and is removed; compute its features again")
 
     def _check_disk(self, n_images: int) -> None:
         """Raise OSError if the features of so many images do not fit on the disk."""
@@ -216,9 +221,9 @@ class FeatureStore:
             )
 
 
-def _checksum(image_id: int, features: np.ndarray) -> bytes:
-    """The CRC-32 of the image's id and the features' bytes, 4 bytes."""
-    crc = zlib.crc32(np.ascontiguousarray(features).tobytes(), zlib.crc32(b"%d" % image_id))
+def _checksum(picture: str, features: np.ndarray) -> bytes:
+    """The CRC-32 of the picture's digest and the features' bytes, 4 bytes."""
+    crc = zlib.crc32(np.ascontiguousarray(features).tobytes(), zlib.crc32(picture.encode()))
     return crc.to_bytes(4, "little")
 
 

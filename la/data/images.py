@@ -12,10 +12,17 @@ from la.errors import MissingFile, UserError
 
 
 class ImageFolder:
-    """The files under a folder by name, looked up once, when a file is first asked for."""
+    """The files under a folder by name, looked up once, when a file is first asked for.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        split: "train" or "val": of several files of one name, the one in a folder of that split is
+            meant.
+    """
+
+    def __init__(self, root: Path, split: str = "") -> None:
         self.root = root
+        self.split = split
 
     def find(self, name: str) -> Path:
         """The file of a name, or its twin of COCO 2014 or 2017; `train/1.jpg` is not `val/1.jpg`.
@@ -29,6 +36,8 @@ class ImageFolder:
         twins = self._by_name.get(_common_name(base), [])
         for ending in (f"/{name}", f"/{base}"):
             fits = [path for path in twins if path.endswith(ending)]
+            if len(fits) > 1 and self.split:
+                fits = [path for path in fits if self._is_of_split(path)] or fits
             if len(fits) > 1:
                 raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
             if fits:
@@ -36,6 +45,11 @@ class ImageFolder:
         if twins:
             return Path(twins[0])
         raise MissingFile(f"no file {name} under {self.root}; put it there or leave the image out")
+
+    def _is_of_split(self, path: str) -> bool:
+        """Whether a folder on the way from the root to the file is named after the split."""
+        folders = Path(path).relative_to(self.root).parts[:-1]
+        return any(folder.startswith(self.split) for folder in folders)
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from la.data.annotations import Outlines, parse
+from la.data.contents import picture_digest, picture_digests
 from la.data.images import ImageFolder, read_rgb
 from la.errors import MissingFile, UserError
 from la.files import atomic_write
@@ -51,6 +52,7 @@ class CocoIndex:
     outlines: Outlines = field(repr=False)  # of the whole file
     annotation_outline: np.ndarray = field(repr=False)  # (a,) int64, number in outlines
     folder: ImageFolder = field(repr=False)
+    cache: Path | None = field(repr=False)  # a folder for what is expensive to find out again
 
     @classmethod
     def from_json(
@@ -85,10 +87,12 @@ class CocoIndex:
             logger.warning("%s: entries that cannot be used are left out: %s", path, faults)
         outlines = Outlines(**{name: arrays.pop(name) for name in Outlines.__dataclass_fields__})
         names = {name: tuple(words[name]) for name in ("file_names", "category_names")}
-        folder = ImageFolder(Path(images))
+        split = re.match("instances_(train|val)", path.stem)
+        folder = ImageFolder(Path(images), split[1] if split else "")
+        cache = Path(cache) if cache else None
         return cls(
             path, Path(images), sha256, skipped=words["skipped"], outlines=outlines, folder=folder,
-            **names, **arrays,
+            cache=cache, **names, **arrays,
         )  # fmt: skip
 
     def size(self, image_id: int) -> tuple[int, int]:
@@ -138,6 +142,29 @@ class CocoIndex:
             return read_rgb(path, self.size(image_id))
         except UserError as error:
             raise UserError(f"image {image_id} of {self.source}: {error}") from None
+
+    @cached_property
+    def pictures(self) -> tuple[str, ...]:
+        """n digests: equal for equal pictures, "" for an image without exactly one file.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        paths: list[Path | None] = []
+        for image_id in self.image_ids.tolist():
+            try:
+                paths.append(self.path(image_id))
+            except UserError:  # raised again when somebody needs the image
+                paths.append(None)
+        return picture_digests(paths, self.images, self.cache)
+
+    def picture(self, image_id: int) -> str:
+        """The digest of an image's picture.
+
+        Raises:
+            MissingFile, UserError: see `path`.
+        """
+        return self.pictures[self._row(image_id)] or picture_digest(self.path(image_id))
 
     def subset(self, image_ids: Iterable[int]) -> "CocoIndex":
         """The same index with only these images.

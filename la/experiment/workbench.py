@@ -18,6 +18,7 @@ from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.features import FeatureKey, FeatureStore
 from la.data.geometry import Frame
+from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.errors import UserError
@@ -149,13 +150,13 @@ class Workbench:
         model = self.config.model
         return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
 
-    def store(self, index: CocoIndex) -> FeatureStore:
+    def store(self, index: CocoIndex) -> ImageFeatures:
         """The feature cache of an index as it is; nothing is computed."""
         m = self.config.model
         key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize)
-        return _store(self.home / "cache" / "features" / index.sha256[:12], key)
+        return ImageFeatures(index, _store(self.home / "cache" / "features", key))
 
-    def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> FeatureStore:
+    def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> ImageFeatures:
         """The feature cache with all images of the index, or these; the rest is encoded first."""
         model, store = self.config.model, self.store(index)
         missing = store.missing(index.image_ids if image_ids is None else image_ids)

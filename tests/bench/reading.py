@@ -19,6 +19,7 @@ from la.config import PROTOCOLS, profile
 from la.data.episodes import EpisodeSampler
 from la.data.features import SUFFIX, FeatureKey, FeatureStore
 from la.data.folds import seen, unseen
+from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.rng import stream
@@ -109,7 +110,7 @@ def collate_records(
     index = CocoIndex.from_json(photographs)
     index = index.subset(index.image_ids[: sizes.photographs])
     config = profile("paper-mae")
-    store = FeatureStore(folder / "collated", KEY)
+    store = ImageFeatures(index, FeatureStore(folder / "collated", KEY))
     store.write(index.image_ids.tolist(), _no_image, _random_features(), progress=False)
     clean = PROTOCOLS["clean"]
 
@@ -160,8 +161,9 @@ def collate_records(
 def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     """The feature cache beside a file that is copied, and one that is memory-mapped and read."""
     ids, encode, fresh = list(range(1, sizes.features + 1)), _random_features(), count()
+    images = {str(image_id): image_id for image_id in ids}
     kept = FeatureStore(folder / "kept", KEY)
-    kept.write(ids, _no_image, encode, progress=False)
+    kept.write(images, _no_image, encode, progress=False)
     files = sorted(kept.folder.glob(f"*{SUFFIX}"))
     stored = sum(path.stat().st_size for path in files)
     one = {"features": torch.zeros(SHAPE)}
@@ -173,7 +175,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
 
     def write() -> None:
         target = folder / f"written{next(fresh)}"
-        FeatureStore(target, KEY).write(ids, _no_image, encode, progress=False)
+        FeatureStore(target, KEY).write(images, _no_image, encode, progress=False)
         shutil.rmtree(target)
 
     def copy() -> None:
@@ -189,9 +191,9 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     note = "rounded from float32, with checksum; reference: copy of the files"
     yield record("feature cache, write", "MB/s", rates["ours"], rates["copy"], note=note)
 
-    asked = stream(0, "features to read").permutation(ids).reshape(-1, 8).tolist()
+    asked = stream(0, "features to read").permutation([*images]).reshape(-1, 8).tolist()
     raw = {
-        int(path.name.removesuffix(SUFFIX)): np.memmap(path, np.int16, "r", shape=SHAPE)
+        path.name.removesuffix(SUFFIX): np.memmap(path, np.int16, "r", shape=SHAPE)
         for path in files
     }
     total = stored / 1e6

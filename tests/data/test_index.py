@@ -432,10 +432,13 @@ def test_images_are_found_under_either_name_in_any_folder(write, tmp_path, state
 def test_equal_names_are_told_apart_by_their_folder_or_refused(write, tmp_path):
     picture(tmp_path / "train/1.jpg")
     wanted = picture(tmp_path / "val/1.jpg")
-    images = [image(1, "val/1.jpg"), image(2, "1.jpg"), image(3, "3.jpg")]
-    read = CocoIndex.from_json(write(document(images=images)))
+    picture(tmp_path / "a/2.jpg")
+    picture(tmp_path / "b/2.jpg")
+    images = [image(1, "val/1.jpg"), image(2, "2.jpg"), image(3, "3.jpg"), image(4, "1.jpg")]
+    read = CocoIndex.from_json(write(document(images=images), "instances_val.json"))
     assert read.path(1) == wanted
-    with pytest.raises(ValueError, match="image 2 of .* are both named 1.jpg; keep one"):
+    assert read.path(4) == wanted, "the annotation file is that of the split"
+    with pytest.raises(ValueError, match="image 2 of .* are both named 2.jpg; keep one"):
         read.path(2)
     with pytest.raises(
         FileNotFoundError, match="image 3 of .* no file 3.jpg under .* put it there"

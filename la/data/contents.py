@@ -1,0 +1,106 @@
+"""Which picture a file holds, told by its content and not by its name.
+
+The digest of a file is computed once and kept with the file's size and time of change; as long as
+these two stay, the file is not read again.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from la.files import atomic_write, progress_bar
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the file that keeps the digests; another number, another file
+FEW = 5_000  # files that are read without a progress bar
+
+
+def picture_digests(
+    paths: Sequence[Path | None], folder: Path, cache: Path | None = None
+) -> tuple[str, ...]:
+    """A digest of each file's picture, 32 hex digits; "" for a path that is None.
+
+    Args:
+        paths: n image files.
+        folder: the folder in which they lie.
+        cache: a folder that keeps the digests; when omitted, all files are read.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    kept = None
+    if cache is not None:
+        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+        kept = cache / f"pictures-{FORMAT}-{name}.json"
+    digest_of = _read(kept)
+    marks = [None if path is None else _mark(path) for path in paths]
+    new = {
+        mark: path
+        for mark, path in zip(marks, paths, strict=True)
+        if mark is not None and mark not in digest_of
+    }
+    if new:
+        with ThreadPoolExecutor(4) as pool:  # hashing and decoding release the interpreter's lock
+            bar = progress_bar(
+                pool.map(picture_digest, new.values()),
+                desc="reading pictures",
+                total=len(new),
+                unit="image",
+                disable=len(new) < FEW,
+            )
+            digest_of |= dict(zip(new, bar, strict=True))
+        _keep(kept, digest_of)
+    return tuple("" if mark is None else digest_of[mark] for mark in marks)
+
+
+def picture_digest(path: Path) -> str:
+    """32 hex digits that change with the picture in a file.
+
+    A PNG is told by its pixels, because two versions of an encoder write other bytes for the same
+    picture, as happens to the embedded data set. Any other file is told by its bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.suffix.lower() == ".png":
+        try:
+            with Image.open(path) as image:
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                about = (image.mode, image.size, image.getpalette(), orientation)
+                pixels = image.tobytes()
+            return hashlib.sha256(repr(about).encode() + pixels).hexdigest()[:32]
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            pass  # damaged: whoever needs its pixels reports it
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _mark(path: Path) -> str:
+    """Changes whenever a file is replaced or written to."""
+    stat = path.stat()
+    return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _read(kept: Path | None) -> dict[str, str]:
+    """The digests by mark; empty if there are none, or if the file is damaged."""
+    try:
+        return dict(json.loads(kept.read_bytes())) if kept is not None else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _keep(kept: Path | None, digest_of: dict[str, str]) -> None:
+    """Write the digests; without them everything works, only slower."""
+    if kept is None:
+        return
+    try:
+        with atomic_write(kept) as file:
+            file.write(json.dumps(digest_of).encode())
+    except OSError as error:
+        logger.warning("%s cannot be written (%s); pictures are read anew each time", kept, error)

@@ -1,0 +1,54 @@
+"""The feature cache by image ids: an index says which picture an image is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from la.data.features import Encode, FeatureStore, Load
+from la.data.index import CocoIndex
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """A store as the images of an index address it: by their ids.
+
+    Its methods raise what `CocoIndex.path` raises, for an image without a file.
+    """
+
+    index: CocoIndex
+    store: FeatureStore
+
+    def missing(self, image_ids: Iterable[int]) -> list[int]:
+        """Ids of images without features, one for each picture, ascending."""
+        image_of = self._image_of(image_ids)
+        return [image_of[picture] for picture in self.store.missing(image_of)]
+
+    def write(
+        self,
+        image_ids: Iterable[int],
+        load: Load,
+        encode: Encode,
+        *,
+        batch_size: int = 8,
+        progress: bool = True,
+    ) -> None:
+        """Compute the features that are missing; see `FeatureStore.write`."""
+        images = self._image_of(image_ids)
+        self.store.write(images, load, encode, batch_size=batch_size, progress=progress)
+
+    def read(self, image_ids: Sequence[int]) -> Tensor:
+        """Features (n, V, h, w), in the order of the ids; see `FeatureStore.read`."""
+        return self.store.read([self._picture(image_id) for image_id in image_ids])
+
+    def _image_of(self, image_ids: Iterable[int]) -> dict[str, int]:
+        """An image of each picture."""
+        image_of: dict[str, int] = {}
+        for image_id in sorted(int(image_id) for image_id in image_ids):
+            image_of.setdefault(self._picture(image_id), image_id)
+        return image_of
+
+    def _picture(self, image_id: int) -> str:
+        """The picture and its stated size, which decides whether an EXIF rotation is applied."""
+        height, width = self.index.size(image_id)
+        return f"{self.index.picture(image_id)}-{height}x{width}"

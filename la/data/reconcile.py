@@ -1,0 +1,116 @@
+"""What two annotation files, or two entries of one file, say about the same thing.
+
+Classes are the same if their names are, whatever their ids. Pictures are the same if their pixels
+are, whatever their ids and file names.
+"""
+
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+
+from la.data.index import CocoIndex
+from la.errors import UserError
+
+
+def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
+    """Both indexes with one list of classes, and what was changed as a phrase, "" for nothing.
+
+    A class has the id of the test file. A class that one file does not list is a class without
+    annotations there; if the test file uses its id for another class, it gets the next free id.
+
+    Raises:
+        UserError: a name stands for two classes of one file, or an id has names in the two files of
+            which neither is a name in the other file, so that a misspelling is likely.
+    """
+    id_in_train, id_in_test = ids_by_name(train), ids_by_name(test)
+    if id_in_train == id_in_test:
+        return train, test, ""
+    common = dict(id_in_test)
+    unused = max([0, *id_in_test.values(), *id_in_train.values()])
+    name_in_test = {class_id: name for name, class_id in id_in_test.items()}
+    for name, class_id in id_in_train.items():
+        if name in common:
+            continue
+        other = name_in_test.get(class_id)
+        if other is not None and other not in id_in_train:
+            raise UserError(
+                f"class {class_id} is {name!r} in {train.source} and {other!r} in {test.source}, "
+                "and neither file lists the other name; give the class one name in both files"
+            )
+        if other is not None:
+            unused += 1
+            class_id = unused
+        common[name] = class_id
+    moved = [name for name, class_id in id_in_train.items() if common[name] != class_id]
+    absent = {
+        train.source.name: [name for name in common if name not in id_in_train],
+        test.source.name: [name for name in common if name not in id_in_test],
+    }
+    notes = [f"{len(moved)} classes of {train.source.name} renumbered by name"] if moved else []
+    for file, names in absent.items():
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            notes.append(f"{len(names)} classes are not in {file} ({shown})")
+    return _renumbered(train, common), _renumbered(test, common), "; ".join(notes)
+
+
+def without_repetitions(index: CocoIndex) -> CocoIndex:
+    """The index with one image for each picture: the one of the lowest id.
+
+    It gets the annotations of all entries of the picture; of equal ones, one.
+    """
+    row_of: dict[tuple, int] = {}  # by picture and stated size
+    kept_row = np.arange(len(index.image_ids))
+    for row, (picture, size) in enumerate(zip(index.pictures, index.sizes.tolist(), strict=True)):
+        if picture:
+            kept_row[row] = row_of.setdefault((picture, *size), row)
+    rows = np.flatnonzero(kept_row == np.arange(len(kept_row)))
+    if len(rows) == len(kept_row):
+        return index
+    image = kept_row[index.annotation_image]
+    moved = image != index.annotation_image
+    seen = set()
+    kept = []
+    for a in np.lexsort((moved, image)).tolist():  # an image's own annotations come first
+        key = (image[a], index.annotation_category[a], index.annotation_area[a])
+        key += tuple(index.annotation_box[a])
+        if not moved[a] or key not in seen:
+            kept.append(a)
+        seen.add(key)
+    fields = {
+        name: value[kept] for name, value in vars(index).items() if name.startswith("annotation_")
+    }
+    fields["annotation_image"] = image[kept]
+    return replace(index, **fields).subset(index.image_ids[rows])
+
+
+def ids_by_name(index: CocoIndex) -> dict[str, int]:
+    """The class ids of a file by normalised name.
+
+    Raises:
+        UserError: two classes have the same name.
+    """
+    id_of_name: dict[str, int] = {}
+    for class_id, name in zip(index.category_ids.tolist(), index.category_names, strict=True):
+        other = id_of_name.setdefault(unicodedata.normalize("NFC", name), class_id)
+        if other != class_id:
+            raise UserError(
+                f"{index.source}: classes {other} and {class_id} are both named {name!r}; merge "
+                "them, or give each class a name of its own"
+            )
+    return id_of_name
+
+
+def _renumbered(index: CocoIndex, id_of_name: dict[str, int]) -> CocoIndex:
+    """The index with these classes, of which its own are some."""
+    name_of_id = {class_id: name for name, class_id in id_of_name.items()}
+    ids = np.array(sorted(name_of_id), np.int64)
+    old_names = [unicodedata.normalize("NFC", name) for name in index.category_names]
+    new_row = ids.searchsorted([id_of_name[name] for name in old_names])
+    return replace(
+        index,
+        category_ids=ids,
+        category_names=tuple(name_of_id[class_id] for class_id in ids.tolist()),
+        annotation_category=new_row[index.annotation_category],
+    )
