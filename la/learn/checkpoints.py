@@ -8,7 +8,7 @@ Pickles are loaded without running any code in them.
 
 import json
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from la.model.label_anything import LabelAnything
 from la.types import ModelCard
 
 QUICK = Path(__file__).parents[1] / "weights" / "quick.safetensors"
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends so
 FILE = "model.safetensors"  # of a published model's folder
 MIXERS: tuple[Mixer, ...] = ("class", "example", "class_example")
 
@@ -170,13 +171,16 @@ def _find(source: str) -> Path:
     for candidate in (path, path / FILE):
         if candidate.is_file():
             return candidate
-    if path.exists() or source.count("/") != 1 or path.suffix:
+    name, _, commit = source.partition("@")
+    listed = name in [model.name for model in KNOWN]
+    # An id on the hub is OWNER/NAME, and so is a mistyped path; a path's folder exists.
+    looks_like_id = name.count("/") == 1 and not path.parent.is_dir() and name[0] not in "./~"
+    if path.exists() or path.suffix in FILE_SUFFIXES or not (listed or looks_like_id):
         known = ", ".join(model.name for model in KNOWN)
         raise MissingFile(
             f"no checkpoint at {source}; give a file, a folder with {FILE}, an id on "
             f"the Hugging Face hub, or one of: {known}"
         )
-    name, _, commit = source.partition("@")
     return _from_hub(name, commit or "main")
 
 
@@ -221,6 +225,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], _Note]:
     model: dict[str, Any] = {}
     for name, value in told["model"].items():
         model[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    unknown = sorted(model.keys() - {field.name for field in fields(ModelConfig)})
+    if unknown:
+        raise UserError(
+            f"{path} has the configuration field {unknown[0]!r}, which this version of the code "
+            "does not know; load it with the version that wrote it, or train the model again"
+        )
     return weights, _Note(ModelConfig(**model), told["trained_on"], told.get("bias", 0.0))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from la.config import ModelConfig, profile
+from la.errors import UserError
 from la.learn import checkpoints
 from la.model.backbone import empty_backbone, spelled, spelled_as_published
 from la.model.label_anything import LabelAnything
@@ -239,6 +241,35 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
         checkpoints.load("someone/some_model")
     with pytest.raises(FileNotFoundError, match="does not give it"):
         checkpoints.load("someone/some model")  # no name that a hub can have
+
+
+def test_an_id_may_have_a_dot_and_a_mistyped_path_does_not_ask_the_hub(tmp_path, monkeypatch):
+    asked = []
+
+    def download(*, repo_id, filename, revision):
+        asked.append(repo_id)
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for path in ("runs/modle", "./modle", "nowhere/model.safetensors", "a/b/c", "modle"):
+        with pytest.raises(FileNotFoundError, match=f"no checkpoint at {path}; give a file"):
+            checkpoints.load(path)
+    assert asked == []
+    for name in ("someone/model-v1.5", "some.one/model"):
+        with pytest.raises(FileNotFoundError, match="does not give it"):
+            checkpoints.load(name)
+    assert asked == ["someone/model-v1.5", "some.one/model"]
+
+
+def test_a_configuration_with_an_unknown_field_is_one_sentence(tmp_path):
+    model = model_of(SMALL_MAE)
+    told = {"model": asdict(model.config) | {"depth": 3}, "trained_on": ""}
+    raw = checkpoints.as_bytes(model.state_dict(), {"la": json.dumps(told)})
+    (tmp_path / "m.safetensors").write_bytes(raw)
+    with pytest.raises(UserError, match="m.safetensors has the configuration field 'depth'"):
+        checkpoints.load(tmp_path / "m.safetensors")
 
 
 def test_a_files_sha256_is_that_of_its_bytes(tmp_path):
