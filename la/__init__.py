@@ -8,7 +8,7 @@ from typing import Any
 
 _NAMES = {
     "experiment.workbench": "Workbench",
-    "experiment.experiments": "compute score rejudged stored costs histories",
+    "experiment.run": "compute score rejudged stored costs histories",
     "report.pictures": "pictures",
     "config": "profile",
     "learn.checkpoints": "load",

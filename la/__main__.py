@@ -38,7 +38,11 @@ def main(words: list[str] | None = None) -> int:
 def _run(a) -> None:
     from la.report import freshness
 
-    given = {k: getattr(a, k) for k in ("folds", "seeds", "episodes") if getattr(a, k) is not None}
+    given = {
+        k: getattr(a, k)
+        for k in ("folds", "seeds", "episodes", "methods")
+        if getattr(a, k) is not None
+    }
     a.data = a.data and a.data.resolve()  # the notebook runs in another folder
     given |= dict(_parameter(p) for p in a.parameter) | {"data": a.data and str(a.data)}
     bench = _bench(a)
@@ -53,23 +57,30 @@ def _run(a) -> None:
     from la.report import notebooks  # slow to import, so after the check
 
     values, wanted = notebooks.plan_of(a.notebook, a.profile, given)
-    print(notebooks.run(_bench(a, wanted), a.notebook, values, wanted))
+    print(notebooks.run(_bench(a, wanted), a.notebook, values, wanted, recompute=a.recompute))
     if bench.ranks.is_main_process:
         freshness.record_inputs(page, freshness.inputs_of_page(bench, a.notebook, given))
 
 
 def _train(a) -> int | None:
-    from la.experiment.results import Cell
-    from la.experiment.runs import train
+    from la.experiment.measurements import Measurement
+    from la.experiment.methods import method
+    from la.experiment.runs import Run
     from la.files import progress_bar
     from la.learn.training import REQUEUE, Stopped
 
-    bench = _bench(a, [Cell(a.method, a.fold, 1, 1, 0, 0)])
-    options = {"init": a.init, "stop_after": a.stop_after, "tracker": a.tracker}
-    shown = {"total": bench.config.train.steps, "disable": not bench.ranks.is_main_process}
+    bench = _bench(a, [Measurement(a.method, a.fold, 1, 1, a.seed, 1)])
+    run = Run.of(bench, method(a.method), a.fold, a.seed)
     try:
-        with progress_bar(desc=f"{a.method} fold {a.fold}", unit="step", **shown) as bar:
-            path = train(bench, a.method, a.fold, report=bar.update, **options)
+        with progress_bar(
+            desc=f"{a.method} fold {a.fold}",
+            unit="step",
+            total=run.config.train.steps,
+            disable=not bench.ranks.is_main_process,
+        ) as bar:
+            path = run.train(
+                init=a.init, stop_after=a.stop_after, tracker=a.tracker, report=bar.update
+            )
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0 if a.stop_after else REQUEUE
@@ -79,28 +90,33 @@ def _train(a) -> int | None:
 def _evaluate(a) -> None:
     import torch
 
-    from la.experiment import experiments, scoring
+    from la.experiment import job
+    from la.experiment.run import compute
 
     if a.bfloat16 and not a.checkpoint:
         raise UserError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
-    cell = _cell(a)
-    bench = _bench(a, [cell])
+    measurement = _measurement(a)
+    bench = _bench(a, [measurement])
     if a.checkpoint:
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=a.bfloat16):
-            result = scoring.measure(bench, cell, scoring.loaded(bench, a.checkpoint))
+            result = job.measure(bench, measurement, job.loaded(bench, a.checkpoint))
     else:
-        result = experiments.compute(bench, [cell])[0]
+        result = compute(bench, "evaluate", [measurement])[0]
     scores = result.scores
     names = map(bench.data.test.class_name, scores.classes)
     values = (value if value == value else None for value in scores.iou.tolist())
     per_class = dict(zip(names, values, strict=True))
-    shown = {"miou_star": scores.miou_star, "per_class": per_class, "episodes": cell.episodes}
+    shown = {
+        "miou_star": scores.miou_star,
+        "per_class": per_class,
+        "episodes": measurement.episodes,
+    }
     same = ("episodes_sha256", "checkpoint_sha256", "seconds")
     print(json.dumps(shown | {name: getattr(result, name) for name in same}))
 
 
 def _episodes(a) -> None:
-    for episode in _bench(a).episodes(_cell(a)):
+    for episode in _bench(a).episodes(_measurement(a)):
         print(episode.to_json())
 
 
@@ -126,10 +142,10 @@ def _plan(a) -> None:
     from la.experiment.pace import measure
     from la.experiment.plan import plan
     from la.experiment.workbench import Workbench
-    from la.report import tables
+    from la.report import notebooks
 
     bench = Workbench.open(a.profile, a.data)
-    wanted = tables.cells(a.table, bench.config.profile, folds=range(4))
+    _, wanted = notebooks.plan_of(a.table, bench.config.profile, {})
     print(plan(bench, wanted, measure(bench.config, bench.device) if a.measure else None))
 
 
@@ -172,15 +188,15 @@ def _pretrain(a) -> None:
 
 
 def _bench(a, wanted=()):
-    """The profile's workbench; what the `wanted` cells of a paper profile lack is fetched."""
+    """The profile's workbench; what the measurements of a paper profile lack is downloaded."""
     import torch
 
     from la.experiment.methods import method
     from la.experiment.plan import prepare
     from la.experiment.workbench import Workbench
 
-    for cell in wanted:
-        method(cell.method)  # an unknown one is refused before the work
+    for measurement in wanted:
+        method(measurement.method)  # raises for an unknown name, before the work
     bench = Workbench.open(a.profile, a.data)
     if wanted:
         prepare(bench, wanted)
@@ -193,16 +209,20 @@ def _bench(a, wanted=()):
     return bench
 
 
-def _cell(a):
-    from la.experiment.results import Cell
+def _measurement(a):
+    from la.experiment.measurements import Measurement
 
-    episodes = a.episodes or configs.profile(a.profile).evaluation.episodes
+    episodes = a.episodes
+    if episodes is None:
+        episodes = configs.profile(a.profile).evaluation.episodes
+    if episodes < 1:
+        raise UserError(f"--episodes {episodes}: at least 1 episode is needed")
     known = [kind.value for kind in PromptKind]
     for kind in a.prompts.split("+"):
         if kind not in known:
             raise UserError(f"no prompt kind {kind!r}; known: {', '.join(known)}, joined by +")
     kinds = tuple(PromptKind(kind) for kind in a.prompts.split("+"))
-    return Cell(a.method, a.fold, a.ways, a.shots, a.seed, episodes, kinds=kinds)
+    return Measurement(a.method, a.fold, a.ways, a.shots, a.seed, episodes, kinds=kinds)
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -229,12 +249,16 @@ OPTIONS = {
     "--ways": {"type": int, "default": 1},
     "--shots": {"type": int, "default": 1},
     "--episodes": {"type": int, "help": "of each list; without it, as many as the profile has"},
-    "--seed": {"type": int, "default": 0},
+    "--seed": {"type": int, "default": 0, "help": "of the episode list and of the training"},
     "--prompts": {"default": "mask", "help": "mask, box, point, or several joined by +"},
     "--folds": {"type": _numbers},
+    "--methods": {"type": lambda text: text.split(","), "help": "rows of the table, joined by ,"},
     "--seeds": {"type": _numbers},
     "-p": {"dest": "parameter", "action": "append", "default": [], "metavar": "NAME=VALUE"},
-    "--recompute": {"action": "store_true", "help": "make the page again though nothing changed"},
+    "--recompute": {
+        "action": "store_true",
+        "help": "make the page and what other code computed anew",
+    },
     "--init": {"metavar": "MODEL", "help": "fine-tune this model or checkpoint"},
     "--stop-after": {"type": int, "metavar": "STEPS", "help": "save and leave after these"},
     "--tracker": {"metavar": "NAME", "help": "tensorboard, or another that accelerate knows"},
@@ -256,9 +280,9 @@ OPTIONS = {
 _WHERE = "--profile --data"
 _CELL = f"{_WHERE} --method --fold --ways --shots --episodes --seed --prompts"
 COMMANDS = {
-    "run": (_run, f"notebook {_WHERE} --folds --seeds --episodes -p --recompute",
+    "run": (_run, f"notebook {_WHERE} --folds --seeds --episodes --methods -p --recompute",
             "execute a notebook with papermill"),
-    "train": (_train, f"{_WHERE} --method --fold --init --stop-after --tracker",
+    "train": (_train, f"{_WHERE} --method --fold --seed --init --stop-after --tracker",
               "train one method on the seen classes of one fold"),
     "evaluate": (_evaluate, f"{_CELL} --checkpoint --bfloat16",
                  "score one method in one setting, as JSON"),

@@ -111,6 +111,9 @@ class EvalConfig:
 
     episodes: int = 1_000  # [P 4.1]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [P 4.1] five
+    # [A] models per fold, the list of seed s being scored with training s; with one it is the
+    # model of all lists, and intervals then hold the lists alone
+    trainings: int = 1
     protocol: Literal["clean", "paper", "hsnet"] = "clean"
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
     batch_size: int = 4
@@ -160,7 +163,8 @@ _QUICK = Config(
         attention_loss=0.1, checkpoint_every=100, seed=0,
     ),
     evaluation=EvalConfig(
-        episodes=400, seeds=(0, 1, 2), batch_size=16, ablation_share=0.4, validation_episodes=100
+        episodes=400, seeds=(0, 1, 2), trainings=5, batch_size=16, ablation_share=0.4,
+        validation_episodes=100,
     ),
 )  # fmt: skip
 _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
@@ -168,7 +172,7 @@ _SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
     profile="smoke",
     train=replace(_QUICK.train, steps=4, warmup_steps=2),
     evaluation=EvalConfig(
-        episodes=8, seeds=(0, 1), batch_size=8, seen_episodes=8, validation_episodes=4
+        episodes=8, seeds=(0, 1), trainings=2, batch_size=8, seen_episodes=8, validation_episodes=4
     ),
 )
 

@@ -72,7 +72,8 @@ def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, hom
     assert Path(checkpoint).with_name("best.safetensors").exists()
     history = Path(checkpoint).with_name("history.jsonl").read_text().splitlines()
     scores = [json.loads(line).get("validation") for line in history]
-    assert scores[0] is scores[2] is None and all(0 <= scores[i] <= 1 for i in (1, 3))
+    # A stop saves without a validation; the end of the training has one.
+    assert scores[:3] == [None] * 3 and 0 <= scores[3] <= 1
     status, out, _ = run(
         capsys, "evaluate", "--profile", "smoke", "--checkpoint", checkpoint, "--episodes", "4"
     )

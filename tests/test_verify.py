@@ -6,7 +6,7 @@ import pytest
 from hand_made import with_iou
 
 from la.data.embedded import synthetic
-from la.experiment.experiments import compute
+from la.experiment.run import compute
 from la.experiment.workbench import Workbench
 from la.report.notebooks import plan_of
 from tests import verify

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.experiment.experiments import compute, stored
+from la.experiment.measurements import Result
 from la.experiment.methods import METHODS
 from la.experiment.plan import auto_profile
-from la.experiment.results import CellResult
+from la.experiment.run import compute, stored
 from la.experiment.workbench import Workbench
 from la.report.notebooks import plan_of
 from la.report.tables import scores
@@ -72,7 +72,7 @@ def verify(bench: Workbench, table: str) -> int:
     return 0
 
 
-def compare(before: Sequence[CellResult], again: Sequence[CellResult]) -> pd.DataFrame:
+def compare(before: Sequence[Result], again: Sequence[Result]) -> pd.DataFrame:
     """The numbers of `scores` that differ by more than is allowed, a line each.
 
     Columns: those of `KEYS`, stored, again, allowed; in points of mIoU*.
@@ -87,7 +87,7 @@ def compare(before: Sequence[CellResult], again: Sequence[CellResult]) -> pd.Dat
     return frame[(frame["again"] - frame["stored"]).abs() > frame["allowed"]]
 
 
-def made_alike(before: Sequence[CellResult], again: Sequence[CellResult]) -> bool:
+def made_alike(before: Sequence[Result], again: Sequence[Result]) -> bool:
     """Whether both come from the same processor and package versions."""
     facts = [
         {

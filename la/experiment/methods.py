@@ -16,9 +16,16 @@ from la.config import ABLATIONS, Config, ModelConfig
 from la.errors import UserError
 from la.types import Segmenter
 
-BIAS = "bias"  # of the background's score: the one scalar that any segmenter can be given
-_LOGITS = tuple((np.arange(-6, 13) * 0.25).tolist())
-_COSINES = tuple(np.arange(-0.3, 0.96, 0.025).round(3).tolist())
+
+def _range(first: float, last: float, step: float) -> tuple[float, ...]:
+    return tuple(np.arange(first, last + step / 2, step).round(4).tolist())
+
+
+# Candidates for the bias on the background's score, by the scale of a method's scores.
+LOGITS = _range(-2, 4, 0.125)
+COSINES = _range(-0.5, 0.975, 0.0125)
+SCALED_COSINES = _range(-10, 10, 0.25)  # 20 times a cosine
+SHARES = _range(-0.975, 0.975, 0.025)
 
 
 @dataclass(frozen=True)
@@ -27,82 +34,84 @@ class Method:
 
     A trained method has `configure`, a change of the profile, and `trains_as`, which names its
     runs: methods of one name share a training. One without training has `build`; one with neither
-    has the authors' weights. `fitted` names a scalar and the values that are tried on seen classes:
-    the background's bias, or a field of what `build` makes.
+    has the authors' weights.
     """
 
     label: str
     trains_as: str = ""
     configure: Callable[[Config], Config] | None = None
     build: Callable[[ModelConfig], Segmenter] | None = None
-    fitted: tuple[str, tuple[float, ...]] | None = None
+    biases: tuple[float, ...] = ()  # tried on seen classes; none for a method without scores
+    raw_bias: float = 0.0  # without calibration
+    option: str = ""  # a field of what `build` makes, chosen together with the bias
+    options: tuple[float, ...] = ()  # its candidates
 
 
-def _on_features(kind: type, **options) -> Callable[[ModelConfig], Segmenter]:
+def _on_features(kind: type) -> Callable[[ModelConfig], Segmenter]:
     """A method on frozen features; boxes and points are rasterised into soft maps."""
-    return lambda c: kind(Raster(c.image_size, c.mask_size), **options)
+    return lambda model: kind(Raster(model.image_size, model.mask_size))
+
+
+def _threshold_prototype(model: ModelConfig) -> Segmenter:
+    """The bias is the threshold, so the segmenter's own is 0."""
+    raster = Raster(model.image_size, model.mask_size)
+    return ThresholdPrototype(raster, threshold=0.0)
 
 
 METHODS = {
-    "la": Method("LA", "la", lambda config: config, fitted=(BIAS, _LOGITS)),
+    "la": Method("LA", "la", lambda config: config, biases=LOGITS),
     "threshold_prototype": Method(
-        "Prototype, threshold",
-        build=_on_features(ThresholdPrototype, threshold=0.0),
-        fitted=(BIAS, _COSINES),
+        "Prototype, threshold", build=_threshold_prototype, biases=COSINES, raw_bias=0.5
     ),
-    "prototype": Method("Prototype, background prototype", build=_on_features(Prototype)),
+    "prototype": Method(
+        "Prototype, background prototype",
+        build=_on_features(Prototype),
+        biases=SCALED_COSINES,
+    ),
     "part_prototypes": Method(
         "Part prototypes",
         build=_on_features(PartPrototypes),
-        fitted=("parts", (1, 2, 3, 5, 8)),
+        biases=COSINES,
+        option="parts",
+        options=(1, 2, 3, 5, 8),
     ),
     "affinity": Method(
         "Affinity",
         build=_on_features(Affinity),
-        fitted=("temperature", (0.02, 0.03, 0.05, 0.1, 0.2)),
+        biases=SHARES,
+        option="temperature",
+        options=(0.02, 0.03, 0.05, 0.1, 0.2),
     ),
     "ridge": Method(
         "Ridge classifier",
         build=_on_features(Ridge),
-        fitted=("penalty", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+        biases=SHARES,
+        option="penalty",
+        options=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
     ),
-    "floor": Method("All background", build=lambda c: Floor()),
-    "class_prior": Method("Class prior", build=_on_features(ClassPrior)),
-    "token_grid": Method("Token grid reference", build=lambda c: TokenGrid(c.image_size, c.resize)),
+    "class_prior": Method("Class prior", build=_on_features(ClassPrior), biases=SHARES),
+    "floor": Method("All background", build=lambda model: Floor()),
+    "token_grid": Method(
+        "Token grid reference",
+        build=lambda model: TokenGrid(model.image_size, model.resize),
+    ),
 }
+PUBLISHED = Method("LA (MAE), the authors' weights", biases=LOGITS)
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A model of Table 4: what of `ABLATIONS` LA lacks, and its training seed."""
+def _variant(ablation: str) -> Method:
+    """A row of Table 4, trained for the share of the steps that ablations get."""
 
-    ablation: str
-    seed: int
-
-    @classmethod
-    def parse(cls, name: str) -> "Variant | None":
-        """The variant of that name, or None if the name is no variant's."""
-        found = re.fullmatch(r"la (.+) seed (\d+)", name)
-        known = found and found[1] in ABLATIONS
-        return cls(found[1], int(found[2])) if known else None
-
-    @property
-    def name(self) -> str:
-        """As a method's name, such as `la w/o Token Pool seed 1`."""
-        return f"la {self.ablation} seed {self.seed}"
-
-    def method(self) -> Method:
-        """Trained for the share of the steps that ablations get; not calibrated."""
-        folder = re.sub(r"[^a-z0-9]+", "-", self.name.lower())
-        return Method(f"LA {self.ablation}", folder, self._configure)
-
-    def _configure(self, config: Config) -> Config:
+    def configure(config: Config) -> Config:
         steps = max(1, round(config.train.steps * config.evaluation.ablation_share))
-        return replace(
-            config,
-            model=replace(config.model, **ABLATIONS[self.ablation]),
-            train=replace(config.train, steps=steps, seed=self.seed),
-        )
+        model = replace(config.model, **ABLATIONS[ablation])
+        return replace(config, model=model, train=replace(config.train, steps=steps))
+
+    name = f"LA {ablation}"
+    return Method(name, re.sub(r"[^a-z0-9]+", "-", name.lower()), configure, biases=LOGITS)
+
+
+VARIANTS = {f"la {ablation}": _variant(ablation) for ablation in ABLATIONS}
 
 
 def method(name: str) -> Method:
@@ -111,9 +120,7 @@ def method(name: str) -> Method:
     Raises:
         ValueError: there is none of that name.
     """
-    if variant := Variant.parse(name):
-        return variant.method()
-    known = METHODS | {"published": Method("LA (MAE), the authors' weights")}
+    known = METHODS | VARIANTS | {"published": PUBLISHED}
     if name not in known:
         raise UserError(f"no method {name!r}; known: {', '.join(known)}")
     return known[name]

@@ -12,11 +12,12 @@ from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
 from la.data import download
 from la.data.transfer import check_disk
 from la.errors import MissingFile, UserError
+from la.experiment.job import Job
+from la.experiment.measurements import Measurement
 from la.experiment.methods import method
 from la.experiment.pace import Pace
-from la.experiment.results import Cell
-from la.experiment.runs import run_folder
-from la.experiment.scoring import cell_path
+from la.experiment.runs import Run
+from la.experiment.store import Store
 from la.experiment.workbench import HOME, Workbench
 from la.learn.states import STATES
 from la.model.label_anything import LabelAnything
@@ -54,8 +55,8 @@ class Plan:
         return "\n".join([*lines, stop or "Nothing is missing."])
 
 
-def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> Plan:
-    """The plan of computing the cells `wanted`; nothing is made.
+def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = None) -> Plan:
+    """The plan of computing the measurements `wanted`; nothing is made.
 
     Args:
         pace: from `measure`; without it no hours are given.
@@ -74,14 +75,13 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     elif here:
         indices = (bench.data.train, bench.data.test)
         images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
-    learners = {
-        (method(c.method).trains_as or c.method, c.fold): c
-        for c in wanted
-        if method(c.method).configure
-    }
-    steps = [n for c in learners.values() if (n := _steps_left(bench, c, here)) is not None]
-    cells = [c for c in wanted if not here or not cell_path(bench, c).exists()]
-    n_episodes = sum(c.episodes for c in cells)
+    steps = _steps_left(bench, wanted, here)
+    missing = list(wanted)
+    if here:
+        keys = {Job(bench, m).key: m for m in wanted}
+        stored = Store(bench.results / "measurements").find(keys)
+        missing = [m for key, m in keys.items() if key not in stored]
+    n_episodes = sum(m.episodes for m in missing)
     parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
     feature_bytes = images * bench.feature_bytes
     state_bytes = len(steps) * parameters * 4 * STATE_COPIES
@@ -103,7 +103,7 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
               images * pace.image / 3600),
         Stage("train", f"{sum(steps)} steps of {len(steps)} models" if steps else "",
               state_bytes / 1e9, sum(map(training, steps)) / 3600),
-        Stage("evaluate", f"{n_episodes} episodes of {len(cells)} cells" if cells else "", 0,
+        Stage("evaluate", f"{n_episodes} episodes" if missing else "", 0,
               n_episodes * pace.episode / 3600),
         Stage("render", "notebooks"),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def plan(bench: Workbench, wanted: Sequence[Cell], pace: Pace | None = None) -> 
     return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
 
 
-def prepare(bench: Workbench, wanted: Sequence[Cell]) -> None:
+def prepare(bench: Workbench, wanted: Sequence[Measurement]) -> None:
     """Nothing, if the run can go through; what is missing is fetched if nothing else hinders.
 
     Every run of a paper profile starts with this.
@@ -176,12 +176,25 @@ def _lacking(
     return to_fetch, needs, problems
 
 
-def _steps_left(bench: Workbench, cell: Cell, here: bool) -> int | None:
-    """Of the training that a cell needs; None when its model is there."""
-    steps = method(cell.method).configure(bench.config).train.steps
-    if not here:
-        return steps
-    folder = run_folder(bench, cell.method, cell.fold)
-    if (folder / "model.safetensors").exists():
-        return None
-    return steps - max((int(p.name.split("-")[1]) for p in folder.glob(STATES)), default=0)
+def _steps_left(bench: Workbench, wanted: Sequence[Measurement], here: bool) -> list[int]:
+    """Steps that are left of each training that the measurements need and that is not done.
+
+    `here` says whether the data are there, without which no training can have begun.
+    """
+    trainings = bench.config.evaluation.trainings
+    models = {}
+    for m in wanted:
+        if method(m.method).configure is not None:
+            models[method(m.method).trains_as, m.fold, m.seed % trainings] = m
+    left = []
+    for m in models.values():
+        chosen = method(m.method)
+        if not here:
+            assert chosen.configure is not None
+            left.append(chosen.configure(bench.config).train.steps)
+            continue
+        run = Run.of(bench, chosen, m.fold, m.seed)
+        if not run.model.exists():
+            done = [int(path.name.split("-")[1]) for path in run.folder.glob(STATES)]
+            left.append(run.config.train.steps - max(done, default=0))
+    return left

@@ -1,117 +1,192 @@
-"""Training runs: where a method's model for a fold lives, and how it comes to be there.
+"""Training runs: where the model of a method, fold and training lives, and how it is trained.
 
-A model is known by the digest of its configuration, its data and its backbone; one that exists is
-not trained again.
+A model is named by the digest of its configuration, its data and its backbone; one that exists is
+not trained again. It says which code trained it.
 """
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from la.config import Config, digest
 from la.data.episodes import EpisodeSampler
 from la.data.loader import TrainingBatches
 from la.errors import UserError
-from la.experiment.methods import method
-from la.experiment.results import Cell
-from la.experiment.workbench import Report, Workbench, images_of
+from la.experiment.code import training_code
+from la.experiment.measurements import Measurement
+from la.experiment.methods import Method
+from la.experiment.workbench import Report, Workbench
+from la.files import write_whole
 from la.learn import checkpoints
 from la.learn.evaluation import count, miou
 from la.learn.training import fit
 from la.model.label_anything import LabelAnything
 
-START_IMAGES = 500  # whose features have the main directions with which the neck begins
+log = logging.getLogger(__name__)
+
+START_IMAGES = 500  # the neck begins with the main directions of their features
 VALIDATION_SEED = 2_000  # of lists of seen classes; far from any evaluation seed
+CODE = "code.txt"  # in a run's folder: the digest of the code that trained its model
 
 
-def run_folder(bench: Workbench, name: str, fold: int) -> Path:
-    """Where a trained method keeps its states, history and weights."""
-    config = method(name).configure(bench.config)
-    identity = {
-        "model": config.model, "episodes": config.episodes, "train": config.train,
-        "folds": config.evaluation.folds, "data": bench.data.fingerprint,
-        "backbone": bench.backbone_sha256,
-    }  # fmt: skip
-    key = digest({k: str(v) for k, v in identity.items()})
-    run = f"{method(name).trains_as or name}_fold{fold}_{key}".replace(" ", "-")
-    return bench.home / "runs" / config.profile / run
+@dataclass(frozen=True)
+class Run:
+    """One training of a method on the seen classes of a fold."""
 
+    bench: Workbench
+    config: Config  # as the method changes the profile, with the seed of this training
+    fold: int
+    folder: Path
 
-def train(
-    bench: Workbench,
-    name: str,
-    fold: int,
-    *,
-    init: str | None = None,
-    stop_after: int | None = None,
-    tracker: str | None = None,
-    report: Report = lambda n: None,
-) -> Path:
-    """The checkpoint of a method on the seen classes of a fold; trained if it is missing.
+    @classmethod
+    def of(cls, bench: Workbench, method: Method, fold: int, seed: int) -> "Run":
+        """The training behind the measurements of this seed.
 
-    `init` names a model to go on from (fine-tuning); the architecture is then that model's.
-    `tracker` is one that accelerate knows, such as tensorboard.
+        A profile that trains one model per fold takes it for every seed.
 
-    Raises:
-        ValueError: the method is not trained, the fold cannot serve the training shapes, or the
-            tracker is not installed.
-        Stopped, Diverged: see `la.learn.training.fit`.
-    """
-    chosen = method(name)
-    if chosen.configure is None:
-        raise UserError(f"{name} is not trained; choose la")
-    config, folder = chosen.configure(bench.config), run_folder(bench, name, fold)
-    if init is not None:
-        folder = folder / f"from-{Path(init).stem}"
-    path = folder / "model.safetensors"
-    if bench.exists(path):
-        report(config.train.steps)
+        Raises:
+            UserError: the method is not trained.
+        """
+        if method.configure is None:
+            raise UserError(f"{method.label} is not trained; choose la")
+        config = method.configure(bench.config)
+        number = seed % bench.config.evaluation.trainings
+        config = replace(config, train=replace(config.train, seed=config.train.seed + number))
+        identity = {
+            "model": config.model,
+            "episodes": config.episodes,
+            "train": config.train,
+            "folds": config.evaluation.folds,
+            "protocol": config.evaluation.protocol,
+            "data": bench.data.fingerprint,
+            "backbone": bench.backbone_sha256,
+        }
+        key = digest({name: str(value) for name, value in identity.items()})
+        name = f"{method.trains_as}_fold{fold}_training{number}_{key}"
+        return cls(bench, config, fold, bench.home / "runs" / config.profile / name)
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint, once it is trained."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def trained_by(self) -> str:
+        """Digest of the code that trained the model; "" without one."""
+        note = self.folder / CODE
+        return note.read_text().strip() if note.exists() else ""
+
+    def set_aside(self) -> None:
+        """Rename the folder of a model that other code trained, so that it is trained anew."""
+        if self.model.exists() and self.trained_by != training_code():
+            old = self.folder.with_name(f"{self.folder.name}.by-{self.trained_by or 'unknown'}")
+            log.warning("%s is kept as %s and trained again", self.folder.name, old.name)
+            self.folder.rename(old)
+
+    def train(
+        self,
+        *,
+        init: str | None = None,
+        stop_after: int | None = None,
+        tracker: str | None = None,
+        report: Report = lambda n: None,
+    ) -> Path:
+        """The checkpoint; trained, or resumed, if it is missing.
+
+        Args:
+            init: a model to fine-tune; the architecture is then that model's.
+            stop_after: save and raise `Stopped` after this many steps.
+            tracker: one that accelerate knows, such as tensorboard.
+            report: called with the number of steps done since the last call.
+
+        Raises:
+            UserError: the fold cannot be drawn in the training shapes, or the tracker is not
+                installed.
+            Stopped, Diverged: see `la.learn.training.fit`.
+        """
+        bench, config = self.bench, self.config
+        if init is None:
+            folder, start = self.folder, None
+        else:
+            start = checkpoints.load(init)
+            bench.check_frame(start.config, init)
+            start.backbone = None  # frozen: its features are cached
+            sha256 = start.card.sha256 if start.card else ""
+            folder = self.folder / f"from-{Path(init).stem}-{sha256[:12]}"
+        path = folder / "model.safetensors"
+        if bench.exists(path):
+            report(config.train.steps)
+            return path
+        model = start or self._fresh_model()
+        bench.once(lambda: write_whole(folder / CODE, training_code() + "\n"))
+        batches = self._batches()
+        fit(
+            model,
+            batches.of,
+            config.train,
+            folder,
+            stop_after=stop_after,
+            tracker=tracker,
+            report=report,
+            episodes=batches.episodes,
+            validate=self._validation(),
+        )
+        data = f"{bench.data.name} {bench.data.fingerprint}"
+        trained_on = f"{data}, seen classes of fold {self.fold}"
+        bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=trained_on))
         return path
-    if init is None:
-        generator = torch.Generator().manual_seed(config.train.seed)
-        model = LabelAnything.from_config(config.model, generator, _some_features(bench, config))
-    else:
-        model = checkpoints.load(init)
-        bench.check_frame(model.config, init)
-        model.backbone = None  # frozen: its features are cached
-    shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
-    protocol, seen = config.evaluation.protocol, bench.classes(fold, seen=True)
-    sampler = EpisodeSampler(bench.data.train, seen, bench.rules(protocol), shapes)
-    loader = bench.loader(
-        bench.data.train,
-        fold,
-        protocol,
-        target_side=config.train.target_side,
-        jitter=True,
-        objects=config.train.attention_loss > 0,
-    )
-    batches = TrainingBatches(sampler, loader, config.episodes, config.train.seed)
-    fit(
-        model, batches.of, config.train, folder, stop_after=stop_after, tracker=tracker,
-        report=report, episodes=batches.episodes, validate=_validation(bench, fold),
-    )  # fmt: skip
-    trained_on = f"{bench.data.name} {bench.data.fingerprint}, seen classes of fold {fold}"
-    bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=trained_on))
-    return path
 
+    def _fresh_model(self) -> LabelAnything:
+        """Weights that depend on the seed of this training alone, see `la.model.start`."""
+        bench, model = self.bench, self.config.model
+        generator = torch.Generator().manual_seed(self.config.train.seed)
+        if model.start == "usual":
+            return LabelAnything.from_config(model, generator)
+        image_ids = bench.data.train.image_ids[:START_IMAGES].tolist()
+        features = bench.features(bench.data.train, image_ids).read(image_ids)
+        return LabelAnything.from_config(model, generator, features)
 
-def _some_features(bench: Workbench, config: Config) -> Tensor | None:
-    """Features (n, V, h, w) of the first training images, where the start of weights uses them."""
-    if config.model.start == "usual":
-        return None
-    image_ids = bench.data.train.image_ids[:START_IMAGES].tolist()
-    return bench.features(bench.data.train, image_ids).read(image_ids)
+    def _batches(self) -> TrainingBatches:
+        bench, config = self.bench, self.config
+        shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
+        protocol = config.evaluation.protocol
+        seen = bench.classes(self.fold, seen=True)
+        sampler = EpisodeSampler(bench.data.train, seen, bench.rules(protocol), shapes)
+        loader = bench.loader(
+            bench.data.train,
+            self.fold,
+            protocol,
+            target_side=config.train.target_side,
+            jitter=True,
+            objects=config.train.attention_loss > 0,
+        )
+        return TrainingBatches(sampler, loader, config.episodes, config.train.seed)
 
+    def _validation(self) -> Callable[[torch.nn.Module], float] | None:
+        """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""
+        bench, usual = self.bench, self.config.evaluation
+        if not usual.validation_episodes:
+            return None
+        setting = Measurement(
+            "", self.fold, 1, 1, VALIDATION_SEED, usual.validation_episodes,
+            protocol=usual.protocol, classes="seen",
+        )  # fmt: skip
+        episodes = bench.episodes(setting)
+        images = bench.images_of(episodes)
+        loader = bench.loader(bench.data.test, self.fold, usual.protocol, images=images)
 
-def _validation(bench: Workbench, fold: int) -> Callable[[LabelAnything], float] | None:
-    """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""
-    usual = bench.config.evaluation
-    if not usual.validation_episodes:
-        return None
-    cell = Cell("", fold, 1, 1, VALIDATION_SEED, usual.validation_episodes)
-    episodes = bench.episodes(cell, seen=True)
-    loader = bench.loader(bench.data.test, fold, images=images_of(episodes))
-    options = {"batch_size": usual.batch_size, "device": bench.device}
-    return lambda model: miou(episodes, count(model, episodes, loader, **options)[0])
+        def validate(model: torch.nn.Module) -> float:
+            counts = count(
+                model,
+                episodes,
+                loader,
+                model=bench.config.model,
+                batch_size=usual.batch_size,
+                device=bench.device,
+            )
+            return miou(episodes, counts[0])
+
+        return validate

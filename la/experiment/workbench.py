@@ -22,7 +22,7 @@ from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.errors import UserError
-from la.experiment.results import Cell
+from la.experiment.measurements import Measurement
 from la.model.backbone import build_backbone, weights_sha256
 from la.types import Episode
 
@@ -109,19 +109,33 @@ class Workbench:
         except UserError as error:
             raise UserError(f"fold {fold}: {error}") from None
 
-    def episodes(self, cell: Cell, *, seen: bool = False) -> list[Episode]:
-        """The episode list of a cell, the same for every method; or one of the `seen` classes."""
-        shape = cell.n_ways, cell.k_shots
+    def episodes(self, measurement: Measurement) -> list[Episode]:
+        """The episode list of a measurement, the same for every method."""
+        sampler = self.sampler(
+            measurement.fold,
+            (measurement.n_ways, measurement.k_shots),
+            seen=measurement.classes == "seen",
+            protocol=measurement.protocol,
+        )
         return episode_list(
-            self.sampler(cell.fold, shape, seen=seen, protocol=cell.protocol), n_ways=cell.n_ways,
-            k_shots=cell.k_shots, episodes=cell.episodes, seed=cell.seed, kinds=cell.kinds,
-        )  # fmt: skip
+            sampler,
+            n_ways=measurement.n_ways,
+            k_shots=measurement.k_shots,
+            episodes=measurement.episodes,
+            seed=measurement.seed,
+            kinds=measurement.kinds,
+        )
+
+    @staticmethod
+    def images_of(episodes: Iterable[Episode]) -> set[int]:
+        """Ids of the images that these episodes need."""
+        return {i for e in episodes for i in (e.query_id, *e.support_ids)}
 
     def test_images(self, episodes: int) -> set[int]:
         """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
         settings = product(range(folds.N_FOLDS), (1, 2, 5), self.config.evaluation.seeds)
-        lists = (self.episodes(Cell("", f, n, 1, seed, episodes)) for f, n, seed in settings)
-        return images_of(chain.from_iterable(lists))
+        lists = (self.episodes(Measurement("", f, n, 1, seed, episodes)) for f, n, seed in settings)
+        return self.images_of(chain.from_iterable(lists))
 
     def loader(
         self, index: CocoIndex, fold: int, protocol="clean", *, images=None, **options
@@ -200,11 +214,6 @@ class Workbench:
         if self.ranks.is_main_process:
             write()
         self.ranks.wait_for_everyone()
-
-
-def images_of(episodes: Iterable[Episode]) -> set[int]:
-    """Ids of the images that these episodes need."""
-    return {i for e in episodes for i in (e.query_id, *e.support_ids)}
 
 
 _store = cache(FeatureStore)

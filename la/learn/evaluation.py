@@ -8,7 +8,6 @@ from torch import Tensor
 
 from la.config import ModelConfig
 from la.data.geometry import Frame
-from la.data.loader import BatchLoader
 from la.learn.metrics import Scores, counts_by_bias
 from la.types import Batch, Episode, Segmenter, to_device
 
@@ -17,8 +16,9 @@ from la.types import Batch, Episode, Segmenter, to_device
 def count(
     segmenter: Segmenter,
     episodes: Sequence[Episode],
-    loader: BatchLoader,
+    load: Callable[[list[Episode]], Batch],
     *,
+    model: ModelConfig,
     batch_size: int,
     device: torch.device | str = "cpu",
     biases: Sequence[float] = (0.0,),
@@ -29,6 +29,8 @@ def count(
     The segmenter runs once, however many biases there are.
 
     Args:
+        load: makes a batch of a list of episodes, as a `BatchLoader` does.
+        model: its image size and way of resizing define the input frame.
         biases: added to the background's score before the argmax.
         report: called with the number of episodes scored since the last call.
 
@@ -46,14 +48,14 @@ def count(
     offsets = torch.tensor(biases, dtype=torch.float32, device=device)
     for start in range(0, len(episodes), batch_size):
         stop = min(start + batch_size, len(episodes))
-        batch = to_device(loader(list(episodes[start:stop])), device)
+        batch = to_device(load(list(episodes[start:stop])), device)
         scores = segmenter(batch)
         if scores.isnan().any():
             raise ValueError(
                 f"the segmenter's scores are NaN somewhere in episodes {start} to {stop - 1}; "
                 "nothing is counted"
             )
-        confusion = _batch_counts(scores, batch, loader.model, offsets).cpu().numpy()
+        confusion = _batch_counts(scores, batch, model, offsets).cpu().numpy()
         counts[:, start:stop, : batch.n_rows, : batch.n_rows] = confusion
         report(stop - start)
     return counts
@@ -99,21 +101,3 @@ def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
     classes = {c for episode in episodes for c in episode.class_ids}
     class_ids = [episode.class_ids for episode in episodes]
     return Scores.of(zip(class_ids, counts, strict=True), classes).miou_star
-
-
-def best_value(
-    values: Sequence[float], counts: Sequence[np.ndarray], episodes: Sequence[Episode]
-) -> float:
-    """The value of a scalar whose counts score best; of equally good ones the nearest to 0.
-
-    A background bias, a prototype's threshold and a rival's hyper-parameter are chosen
-    here, on episodes of *seen* classes only.
-
-    Args:
-        values: the candidates.
-        counts: for each candidate the confusion matrices (episodes, C, C).
-    """
-    scores = [miou(episodes, matrices) for matrices in counts]
-    ranked = zip(scores, values, strict=True)
-    _, value = min(ranked, key=lambda pair: (-pair[0], abs(pair[1])))
-    return value

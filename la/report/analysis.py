@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from la.errors import UserError
-from la.experiment.methods import Variant, label
-from la.experiment.results import CellResult
+from la.experiment.measurements import Result
+from la.experiment.methods import VARIANTS, label
 from la.learn.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
 from la.report.statistics import t_interval
 from la.report.tables import in_order
@@ -26,20 +26,20 @@ RULES: dict[str, Callable[[Scores], float]] = {  # of one number from the same p
 }
 
 
-def protocols(results: Iterable[CellResult]) -> pd.DataFrame:
+def protocols(results: Iterable[Result]) -> pd.DataFrame:
     """One prediction by every rule of `RULES`, in percent, means over folds and seeds.
 
     A row a setting, method and protocol; protocols other than `clean` change what counts as truth.
     """
-    rows = [
-        {"setting": r.cell.setting, "method": label(r.cell.method), "truth": r.cell.protocol}
-        | {name: 100 * rule(r.scores) for name, rule in RULES.items()}
-        for r in in_order(results)
-    ]
+    rows = []
+    for r in in_order(results):
+        m = r.measurement
+        what = {"setting": m.setting, "method": label(m.method), "truth": m.protocol}
+        rows.append(what | {name: 100 * rule(r.scores) for name, rule in RULES.items()})
     return pd.DataFrame(rows).groupby(["setting", "method", "truth"], sort=False).mean().round(1)
 
 
-def per_class(results: Sequence[CellResult], setting: str, class_name: Callable) -> pd.DataFrame:
+def per_class(results: Sequence[Result], setting: str, class_name: Callable) -> pd.DataFrame:
     """IoU in percent of every unseen class in one setting, best first for the first method.
 
     Columns: a method each, then in how many episodes the class was asked for and shown, and how
@@ -54,7 +54,7 @@ def per_class(results: Sequence[CellResult], setting: str, class_name: Callable)
         if where == setting
     }
     if not tables:
-        known = ", ".join(dict.fromkeys(r.cell.setting for r in results))
+        known = ", ".join(dict.fromkeys(r.measurement.setting for r in results))
         raise UserError(f"no result in the setting {setting!r}; there are {known}")
     iou = pd.DataFrame({name: (100 * table["iou"]).round(1) for name, table in tables.items()})
     first, *_ = tables.values()
@@ -63,7 +63,7 @@ def per_class(results: Sequence[CellResult], setting: str, class_name: Callable)
     return frame.sort_values(frame.columns[0], ascending=False)
 
 
-def by_size(results: Iterable[CellResult]) -> pd.DataFrame:
+def by_size(results: Iterable[Result]) -> pd.DataFrame:
     """mIoU* in percent by the share of the query that a class covers, as small as COCO's small.
 
     Seeds are summed, folds averaged; `pairs` counts the (episode, class) pairs of a size.
@@ -76,7 +76,7 @@ def by_size(results: Iterable[CellResult]) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis(columns=(None, None))
 
 
-def mistakes(results: Iterable[CellResult]) -> pd.DataFrame:
+def mistakes(results: Iterable[Result]) -> pd.DataFrame:
     """The confusion of rows in percent of the true pixels, and false positives on absent classes.
 
     Of background: painted with a class. Of foreground: right, missed, painted as another class.
@@ -98,7 +98,7 @@ def mistakes(results: Iterable[CellResult]) -> pd.DataFrame:
 
 
 def confusion(
-    results: Iterable[CellResult], method: str, setting: str, fold: int, class_name: Callable
+    results: Iterable[Result], method: str, setting: str, fold: int, class_name: Callable
 ) -> pd.DataFrame:
     """Share in percent of the pixels of each true class (rows) painted as each class (columns).
 
@@ -115,7 +115,7 @@ def confusion(
     return 100 * pixels.div(pixels.sum(axis=1), axis=0)
 
 
-def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
+def examples(result: Result, percentiles: Sequence[float]) -> pd.DataFrame:
     """Episodes of a cell chosen by rule: the one at each percentile of per-episode mIoU.
 
     Only episodes whose query shows all their classes are ranked; ties go to the earlier one;
@@ -143,19 +143,20 @@ def examples(result: CellResult, percentiles: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame(columns).drop_duplicates("episode")
 
 
-def trainings(results: Iterable[CellResult]) -> pd.DataFrame:
+def trainings(results: Iterable[Result]) -> pd.DataFrame:
     """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
-    rows = [
-        (v.ablation, r.cell.setting, f"seed {v.seed}", 100 * r.scores.miou_star)
-        for r in results
-        if (v := Variant.parse(r.cell.method))
-    ]
+    rows = []
+    for r in results:
+        m = r.measurement
+        if m.method in VARIANTS:
+            variant = label(m.method).removeprefix("LA ")
+            rows.append((variant, m.setting, f"seed {m.seed}", 100 * r.scores.miou_star))
     frame = pd.DataFrame(rows, columns=["variant", "setting", "seed", "miou"])
     wide = frame.pivot_table("miou", "variant", ["setting", "seed"], sort=False)
     return wide.rename_axis(index=None, columns=(None, None))
 
 
-def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
+def ablations(results: Iterable[Result]) -> pd.DataFrame:
     """Table 4: mIoU* of each variant over its training seeds, and what its part is worth.
 
     `minus complete` pairs the trainings of one seed: same batches, same episode lists. `+-` are
@@ -175,12 +176,12 @@ def ablations(results: Iterable[CellResult]) -> pd.DataFrame:
     return pd.DataFrame(columns).reindex(wide.index).astype(object).fillna("")
 
 
-def _pooled(results: Iterable[CellResult]) -> dict[tuple[str, str], dict[int, Scores]]:
+def _pooled(results: Iterable[Result]) -> dict[tuple[str, str], dict[int, Scores]]:
     """By (setting, label), then fold: the scores of all seeds together."""
     parts: dict[tuple[str, str], dict[int, list[Scores]]] = {}
     for r in in_order(results):
-        folds = parts.setdefault((r.cell.setting, label(r.cell.method)), {})
-        folds.setdefault(r.cell.fold, []).append(r.scores)
+        folds = parts.setdefault((r.measurement.setting, label(r.measurement.method)), {})
+        folds.setdefault(r.measurement.fold, []).append(r.scores)
     return {key: {f: _joined(found) for f, found in folds.items()} for key, folds in parts.items()}
 
 

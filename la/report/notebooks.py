@@ -13,11 +13,11 @@ import papermill
 
 from la import config as configs
 from la.errors import UserError
-from la.experiment.experiments import compute
-from la.experiment.results import Cell
+from la.experiment.measurements import Measurement
+from la.experiment.run import compute
 from la.experiment.workbench import HOME, Workbench
 from la.files import claim, named
-from la.report.tables import TABLES, cells
+from la.report.tables import TABLES, measurements
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class NotebookFailed(UserError):
     """A cell of a notebook raised; the copy with its traceback is kept."""
 
 
-def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]]:
+def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Measurement]]:
     """The parameters that the notebook takes, and the cells that it will show.
 
     Raises:
@@ -52,11 +52,19 @@ def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Cell]
     if name not in TABLES:
         return values, []
     given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
-    wanted = {k: given[k] for k in ("folds", "seeds", "episodes", "protocol") if k in given}
-    return values, cells(name, profile, **wanted)
+    names = ("folds", "seeds", "episodes", "protocol", "methods")
+    wanted = {k: given[k] for k in names if k in given}
+    return values, measurements(name, profile, **wanted)
 
 
-def run(bench: Workbench, name: str, values: dict, wanted: list[Cell]) -> Path:
+def run(
+    bench: Workbench,
+    name: str,
+    values: dict,
+    wanted: list[Measurement],
+    *,
+    recompute: bool = False,
+) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
 
     `values` and `wanted` are from `plan_of`; the cells are computed before the notebook runs, by
@@ -69,7 +77,7 @@ def run(bench: Workbench, name: str, values: dict, wanted: list[Cell]) -> Path:
         NotebookFailed: a cell of the notebook raised.
     """
     if wanted:
-        compute(bench, wanted)
+        compute(bench, name, wanted, recompute=recompute)
     final = bench.results / f"{name}.ipynb"
     if not bench.ranks.is_main_process:
         return final

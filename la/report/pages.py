@@ -7,23 +7,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.experiment.results import Cell, CellResult
+from la.experiment.code import scoring_code
+from la.experiment.measurements import Measurement, Result
 from la.files import write_whole
 from la.report.notebooks import plan_of
 from la.report.tables import TABLES
 
 
-def asked(profile: str, **wanted) -> dict[str, list[Cell]]:
+def asked(profile: str, **wanted) -> dict[str, list[Measurement]]:
     """The cells of each table's notebook; what is None is as the notebook has it."""
     given = {name: value for name, value in wanted.items() if value is not None}
     return {name: plan_of(name, profile, given)[1] for name in TABLES}
 
 
 def contents(
-    folder: Path, cells: dict[str, list[Cell]], results: Iterable[CellResult]
+    folder: Path, cells: dict[str, list[Measurement]], results: Iterable[Result]
 ) -> pd.DataFrame:
     """The notebooks of a results folder: a link to each that was run, and its cells that exist."""
-    there, rows = {r.cell for r in results}, {}
+    there, rows = {r.measurement for r in results}, {}
     for name, wanted in cells.items():
         path = folder / f"{name}.ipynb"
         first = path.exists() and json.loads(path.read_text())["cells"][0]["source"]
@@ -33,21 +34,44 @@ def contents(
     return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "cells"])
 
 
-def provenance(results: Sequence[CellResult]) -> pd.DataFrame:
-    """What a reader needs to make the numbers again, one line a fact."""
-    one = results[0]
-    lists = {(r.cell.setting, r.cell.fold, r.cell.seed): r.episodes_sha256 for r in results}
-    models = {(r.cell.method, r.cell.fold): r.checkpoint_sha256 for r in results}
-    facts = {
-        "data": one.data,
-        "episodes of a list": one.cell.episodes,
-        "seeds": sorted({r.cell.seed for r in results}),
-        "protocol": one.cell.protocol,
+def provenance(results: Sequence[Result]) -> pd.DataFrame:
+    """What a reader needs to make the numbers again, one line a fact.
+
+    A fact in which the results differ lists every value that stands behind the page.
+    """
+    lists = {_list_of(r.measurement): r.episodes_sha256 for r in results}
+    models = {}
+    for r in results:
+        m = r.measurement
+        models[m.method, m.fold, m.seed] = r.checkpoint_sha256
+    outdated = sum(r.code != scoring_code() for r in results)
+    facts: dict[str, object] = {
+        "data": _all(r.data for r in results),
+        "episodes of a list": _all(r.measurement.episodes for r in results),
+        "seeds": _all(r.measurement.seed for r in results),
+        "protocol": _all(r.measurement.protocol for r in results),
         "episode lists (SHA-256 of all)": _sha256(lists),
         "checkpoints (SHA-256 of all)": _sha256(models),
         "minutes of evaluation": round(sum(r.seconds for r in results) / 60, 1),
-    } | one.provenance
+        "scoring code": _all(r.code for r in results),
+    }
+    if outdated:
+        facts["made by other code than today's"] = (
+            f"{outdated} of {len(results)} results; RECOMPUTE=1 computes them again"
+        )
+    for name in results[0].provenance:
+        facts[name] = _all(r.provenance.get(name, "unknown") for r in results)
     return pd.DataFrame({"": facts.values()}, index=list(facts))
+
+
+def _list_of(m: Measurement) -> tuple[object, ...]:
+    """What names an episode list."""
+    return m.setting, m.kinds, m.protocol, m.classes, m.fold, m.seed, m.episodes
+
+
+def _all(values: Iterable[object]) -> str:
+    """Every different value, in order."""
+    return ", ".join(str(value) for value in sorted(set(values), key=str))
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -18,8 +18,8 @@ from la.data import folds
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.prompts import Drawn
-from la.experiment.results import Cell
-from la.experiment.scoring import fitted
+from la.experiment.job import Job
+from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.predict.photos import to_drawn
@@ -79,17 +79,23 @@ def picture(
     return EpisodePicture(number, names, supports, query, loader.target(episode), prediction)
 
 
-@torch.inference_mode()
-def pictures(bench: Workbench, cell: Cell, numbers: Iterable[int]) -> list[EpisodePicture]:
-    """These episodes of a cell, each with the method's prediction."""
-    chosen, episodes, found = fitted(bench, cell), bench.episodes(cell), []
-    loader = bench.loader(bench.data.test, cell.fold, cell.protocol)
+def pictures(
+    bench: Workbench, measurement: Measurement, numbers: Iterable[int]
+) -> list[EpisodePicture]:
+    """These episodes of a measurement, each with the method's prediction."""
+    chosen = Job(bench, measurement).fitted()
+    episodes = bench.episodes(measurement)
+    loader = bench.loader(bench.data.test, measurement.fold, measurement.protocol)
+    shown = []
     for number in numbers:
         batch = to_device(loader([episodes[number]]), bench.device)
-        logits = original_scores(chosen.segmenter(batch), batch, bench.config.model)[0]
-        logits[0] += chosen.bias
-        found.append(picture(loader, episodes[number], number, logits.argmax(0).cpu().numpy()))
-    return found
+        with torch.inference_mode():
+            scores = chosen.segmenter(batch)
+        logits = original_scores(scores, batch, bench.config.model)[0]
+        logits[0] += chosen.fit.bias
+        prediction = logits.argmax(0).cpu().numpy()
+        shown.append(picture(loader, episodes[number], number, prediction))
+    return shown
 
 
 def served(loader: BatchLoader, episodes: Sequence[Episode]) -> list[EpisodePicture]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from la.config import ABLATIONS, PROTOCOLS, PUBLISHED, profile
+from la.config import PROTOCOLS, PUBLISHED, profile
 from la.errors import UserError
-from la.experiment.methods import METHODS, Variant, label
-from la.experiment.results import Cell, CellResult
+from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import METHODS, VARIANTS, label, method
 from la.report.statistics import Interval, paired_bootstrap, t_interval
 from la.types import PromptKind
 
@@ -36,13 +36,13 @@ class Table:
     shapes: tuple[tuple[int, int], ...]  # (n_ways, k_shots)
     kinds: tuple[tuple[PromptKind, ...], ...] = ((PromptKind.MASK,),)
     protocols: tuple[str, ...] = ("clean",)
+    seeds: tuple[int, ...] | None = None  # None takes the profile's
 
 
 _MASK, _BOX, _POINT = PromptKind
 _WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
 _RIVALS = ("threshold_prototype", "prototype", "affinity")
 _CURVES = ("la", *_RIVALS)
-TRAINING_SEEDS = (0, 1, 2, 3, 4)  # of each model of Table 4
 _SUMMARISED = ("la", "threshold_prototype")
 _PAPER_PROMPTS = {  # rows of the paper's tables that are a mean of LA: their prompts in our words
     "LA (SAM)": "masks",
@@ -57,10 +57,7 @@ TABLES = {
     "table1": Table(tuple(METHODS), ((1, 1), (1, 5))),
     "table2": Table(tuple(METHODS), ((2, 1), (5, 1))),
     "table3": Table((*_CURVES, "token_grid"), tuple((n, 1) for n in _WAYS)),
-    "table4": Table(
-        tuple(Variant(a, s).name for a in ABLATIONS for s in TRAINING_SEEDS),
-        ((1, 1), (2, 1)),
-    ),
+    "table4": Table(tuple(VARIANTS), ((1, 1), (2, 1)), seeds=(0, 1, 2, 3, 4)),
     "table5": Table(
         ("la", "threshold_prototype", "affinity"),
         ((1, 1), (1, 5), (2, 1), (2, 5)),
@@ -74,7 +71,7 @@ TABLES = {
 }
 
 
-def cells(
+def measurements(
     name: str,
     profile_name: str,
     *,
@@ -82,63 +79,75 @@ def cells(
     seeds: Sequence[int] | None = None,
     episodes: int | None = None,
     protocol: str | None = None,
-) -> list[Cell]:
-    """The cells of a table; equal cells of two tables are one cell, computed once.
+    methods: Sequence[str] | None = None,
+) -> list[Measurement]:
+    """The measurements of a table; equal ones of two tables are computed once.
 
-    What is None is as the profile, and for the protocol the table, has it.
+    What is None is as the table has it, else as the profile has it.
 
     Raises:
-        ValueError: there is no such table or profile.
+        UserError: there is no such table, profile or method, or no episode is asked for.
     """
     if name not in TABLES:
         raise UserError(f"no table {name!r}; known: {', '.join(TABLES)}")
+    if episodes is not None and episodes < 1:
+        raise UserError(f"{episodes} episodes cannot be scored; use at least 1")
     table, usual = TABLES[name], profile(profile_name).evaluation
+    rows = tuple(methods or table.methods)
+    if profile_name == PUBLISHED:
+        rows = ("published", "floor")
+    for row in rows:
+        method(row)  # raises for an unknown name, before the work
     return [
-        Cell(method, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
-        for method in (("published", "floor") if profile_name == PUBLISHED else table.methods)
+        Measurement(row, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
+        for row in rows
         for n_ways, k_shots in table.shapes
         for kinds in table.kinds
         for rules in ((protocol,) if protocol else table.protocols)
         for fold in folds
-        for seed in (usual.seeds if seeds is None else seeds)
+        for seed in (seeds if seeds is not None else table.seeds or usual.seeds)
     ]
 
 
-def scores(results: Iterable[CellResult]) -> pd.DataFrame:
+def scores(results: Iterable[Result]) -> pd.DataFrame:
     """mIoU* in percent, a line for each prompts, method, setting and fold ("0" to "3", "mean").
 
-    `value` is the mean over seeds, `half_width` half of its 95 % t-interval over them; for "mean"
-    each seed's value is its mean over the folds. NaN with one seed.
+    `value` is with the bias chosen on seen classes, `raw` without it; both are means over seeds.
+    `half_width` is half of the 95 % t-interval of `value` over seeds; for "mean" each seed's
+    value is its mean over the folds. NaN with one seed.
     """
     keys = ["prompts", "method", "setting", "N", "K"]
-    lines = pd.DataFrame(
-        [
-            (prompts_of(r.cell), label(r.cell.method), r.cell.setting, r.cell.n_ways,
-             r.cell.k_shots, str(r.cell.fold), r.cell.seed, 100 * r.scores.miou_star)
-            for r in in_order(results)
-        ],
-        columns=[*keys, "fold", "seed", "value"],
-    )  # fmt: skip
-    means = lines.groupby([*keys, "seed"], sort=False)["value"].mean().reset_index()
+    rows = []
+    for r in in_order(results):
+        m = r.measurement
+        what = (prompts_of(m), label(m.method), m.setting, m.n_ways, m.k_shots)
+        rows.append((*what, str(m.fold), m.seed, 100 * r.scores.miou_star, 100 * r.raw.miou_star))
+    lines = pd.DataFrame(rows, columns=[*keys, "fold", "seed", "value", "raw"])
+    means = lines.groupby([*keys, "seed"], sort=False)[["value", "raw"]].mean().reset_index()
     groups = pd.concat([lines, means.assign(fold="mean")]).groupby([*keys, "fold"], sort=False)
     half_width = groups["value"].agg(lambda values: t_interval(values).half_width)
-    return groups["value"].mean().to_frame().assign(half_width=half_width).reset_index()
+    both = groups[["value", "raw"]].mean()
+    return both.assign(half_width=half_width).reset_index()
 
 
-def ours(results: Iterable[CellResult]) -> pd.DataFrame:
-    """`scores` as the paper prints them: a row a method, columns (setting, fold-i | mean | +-)."""
+def ours(results: Iterable[Result]) -> pd.DataFrame:
+    """`scores` as the paper prints them: a row per method.
+
+    Columns are (setting, fold-i | mean | ± | raw); `raw` is the mean without the bias.
+    """
     tidy = scores(results)
     means = tidy[tidy["fold"] == "mean"]
-    tidy = pd.concat([tidy, means.assign(fold="+-", value=means["half_width"])])
+    interval = means.assign(fold="±", value=means["half_width"])
+    tidy = pd.concat([tidy, interval, means.assign(fold="raw", value=means["raw"])])
     return _one_kind(_as_printed(tidy, ["prompts", "method"])).round(1)
 
 
-def means(results: Iterable[CellResult]) -> pd.DataFrame:
+def means(results: Iterable[Result]) -> pd.DataFrame:
     """Means over folds with their intervals, as text: a row a method, a column a setting."""
     return _one_kind(_texts(results, ["prompts", "method"], "setting"))
 
 
-def summary(results: Iterable[CellResult]) -> pd.DataFrame:
+def summary(results: Iterable[Result]) -> pd.DataFrame:
     """Every setting once: ours with intervals; beside it, under its own header, the paper's.
 
     Only protocol `clean`; a setting printed in several of the paper's tables takes the first.
@@ -146,10 +155,20 @@ def summary(results: Iterable[CellResult]) -> pd.DataFrame:
     Raises:
         ValueError: there is no result to show.
     """
-    kept = [r for r in results if r.cell.protocol == "clean" and r.cell.method in _SUMMARISED]
+    kept = [
+        r
+        for r in results
+        if r.measurement.protocol == "clean" and r.measurement.method in _SUMMARISED
+    ]
     if not kept:
         raise UserError("nothing has been computed yet; `make reproduce` computes all tables")
-    kept.sort(key=lambda r: (r.cell.n_ways, r.cell.k_shots, _SUMMARISED.index(r.cell.method)))
+    kept.sort(
+        key=lambda r: (
+            r.measurement.n_ways,
+            r.measurement.k_shots,
+            _SUMMARISED.index(r.measurement.method),
+        )
+    )
     ours = _texts(kept, ["prompts", "setting"], "method")
     paper = published().query("fold == 'mean'")
     paper = paper.assign(prompts=paper["row"].map(_PAPER_PROMPTS)).dropna()
@@ -161,27 +180,41 @@ def summary(results: Iterable[CellResult]) -> pd.DataFrame:
     return frame.rename_axis(index=(None, None), columns=(None, None))
 
 
-def differences(results: Iterable[CellResult], name: str = "la") -> pd.DataFrame:
+def _is_summarised(m: Measurement) -> bool:
+    return m.protocol == "clean" and m.method in _SUMMARISED
+
+
+def _summary_place(result: Result) -> tuple[int, int, int]:
+    m = result.measurement
+    return m.n_ways, m.k_shots, _SUMMARISED.index(m.method)
+
+
+def differences(results: Iterable[Result], name: str = "la") -> pd.DataFrame:
     """`name` minus each other method in points of mIoU*, with a paired bootstrap over episodes.
 
     Episodes of all folds and seeds are resampled within their own list, and lists are averaged.
     """
     results = in_order(results)
-    own = {r.cell: r.scores.intersection_union() for r in results if r.cell.method == name}
-    found: dict[tuple[str, str, str], list[Interval]] = {}
+    own = {}
     for r in results:
-        ours = own.get(replace(r.cell, method=name))
-        if r.cell.method != name and ours is not None:
-            row = found.setdefault((prompts_of(r.cell), r.cell.setting, label(r.cell.method)), [])
+        if r.measurement.method == name:
+            own[r.measurement] = r.scores.intersection_union()
+    intervals: dict[tuple[str, str, str], list[Interval]] = {}
+    for r in results:
+        m = r.measurement
+        ours = own.get(replace(m, method=name))
+        if m.method != name and ours is not None:
+            key = prompts_of(m), m.setting, label(m.method)
+            row = intervals.setdefault(key, [])
             theirs = r.scores.intersection_union()
-            row.append(paired_bootstrap(ours, theirs, seed=len(row), resamples=200))
+            row.append(paired_bootstrap(ours, theirs, seed=len(row)))
     rows = []
-    for key, pairs in found.items():
+    for key, pairs in intervals.items():
         value = 100 * np.mean([p.value for p in pairs])
         error = 100 * np.linalg.norm([p.half_width for p in pairs]) / len(pairs)
         verdict = "" if abs(value) > error else "unresolved"
         rows.append((*key, round(value, 1), round(error, 1), verdict))
-    names = ["prompts", "setting", f"{label(name)} minus", "points", "+-", ""]
+    names = ["prompts", "setting", f"{label(name)} minus", "points", "±", ""]
     return _one_kind(pd.DataFrame(rows, columns=names).set_index(names[:3]))
 
 
@@ -190,23 +223,24 @@ def beside(name: str) -> pd.DataFrame:
     return _as_printed(published().query(f"table == {name[-1]}"), "row").rename_axis(None)
 
 
-def in_order(results: Iterable[CellResult]) -> list[CellResult]:
+def in_order(results: Iterable[Result]) -> list[Result]:
     """Those of one kind of prompts together, then those of one setting, else as they come."""
     results = list(results)
-    kinds = list(dict.fromkeys(r.cell.kinds for r in results))
-    settings = list(dict.fromkeys(r.cell.setting for r in results))
+    kinds = list(dict.fromkeys(r.measurement.kinds for r in results))
+    settings = list(dict.fromkeys(r.measurement.setting for r in results))
     return sorted(
-        results, key=lambda r: (kinds.index(r.cell.kinds), settings.index(r.cell.setting))
+        results,
+        key=lambda r: (kinds.index(r.measurement.kinds), settings.index(r.measurement.setting)),
     )
 
 
-def prompts_of(cell: Cell) -> str:
+def prompts_of(cell: Measurement) -> str:
     """The kinds of prompts in a table's words, such as `boxes and points`."""
     plural = {_MASK: "masks", _BOX: "boxes", _POINT: "points"}
     return " and ".join(plural[kind] for kind in cell.kinds)
 
 
-def _texts(results: Iterable[CellResult], rows: list[str], columns: str) -> pd.DataFrame:
+def _texts(results: Iterable[Result], rows: list[str], columns: str) -> pd.DataFrame:
     """Means over folds, with half of their interval if they have one."""
     tidy = scores(results).query("fold == 'mean'")
     numbers = zip(tidy["value"], tidy["half_width"], strict=True)
@@ -217,7 +251,7 @@ def _texts(results: Iterable[CellResult], rows: list[str], columns: str) -> pd.D
 
 def _as_printed(tidy: pd.DataFrame, rows: str | list[str]) -> pd.DataFrame:
     """Columns (setting, fold), the folds of a setting together; rows and settings as they come."""
-    fold = tidy["fold"].where(tidy["fold"].isin(["mean", "+-"]), "fold-" + tidy["fold"])
+    fold = tidy["fold"].where(tidy["fold"].isin(["mean", "±", "raw"]), "fold-" + tidy["fold"])
     wide = tidy.assign(fold=fold).pivot_table("value", rows, ["setting", "fold"], sort=False)
     columns = {setting: wide[setting] for setting in tidy["setting"].unique()}
     return pd.concat(columns, axis=1).rename_axis(columns=(None, None))

@@ -1,4 +1,4 @@
-"""From a segmenter on the episodes of a cell to the records that `PredictionViewer` shows."""
+"""From a segmenter on an episode list to the records that `PredictionViewer` shows."""
 
 from collections.abc import Iterable
 
@@ -11,8 +11,8 @@ from la.comparators.raster import Raster
 from la.comparators.tokens import tokens
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
-from la.experiment.results import Cell
-from la.experiment.workbench import Workbench, images_of
+from la.experiment.measurements import Measurement
+from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.model.label_anything import LabelAnything
 from la.report.pictures import picture
@@ -23,9 +23,13 @@ SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
 
 
 def records(
-    bench: Workbench, cell: Cell, numbers: Iterable[int], segmenter: Segmenter, bias: float = 0.0
+    bench: Workbench,
+    measurement: Measurement,
+    numbers: Iterable[int],
+    segmenter: Segmenter,
+    bias: float = 0.0,
 ) -> list[EpisodeRecord]:
-    """What a segmenter makes of the numbered episodes of a cell, `bias` added to background.
+    """What a segmenter makes of the numbered episodes of a list, `bias` added to background.
 
     Only their images are encoded. `probabilities` are the softmax of the scores at the query's
     original size, `attention` is `affinity`, `prototypes` are what a model decodes with (paper
@@ -36,10 +40,10 @@ def records(
     """
     if isinstance(segmenter, LabelAnything):
         bench.check_frame(segmenter.config, "the model")
-    listed = bench.episodes(cell)
+    listed = bench.episodes(measurement)
     episodes = {number: listed[number] for number in numbers}
-    shown = images_of(episodes.values())
-    loader = bench.loader(bench.data.test, cell.fold, cell.protocol, images=shown)
+    images = bench.images_of(episodes.values())
+    loader = bench.loader(bench.data.test, measurement.fold, measurement.protocol, images=images)
     return [
         _record(number, episode, loader, segmenter, bias, bench.device)
         for number, episode in episodes.items()

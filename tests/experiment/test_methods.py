@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from la.config import ABLATIONS, profile
-from la.experiment.methods import METHODS, Variant, label, method
+from la.errors import UserError
+from la.experiment.methods import METHODS, VARIANTS, label, method
 from la.model.label_anything import LabelAnything
 
 QUICK = profile("quick")
@@ -29,30 +30,33 @@ def test_methods_that_share_a_training_have_one_configuration():
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_a_variant_changes_what_table_4_names_its_seed_and_its_steps(ablation):
-    variant = Variant(ablation, 2)
-    assert Variant.parse(variant.name) == variant
-    config = method(variant.name).configure(QUICK)
+def test_a_variant_changes_what_table_4_names_and_its_steps(ablation):
+    config = VARIANTS[f"la {ablation}"].configure(QUICK)
     changed = {k for k, v in vars(config.model).items() if v != getattr(QUICK.model, k)}
     assert changed == set(ABLATIONS[ablation])
-    assert config.train.seed == 2
     assert config.train.steps == round(QUICK.train.steps * QUICK.evaluation.ablation_share)
     LabelAnything.from_config(config.model, torch.Generator().manual_seed(0))
 
 
 def test_variants_have_folders_of_their_own_without_odd_characters():
-    variants = [Variant(a, s).method() for a in ABLATIONS for s in (0, 1)]
-    names = {v.trains_as for v in variants}
-    assert len(names) == len(variants)
+    names = {variant.trains_as for variant in VARIANTS.values()}
+    assert len(names) == len(VARIANTS)
     assert not set("".join(names)) - set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
-def test_labels_of_variants_leave_out_the_seed_and_unknown_names_are_their_own_label():
-    assert label("la w/o Token Pool seed 1") == label("la w/o Token Pool seed 0")
+def test_an_unknown_name_is_its_own_label():
     assert label("la") == "LA" and label("my method") == "my method"
 
 
-@pytest.mark.parametrize("name", ["mine", "la w/o Everything seed 0", "la+ complete seed 0"])
+def test_every_method_with_scores_has_biases_and_its_raw_bias_among_them():
+    without = {name for name, entry in METHODS.items() if not entry.biases}
+    assert without == {"floor", "token_grid"}
+    for name, entry in METHODS.items():
+        assert not entry.biases or entry.raw_bias in entry.biases, name
+        assert list(entry.biases) == sorted(entry.biases)
+
+
+@pytest.mark.parametrize("name", ["mine", "la w/o Everything", "la+ complete"])
 def test_an_unknown_method_is_refused_with_the_known_ones(name):
-    with pytest.raises(ValueError, match="no method .* known: la, "):
+    with pytest.raises(UserError, match="no method .* known: la, "):
         method(name)

@@ -7,20 +7,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hand_made import result
 
 from la.config import profile
 from la.data import download, transfer
 from la.data.embedded.synthetic import write
 from la.experiment import plan as planning
+from la.experiment.job import Job
+from la.experiment.measurements import Measurement
 from la.experiment.pace import Pace, measure, random_batch
 from la.experiment.plan import auto_profile, plan, prepare
-from la.experiment.results import Cell
-from la.experiment.runs import run_folder
-from la.experiment.scoring import cell_path
+from la.experiment.store import Store
 from la.experiment.workbench import Workbench
+from la.report.notebooks import plan_of
 
 QUICK = profile("quick")
-CELLS = [Cell("la", 0, 1, 1, 0, 1000)]
+MEASUREMENTS = [Measurement("la", 0, 1, 1, 0, 1000)]
 SMALL = replace(QUICK, train=replace(QUICK.train, steps=10))
 Disk = namedtuple("Disk", "total used free")
 
@@ -67,11 +69,11 @@ def _left(found: planning.Plan) -> dict[str, str]:
 
 
 def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here):
-    others = [replace(CELLS[0], method="floor"), replace(CELLS[0], n_ways=2)]
-    found = plan(_paper(here), CELLS + others)
+    others = [replace(MEASUREMENTS[0], method="floor"), replace(MEASUREMENTS[0], n_ways=2)]
+    found = plan(_paper(here), MEASUREMENTS + others)
     assert _left(found) == {
         "fetch": "coco, sam", "index": "annotation files", "features": "123287 images",
-        "train": "100 steps of 1 models", "evaluate": "3000 episodes of 3 cells",
+        "train": "100 steps of 1 models", "evaluate": "3000 episodes",
         "render": "notebooks",
     }  # fmt: skip
     size = {stage.name: stage.gigabytes for stage in found.stages}
@@ -88,21 +90,23 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
 
 
 def test_hours_are_the_pace_times_what_is_left(here):
-    cells = [Cell("la", fold, 1, 1, 0, 500) for fold in range(4)]
-    found = plan(_paper(here, micro_batches=3), cells, Pace(image=2.0, step=5.0, episode=0.5))
+    measurements = [Measurement("la", fold, 1, 1, 0, 500) for fold in range(4)]
+    found = plan(
+        _paper(here, micro_batches=3), measurements, Pace(image=2.0, step=5.0, episode=0.5)
+    )
     hours = {stage.name: stage.hours for stage in found.stages}
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
     validation = profile("paper-sam").evaluation.validation_episodes  # at the one state saved
     assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validation * 0.5) / 3600)
     assert hours["evaluate"] == pytest.approx(4 * 500 * 0.5 / 3600)
     assert math.isnan(hours["fetch"])
-    assert all(math.isnan(s.hours) for s in plan(_paper(here), cells).stages)
+    assert all(math.isnan(s.hours) for s in plan(_paper(here), measurements).stages)
 
 
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
     monkeypatch.setenv("LA_CPU", "1")
-    found = plan(_paper(here), CELLS)
+    found = plan(_paper(here), MEASUREMENTS)
     needed = sum(stage.gigabytes for stage in found.stages)
     assert 700 < needed < 850
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
@@ -112,48 +116,49 @@ def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypat
     fetched = []
     monkeypatch.setattr(download, "fetch", lambda what, root: fetched.append((what, root)))
     with pytest.raises(ValueError, match="needs a GPU"):
-        prepare(_paper(here), CELLS)
+        prepare(_paper(here), MEASUREMENTS)
     with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
         monkeypatch.setenv("LA_CPU", "1")
-        prepare(_paper(here, steps=0), CELLS)
+        prepare(_paper(here, steps=0), MEASUREMENTS)
     assert fetched == []
     with pytest.raises(FileNotFoundError, match="COCO is not complete"):  # nothing came
-        prepare(_paper(here), CELLS)
+        prepare(_paper(here), MEASUREMENTS)
     assert fetched == [("coco", here / "coco"), ("sam", here / "weights")]
 
 
 def test_own_data_need_no_coco_but_the_backbone_still(here, folder):
-    found = plan(replace(_paper(here), source=folder), CELLS)
+    found = plan(replace(_paper(here), source=folder), MEASUREMENTS)
     assert found.to_fetch == {"sam": here / "weights"}
 
 
 def test_what_is_done_is_not_planned_again(here, folder):
     bench = Workbench(SMALL, folder, home=here)
-    cells = [Cell(name, 0, 1, 1, 0, 3) for name in ("la", "floor")]
-    before = _left(plan(bench, cells))
+    measurements = [Measurement(name, 0, 1, 1, 0, 3) for name in ("la", "floor")]
+    before = _left(plan(bench, measurements))
     assert before["features"] == "9 images" and before["train"] == "10 steps of 1 models"
-    assert before["evaluate"] == "6 episodes of 2 cells" and before["fetch"] == ""
+    assert before["evaluate"] == "6 episodes" and before["fetch"] == ""
     bench.features(bench.data.train)
-    model = run_folder(bench, "la", 0) / "model.safetensors"
+    model = Job(bench, measurements[0]).run.model
     model.parent.mkdir(parents=True)
     for step in (4, 7):
         (model.parent / f"state-{step:08d}-0123abcd.safetensors").write_bytes(b"")
-    assert _left(plan(bench, cells))["train"] == "3 steps of 1 models"
-    for path in (model, cell_path(bench, cells[0]), cell_path(bench, cells[1])):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    found = plan(bench, cells)
+    assert _left(plan(bench, measurements))["train"] == "3 steps of 1 models"
+    model.write_bytes(b"")
+    for measurement in measurements:
+        made = replace(result(), measurement=measurement)
+        Store(bench.results / "measurements").add("t", {Job(bench, measurement).key: made})
+    found = plan(bench, measurements)
     after = _left(found)
     assert after["features"] == "4 images" and after["train"] == after["evaluate"] == ""
     assert found.problems == () and str(found).endswith("Nothing is missing.")
-    prepare(bench, cells)
+    prepare(bench, measurements)
 
 
 def test_the_published_models_need_no_backbone_no_features_and_no_training(here, monkeypatch):
     monkeypatch.setenv("LA_CPU", "1")
     _small_coco(monkeypatch, here / "coco")
     bench = Workbench(replace(profile("paper-mae"), profile="published-mae"), home=here)
-    floor = [replace(CELLS[0], method="floor")]
+    floor = [replace(MEASUREMENTS[0], method="floor")]
     found = plan(bench, floor)
     assert found.to_fetch == {"published": here / "weights"}
     assert _left(found)["features"] == _left(found)["train"] == ""
@@ -192,3 +197,11 @@ def test_a_random_batch_has_the_sizes_of_the_profile():
     assert batch.prompts.example_row.tolist() == [1, 2, 3] * 4
     assert batch.support_episode.tolist() == [0] * 6 + [1] * 6
     assert batch.n_rows == 4 and batch.target.shape == (2, 48, 48)
+
+
+def test_each_training_of_a_table_is_planned_once_and_table_4_has_its_own_fold_alone():
+    _, table4 = plan_of("table4", "quick", {})
+    _, table2 = plan_of("table2", "quick", {})
+    bench = Workbench(QUICK)
+    assert len(planning._steps_left(bench, table4, here=False)) == 4 * 5  # variants, trainings
+    assert len(planning._steps_left(bench, table2, here=False)) == 4 * 3  # folds, trainings

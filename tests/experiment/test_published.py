@@ -53,8 +53,8 @@ def test_each_fold_is_scored_with_the_weights_of_that_fold(bench, weights):
     hashes = [file_sha256(published_model(weights, fold)) for fold in range(4)]
     assert len(set(hashes)) == 4
     for fold in range(4):  # one at a time: in this process, whose backbone is small
-        wanted = tables.cells("table2", "published-mae", folds=[fold], seeds=[0], episodes=6)
+        wanted = tables.measurements("table2", "published-mae", folds=[fold], seeds=[0], episodes=6)
         wanted = [cell for cell in wanted if cell.method == "published"]
-        results = la.compute(bench, wanted)
+        results = la.compute(bench, "table2", wanted)
         assert {r.checkpoint_sha256 for r in results} == {hashes[fold]}
-        assert all(r.cell.fold == fold for r in results) and len(results) == len(wanted) > 0
+        assert all(r.measurement.fold == fold for r in results) and len(results) == len(wanted) > 0

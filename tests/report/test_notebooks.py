@@ -93,12 +93,12 @@ def executed(tmp_path_factory):
     return runs, home / "results" / "smoke@few"
 
 
-def test_a_table_is_computed_once_and_says_how_many_cells_it_reused(executed):
+def test_a_table_is_computed_once_and_says_how_many_results_were_stored(executed):
     runs, _ = executed
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr[-2000:]
-    n_cells = 2 * len(TABLES["table2"].methods)
-    assert f"{n_cells} cells: 0 reused, {n_cells} to compute" in runs[0].stderr
-    assert f"{n_cells} cells: {n_cells} reused, 0 to compute" in runs[1].stderr
+    n = 2 * len(TABLES["table2"].methods)
+    assert f"table2: {n} measurements, 0 stored, {n} to compute" in runs[0].stderr
+    assert f"table2: {n} measurements, {n} stored, 0 to compute" in runs[1].stderr
 
 
 def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
@@ -123,9 +123,10 @@ def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
     assert pictures >= 3 and tables >= 5
 
 
-def test_an_executed_table_leaves_cells_a_page_and_csv_files(executed):
+def test_an_executed_table_leaves_results_a_page_and_csv_files(executed):
     _, folder = executed
-    assert len(list((folder / "cells").glob("*.json"))) == 2 * len(TABLES["table2"].methods)
+    lines = (folder / "measurements" / "table2.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * len(TABLES["table2"].methods)
     page = (folder / "table2.md").read_text()
     assert "LA" in page and "MFNet" in page and "nan" not in page
     assert (folder / "table2.csv").exists() and (folder / "table2_per_class.csv").exists()

@@ -46,8 +46,8 @@ def test_contents_link_what_was_run_and_count_the_cells_that_are_there(tmp_path)
     for name in ("table1", "table2.failed"):
         cells = [{"source": [f"# About {name}\n", "text"]}]
         (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
-    one, two = with_iou(20), with_iou(20, method="la")
-    asked = {"table1": [one.cell, two.cell], "table2": [two.cell]}
+    one, two = with_iou(20), with_iou(20, method="affinity")
+    asked = {"table1": [one.measurement, two.measurement], "table2": [two.measurement]}
     table = pages.contents(tmp_path, asked, [one])
     assert table.loc["table1"].tolist() == ["[About table1](table1.ipynb)", "1 of 2"]
     assert table.loc["table2"].tolist() == ["not run yet", "0 of 1"]
@@ -55,7 +55,7 @@ def test_contents_link_what_was_run_and_count_the_cells_that_are_there(tmp_path)
 
 def test_provenance_changes_with_any_episode_list():
     facts = pages.provenance([result(seed=0), result(seed=1)])[""]
-    assert facts["seeds"] == [0, 1] and facts["commit"] == "abc"
+    assert facts["seeds"] == "0, 1" and facts["commit"] == "abc"
     assert facts["minutes of evaluation"] == 0.2
     other = pages.provenance([result(seed=0)])[""]
     name = "episode lists (SHA-256 of all)"

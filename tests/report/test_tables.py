@@ -4,15 +4,15 @@ import pytest
 from hand_made import result, with_iou
 
 from la.config import profile
+from la.experiment.measurements import Measurement
 from la.experiment.methods import method
-from la.experiment.results import Cell
 from la.report.statistics import t_interval
 from la.report.tables import (
     TABLES,
     beside,
-    cells,
     differences,
     means,
+    measurements,
     ours,
     published,
     scores,
@@ -142,19 +142,21 @@ def test_the_tables_agree_where_they_repeat_a_number(table):
 
 def test_equal_cells_of_two_tables_are_one_cell():
     asked = {"folds": [0, 1], "seeds": [0], "episodes": 5}
-    tables = {name: set(cells(name, "quick", **asked)) for name in TABLES}
-    one_way = Cell("la", 0, 1, 1, 0, 5)
+    tables = {name: set(measurements(name, "quick", **asked)) for name in TABLES}
+    one_way = Measurement("la", 0, 1, 1, 0, 5)
     assert one_way in tables["table1"] & tables["table3"] & tables["table5"]
     new = tables["table3"] - tables["table1"] - tables["table2"]
     assert {c.n_ways for c in new} == {3, 4, 10, 15, 20}
 
 
 def test_what_a_notebook_leaves_open_is_as_the_profile_has_it():
-    asked = cells("table1", "quick", folds=[2])
+    asked = measurements("table1", "quick", folds=[2])
     usual = profile("quick").evaluation
     assert {c.seed for c in asked} == set(usual.seeds)
     assert {c.episodes for c in asked} == {usual.episodes}
-    assert {c.protocol for c in cells("table1", "quick", folds=[0], protocol="paper")} == {"paper"}
+    assert {c.protocol for c in measurements("table1", "quick", folds=[0], protocol="paper")} == {
+        "paper"
+    }
 
 
 def test_every_table_has_every_baseline_that_belongs_there_and_methods_that_exist():
@@ -167,7 +169,7 @@ def test_every_table_has_every_baseline_that_belongs_there_and_methods_that_exis
 
 def test_an_unknown_table_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="no table 'table9'; known: table1"):
-        cells("table9", "quick", folds=[0])
+        measurements("table9", "quick", folds=[0])
 
 
 FOUR = [
@@ -188,10 +190,10 @@ def test_our_table_has_the_papers_layout():
         [*FOUR, *(with_iou(5, method="floor", fold=f, seed=s) for f in (0, 1) for s in (0, 1))]
     )
     assert list(wide.columns) == [
-        ("1-way 1-shot", name) for name in ("fold-0", "fold-1", "mean", "+-")
+        ("1-way 1-shot", name) for name in ("fold-0", "fold-1", "mean", "±", "raw")
     ]
     assert list(wide.index) == ["LA", "All background"]
-    assert wide.loc["All background"].tolist() == [5, 5, 5, 0]
+    assert wide.loc["All background"].tolist() == [5, 5, 5, 0, 5]
 
 
 def test_settings_and_methods_stay_in_their_order_and_prompts_together():

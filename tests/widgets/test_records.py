@@ -18,7 +18,7 @@ from la.comparators.prototypes import Prototype
 from la.comparators.raster import Raster
 from la.data.embedded import synthetic
 from la.data.geometry import Frame
-from la.experiment.results import Cell
+from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.predict.strokes import rasterize
@@ -27,7 +27,7 @@ from la.types import IGNORE, PromptKind, to_device
 from la.widgets import PredictionViewer
 from la.widgets.records import SIDE, affinity, plane, records
 
-CELL = Cell("quick", 0, 2, 1, 0, 6, tuple(PromptKind))
+CELL = Measurement("quick", 0, 2, 1, 0, 6, tuple(PromptKind))
 NUMBERS = (0, 2, 5)
 
 

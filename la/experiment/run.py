@@ -1,0 +1,244 @@
+"""Many measurements at once: trained, evaluated and stored, on every core or on one GPU."""
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from multiprocessing.managers import SyncManager
+from queue import Empty, Queue
+
+import pandas as pd
+import torch
+
+from la.experiment.code import scoring_code
+from la.experiment.job import Fitted, Job, measure
+from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import label
+from la.experiment.store import Store
+from la.experiment.workbench import Report, Workbench
+from la.files import progress_bar
+from la.learn.cost import cost
+from la.types import Segmenter, to_device
+
+log = logging.getLogger(__name__)
+
+
+def compute(
+    bench: Workbench,
+    table: str,
+    measurements: Sequence[Measurement],
+    *,
+    recompute: bool = False,
+) -> list[Result]:
+    """The results of a table; missing ones are trained, evaluated and stored in its file.
+
+    Results of other tables are used again. On a CPU each core takes one training at a time with
+    one thread, so that the numbers do not depend on the number of cores. An interrupted call
+    resumes where it stopped.
+
+    Args:
+        table: the name of the file in `measurements/` that keeps the results.
+        recompute: compute again what was computed, or trained, by other code than today's.
+
+    Raises:
+        UserError: a setting cannot be drawn from the data.
+    """
+    store = Store(bench.results / "measurements")
+    jobs = {Job(bench, m).key: Job(bench, m) for m in measurements}
+    reused = store.find(jobs, table)
+    bench.ranks.wait_for_everyone()  # before a rank writes what another one looks for
+    outdated = {key for key, result in reused.items() if result.code != scoring_code()}
+    if outdated and recompute:
+        for run in {jobs[key].run for key in outdated}:
+            if run is not None:
+                bench.once(run.set_aside)
+        reused = {key: result for key, result in reused.items() if key not in outdated}
+    missing = {key: job for key, job in jobs.items() if key not in reused}
+    log.warning(
+        "%s: %d measurements, %d stored, %d to compute", table, len(jobs), len(reused), len(missing)
+    )
+    if outdated and not recompute:
+        log.warning(
+            "%d of the stored results of %s were computed by other code than today's; "
+            "RECOMPUTE=1 computes them again",
+            len(outdated),
+            table,
+        )
+    if reused:
+        bench.once(lambda: store.add(table, reused))
+    if missing:
+        _check_shapes(bench, missing.values())
+        _compute(bench, table, list(missing.values()))
+    bench.once(lambda: store.keep_only(table, jobs))
+    results = store.find(jobs, table)
+    return [results[Job(bench, m).key] for m in dict.fromkeys(measurements)]
+
+
+def stored(bench: Workbench, measurements: Iterable[Measurement]) -> list[Result]:
+    """The results of those measurements that have been computed; nothing is computed."""
+    keys = [Job(bench, m).key for m in dict.fromkeys(measurements)]
+    results = Store(bench.results / "measurements").find(keys)
+    return [results[key] for key in keys if key in results]
+
+
+def score(
+    bench: Workbench, name: str, segmenter: Segmenter, measurements: Iterable[Measurement]
+) -> list[Result]:
+    """The results of a segmenter of your own on the same episodes, for any table.
+
+    Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
+    """
+    lists = dict.fromkeys(replace(m, method=name) for m in measurements)
+    return [measure(bench, m, Fitted(segmenter)) for m in lists]
+
+
+def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Result]:
+    """The predictions of these results, counted against what protocol `truth` calls true.
+
+    Episodes and prompts stay those of the measurement. Nothing is stored.
+    """
+    again = []
+    with _one_thread():
+        for result in results:
+            job = Job(bench, result.measurement)
+            other = measure(bench, result.measurement, job.fitted(), truth=bench.rules(truth))
+            named = replace(result.measurement, protocol=truth)
+            again.append(replace(other, measurement=named))
+    return again
+
+
+def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd.DataFrame]:
+    """Step, loss, gradient norm and learning rate of the first training of methods, by label.
+
+    A model that is not here is trained: stored results may come from another machine.
+    """
+    with _one_thread():
+        runs = {name: Job(bench, Measurement(name, fold, 1, 1, 0, 1)).run for name in names}
+        paths = {label(name): run.train() for name, run in runs.items() if run is not None}
+    return {
+        name: pd.read_json(path.with_name("history.jsonl"), lines=True)
+        for name, path in paths.items()
+    }
+
+
+def costs(
+    bench: Workbench, measurements: Iterable[Measurement], n_queries: int = 8
+) -> pd.DataFrame:
+    """Time and memory of each method and setting: ms per query, peak MB.
+
+    On one thread, each query with its whole support set; reading features and scoring do not
+    count.
+    """
+    rows = {}
+    for m in measurements:
+        key = (label(m.method), m.n_ways, m.k_shots)
+        if key not in rows:
+            loader = bench.loader(bench.data.test, m.fold, m.protocol)
+            episodes = bench.episodes(replace(m, episodes=n_queries))
+            batches = [to_device(loader([episode]), bench.device) for episode in episodes]
+            rows[key] = asdict(cost(Job(bench, m).segmenter().segmenter, batches))
+    names = ["method", "n_ways", "k_shots"]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
+
+
+def _check_shapes(bench: Workbench, jobs: Iterable[Job]) -> None:
+    """Draw one episode of each setting, so that an impossible one stops the run at once."""
+    settings = (replace(job.measurement, method="", seed=0, episodes=1) for job in jobs)
+    for setting in dict.fromkeys(settings):
+        bench.episodes(setting)
+
+
+def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
+    """Trained methods first, as they take longest; what shares a training goes together."""
+    groups: dict[tuple[str, int], list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: job.run is None):
+        name = job.run.folder.name if job.run else job.measurement.method
+        groups.setdefault((name, job.measurement.fold), []).append(job)
+    steps = [group[0].run.config.train.steps for group in groups.values() if group[0].run]
+    if steps:
+        log.warning("%d models to train, or to load where they exist", len(steps))
+    units = sum(steps) + sum(job.measurement.episodes for job in jobs)
+    with progress_bar(total=units, desc="steps and episodes", unit="") as bar:
+        alone = bench.device.type == "cuda" or bench.ranks.num_processes > 1
+        if alone or len(groups) == 1:
+            with _one_thread():
+                for group in groups.values():
+                    _run_group(bench, table, _measurements(group), bar.update)
+        else:
+            _in_processes(bench, table, [_measurements(g) for g in groups.values()], bar.update)
+
+
+def _measurements(jobs: Iterable[Job]) -> list[Measurement]:
+    return [job.measurement for job in jobs]
+
+
+def _run_group(
+    bench: Workbench, table: str, measurements: list[Measurement], report: Report | None = None
+) -> None:
+    """Train one model if it is missing, then count all measurements of it and store them."""
+    report = report or _QUEUE.put
+    jobs = [Job(bench, m) for m in measurements]
+    if jobs[0].run is not None:
+        jobs[0].run.train(report=report)
+    results = {job.key: job.measure(report) for job in jobs}
+    store = Store(bench.results / "measurements")
+    bench.once(lambda: store.add(table, results))
+
+
+def _in_processes(
+    bench: Workbench, table: str, groups: list[list[Measurement]], report: Report
+) -> None:
+    """A group at a time in each of as many processes as there are cores; a failure raises."""
+    context = multiprocessing.get_context("spawn")
+    manager = SyncManager(ctx=context)
+    manager.start(_watch_parent)
+    with manager:
+        queue = manager.Queue()
+        pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,))
+        try:
+            open_jobs = [pool.submit(_run_group, bench, table, group) for group in groups]
+            while open_jobs or not queue.empty():
+                with suppress(Empty):
+                    report(queue.get(timeout=0.5))
+                for done in [job for job in open_jobs if job.done()]:
+                    open_jobs.remove(done)
+                    done.result()
+        finally:
+            pool.shutdown(cancel_futures=True, wait=not open_jobs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread on the CPU, as each worker process has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_QUEUE: Queue[int] = Queue()  # in worker processes: the queue of the parent's progress bar
+
+
+def _start_worker(queue: Queue[int]) -> None:
+    global _QUEUE
+    _QUEUE = queue
+    torch.set_num_threads(1)
+    _watch_parent()
+
+
+def _watch_parent() -> None:
+    """Exit when the parent dies; the next run resumes from the saved state."""
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

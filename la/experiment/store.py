@@ -1,0 +1,99 @@
+"""Stored results: one file of JSON lines for each table, sorted, and safe for several writers.
+
+A file is rewritten whole under a lock, merged with what other processes have added meanwhile. A
+result that two tables share is computed once and stands in the files of both.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from la.errors import UserError
+from la.experiment.measurements import Result
+from la.files import claim, write_whole
+
+
+class Store:
+    """The results of a profile on a data set, in `folder`/<table>.jsonl."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, table: str) -> Path:
+        """The file of a table; it need not exist."""
+        return self.folder / f"{table}.jsonl"
+
+    def find(self, keys: Iterable[str], table: str = "") -> dict[str, Result]:
+        """Those of these results that are stored, by key; the file of `table` is read first.
+
+        Raises:
+            UserError: a line is damaged.
+        """
+        missing, results = set(keys), {}
+        others = sorted(self.folder.glob("*.jsonl"), key=lambda path: path.stem != table)
+        for path in others:
+            if not missing:
+                break
+            lines = read_lines(path)
+            for key in missing & lines.keys():
+                results[key] = _result(path, key, lines[key])
+            missing -= results.keys()
+        return results
+
+    def add(self, table: str, results: Mapping[str, Result]) -> None:
+        """Add results to the file of a table; one of an equal key is replaced."""
+        path = self.path(table)
+        with claim(path, wait=True):
+            lines = read_lines(path) if path.exists() else {}
+            lines |= {key: result.to_json() for key, result in results.items()}
+            ordered = sorted(lines.items(), key=lambda item: _place(*item))
+            text = "".join(
+                json.dumps({"key": key} | line, sort_keys=True) + "\n" for key, line in ordered
+            )
+            write_whole(path, text)
+
+    def keep_only(self, table: str, keys: Iterable[str]) -> None:
+        """Drop whatever else the file of a table holds: results of other data or older code."""
+        path, kept = self.path(table), set(keys)
+        with claim(path, wait=True):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            wanted = [line for line in lines if json.loads(line)["key"] in kept]
+            if len(wanted) < len(lines):
+                write_whole(path, "".join(wanted))
+
+
+def read_lines(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of a table's file, by key.
+
+    Raises:
+        UserError: a line is not JSON, or has no key.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+            lines[line.pop("key")] = line
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}, line {number}, is no result ({error}); delete the line and run again"
+            ) from None
+    return lines
+
+
+def _result(path: Path, key: str, line: dict[str, Any]) -> Result:
+    try:
+        return Result.from_json(line)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise UserError(
+            f"{path} holds a damaged result, {key} ({error}); delete its line and run again"
+        ) from None
+
+
+def _place(key: str, line: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a line stands in its file: by what was measured, in words that a diff shows."""
+    m = line["measurement"]
+    setting = (m["method"], m["n_ways"], m["k_shots"], m["kinds"])
+    rules = (m["protocol"], m["supports"], m["classes"])
+    return (*setting, *rules, m["fold"], m["seed"], key)

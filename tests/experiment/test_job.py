@@ -1,0 +1,163 @@
+"""Jobs on a few embedded images: calibrated on seen classes, counted, judged again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import la
+from la.comparators.prototypes import Prototype, ThresholdPrototype
+from la.comparators.raster import Raster
+from la.data.embedded import synthetic
+from la.experiment import job as job_module
+from la.experiment.job import ExchangedSupports, Job
+from la.experiment.measurements import Measurement
+from la.experiment.methods import METHODS
+from la.experiment.workbench import Workbench
+from la.learn.evaluation import miou
+from la.types import PromptKind
+
+MEASUREMENT = Measurement("prototype", 0, 2, 1, 0, 12)
+THRESHOLD = replace(MEASUREMENT, method="threshold_prototype")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Of the smoke profile, whose lists of seen classes are short."""
+    folder = synthetic.write(tmp_path / "few", n_train=4, n_val=120, progress=False)
+    return Workbench(la.profile("smoke"), folder, home=tmp_path)
+
+
+def test_another_data_set_setting_or_method_has_another_key(bench, tmp_path):
+    other = synthetic.write(tmp_path / "others", n_train=4, n_val=60, progress=False)
+    elsewhere = replace(bench, source=other)
+    changes = [
+        {"method": "affinity"},
+        {"kinds": (PromptKind.BOX,)},
+        {"protocol": "paper"},
+        {"episodes": 13},
+        {"fold": 1},
+        {"supports": "exchanged"},
+        {"classes": "seen"},
+    ]
+    keys = [Job(bench, MEASUREMENT).key, Job(elsewhere, MEASUREMENT).key]
+    keys += [Job(bench, replace(MEASUREMENT, **change)).key for change in changes]
+    assert len(set(keys)) == len(keys)
+    assert Job(bench, MEASUREMENT).key == keys[0]
+
+
+def test_the_bias_is_the_best_of_its_candidates_on_the_fitting_list(bench):
+    job = Job(bench, THRESHOLD)
+    fit = job.fitted().fit
+    episodes = bench.episodes(job.fitting)
+    biases = METHODS["threshold_prototype"].biases
+    segmenter = ThresholdPrototype(Raster(96, 48), threshold=0.0)
+    counts = job_module.sharded_count(bench, segmenter, episodes, job.fitting, biases)
+    scores = [miou(episodes, confusion) for confusion in counts]
+    assert scores[biases.index(fit.bias)] == max(scores)
+    assert fit.raw_bias == 0.5
+
+
+def test_every_setting_has_a_bias_of_its_own_and_training_free_methods_share_it_over_seeds(bench):
+    keys = [
+        Job(bench, replace(THRESHOLD, **change))._fit_key
+        for change in ({}, {"seed": 2}, {"n_ways": 1}, {"k_shots": 5}, {"kinds": (PromptKind.BOX,)})
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
+
+
+def test_trainings_have_biases_of_their_own(bench):
+    jobs = [Job(bench, Measurement("la", 0, 1, 1, seed, 4)) for seed in (0, 1)]
+    assert jobs[0].run.folder != jobs[1].run.folder
+    assert [job.run.config.train.seed for job in jobs] == [0, 1]
+    assert jobs[0]._fit_key != jobs[1]._fit_key
+
+
+def test_a_hyper_parameter_is_chosen_together_with_the_bias(bench):
+    fit = Job(bench, replace(MEASUREMENT, method="part_prototypes")).fitted().fit
+    assert fit.option in METHODS["part_prototypes"].options
+
+
+def test_the_fitting_list_asks_for_no_class_of_the_test(bench, monkeypatch):
+    asked = []
+    draw = Workbench.episodes
+
+    def noted(self, measurement):
+        episodes = draw(self, measurement)
+        classes = {c for episode in episodes for c in episode.class_ids}
+        asked.append((measurement.classes, classes))
+        return episodes
+
+    monkeypatch.setattr(Workbench, "episodes", noted)
+    Job(bench, THRESHOLD).measure()
+    unseen = set(bench.classes(0, seen=False))
+    fitting = [classes for which, classes in asked if which == "seen"]
+    testing = [classes for which, classes in asked if which == "unseen"]
+    assert fitting and all(classes and not classes & unseen for classes in fitting)
+    assert testing and all(classes <= unseen for classes in testing)
+
+
+def test_both_counts_are_of_one_pass_with_and_without_the_fitted_bias(bench):
+    result = Job(bench, THRESHOLD).measure()
+    assert result.confusion.sum() == result.raw_confusion.sum() > 0
+    fixed = Job(bench, THRESHOLD).segmenter()
+    alone = job_module.measure(bench, THRESHOLD, fixed)
+    np.testing.assert_array_equal(alone.confusion, result.raw_confusion)
+
+
+def test_exchanged_supports_keep_query_and_target_and_prompt_other_classes(bench):
+    episodes = bench.episodes(MEASUREMENT)
+    loader = bench.loader(bench.data.test, 0)
+    exchanged = ExchangedSupports(loader, episodes)
+    own, other = loader(episodes[:3]), exchanged(episodes[:3])
+    assert own.target.equal(other.target) and own.source.query.equal(other.source.query)
+    assert not own.source.support.equal(other.source.support)
+    for i, episode in enumerate(episodes):
+        partner = exchanged.partner[episode]
+        assert not set(partner.class_ids) & set(episode.class_ids)
+        assert partner == next(
+            e
+            for e in [*episodes[i + 1 :], *episodes[:i]]
+            if not set(e.class_ids) & set(episode.class_ids)
+        )
+
+
+def test_a_method_that_reads_its_supports_loses_when_they_are_exchanged(bench):
+    own = Job(bench, replace(THRESHOLD, n_ways=1, episodes=40)).measure()
+    other = Job(bench, replace(own.measurement, supports="exchanged")).measure()
+    assert other.fit == own.fit  # nothing is chosen on exchanged supports
+    assert other.scores.miou_star < 0.5 * own.scores.miou_star
+
+
+def test_predictions_judged_again_stay_the_same_and_their_truth_changes(bench):
+    (made,) = la.compute(bench, "some", [MEASUREMENT])
+    (clean,) = la.rejudged(bench, [made], "clean")
+    assert np.array_equal(clean.confusion, made.confusion)
+    (paper,) = la.rejudged(bench, [made], "paper")  # objects below 2,048 px become background
+    assert paper.measurement == replace(MEASUREMENT, protocol="paper")
+    assert np.array_equal(paper.confusion.sum(1), made.confusion.sum(1))  # what is painted
+    true, kept = made.confusion.sum(2), paper.confusion.sum(2)
+    assert (kept[:, 1:] <= true[:, 1:]).all() and kept[:, 1:].sum() < true[:, 1:].sum()
+
+
+def test_a_readers_segmenter_is_scored_on_the_same_episodes_and_not_stored(bench):
+    raster = Raster(96, 48)
+    (made,) = la.compute(bench, "some", [MEASUREMENT])
+    own, other = (
+        la.score(bench, "mine", segmenter, [MEASUREMENT])[0]
+        for segmenter in (Prototype(raster), ThresholdPrototype(raster, 0.3))
+    )
+    assert own.measurement.method == "mine" and own.episodes_sha256 == made.episodes_sha256
+    assert np.array_equal(own.confusion, made.raw_confusion)
+    assert not np.array_equal(other.confusion, made.raw_confusion)
+    (stored,) = (bench.results / "measurements").iterdir()
+    assert len(stored.read_text().splitlines()) == 1
+
+
+def test_only_the_images_of_the_list_are_encoded(bench):
+    few = replace(MEASUREMENT, episodes=3, method="floor")
+    Job(bench, few).measure()
+    needed = bench.images_of(bench.episodes(few))
+    missing = bench.store(bench.data.test).missing(bench.data.test.image_ids)
+    assert missing == sorted(set(bench.data.test.image_ids.tolist()) - needed) != []

@@ -1,0 +1,95 @@
+"""A table's results: computed once, shared between tables, and marked when other code made them."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+import la
+from la.data.embedded import synthetic
+from la.experiment import code, job, run
+from la.experiment.measurements import Measurement
+from la.experiment.runs import Run
+from la.experiment.workbench import Workbench
+from la.learn import metrics
+
+MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    folder = synthetic.write(tmp_path / "few", n_train=120, n_val=120, progress=False)
+    return Workbench(la.profile("smoke"), folder, home=tmp_path)
+
+
+def other_code(monkeypatch):
+    for module in (run, job):
+        monkeypatch.setattr(module, "scoring_code", lambda: "newer")
+
+
+def test_a_stored_result_is_not_computed_again_and_stands_in_both_tables(bench, monkeypatch):
+    (made,) = la.compute(bench, "one", [MEASUREMENT])
+    monkeypatch.setattr(job, "count", None)
+    (read,) = la.compute(bench, "two", [MEASUREMENT])
+    assert read.scores.miou_star == made.scores.miou_star
+    folder = bench.results / "measurements"
+    assert (folder / "one.jsonl").read_bytes() == (folder / "two.jsonl").read_bytes()
+
+
+def test_a_table_touches_its_own_file_alone(bench):
+    la.compute(bench, "one", [MEASUREMENT])
+    before = (bench.results / "measurements" / "one.jsonl").stat().st_mtime_ns
+    la.compute(bench, "two", [replace(MEASUREMENT, seed=1)])
+    assert (bench.results / "measurements" / "one.jsonl").stat().st_mtime_ns == before
+
+
+def test_results_of_other_code_are_named_in_one_line_and_recomputed_on_demand(
+    bench, monkeypatch, caplog
+):
+    la.compute(bench, "one", [MEASUREMENT])
+    other_code(monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        (kept,) = la.compute(bench, "one", [MEASUREMENT])
+    lines = [r.message for r in caplog.records if "other code" in r.message]
+    assert len(lines) == 1 and "RECOMPUTE=1" in lines[0]
+    assert kept.code != "newer"
+    (again,) = la.compute(bench, "one", [MEASUREMENT], recompute=True)
+    assert again.code == "newer"
+    assert len((bench.results / "measurements" / "one.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_model_of_other_code_is_kept_aside_and_trained_again_on_demand(bench, monkeypatch):
+    measurement = replace(MEASUREMENT, method="la")
+    la.compute(bench, "one", [measurement])
+    folder = job.Job(bench, measurement).run.folder
+    (folder / "code.txt").write_text("older\n")
+    other_code(monkeypatch)
+    la.compute(bench, "one", [measurement], recompute=True)
+    assert (folder.with_name(f"{folder.name}.by-older") / "model.safetensors").exists()
+    assert (folder / "code.txt").read_text().strip() == code.training_code()
+
+
+def test_fine_tuning_two_models_of_one_file_name_gives_two_models(bench, tmp_path):
+    method = la.experiment.methods.method("la")
+    first = Run.of(bench, method, 0, 0).train()
+    second = Run.of(bench, method, 0, 1).train()
+    tuned = [Run.of(bench, method, 1, 0).train(init=str(path)) for path in (first, second)]
+    assert first.name == second.name and tuned[0] != tuned[1]
+
+
+def test_the_code_digest_ignores_words_and_notices_statements(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    path = tmp_path / "a.py"
+    path.write_text('"""One."""\n\n\ndef f(x):\n    """Two."""\n    return x + 1\n')
+    plain = code.code_digest([path])
+    path.write_text('"""Other."""\n\n\ndef f(x: int) -> int:\n    # why\n    return x + 1\n')
+    assert code.code_digest([path]) == plain
+    path.write_text('"""One."""\n\n\ndef f(x):\n    return x + 2\n')
+    assert code.code_digest([path]) != plain
+
+
+def test_the_scoring_code_holds_the_modules_that_a_score_depends_on():
+    names = {path.relative_to(code.PACKAGE).as_posix() for path in code._files(code.SCORING)}
+    needed = {"learn/metrics.py", "data/loader.py", "model/label_anything.py", "rng.py"}
+    assert needed <= names and "learn/checkpoints.py" not in names
+    assert metrics.__file__.endswith("learn/metrics.py")
