@@ -42,7 +42,8 @@ def install() -> None:
     told = json.loads(Path(os.environ["LA_REHEARSAL"]).read_text())
     for name, changes in told["files"].items():
         download.FILES[name] = replace(download.FILES[name], **changes)
-    for name in ("paper-sam", "paper-mae"):
+    download.HUB = told.get("hub", download.HUB)
+    for name in ("paper-sam", "paper-mae", "published-mae"):
         paper = config.PROFILES[name]
         model = paper.model
         if told["reduced"]:

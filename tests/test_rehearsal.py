@@ -2,8 +2,10 @@
 
 import pytest
 
+from la.model import backbone
 from tests.conftest import write_coco
-from tests.rehearsal import PHOTOS, rehearse
+from tests.rehearsal import PHOTOS, rehearse, small_mae
+from tests.rehearsal_published import rehearse_published, stand_ins
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +27,14 @@ def test_every_stage_has_a_command_of_its_own(tmp_path, photos):
     assert [*stages] == [
         "plan", "fetch backbone", "fetch coco", "index", "features", "train", "evaluate",
     ]  # fmt: skip
+
+
+def test_the_published_models_are_fetched_and_scored_in_one_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(backbone, "_mae", small_mae)
+    write_coco(tmp_path / "coco", n_images=240, class_ids=[*range(1, 81)])
+    models = stand_ins(tmp_path / "made")
+    page = rehearse_published(tmp_path / "disk", tmp_path / "coco", models)
+    shown = page.read_text()
+    for setting in ("1-way 1-shot", "2-way 1-shot", "5-way 1-shot"):
+        assert setting in shown
+    assert "the authors' weights" in shown

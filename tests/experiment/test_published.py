@@ -3,19 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 import la
 from la.data.download import published_folder, published_model
 from la.data.embedded import synthetic
 from la.model import backbone
-from la.model.backbone import empty_backbone, file_sha256
-from la.model.label_anything import LabelAnything
+from la.model.backbone import file_sha256
 from la.report import tables
-from tests.published_file import write_published
-from tests.rehearsal import small_mae
-
-SIDE = 64  # pixels
+from tests.rehearsal import SIZE, small_mae
+from tests.rehearsal_published import stand_ins
 
 
 @pytest.fixture
@@ -23,17 +19,11 @@ def weights(tmp_path, monkeypatch):
     """A folder with four small stand-ins in the authors' file format; each has its own weights."""
     monkeypatch.setattr(backbone, "_mae", small_mae)
     monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
-    config = replace(
-        la.profile("published-mae").model,
-        image_size=SIDE, mask_size=SIDE // 4, embed_dim=32, mlp_dim=64, logit_downsample=2,
-    )  # fmt: skip
-    for fold in range(4):
-        generator = torch.Generator().manual_seed(fold)
-        model = LabelAnything.from_config(config, generator)
-        model.backbone = empty_backbone(config)
-        for value in model.backbone.state_dict().values():
-            value.normal_(0, 0.05, generator=generator)
-        write_published(model, published_folder(tmp_path / "weights", fold))
+    for fold, files in enumerate(stand_ins(tmp_path / "made")):
+        folder = published_folder(tmp_path / "weights", fold)
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     return tmp_path / "weights"
 
 
@@ -42,7 +32,7 @@ def bench(weights, tmp_path):
     config = la.profile("published-mae")
     config = replace(
         config,
-        model=replace(config.model, image_size=SIDE, mask_size=SIDE // 4),
+        model=replace(config.model, image_size=SIZE, mask_size=SIZE // 4),
         evaluation=replace(config.evaluation, episodes=6, seeds=(0,), batch_size=3),
     )
     folder = synthetic.write(tmp_path / "few", n_train=4, n_val=60, progress=False)

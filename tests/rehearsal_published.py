@@ -1,0 +1,74 @@
+"""`make reproduce-table2 PROFILE=published-mae` with stand-ins for the authors' four models.
+
+One command downloads them from a server on this machine that breaks off, as the hub may, and
+renders the notebook. The stand-ins are small and have random weights.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from la.config import PUBLISHED, profile
+from la.data import download
+from la.model import backbone
+from la.model.label_anything import LabelAnything
+from tests.file_server import Site
+from tests.published_file import write_published
+from tests.rehearsal import ROOT, SIZE
+
+
+def stand_ins(folder: Path) -> list[dict[str, bytes]]:
+    """The files of each fold's model, by name; no two models have the same weights."""
+    config = replace(
+        profile(PUBLISHED).model,
+        image_size=SIZE, mask_size=SIZE // 4, embed_dim=32, mlp_dim=64, logit_downsample=2,
+    )  # fmt: skip
+    models = []
+    for fold in range(4):
+        generator = torch.Generator().manual_seed(fold)
+        model = LabelAnything.from_config(config, generator)
+        model.backbone = backbone.empty_backbone(config)
+        for value in model.backbone.state_dict().values():
+            value.normal_(0, 0.05, generator=generator)
+        write_published(model, folder / str(fold))
+        models.append({path.name: path.read_bytes() for path in (folder / str(fold)).iterdir()})
+    return models
+
+
+def rehearse_published(folder: Path, data: Path, models: list[dict[str, bytes]]) -> Path:
+    """Render table2 of published-mae on the COCO-format folder `data`; the path of the page.
+
+    Raises:
+        AssertionError: the command failed, or did not resume the download that broke off.
+    """
+    (folder / "site").mkdir(parents=True)
+    (folder / "site" / "sitecustomize.py").write_text(
+        "import tests.rehearsal as r\n\nr.install()\n"
+    )
+    environment = os.environ | {
+        "LA_REHEARSAL": str(folder / "rehearsal.json"), "LA_CPU": "1",
+        "LA_HOME": str(folder / "home"), "LA_WEIGHTS": str(folder / "weights"),
+        "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
+    }  # fmt: skip
+    with Site() as site:
+        for fold, files in enumerate(models):
+            site.publish(download.PUBLISHED[fold], f"c{fold}" * 20, files)
+        broken = f"/{download.PUBLISHED[2]}/resolve/{'c2' * 20}/model.safetensors"
+        site.breaks[broken] = 1
+        told = {"files": {}, "reduced": True, "hub": site.url}
+        (folder / "rehearsal.json").write_text(json.dumps(told))
+        done = subprocess.run(
+            [sys.executable, "-m", "la", "run", "table2", "--profile", PUBLISHED,
+             "--data", str(data), "--seeds", "0", "--episodes", "4"],
+            env=environment, cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        asked = [first for path, first in site.log if path == broken]
+    assert len(asked) == 2 and asked[0] == 0 < asked[1], asked
+    (page,) = (folder / "home" / "results").rglob("table2.ipynb")
+    return page
