@@ -43,6 +43,7 @@ BROWSER := $(shell command -v chromium || command -v chromium-browser || command
 help:  ## list the targets and variables
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 	@echo 'reproduce-PAGE        one of: $(PAGES) summary'
+	@echo "reproduce-table2 PROFILE=published-mae   scores the authors' four models; fetches what is missing"
 	@echo
 	@echo 'PROFILE=quick         quick, paper-sam, paper-mae, published-mae, ...; auto chooses by what is here'
 	@echo 'DATA=FOLDER           a COCO-format folder instead of the data of the profile'

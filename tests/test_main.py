@@ -95,7 +95,7 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("episodes", "--profile", "huge"), "no profile 'huge'; known: quick"),
         (("evaluate", "--method", "magic"), "no method 'magic'; known: la"),
         (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
-        (("train", "--method", "floor"), "floor is not trained"),
+        (("train", "--method", "floor"), "is not trained; choose la"),
         (("data", "--data", "/nowhere"), "no folder /nowhere"),
         (("run", "table9"), "no notebook 'table9' in notebooks/; known:"),
         (("run", "table2", "-p", "fodl=1"), "table2 has no parameter 'fodl'; it has profile"),

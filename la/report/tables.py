@@ -35,7 +35,7 @@ class Table:
     methods: tuple[str, ...]
     shapes: tuple[tuple[int, int], ...]  # (n_ways, k_shots)
     kinds: tuple[tuple[PromptKind, ...], ...] = ((PromptKind.MASK,),)
-    protocols: tuple[str, ...] = ("clean",)
+    protocols: tuple[str, ...] = ()  # none: that of the profile
     seeds: tuple[int, ...] | None = None  # None takes the profile's
 
 
@@ -105,7 +105,7 @@ def measurements(
         for row in rows
         for n_ways, k_shots in table.shapes
         for kinds in table.kinds
-        for rules in ((protocol,) if protocol else table.protocols)
+        for rules in ((protocol,) if protocol else table.protocols or (usual.protocol,))
         for fold in folds
         for seed in (seeds if seeds is not None else table.seeds or usual.seeds)
     ]
