@@ -18,18 +18,18 @@ import re
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from la.data.outlines import Outlines, offsets, rings_fit, run_lengths
+from la.data.outlines import Outlines, boxes_fit, offsets, rings_fit, run_lengths
 from la.errors import UserError
 
-MAX_PIXELS = 89_478_485  # of an image; above it PIL takes a picture for an attack
+MAX_PIXELS = 89_478_485  # of an image; PIL's limit; larger images raise DecompressionBombError
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
@@ -59,6 +59,9 @@ class _Category(Struct):
             raise ValueError
 
 
+_Entry = TypeVar("_Entry", _Image, _Category)
+
+
 class _Runs(Struct):
     size: tuple[int, int]
     counts: list[int] | str
@@ -86,7 +89,8 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict]:
     Raises:
         ValueError: this is no COCO instance file, or no image or category in it can be used.
     """
-    file, skipped = _file(raw, path), Counter()
+    file = _file(raw, path)
+    skipped: Counter[str] = Counter()
     images = _by_id(file.images, _Image, "image", skipped, path)
     categories = _by_id(file.categories, _Category, "category", skipped, path)
     sizes = np.array([(i.height, i.width) for i in images.values()], np.int64).reshape(-1, 2)
@@ -130,27 +134,30 @@ def _is_text(value: str) -> bool:
     return value.isprintable() and value != ""
 
 
-def _by_id(entries: list[Raw], kind: type, name: str, skipped: Counter, path: Path) -> dict:
+def _by_id(
+    entries: list[Raw], kind: type[_Entry], name: str, skipped: Counter[str], path: Path
+) -> dict[int, _Entry]:
     """The usable entries by ascending id."""
-    found, decode = {}, Decoder(kind).decode
+    by_id: dict[int, _Entry] = {}
+    decoder = Decoder(kind)
     for entry in entries:
         try:
-            value = decode(entry)
+            value = decoder.decode(entry)
         except BAD_ENTRY:
             skipped[name] += 1
             continue
-        skipped[f"{name} id"] += value.id in found
-        found.setdefault(value.id, value)
-    if entries and not found:
+        skipped[f"{name} id"] += value.id in by_id
+        by_id.setdefault(value.id, value)
+    if entries and not by_id:
         needed = ", ".join(kind.__struct_fields__)
         first = bytes(entries[0]).decode(errors="replace")
         raise UserError(
             f"{path}: no {name} can be used; the first is {first!r:.80}, and it needs {needed}"
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(by_id.items()))
 
 
-def _decoded(entries: list[Raw], skipped: Counter) -> Iterator[_Annotation]:
+def _decoded(entries: list[Raw], skipped: Counter[str]) -> Iterator[_Annotation]:
     """The annotations of the right types; many at once, one by one where a fault is among them."""
     many, one = Decoder(list[_Annotation]).decode, Decoder(_Annotation).decode
     for first in range(0, len(entries), 256):
@@ -164,48 +171,43 @@ def _decoded(entries: list[Raw], skipped: Counter) -> Iterator[_Annotation]:
             try:
                 yield one(entry)
             except BAD_ENTRY as error:
-                skipped[REASONS.get(_field(error), "annotation")] += 1
+                skipped[REASONS.get(_field(error) or "", "annotation")] += 1
 
 
-@np.errstate(invalid="ignore", over="ignore")  # before the absurd is left out
-def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, np.ndarray]:
-    """Arrays (a, ...) of the usable annotations by (image, position), and all outlines."""
+@np.errstate(invalid="ignore", over="ignore")  # before absurd values are left out
+def _annotations(
+    entries: list[Raw],
+    image_ids: list[int],
+    category_ids: list[int],
+    sizes: np.ndarray,
+    skipped: Counter[str],
+) -> dict[str, np.ndarray]:
+    """Arrays (a, ...) of the usable annotations by (image, position), and all outlines.
+
+    Args:
+        entries: the annotations as JSON.
+        image_ids: n, ascending.
+        category_ids: c, ascending.
+        sizes: (n, 2), (H, W) of each image.
+        skipped: counts of what is left out, by reason; increased in place.
+    """
     size_of = dict(zip(image_ids, sizes.tolist(), strict=True))
-    table, numbers, lengths, seen = bytearray(), array("d"), [], set()
-    for found in _decoded(entries, skipped):
-        if found.id in seen and found.id is not None:
-            skipped["annotation"] += 1
-            continue
-        first, shape = len(lengths), found.segmentation
-        if has_runs := type(shape) is _Runs:
-            shape = run_lengths(shape.counts, shape.size, size_of.get(found.image_id))
-        for piece in shape:
-            length = len(piece)
-            if has_runs or (length >= 6 and length % 2 == 0):
-                numbers.fromlist(piece)
-                lengths.append(length)
-        n_pieces = len(lengths) - first
-        if n_pieces:
-            seen.add(found.id)
-            values = found.iscrowd == 1, has_runs, n_pieces, *found.bbox, found.area
-            table += _LINE.pack(found.image_id, found.category_id, *values)
-        else:
-            skipped["segmentation"] += 1
-    ids = np.frombuffer(table, np.int64).reshape(-1, 10)[:, :2].T
-    table = np.frombuffer(table).reshape(-1, 10)
-    (image, has_image), (category, has_category) = map(_rows, (image_ids, category_ids), ids)
-    known = has_image & has_category
+    lines, numbers, lengths = _table(_decoded(entries, skipped), size_of, skipped)
+    ids = np.frombuffer(lines, np.int64).reshape(-1, 10)[:, :2].T
+    table = np.frombuffer(lines).reshape(-1, 10)
+    image, has_image = _rows(image_ids, ids[0])
+    category, has_category = _rows(category_ids, ids[1])
+    has_both = has_image & has_category
     crowd, runs, n_pieces = table[:, 2:5].T.astype(np.int64)
-    low, extent, area = table[:, 5:7], table[:, 7:9], table[:, 9]
-    area = np.where(np.isnan(area), extent.prod(1), area)
+    low, extent, stated_area = table[:, 5:7], table[:, 7:9], table[:, 9]
+    area = np.where(np.isnan(stated_area), extent.prod(1), stated_area)
     outlines = Outlines(
         np.frombuffer(numbers), offsets(lengths), offsets(n_pieces), runs.astype(bool)
     )
-    good_box = _boxes_fit(low, extent, area, sizes[image])
-    good_box &= known
+    good_box = has_both & boxes_fit(low, extent, area, sizes[image])
     good = good_box & rings_fit(outlines, sizes[image])
-    skipped["reference"] += int((~known).sum())
-    skipped["box"] += int((known & ~good_box).sum())
+    skipped["reference"] += int((~has_both).sum())
+    skipped["box"] += int((has_both & ~good_box).sum())
     skipped["segmentation"] += int((good_box & ~good).sum())
     order = np.argsort(image, kind="stable")
     order = order[good[order]]
@@ -220,15 +222,45 @@ def _annotations(entries, image_ids, category_ids, sizes, skipped) -> dict[str, 
     return arrays | vars(outlines)
 
 
-def _rows(known: list[int], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where ids (a,) stand among the ascending known ones (not none), and whether they do."""
-    known = np.array(known, np.int64)
-    rows = np.searchsorted(known, ids).clip(max=len(known) - 1)
-    return rows, known[rows] == ids
+def _table(
+    annotations: Iterator[_Annotation], size_of: dict[int, list[int]], skipped: Counter[str]
+) -> tuple[bytearray, array, list[int]]:
+    """One `_LINE` for each annotation with an outline, the outlines' numbers, pieces' lengths."""
+    lines, numbers = bytearray(), array("d")
+    lengths: list[int] = []
+    ids: set[int | str | None] = set()
+    for annotation in annotations:
+        if annotation.id in ids and annotation.id is not None:
+            skipped["annotation"] += 1
+            continue
+        shape = annotation.segmentation
+        pieces: Sequence[list[float] | list[int]]
+        if isinstance(shape, _Runs):
+            pieces = run_lengths(shape.counts, shape.size, size_of.get(annotation.image_id))
+        else:
+            pieces = [ring for ring in shape if len(ring) >= 6 and len(ring) % 2 == 0]
+        if not pieces:
+            skipped["segmentation"] += 1
+            continue
+        for piece in pieces:
+            numbers.fromlist(piece)  # type: ignore[arg-type]  # takes whole numbers too
+            lengths.append(len(piece))
+        ids.add(annotation.id)
+        lines += _LINE.pack(
+            annotation.image_id,
+            annotation.category_id,
+            annotation.iscrowd == 1,
+            isinstance(shape, _Runs),
+            len(pieces),
+            *annotation.bbox,
+            annotation.area,
+        )
+    return lines, numbers, lengths
 
 
-def _boxes_fit(low, extent, area, size) -> np.ndarray:
-    """(a,) bool: finite, not empty, partly on the image."""
-    on_image = (low < size[:, ::-1]) & (low + extent > 0)
-    not_huge = extent <= 3 * size.max(1, keepdims=True)
-    return (on_image & not_huge & (extent > 0)).all(1) & (area > 0) & np.isfinite(area)
+def _rows(listed: list[int], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row of each of ids (a,) in an ascending list that is not empty, and if it is there."""
+    sorted_ids = np.array(listed, np.int64)
+    rows = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
+    is_listed: np.ndarray = sorted_ids[rows] == ids
+    return rows, is_listed

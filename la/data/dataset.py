@@ -7,9 +7,9 @@ from pathlib import Path
 
 from la.config import Protocol
 from la.data.embedded import synthetic
-from la.data.index import CocoIndex, find
+from la.data.index import CocoIndex
 from la.data.reconcile import ids_by_name, with_common_classes, without_repetitions
-from la.errors import UserError
+from la.errors import MissingFile, UserError
 from la.rng import stream
 
 
@@ -56,6 +56,34 @@ def open_data(source: Path | None, cache: Path) -> Data:
     if source is None:
         return Data("embedded", train, test, note, synthetic.SMALL_AREA)
     return Data(folder.resolve().name, train, test, note)
+
+
+def find(data: Path) -> dict[str, Path]:
+    """The annotation files "train" and "val" of a folder in COCO format.
+
+    A single `annotations/instances_*.json` is both, and the caller splits it by image. Of several
+    releases side by side the oldest is taken: the paper's is 2014.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no annotation file in it.
+        ValueError: there are several, and their names do not say which is which.
+    """
+    if not data.is_dir():
+        raise MissingFile(f"no folder {data}; give a folder in COCO format")
+    files = sorted(data.glob("annotations/instances_*.json"))
+    if not files:
+        raise MissingFile(f"no annotations/instances_*.json in {data}; put one there")
+    splits = {}
+    for split in ("train", "val"):
+        named = [file for file in files if file.name.startswith(f"instances_{split}")]
+        if not named and len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise UserError(
+                f"{data}/annotations has no instances_{split}*.json among {names}; "
+                "name the files instances_train*.json and instances_val*.json, or keep only one"
+            )
+        splits[split] = (named or files)[0]
+    return splits
 
 
 def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:

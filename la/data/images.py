@@ -55,15 +55,16 @@ class ImageFolder:
     def _by_name(self) -> dict[str, list[str]]:
         if not self.root.is_dir():
             raise MissingFile(f"no folder {self.root}; give the one that holds the images")
-        found, visited = {}, set()
+        files: dict[str, list[str]] = {}
+        visited: set[str] = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
             if (real := os.path.realpath(folder)) in visited:  # a link back to where we were
                 folders.clear()
                 continue
             visited.add(real)
             for name in sorted(names):
-                found.setdefault(_common_name(name), []).append(os.path.join(folder, name))
-        return found
+                files.setdefault(_common_name(name), []).append(os.path.join(folder, name))
+        return files
 
 
 def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:

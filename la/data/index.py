@@ -86,14 +86,27 @@ class CocoIndex:
             faults = ", ".join(f"{reason} {count}" for reason, count in words["skipped"].items())
             logger.warning("%s: entries that cannot be used are left out: %s", path, faults)
         outlines = Outlines(**{name: arrays.pop(name) for name in Outlines.__dataclass_fields__})
-        names = {name: tuple(words[name]) for name in ("file_names", "category_names")}
         split = re.match("instances_(train|val)", path.stem)
-        folder = ImageFolder(Path(images), split[1] if split else "")
-        cache = Path(cache) if cache else None
         return cls(
-            path, Path(images), sha256, skipped=words["skipped"], outlines=outlines, folder=folder,
-            cache=cache, **names, **arrays,
-        )  # fmt: skip
+            source=path,
+            images=Path(images),
+            sha256=sha256,
+            image_ids=arrays["image_ids"],
+            sizes=arrays["sizes"],
+            file_names=tuple(words["file_names"]),
+            category_ids=arrays["category_ids"],
+            category_names=tuple(words["category_names"]),
+            annotation_image=arrays["annotation_image"],
+            annotation_category=arrays["annotation_category"],
+            annotation_area=arrays["annotation_area"],
+            annotation_crowd=arrays["annotation_crowd"],
+            annotation_box=arrays["annotation_box"],
+            skipped=words["skipped"],
+            outlines=outlines,
+            annotation_outline=arrays["annotation_outline"],
+            folder=ImageFolder(Path(images), split[1] if split else ""),
+            cache=Path(cache) if cache else None,
+        )
 
     def size(self, image_id: int) -> tuple[int, int]:
         """(H, W) of an image."""
@@ -202,34 +215,6 @@ class CocoIndex:
     @cached_property
     def _starts(self) -> np.ndarray:
         return np.searchsorted(self.annotation_image, np.arange(len(self.image_ids) + 1))
-
-
-def find(data: Path) -> dict[str, Path]:
-    """The annotation files "train" and "val" of a folder in COCO format.
-
-    A single `annotations/instances_*.json` is both, and the caller splits it by image. Of several
-    releases side by side the oldest is taken: the paper's is 2014.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no annotation file in it.
-        ValueError: there are several, and their names do not say which is which.
-    """
-    if not data.is_dir():
-        raise MissingFile(f"no folder {data}; give a folder in COCO format")
-    files = sorted(data.glob("annotations/instances_*.json"))
-    if not files:
-        raise MissingFile(f"no annotations/instances_*.json in {data}; put one there")
-    splits = {}
-    for split in ("train", "val"):
-        named = [file for file in files if file.name.startswith(f"instances_{split}")]
-        if not named and len(files) > 1:
-            names = ", ".join(file.name for file in files)
-            raise UserError(
-                f"{data}/annotations has no instances_{split}*.json among {names}; "
-                "name the files instances_train*.json and instances_val*.json, or keep only one"
-            )
-        splits[split] = (named or files)[0]
-    return splits
 
 
 def _sha256(path: Path, cache: Path | None) -> str:

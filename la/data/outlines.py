@@ -38,6 +38,15 @@ def offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
+def boxes_fit(
+    low: np.ndarray, extent: np.ndarray, area: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """(a,) bool: finite, not empty, partly on the image."""
+    on_image = (low < size[:, ::-1]) & (low + extent > 0)
+    not_huge = extent <= 3 * size.max(1, keepdims=True)
+    return (on_image & not_huge & (extent > 0)).all(1) & (area > 0) & np.isfinite(area)
+
+
 def rings_fit(outlines: Outlines, size: np.ndarray) -> np.ndarray:
     """(a,) bool: no ring strays further than its image's longer side, or is absurdly long."""
     owner = np.repeat(np.arange(len(size)), np.diff(outlines.outline_piece))

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from la.data import index
-from la.data.index import CocoIndex, find
+from la.data.dataset import find
+from la.data.index import CocoIndex
 
 HEIGHT, WIDTH = 30, 40
 SQUARE = [5.0, 6.0, 15.0, 6.0, 15.0, 18.0, 5.0, 18.0]
