@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image
 
 from la.files import atomic_write, progress_bar
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the file that keeps the digests; another number, another file
+FORMAT = 2  # of the file that keeps the digests; another number, another file
+BLANK = "-blank"  # ends the digest of a picture of one colour
 FEW = 5_000  # files that are read without a progress bar
 
 
 def picture_digests(
     paths: Sequence[Path | None], folder: Path, cache: Path | None = None
 ) -> tuple[str, ...]:
-    """A digest of each file's picture, 32 hex digits; "" for a path that is None.
+    """`picture_digest` of each file; "" for a path that is None.
 
     Args:
         paths: n image files.
@@ -60,7 +62,7 @@ def picture_digests(
 
 
 def picture_digest(path: Path) -> str:
-    """32 hex digits that change with the picture in a file.
+    """32 hex digits that change with the picture in a file, and `BLANK` if it has one colour.
 
     A PNG is told by its pixels, because two versions of an encoder write other bytes for the same
     picture, as happens to the embedded data set. Any other file is told by its bytes.
@@ -74,7 +76,9 @@ def picture_digest(path: Path) -> str:
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 about = (image.mode, image.size, image.getpalette(), orientation)
                 pixels = image.tobytes()
-            return hashlib.sha256(repr(about).encode() + pixels).hexdigest()[:32]
+                low_high = np.ravel(image.getextrema()).reshape(-1, 2)  # of each channel
+            blank = BLANK if (low_high[:, 0] == low_high[:, 1]).all() else ""
+            return hashlib.sha256(repr(about).encode() + pixels).hexdigest()[:32] + blank
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             pass  # damaged: whoever needs its pixels reports it
     with path.open("rb") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from la.config import Protocol
 from la.data.embedded import synthetic
 from la.data.index import CocoIndex
-from la.data.reconcile import ids_by_name, with_common_classes, without_repetitions
+from la.data.reconcile import identifies, ids_by_name, with_common_classes, without_repetitions
 from la.errors import MissingFile, UserError
 from la.rng import stream
 
@@ -112,7 +112,7 @@ def _two_files(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex,
     train, test, classes = with_common_classes(train, test)
     train, repeated_train = _once(train)
     test, repeated_test = _once(test)
-    tested = set(test.pictures) - {""}
+    tested = {picture for picture in test.pictures if identifies(picture)}
     ids = train.image_ids.tolist()
     untested = [i for i, p in zip(ids, train.pictures, strict=True) if p not in tested]
     if ids and not untested:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from la.data.contents import BLANK
 from la.data.index import CocoIndex
 from la.errors import UserError
 
@@ -58,12 +59,13 @@ def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, C
 def without_repetitions(index: CocoIndex) -> CocoIndex:
     """The index with one image for each picture: the one of the lowest id.
 
-    It gets the annotations of all entries of the picture; of equal ones, one.
+    It gets the annotations of all entries of the picture; of equal ones, one. Images without a
+    file, and pictures of one colour, stay apart.
     """
     row_of: dict[tuple, int] = {}  # by picture and stated size
     kept_row = np.arange(len(index.image_ids))
     for row, (picture, size) in enumerate(zip(index.pictures, index.sizes.tolist(), strict=True)):
-        if picture:
+        if identifies(picture):
             kept_row[row] = row_of.setdefault((picture, *size), row)
     rows = np.flatnonzero(kept_row == np.arange(len(kept_row)))
     if len(rows) == len(kept_row):
@@ -83,6 +85,11 @@ def without_repetitions(index: CocoIndex) -> CocoIndex:
     }
     fields["annotation_image"] = image[kept]
     return replace(index, **fields).subset(index.image_ids[rows])
+
+
+def identifies(picture: str) -> bool:
+    """Whether two images with this digest show the same thing; blank ones need not."""
+    return picture != "" and not picture.endswith(BLANK)
 
 
 def ids_by_name(index: CocoIndex) -> dict[str, int]:

@@ -69,6 +69,18 @@ def test_pixels_of_another_shape_palette_or_rotation_are_another_picture(tmp_pat
     assert len(digests) == 5
 
 
+def test_a_picture_of_one_colour_is_marked(tmp_path):
+    for mode, colour, other in (("L", 7, 8), ("RGB", (7, 8, 9), (7, 8, 8)), ("P", 3, 4)):
+        image = Image.new(mode, (5, 4), colour)
+        if mode == "P":
+            image.putpalette([i for i in range(256) for _ in "RGB"])
+        image.save(tmp_path / "x.png")
+        assert picture_digest(tmp_path / "x.png").endswith(contents.BLANK)
+        image.putpixel((2, 2), other)
+        image.save(tmp_path / "x.png")
+        assert not picture_digest(tmp_path / "x.png").endswith(contents.BLANK)
+
+
 def test_a_damaged_png_has_a_digest(folder):
     path = folder / "a.png"
     path.write_bytes(path.read_bytes()[:40])

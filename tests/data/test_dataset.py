@@ -174,6 +174,20 @@ def test_a_picture_under_two_ids_is_one_image_with_the_annotations_of_both(make,
         assert named_annotations(index) == expected
 
 
+def test_pictures_of_one_colour_are_not_taken_for_one(make, tmp_path):
+    for number in range(30):
+        path = tmp_path / f"data/images/{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 20), (90, 90, 90)).save(path)
+    data = make(all=content(range(10), numbered(NAMES)))
+    assert data.note == "one annotation file, split by image: 5 to train, 5 to test"
+    data = make(
+        train=content(range(10), numbered(NAMES)),
+        val=content(range(10, 20), numbered(NAMES), first_picture=10),
+    )
+    assert data.note == "10 training and 10 test images, two files"
+
+
 def test_no_picture_is_trained_and_tested_on(make):
     val = content(range(10, 20), numbered(NAMES), first_picture=5)  # pictures 5 to 14
     data = make(train=content(range(10), numbered(NAMES)), val=val)
