@@ -9,7 +9,10 @@ from typing import Any
 _NAMES = {
     "experiment.workbench": "Workbench",
     "experiment.run": "compute score rejudged stored costs histories",
+    "report.claims": "claims",
+    "report.comparison": "compare differences",
     "report.pictures": "pictures",
+    "report.prompts_used": "prompts_used",
     "config": "profile",
     "learn.checkpoints": "load",
     "predict.predictor": "Predictor",
@@ -18,9 +21,12 @@ _NAMES = {
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 _MODULES = {
     "charts": "report.charts",
+    "findings": "report.findings",
     "pages": "report.pages",
     "plotting": "report.pictures",
+    "probes": "report.probes",
     "reports": "report.analysis",
+    "starts": "report.starts",
     "tables": "report.tables",
 }
 __all__ = [*_HOME, *_MODULES]

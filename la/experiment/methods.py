@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.comparators.references import ClassPrior, Floor, TokenGrid
 from la.comparators.ridge import Ridge
-from la.config import ABLATIONS, Config, ModelConfig
+from la.config import ABLATIONS, Config, ModelConfig, StartPart
 from la.errors import UserError
 from la.types import Segmenter
 
@@ -114,13 +115,44 @@ def _variant(ablation: str) -> Method:
 VARIANTS = {f"la {ablation}": _variant(ablation) for ablation in ABLATIONS}
 
 
+def _lengthened(start: Literal["usual", "agreeing"], factor: float) -> Method:
+    """A point of the learning curves: LA with a start of its weights, trained `factor` as long."""
+
+    def configure(config: Config) -> Config:
+        steps = max(1, round(factor * config.train.steps))
+        model = replace(config.model, start=start)
+        return replace(config, model=model, train=replace(config.train, steps=steps))
+
+    # Runs are told apart by their configuration, so the profile's own model is trained once.
+    return Method(f"LA, {start} start, {factor:g} x steps", "la", configure, biases=LOGITS)
+
+
+def _without(part: StartPart) -> Method:
+    """A rung of the ladder: a part of the agreeing start left out, trained as long as Table 4."""
+
+    def configure(config: Config) -> Config:
+        steps = max(1, round(config.train.steps * config.evaluation.ablation_share))
+        model = replace(config.model, start="agreeing", start_without=(part,))
+        return replace(config, model=model, train=replace(config.train, steps=steps))
+
+    return Method(f"LA start without {part}", f"la-start-without-{part}", configure, biases=LOGITS)
+
+
+CURVES = {
+    f"la {start} x{factor:g}": _lengthened(start, factor)
+    for start in ("usual", "agreeing")
+    for factor in (1, 2.5, 7)
+}
+LADDER = {f"la start without {part}": _without(part) for part in get_args(StartPart)}
+
+
 def method(name: str) -> Method:
-    """The named method: one of `METHODS`, a variant of Table 4, or the authors' `published` models.
+    """The named method: of a table, of the train notebook, or the authors' `published` models.
 
     Raises:
         ValueError: there is none of that name.
     """
-    known = METHODS | VARIANTS | {"published": PUBLISHED}
+    known = METHODS | VARIANTS | CURVES | LADDER | {"published": PUBLISHED}
     if name not in known:
         raise UserError(f"no method {name!r}; known: {', '.join(known)}")
     return known[name]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from la.errors import UserError
 from la.experiment.measurements import Result
-from la.experiment.methods import VARIANTS, label
+from la.experiment.methods import LADDER, VARIANTS, label
 from la.learn.metrics import Scores, miou_hsnet, miou_of_episodes, miou_renamed_in_place
 from la.report.statistics import t_interval
 from la.report.tables import in_order
@@ -115,40 +115,50 @@ def confusion(
     return 100 * pixels.div(pixels.sum(axis=1), axis=0)
 
 
-def examples(result: Result, percentiles: Sequence[float]) -> pd.DataFrame:
-    """Episodes of a cell chosen by rule: the one at each percentile of per-episode mIoU.
+def ranked_episodes(result: Result) -> pd.Series:
+    """mIoU in percent of single episodes, by their number in the list, lowest first.
 
-    Only episodes whose query shows all their classes are ranked; ties go to the earlier one;
-    one that two percentiles choose is shown once.
-    Columns: episode (its number in the list), kind (success from 75, failure to 25), mIoU in %.
+    Only episodes whose query shows all their classes are ranked; ties go to the earlier one.
 
     Raises:
-        ValueError: no query shows all classes of its episode.
+        UserError: no query shows all classes of its episode.
     """
     shown = np.flatnonzero((result.scores.truth > 0).all(1))
     if not len(shown):
         raise UserError("no query shows all classes of its episode; take more episodes")
     inter, union = result.scores.intersection_union()[:, shown]
     miou = np.nanmean(inter / np.where(union > 0, union, np.nan), axis=1)
-    order = np.argsort(miou, kind="stable")
-    places = order[[round(p / 100 * (len(order) - 1)) for p in percentiles]]
-    columns = {
-        "episode": shown[places],
-        "kind": [
-            "success" if p >= 75 else "failure" if p <= 25 else "average" for p in percentiles
-        ],
-        "percentile": list(percentiles),
-        "mIoU": (100 * miou[places]).round(1),
-    }
-    return pd.DataFrame(columns).drop_duplicates("episode")
+    return pd.Series(100 * miou, shown, name="mIoU").sort_values(kind="stable")
+
+
+def examples(result: Result, percentiles: Sequence[float]) -> pd.DataFrame:
+    """Episodes chosen by rule: the one at each percentile of `ranked_episodes`.
+
+    One that two percentiles choose is shown once. Columns: episode (its number in the list),
+    kind (success from 75, failure to 25, else average), percentile, mIoU in percent.
+
+    Raises:
+        UserError: no query shows all classes of its episode.
+    """
+    ranked = ranked_episodes(result)
+    rows = []
+    for percentile in percentiles:
+        place = round(percentile / 100 * (len(ranked) - 1))
+        kind = "success" if percentile >= 75 else "failure" if percentile <= 25 else "average"
+        rows.append((ranked.index[place], kind, percentile, round(ranked.iloc[place], 1)))
+    frame = pd.DataFrame(rows, columns=["episode", "kind", "percentile", "mIoU"])
+    return frame.drop_duplicates("episode")
 
 
 def trainings(results: Iterable[Result]) -> pd.DataFrame:
-    """mIoU* in percent of every training of Table 4: a row a variant, columns (setting, seed)."""
+    """mIoU* in percent of every training of Table 4 or of the ladder of the start of weights.
+
+    A row per variant, columns (setting, seed).
+    """
     rows = []
     for r in results:
         m = r.measurement
-        if m.method in VARIANTS:
+        if m.method in VARIANTS or m.method in LADDER:
             variant = label(m.method).removeprefix("LA ")
             rows.append((variant, m.setting, f"seed {m.seed}", 100 * r.scores.miou_star))
     frame = pd.DataFrame(rows, columns=["variant", "setting", "seed", "miou"])
@@ -159,14 +169,15 @@ def trainings(results: Iterable[Result]) -> pd.DataFrame:
 def ablations(results: Iterable[Result]) -> pd.DataFrame:
     """Table 4: mIoU* of each variant over its training seeds, and what its part is worth.
 
-    `minus complete` pairs the trainings of one seed: same batches, same episode lists. `+-` are
-    half the 95 % t-intervals over training seeds; "unresolved" where the difference's holds 0.
+    `minus complete` pairs the trainings of one seed: same batches, same episode lists. `±` is
+    half the 95 % t-interval over training seeds; "unresolved" where that of the difference
+    contains 0.
     """
     wide, columns = trainings(results), {}
     for setting in wide.columns.unique(0):
         runs = wide[setting]
         change = (runs - runs.loc["complete"]).drop("complete")
-        for names, values in ((("mIoU*", "+-"), runs), (("minus complete", "+- of that"), change)):
+        for names, values in ((("mIoU*", "±"), runs), (("minus complete", "± of that"), change)):
             intervals = [t_interval(row.dropna()) for _, row in values.iterrows()]
             numbers = [[i.value for i in intervals], [i.half_width for i in intervals]]
             for name, column in zip(names, numbers, strict=True):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,79 +10,136 @@ import pandas as pd
 from la.experiment.code import scoring_code
 from la.experiment.measurements import Measurement, Result
 from la.files import write_whole
+from la.report.findings import Finding
 from la.report.notebooks import plan_of
-from la.report.tables import TABLES
+from la.report.tables import TABLES, prompts_of
 
 
-def asked(profile: str, **wanted) -> dict[str, list[Measurement]]:
-    """The cells of each table's notebook; what is None is as the notebook has it."""
-    given = {name: value for name, value in wanted.items() if value is not None}
-    return {name: plan_of(name, profile, given)[1] for name in TABLES}
+def asked(profile: str, **parameters: object) -> dict[str, list[Measurement]]:
+    """The measurements of each table's notebook; what is None is as the notebook has it."""
+    chosen = {name: value for name, value in parameters.items() if value is not None}
+    return {name: plan_of(name, profile, chosen)[1] for name in TABLES}
 
 
 def contents(
-    folder: Path, cells: dict[str, list[Measurement]], results: Iterable[Result]
+    folder: Path, measurements: Mapping[str, list[Measurement]], results: Iterable[Result]
 ) -> pd.DataFrame:
-    """The notebooks of a results folder: a link to each that was run, and its cells that exist."""
-    there, rows = {r.measurement for r in results}, {}
-    for name, wanted in cells.items():
+    """A row per notebook: a link to its rendered copy, and how many of its results exist."""
+    computed = {r.measurement for r in results}
+    rows = {}
+    for name, planned in measurements.items():
         path = folder / f"{name}.ipynb"
-        first = path.exists() and json.loads(path.read_text())["cells"][0]["source"]
-        title = "".join(first).splitlines()[0].lstrip("# ") if first else ""
-        count = f"{sum(cell in there for cell in wanted)} of {len(wanted)}"
-        rows[name] = f"[{title}]({path.name})" if first else "not run yet", count
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "cells"])
+        count = f"{sum(m in computed for m in planned)} of {len(planned)}"
+        link = f"[{_title(path)}]({path.name})" if path.exists() else "not run yet"
+        rows[name] = link, count
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "results"])
+
+
+def _title(notebook: Path) -> str:
+    """The heading of a notebook's first cell."""
+    source = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
+    return "".join(source).splitlines()[0].lstrip("# ")
+
+
+def opening(finding: Finding, headline: str, results: Sequence[Result]) -> str:
+    """The Markdown at the top of a page: what was found, then what stands behind the numbers."""
+    return f"{finding.markdown}\n\n{basis(headline, results)}"
+
+
+def basis(headline: str, results: Sequence[Result]) -> str:
+    """What stands behind the numbers of a page, in two lines of Markdown for below its title.
+
+    Profile, device and data; folds, episode lists and trainings; and what `±` holds.
+    """
+    measured = [r.measurement for r in results]
+    n_folds = len({m.fold for m in measured})
+    n_lists = len({m.seed for m in measured})
+    episodes = ", ".join(str(n) for n in sorted({m.episodes for m in measured}))
+    models: dict[tuple[str, int], set[str]] = {}
+    for r in results:
+        if r.checkpoint_sha256:
+            key = r.measurement.method, r.measurement.fold
+            models.setdefault(key, set()).add(r.checkpoint_sha256)
+    counts = sorted({len(hashes) for hashes in models.values()})
+    trainings = ", ".join(map(str, counts))
+    text = f"{_counted(n_folds, 'fold')}, {_counted(n_lists, 'episode list')}"
+    text += f" of {episodes} episodes for each setting"
+    if counts:
+        text += f", {trainings} training{'' if counts == [1] else 's'} of each trained row"
+    text += ". " + _interval(n_lists, counts[-1] if counts else 0)
+    return f"{headline}\n\n{text}"
+
+
+def _interval(n_lists: int, n_trainings: int) -> str:
+    """What ± holds, given that list i is scored with training i."""
+    if n_lists == 1:
+        return "With one list there is no ±."
+    over = f"± is half of the 95 % t-interval over these {n_lists} lists"
+    if n_trainings == 0:
+        return f"{over}."
+    if n_trainings == 1:
+        return f"{over}; the trained rows have one training, whose spread it does not hold."
+    return f"{over}; in trained rows each list has a training of its own, so ± holds both."
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def provenance(results: Sequence[Result]) -> pd.DataFrame:
-    """What a reader needs to make the numbers again, one line a fact.
+    """What a reader needs to compute the numbers again, one fact per line.
 
-    A fact in which the results differ lists every value that stands behind the page.
+    Where results differ in a fact, for example in the commit, all its values are listed.
     """
     lists = {_list_of(r.measurement): r.episodes_sha256 for r in results}
-    models = {}
-    for r in results:
-        m = r.measurement
-        models[m.method, m.fold, m.seed] = r.checkpoint_sha256
-    outdated = sum(r.code != scoring_code() for r in results)
-    facts: dict[str, object] = {
-        "data": _all(r.data for r in results),
-        "episodes of a list": _all(r.measurement.episodes for r in results),
-        "seeds": _all(r.measurement.seed for r in results),
-        "protocol": _all(r.measurement.protocol for r in results),
+    models = {_model_of(r.measurement): r.checkpoint_sha256 for r in results}
+    facts = {
+        "data": _all_of(r.data for r in results),
+        "episodes of a list": _all_of(r.measurement.episodes for r in results),
+        "seeds": _all_of(r.measurement.seed for r in results),
+        "prompts": _all_of(prompts_of(r.measurement) for r in results),
+        "protocols": _all_of(r.measurement.protocol for r in results),
         "episode lists (SHA-256 of all)": _sha256(lists),
         "checkpoints (SHA-256 of all)": _sha256(models),
-        "minutes of evaluation": round(sum(r.seconds for r in results) / 60, 1),
-        "scoring code": _all(r.code for r in results),
+        "scoring code (digest)": _all_of(r.code for r in results),
+        "minutes of evaluation": str(round(sum(r.seconds for r in results) / 60, 1)),
     }
+    outdated = sum(r.code != scoring_code() for r in results)
     if outdated:
-        facts["made by other code than today's"] = (
+        facts["computed by other code than today's"] = (
             f"{outdated} of {len(results)} results; RECOMPUTE=1 computes them again"
         )
-    for name in results[0].provenance:
-        facts[name] = _all(r.provenance.get(name, "unknown") for r in results)
+    for name in dict.fromkeys(key for r in results for key in r.provenance):
+        facts[name] = _all_of(r.provenance.get(name, "unknown") for r in results)
     return pd.DataFrame({"": facts.values()}, index=list(facts))
 
 
 def _list_of(m: Measurement) -> tuple[object, ...]:
-    """What names an episode list."""
-    return m.setting, m.kinds, m.protocol, m.classes, m.fold, m.seed, m.episodes
+    """What an episode list depends on."""
+    return m.setting, m.fold, m.seed, m.episodes, m.kinds, m.protocol, m.classes
 
 
-def _all(values: Iterable[object]) -> str:
-    """Every different value, in order."""
-    return ", ".join(str(value) for value in sorted(set(values), key=str))
+def _model_of(m: Measurement) -> tuple[object, ...]:
+    return m.method, m.fold, m.seed
+
+
+def _all_of(values: Iterable[object]) -> str:
+    """The different values, sorted, joined by commas."""
+    return ", ".join(sorted({str(value) for value in values}))
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """The frame as a Markdown table; headers of two rows are joined, NaN is empty."""
-    frame = frame.astype(object).where(frame.notna(), "")
-    keys = [key if isinstance(key, tuple) else (key,) for key in frame.index]
-    names = [c if isinstance(c, tuple) else (c,) for c in frame.columns]
+    """The frame as a Markdown table; headers of two rows are joined, NaN is empty.
+
+    `DataFrame.to_markdown` prints the tuples of such headers as they are.
+    """
+    plain = frame.astype(object).where(frame.notna(), "")
+    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
+    names = [name if isinstance(name, tuple) else (name,) for name in plain.columns]
     rows = [
-        [*(name or "" for name in frame.index.names), *(" ".join(n).strip() for n in names)],
-        ["---"] * (frame.index.nlevels + len(names)),
-        *([*key, *values] for key, values in zip(keys, frame.to_numpy(), strict=True)),
+        [*(name or "" for name in plain.index.names), *(" ".join(n).strip() for n in names)],
+        ["---"] * (plain.index.nlevels + len(names)),
+        *([*key, *values] for key, values in zip(keys, plain.to_numpy(), strict=True)),
     ]
     return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in rows)
 
@@ -102,5 +159,7 @@ def write_page(
     return path
 
 
-def _sha256(values: dict) -> str:
-    return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16]
+def _sha256(values: Mapping[tuple[object, ...], str]) -> str:
+    """The first digits of a digest of all values with their keys, in any order."""
+    lines = sorted(f"{key} {value}" for key, value in values.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

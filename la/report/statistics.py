@@ -1,6 +1,6 @@
-"""How sure a number is: t-intervals over seeds, and a paired bootstrap over episodes."""
+"""How sure a number is: t-intervals over seeds or folds, and a paired bootstrap over episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,24 +24,40 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval, for value +- half_width."""
+        """Half of the interval, for value ± half_width."""
         return (self.high - self.low) / 2
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One method's mIoU* minus another's: the mean over episode lists, as a share of 1."""
+
+    value: float
+    over_episodes: float  # half of the 95 % interval of a paired bootstrap over episodes
+    over_folds: float  # half of the 95 % t-interval over folds; NaN for a single fold
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval over episodes excludes 0."""
+        return abs(self.value) > self.over_episodes
+
+
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """The mean over seeds with Student's t-interval; one seed has a value and no interval.
+    """The mean with Student's t-interval; a single value has none.
 
     Raises:
         ValueError: there is no value.
     """
-    values = np.asarray(values, float)
-    if not values.size:
+    numbers = np.asarray(values, float)
+    if not numbers.size:
         raise ValueError("t_interval got no value; pass the score of each seed")
-    if values.size == 1:
-        return Interval(values[0], np.nan, np.nan)
-    mean, error = values.mean(), stats.sem(values)
-    half = error * stats.t.ppf((1 + level) / 2, values.size - 1)
-    return Interval(mean, mean - half, mean + half)
+    if numbers.size == 1:
+        return Interval(float(numbers[0]), np.nan, np.nan)
+    mean = float(numbers.mean())
+    # The interval of the standard t, scaled here: scipy's own is NaN where all values are equal.
+    low, high = stats.t.interval(level, numbers.size - 1)
+    error = stats.sem(numbers)
+    return Interval(mean, mean + error * low, mean + error * high)
 
 
 def paired_bootstrap(
@@ -68,9 +84,24 @@ def paired_bootstrap(
     return Interval(value, *np.nanquantile(others, [(1 - level) / 2, (1 + level) / 2]))
 
 
+def mean_difference(intervals: Mapping[int, Sequence[Interval]]) -> Difference:
+    """The mean over episode lists of the differences between two methods, by fold.
+
+    Lists are independent, so the half-widths of their means over episodes add in quadrature.
+
+    Args:
+        intervals: for each fold the `paired_bootstrap` of each of its lists.
+    """
+    lists = [interval for of_fold in intervals.values() for interval in of_fold]
+    folds = [np.mean([interval.value for interval in of_fold]) for of_fold in intervals.values()]
+    error = np.linalg.norm([interval.half_width for interval in lists]) / len(lists)
+    value = np.mean([interval.value for interval in lists])
+    return Difference(float(value), float(error), t_interval(folds).half_width)
+
+
 def _miou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(resamples,) mean over classes of summed counts; a class not in a resample is left out."""
     inter, union = weights @ counts  # (resamples, F) each
-    known = union > 0
-    iou = np.divide(inter, union, out=np.zeros_like(inter), where=known)
-    return iou.sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+    counted = union > 0
+    iou = np.divide(inter, union, out=np.zeros_like(inter), where=counted)
+    return iou.sum(1) / np.where(counted.any(1), counted.sum(1), np.nan)

@@ -1,17 +1,16 @@
 """The paper's Tables 1-5: its numbers as data, and ours in the same layout, never mixed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from la.config import PROTOCOLS, PUBLISHED, profile
 from la.errors import UserError
-from la.experiment.measurements import Measurement, Result
-from la.experiment.methods import METHODS, VARIANTS, label, method
-from la.report.statistics import Interval, paired_bootstrap, t_interval
+from la.experiment.measurements import Classes, Measurement, Result, Supports
+from la.experiment.methods import CURVES, LADDER, METHODS, VARIANTS, label, method
+from la.report.statistics import t_interval
 from la.types import PromptKind
 
 PUBLISHED_TABLES = Path(__file__).parents[2] / "results" / "published" / "tables.csv"
@@ -30,13 +29,15 @@ def published() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Table:
-    """What a notebook compares: methods by settings, prompt kinds and protocols."""
+    """What a notebook compares: methods by settings, prompt kinds, protocols and so on."""
 
     methods: tuple[str, ...]
     shapes: tuple[tuple[int, int], ...]  # (n_ways, k_shots)
     kinds: tuple[tuple[PromptKind, ...], ...] = ((PromptKind.MASK,),)
     protocols: tuple[str, ...] = ()  # none: that of the profile
     seeds: tuple[int, ...] | None = None  # None takes the profile's
+    supports: tuple[Supports, ...] = ("own",)
+    classes: tuple[Classes, ...] = ("unseen",)
 
 
 _MASK, _BOX, _POINT = PromptKind
@@ -66,7 +67,18 @@ TABLES = {
     "figure3": Table(("la",), ((2, 1),)),
     "protocol": Table(("la", "threshold_prototype"), ((1, 1), (5, 1)), protocols=tuple(PROTOCOLS)),
     "curves": Table(_CURVES, (*((n, 1) for n in _WAYS), (1, 2), (1, 5), (1, 10))),
-    "train": Table(("la",), ((1, 1),)),
+    "train": Table(
+        ("la", *CURVES, "la complete", *LADDER),
+        ((1, 1), (2, 1)),
+        seeds=(0, 1, 2),
+        classes=("unseen", "seen"),
+    ),
+    "prompts_used": Table(
+        ("la", *_RIVALS, "part_prototypes", "ridge", "class_prior"),
+        ((1, 1), (2, 1), (5, 1), (1, 5)),
+        seeds=(0,),
+        supports=("own", "exchanged"),
+    ),
     "own_method": Table(("la", *_RIVALS), ((1, 1), (2, 1))),
 }
 
@@ -101,11 +113,24 @@ def measurements(
     for row in rows:
         method(row)  # raises for an unknown name, before the work
     return [
-        Measurement(row, fold, n_ways, k_shots, seed, episodes or usual.episodes, kinds, rules)
+        Measurement(
+            row,
+            fold,
+            n_ways,
+            k_shots,
+            seed,
+            episodes or usual.episodes,
+            kinds,
+            rules,
+            supports,
+            classes,
+        )
         for row in rows
         for n_ways, k_shots in table.shapes
         for kinds in table.kinds
         for rules in ((protocol,) if protocol else table.protocols or (usual.protocol,))
+        for supports in table.supports
+        for classes in table.classes
         for fold in folds
         for seed in (seeds if seeds is not None else table.seeds or usual.seeds)
     ]
@@ -149,6 +174,13 @@ def means(results: Iterable[Result]) -> pd.DataFrame:
     return _one_kind(_texts(results, ["prompts", "method"], "setting"))
 
 
+def raw_means(results: Iterable[Result]) -> pd.DataFrame:
+    """Means over folds without the background scalar: a row per method, a column per setting."""
+    tidy = scores(results).query("fold == 'mean'")
+    wide = tidy.pivot_table("raw", ["prompts", "method"], "setting", sort=False)
+    return _one_kind(wide.rename_axis(columns=None)).round(1)
+
+
 def summary(results: Iterable[Result]) -> pd.DataFrame:
     """Every setting once: ours with intervals; beside it, under its own header, the paper's.
 
@@ -180,47 +212,6 @@ def summary(results: Iterable[Result]) -> pd.DataFrame:
     ).reindex(index=ours.index, columns=["LA (SAM)", "LA (MAE)"])
     frame = pd.concat({"ours": ours, "the paper (COCO-20i)": paper}, axis=1).fillna("")
     return frame.rename_axis(index=(None, None), columns=(None, None))
-
-
-def _is_summarised(m: Measurement) -> bool:
-    return m.protocol == "clean" and m.method in _SUMMARISED
-
-
-def _summary_place(result: Result) -> tuple[int, int, int]:
-    m = result.measurement
-    return m.n_ways, m.k_shots, _SUMMARISED.index(m.method)
-
-
-def differences(results: Iterable[Result], name: str = "") -> pd.DataFrame:
-    """`name` minus each other method in points of mIoU*, with a paired bootstrap over episodes.
-
-    Without a name it is the method of the first result.
-
-    Episodes of all folds and seeds are resampled within their own list, and lists are averaged.
-    """
-    results = in_order(results)
-    name = name or results[0].measurement.method
-    own = {}
-    for r in results:
-        if r.measurement.method == name:
-            own[r.measurement] = r.scores.intersection_union()
-    intervals: dict[tuple[str, str, str], list[Interval]] = {}
-    for r in results:
-        m = r.measurement
-        ours = own.get(replace(m, method=name))
-        if m.method != name and ours is not None:
-            key = prompts_of(m), m.setting, label(m.method)
-            row = intervals.setdefault(key, [])
-            theirs = r.scores.intersection_union()
-            row.append(paired_bootstrap(ours, theirs, seed=len(row)))
-    rows = []
-    for key, pairs in intervals.items():
-        value = 100 * np.mean([p.value for p in pairs])
-        error = 100 * np.linalg.norm([p.half_width for p in pairs]) / len(pairs)
-        verdict = "" if abs(value) > error else "unresolved"
-        rows.append((*key, round(value, 1), round(error, 1), verdict))
-    names = ["prompts", "setting", f"{label(name)} minus", "points", "±", ""]
-    return _one_kind(pd.DataFrame(rows, columns=names).set_index(names[:3]))
 
 
 def beside(name: str) -> pd.DataFrame:

@@ -126,9 +126,20 @@ def test_ablations_pair_trainings_of_one_seed_and_say_what_is_unresolved():
     change = t_interval([b - a for a, b in zip(complete, worse, strict=True)])
     row = table.loc["w/o Token Pool"]
     assert row["mIoU*"] == 40.0 and row["minus complete"] == pytest.approx(-10.0)
-    assert row["+- of that"] == round(change.half_width, 1) and row[""] == "resolved"
+    assert row["± of that"] == round(change.half_width, 1) and row[""] == "resolved"
     assert table.loc["w/o Spatial Convolutions", ""] == "unresolved"
     assert table.loc["complete", "minus complete"] == ""
+
+
+def test_folds_of_one_training_are_averaged_before_the_interval():
+    runs = [
+        with_iou(iou + shift, method="la complete", seed=seed, fold=fold)
+        for seed, iou in enumerate((20, 30, 40))
+        for fold, shift in ((0, -5), (1, 5))
+    ]
+    row = reports.ablations(runs)["1-way 1-shot"].loc[("complete")]
+    assert row["±"] == round(t_interval([20, 30, 40]).half_width, 1)
+    assert reports.trainings(runs).iloc[0].tolist() == [20, 30, 40]
 
 
 def test_joined_seeds_equal_one_long_list():

@@ -1,19 +1,22 @@
 """Pages of a results folder: what is there, Markdown, and provenance."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 from hand_made import result, with_iou
 
 from la.report import pages
+from la.report.findings import Finding
 from la.report.tables import TABLES
+from la.types import PromptKind
 
 
 def test_markdown_joins_headers_and_leaves_what_is_unknown_empty():
-    columns = pd.MultiIndex.from_tuples([("1-way", "mean"), ("1-way", "+-")])
+    columns = pd.MultiIndex.from_tuples([("1-way", "mean"), ("1-way", "±")])
     frame = pd.DataFrame([[1.5, float("nan")]], ["LA"], columns)
     lines = pages.markdown(frame).splitlines()
-    assert lines == ["|  | 1-way mean | 1-way +- |", "| --- | --- | --- |", "| LA | 1.5 |  |"]
+    assert lines == ["|  | 1-way mean | 1-way ± |", "| --- | --- | --- |", "| LA | 1.5 |  |"]
 
 
 def test_a_page_holds_headline_tables_and_text(tmp_path):
@@ -35,14 +38,14 @@ def test_the_front_page_is_titled_by_its_profile(tmp_path):
 def test_each_notebook_is_asked_for_its_own_folds_and_seeds():
     asked = pages.asked("quick", seeds=None, episodes=7)
     assert list(asked) == list(TABLES)
-    folds = {name: {cell.fold for cell in cells} for name, cells in asked.items()}
+    folds = {name: {m.fold for m in planned} for name, planned in asked.items()}
     assert folds["table1"] == {0, 1, 2, 3} and folds["table4"] == folds["figure3"] == {0}
-    assert {cell.seed for cell in asked["table1"]} == {0, 1, 2}
-    assert {cell.seed for cell in asked["figure3"]} == {0}
-    assert {cell.episodes for cells in asked.values() for cell in cells} == {7}
+    assert {m.seed for m in asked["table1"]} == {0, 1, 2}
+    assert {m.seed for m in asked["figure3"]} == {0}
+    assert {m.episodes for planned in asked.values() for m in planned} == {7}
 
 
-def test_contents_link_what_was_run_and_count_the_cells_that_are_there(tmp_path):
+def test_contents_link_what_was_run_and_count_the_results_that_are_there(tmp_path):
     for name in ("table1", "table2.failed"):
         cells = [{"source": [f"# About {name}\n", "text"]}]
         (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
@@ -56,7 +59,58 @@ def test_contents_link_what_was_run_and_count_the_cells_that_are_there(tmp_path)
 def test_provenance_changes_with_any_episode_list():
     facts = pages.provenance([result(seed=0), result(seed=1)])[""]
     assert facts["seeds"] == "0, 1" and facts["commit"] == "abc"
-    assert facts["minutes of evaluation"] == 0.2
+    assert facts["minutes of evaluation"] == "0.2"
     other = pages.provenance([result(seed=0)])[""]
     name = "episode lists (SHA-256 of all)"
     assert facts[name] != other[name]
+
+
+def test_lists_of_other_prompts_protocols_and_classes_are_told_apart():
+    name = "episode lists (SHA-256 of all)"
+    plain = result()
+    digests = set()
+    for other in (
+        replace(result(kinds=(PromptKind.BOX,)), episodes_sha256="f" * 64),
+        replace(result(protocol="paper"), episodes_sha256="f" * 64),
+        replace(result(classes="seen"), episodes_sha256="f" * 64),
+    ):
+        digests.add(pages.provenance([plain, other])[""][name])
+        digests.add(pages.provenance([other, plain])[""][name])
+    assert len(digests) == 3  # in any order, and one for each kind of list
+
+
+def test_provenance_lists_all_commits_devices_protocols_and_codes():
+    here = replace(result(), provenance={"commit": "abc", "device": "x86_64"})
+    there = replace(
+        result(fold=1, protocol="paper"),
+        provenance={"commit": "def", "device": "H100"},
+        code="0ther",
+    )
+    facts = pages.provenance([here, there])[""]
+    assert facts["commit"] == "abc, def" and facts["device"] == "H100, x86_64"
+    assert facts["protocols"] == "clean, paper"
+    assert facts["scoring code (digest)"] == "0ther, c0de"
+
+
+def trained(seed, model):
+    return replace(result(seed=seed), checkpoint_sha256=model)
+
+
+def test_the_basis_says_what_the_interval_holds():
+    rival = result("affinity")
+    one = pages.basis("Quick.", [trained(0, "a"), rival])
+    assert "1 fold, 1 episode list of 1 episodes" in one and "there is no ±" in one
+    several = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), rival])
+    assert several.startswith("Quick.\n\n1 fold, 2 episode lists of 1 episodes")
+    assert "2 trainings of each trained row" in several
+    assert "these 2 lists" in several and "± holds both" in several
+    shared = pages.basis("Quick.", [trained(0, "a"), trained(1, "a")])
+    assert "1 training of each trained row" in shared and "does not hold" in shared
+    untrained = pages.basis("Quick.", [rival, result("affinity", seed=1)])
+    assert "training" not in untrained and untrained.endswith("over these 2 lists.")
+
+
+def test_a_page_opens_with_its_finding():
+    text = pages.opening(Finding("LA wins.", "LA wins.", "confirmed"), "Quick.", [result()])
+    assert text.startswith("**LA wins.**\n\nThe paper's claim: LA wins. *Here: confirmed.*\n\n")
+    assert "\n\nQuick.\n\n1 fold" in text

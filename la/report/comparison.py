@@ -1,0 +1,75 @@
+"""One method against the others on the same episodes: differences and how sure they are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import label
+from la.report.statistics import Difference, Interval, mean_difference, paired_bootstrap
+from la.report.tables import in_order, prompts_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method minus another one in one setting, in mIoU* as a share of 1."""
+
+    method: str  # names, as in `la.experiment.methods`
+    other: str
+    prompts: str  # such as "masks"
+    setting: str  # such as "1-way 1-shot"
+    difference: Difference
+
+
+def compare(results: Iterable[Result], name: str = "la") -> list[Comparison]:
+    """`name` minus each other method, in the order of the results.
+
+    Each episode list is resampled in pairs, 1,000 times, so that easy and hard episodes
+    count for both methods alike. Lists that only one of the two was scored on are left out.
+    """
+    results = in_order(results)
+    counts: dict[Measurement, np.ndarray] = {}
+    for result in results:
+        if result.measurement.method == name:
+            counts[result.measurement] = result.scores.intersection_union()
+    pairs: dict[tuple[str, str, str], dict[int, list[Interval]]] = {}
+    for result in results:
+        m = result.measurement
+        ours = counts.get(replace(m, method=name))
+        if m.method == name or ours is None:
+            continue
+        folds = pairs.setdefault((m.method, prompts_of(m), m.setting), {})
+        theirs = result.scores.intersection_union()
+        # Each list gets a stream of its own, so that equally long lists are resampled apart.
+        stream_number = sum(len(lists) for lists in folds.values())
+        interval = paired_bootstrap(ours, theirs, seed=stream_number)
+        folds.setdefault(m.fold, []).append(interval)
+    return [
+        Comparison(name, other, prompts, setting, mean_difference(folds))
+        for (other, prompts, setting), folds in pairs.items()
+    ]
+
+
+def differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """A row per setting and other method: points of mIoU*, and two 95 % intervals.
+
+    `± episodes` is over resampled episodes, `± folds` over folds ("" with one fold); the last
+    column says "unresolved" where the interval over episodes contains 0.
+    """
+    rows = {}
+    for c in comparisons:
+        d = c.difference
+        folds = "" if np.isnan(d.over_folds) else round(100 * d.over_folds, 1)
+        rows[c.prompts, c.setting, label(c.other)] = {
+            "points": round(100 * d.value, 1),
+            "± episodes": round(100 * d.over_episodes, 1),
+            "± folds": folds,
+            "": "" if d.resolved else "unresolved",
+        }
+    minus = f"{label(comparisons[0].method)} minus" if comparisons else "minus"
+    index = pd.MultiIndex.from_tuples(rows, names=[None, "setting", minus])
+    frame = pd.DataFrame(rows.values(), index)
+    one_kind = len({c.prompts for c in comparisons}) < 2
+    return frame.droplevel(0) if one_kind else frame

@@ -1,0 +1,161 @@
+"""Sentences at the top of pages: made from numbers known by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hand_made import result, with_iou
+
+from la.report import findings
+from la.report.analysis import trainings
+from la.report.comparison import compare
+from la.report.prompts_used import prompts_matter, prompts_used
+from la.types import PromptKind
+
+
+def scored(**ious):
+    """Results of several methods on two folds, in percent."""
+    return [with_iou(iou, method=name, fold=f) for name, iou in ious.items() for f in (0, 1)]
+
+
+def found_in(results, finding=findings.several_classes):
+    return finding(results, compare(results))
+
+
+def test_the_best_rival_is_named_with_its_distance():
+    finding = found_in(scored(la=50, affinity=40, ridge=45, token_grid=70, floor=0))
+    assert finding.sentence == (
+        "LA scores 50.0 % in 1-way 1-shot, 5.0 points more than the best rival (Ridge classifier)."
+    )
+    assert finding.verdict == "confirmed"
+
+
+def test_a_setting_in_which_la_is_behind_comes_first():
+    ahead = scored(la=50, affinity=40)
+    behind = [with_iou(iou, method=name, shots=5) for name, iou in (("la", 50), ("affinity", 60))]
+    finding = found_in([*ahead, *behind])
+    assert finding.sentence.startswith(
+        "LA scores 50.0 % in 1-way 5-shot, 10.0 points less than the best rival (Affinity); 50.0"
+    )
+    assert finding.verdict == "not confirmed"
+
+
+def test_equal_scores_resolve_nothing():
+    assert found_in(scored(la=50, affinity=50)).verdict == "unresolved"
+
+
+def test_the_claim_of_table_1_is_about_prototype_methods_alone():
+    results = scored(la=50, affinity=60, prototype=40)
+    finding = found_in(results, findings.one_class)
+    assert "10.0 points less than the best rival (Affinity)" in finding.sentence
+    assert finding.verdict == "confirmed"
+
+
+def test_without_rivals_nothing_is_claimed():
+    finding = found_in([with_iou(50)])
+    assert finding.verdict == "not run" and "not been compared" in finding.sentence
+
+
+def n_way(percent, n_ways, **fields):
+    """One episode of each of the N classes with this IoU, drawn as an N-way episode."""
+    confusion = np.zeros((n_ways + 1, n_ways + 1), int)
+    confusion[0, 0] = 100
+    for row in range(1, n_ways + 1):
+        confusion[row, row], confusion[row, 0] = percent, 100 - percent
+    return result(confusion=confusion, ids=((3, 7, 11)[:n_ways],), **fields)
+
+
+def test_growth_of_n_says_what_is_kept():
+    results = [n_way(60, 1), n_way(30, 3), n_way(50, 1, method="affinity")]
+    results.append(n_way(20, 3, method="affinity"))
+    finding = findings.with_more_classes(results)
+    assert finding.sentence == (
+        "From 1 class to 3 classes LA falls from 60.0 % to 30.0 % and keeps 50 % of its score; "
+        "the best rival at 3 classes (Affinity) has 20.0 % and keeps 40 %."
+    )
+    assert finding.verdict == "confirmed"
+    overtaken = [*results, n_way(45, 3, method="ridge"), n_way(45, 1, method="ridge")]
+    assert findings.with_more_classes(overtaken).verdict == "not confirmed"
+
+
+def variants(ablation, ious):
+    return [with_iou(iou, method=f"la {ablation}", seed=s) for s, iou in enumerate(ious)]
+
+
+@pytest.mark.parametrize(
+    ("convolutions", "pool", "verdict"),
+    [
+        ((30, 41, 49), (38, 48, 58), "confirmed"),
+        ((38, 48, 58), (30, 41, 49), "not confirmed"),
+        ((45, 40, 61), (30, 41, 49), "unresolved"),
+        ((50, 60, 70), (30, 41, 49), "not confirmed"),
+    ],
+)
+def test_table_4_lists_what_each_part_is_worth(convolutions, pool, verdict):
+    runs = [
+        *variants("complete", (40, 50, 60)),
+        *variants("w/o Spatial Convolutions", convolutions),
+        *variants("w/o Token Pool", pool),
+    ]
+    finding = findings.worth_of_parts(trainings(runs))
+    assert finding.verdict == verdict
+    change = np.mean(convolutions) - 50
+    assert f"{change:+.1f} ± " in finding.sentence or f"{change:+.1f} w/o" in finding.sentence
+    assert finding.sentence.endswith("w/o Token Pool (3 trainings).")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "verdict"), [(45, "confirmed"), (30, "not confirmed"), (51, "not confirmed")]
+)
+def test_table_5_compares_kinds_of_prompts(boxes, verdict):
+    results = [with_iou(50), with_iou(boxes, kinds=(PromptKind.BOX,))]
+    results.append(with_iou(99, method="affinity"))
+    finding = findings.kinds_of_prompts(results)
+    assert finding.sentence == (
+        f"In 1-way 1-shot LA scores 50.0 % with masks, {boxes:.1f} % with boxes."
+    )
+    assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(("exchanged", "verdict"), [(4, "confirmed"), (40, "not confirmed")])
+def test_prompts_matter_if_little_is_left_without_them(exchanged, verdict):
+    table = prompts_used([with_iou(40), with_iou(exchanged, supports="exchanged")])
+    finding = prompts_matter(table)
+    kept = 100 * exchanged / 40
+    assert f"keeps {kept:.0f} % in 1-way 1-shot of its score" in finding.sentence
+    assert finding.verdict == verdict
+    assert prompts_matter(prompts_used([with_iou(40)])).verdict == "not run"
+
+
+def test_episodes_are_summarised_by_percentiles():
+    finding = findings.spread_of_episodes(result(), np.arange(101.0))
+    for words in ("of 101 1-way 1-shot", "below 10 %", "below 50 %", "above 90 %"):
+        assert words in finding.sentence
+
+
+def test_costs_grow_by_factors():
+    rows = [("LA", 1, 1, 2.0), ("LA", 20, 1, 3.0), ("Affinity", 1, 1, 1.0)]
+    rows += [("Affinity", 20, 1, 8.0), ("LA", 1, 5, 99.0)]
+    costs = pd.DataFrame(rows, columns=["method", "N", "K", "milliseconds"])
+    finding = findings.cost_of_classes(costs)
+    assert finding.sentence.endswith("LA 1.5 times, Affinity 8.0 times.")
+    assert finding.verdict == "confirmed"
+
+
+def test_the_widest_range_of_rules_is_named():
+    index = pd.MultiIndex.from_tuples(
+        [("1-way 1-shot", "LA", "clean"), ("5-way 1-shot", "LA", "paper")]
+    )
+    finding = findings.protocol_range(pd.DataFrame({"points": [3.0, 7.5]}, index))
+    assert "up to 7.5 points" in finding.sentence and "5-way 1-shot" in finding.sentence
+
+
+def test_an_own_method_is_compared_with_la():
+    results = [with_iou(40), with_iou(30, method="Mine")]
+    finding = findings.own_method(compare(results, "Mine"))
+    assert finding.sentence == "Mine scores 10.0 points less than LA in 1-way 1-shot."
+
+
+def test_a_finding_is_shown_in_bold_with_its_verdict():
+    finding = findings.Finding("A.", "B.", "unresolved")
+    assert finding._repr_markdown_() == "**A.**\n\nThe paper's claim: B. *Here: unresolved.*"
+    assert findings.Finding("A.").markdown == "**A.**"

@@ -1,0 +1,73 @@
+"""Learning curves and the ladder of the start, from results made by hand."""
+
+import pytest
+from hand_made import with_iou
+
+from la.config import profile
+from la.experiment.methods import CURVES, LADDER
+from la.report.starts import (
+    differences_from_paper,
+    ladder,
+    learning_curves,
+    what_the_start_does,
+)
+from la.report.statistics import t_interval
+
+CONFIG = profile("quick")
+
+
+def test_each_point_is_trained_for_its_multiple_of_the_steps_with_its_start():
+    configs = {name: method.configure(CONFIG) for name, method in CURVES.items()}
+    longest = configs["la usual x7"]
+    assert longest.train.steps == 7 * CONFIG.train.steps and longest.model.start == "usual"
+    assert configs["la agreeing x2.5"].train.steps == round(2.5 * CONFIG.train.steps)
+    assert configs["la agreeing x1"].model.start == "agreeing"
+
+
+def test_each_rung_leaves_out_one_part():
+    left_out = {m.configure(CONFIG).model.start_without for m in LADDER.values()}
+    assert len(left_out) == len(LADDER) == 6 and all(len(parts) == 1 for parts in left_out)
+
+
+def test_learning_curves_average_folds_and_give_an_interval_over_trainings():
+    results = [
+        with_iou(iou + 10 * fold, method="la usual x1", seed=seed, fold=fold)
+        for seed, iou in enumerate((10, 20, 30))
+        for fold in (0, 1)
+    ]
+    results.append(with_iou(70, method="la agreeing x7", classes="seen"))
+    results.append(with_iou(99))
+    curves = learning_curves(results, CONFIG)
+    usual, agreeing = curves.iloc[0], curves.iloc[1]
+    assert (usual["start"], usual["classes"]) == ("usual", "unseen")
+    assert usual["steps"] == CONFIG.train.steps
+    assert usual["value"] == pytest.approx(25)
+    assert usual["half_width"] == pytest.approx(t_interval([15, 25, 35]).half_width)
+    assert (agreeing["classes"], agreeing["steps"]) == ("seen", 7 * CONFIG.train.steps)
+    assert len(curves) == 2
+
+
+def test_the_ladder_pairs_trainings_with_the_complete_start():
+    results = [with_iou(40 + s, method="la complete", seed=s) for s in (0, 1, 2)]
+    results += [with_iou(20 + s, method="la start without read", seed=s) for s in (0, 1, 2)]
+    results.append(with_iou(90, method="la start without copy", classes="seen"))
+    table = ladder(results)["1-way 1-shot"]
+    assert table.loc["start without read", "minus complete"] == pytest.approx(-20)
+    assert "start without copy" not in table.index
+
+
+def test_the_finding_compares_the_first_point_of_one_start_with_the_last_of_the_other():
+    results = [with_iou(45, method="la agreeing x1"), with_iou(20, method="la usual x1")]
+    results.append(with_iou(22, method="la usual x7"))
+    finding = what_the_start_does(learning_curves(results, CONFIG))
+    assert "45.0 %" in finding.sentence and "22.0 %" in finding.sentence
+    assert f"{7 * CONFIG.train.steps} steps" in finding.sentence
+    alone = what_the_start_does(learning_curves(results[:1], CONFIG))
+    assert alone.sentence == "Only one start of the weights has been trained here."
+
+
+def test_differences_from_the_paper_are_all_fields_that_differ():
+    table = differences_from_paper(CONFIG)
+    assert table.loc[("model", "embed_dim")].tolist() == ["96", "512"]
+    assert ("model", "n_heads") in table.index and ("train", "gamma") not in table.index
+    assert len(differences_from_paper(profile("paper-sam"))) == 0
