@@ -120,7 +120,7 @@ class Run:
         if bench.exists(path):
             report(config.train.steps)
             return path
-        model = start or self._fresh_model()
+        model = start or self.fresh_model()
         bench.once(lambda: write_whole(folder / CODE, training_code() + "\n"))
         batches = self._batches()
         fit(
@@ -139,7 +139,7 @@ class Run:
         bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=trained_on))
         return path
 
-    def _fresh_model(self) -> LabelAnything:
+    def fresh_model(self) -> LabelAnything:
         """Weights that depend on the seed of this training alone, see `la.model.start`."""
         bench, model = self.bench, self.config.model
         generator = torch.Generator().manual_seed(self.config.train.seed)

@@ -1,10 +1,10 @@
 """The paper's claims, each with what was found here and a verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from la.experiment.measurements import Result
+from la.experiment.measurements import Measurement, Result
 from la.report import findings
 from la.report.analysis import trainings
 from la.report.comparison import compare
@@ -12,17 +12,26 @@ from la.report.findings import Finding
 from la.report.prompts_used import prompts_matter, prompts_used
 
 
-def claims(stored: Mapping[str, Sequence[Result]]) -> pd.DataFrame:
+def claims(planned: Mapping[str, Sequence[Measurement]], results: Iterable[Result]) -> pd.DataFrame:
     """A row per claim: its evidence and verdict, with the notebook that shows more.
 
+    A table of which results are missing is "not run": part of it could tell another story.
+
     Args:
-        stored: the stored results of each table, by its name; a table without any is "not run".
+        planned: the measurements of each table, by its name.
     """
+    stored = {r.measurement: r for r in results}
     rows = []
-    for name, results in stored.items():
-        finding = _finding(name, results) if results else None
-        if finding is not None:
-            rows.append((finding.claim, finding.sentence, finding.verdict, name))
+    for name, measurements in planned.items():
+        found = [stored[m] for m in measurements if m in stored]
+        finding = _finding(name, found) if found else None
+        if finding is None:
+            continue
+        evidence, verdict = finding.sentence, finding.verdict
+        if len(found) < len(measurements):
+            evidence = f"{len(found)} of {len(measurements)} results have been computed."
+            verdict = "not run"
+        rows.append((finding.claim, evidence, verdict, name))
     columns = ["the paper's claim", "found here", "verdict", "notebook"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 

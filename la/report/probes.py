@@ -150,7 +150,6 @@ def both_ends(
         run = Job(bench, Measurement(name, fold, 1, 1, seed, 1)).run
         if run is None:
             continue
-        generator = torch.Generator().manual_seed(run.config.train.seed)
-        models[f"{label(name)}, untrained"] = LabelAnything.from_config(run.config.model, generator)
+        models[f"{label(name)}, untrained"] = run.fresh_model()
         models[f"{label(name)}, trained"] = checkpoints.load(run.train())
     return models

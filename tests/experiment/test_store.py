@@ -30,6 +30,14 @@ def test_lines_are_sorted_whatever_the_order_of_adding(tmp_path):
     assert [(m["fold"], m["seed"]) for m in lines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
+def test_a_result_with_other_supports_is_sorted_beside_a_stored_one(tmp_path):
+    store = Store(tmp_path)
+    store.add("t", {"a": result()})
+    store.add("t", {"b": result(supports="exchanged")})
+    lines = map(json.loads, store.path("t").read_text().splitlines())
+    assert [line["measurement"]["supports"] for line in lines] == ["exchanged", "own"]
+
+
 def test_a_result_of_another_table_is_found_and_an_unknown_one_is_not(tmp_path):
     store, one = Store(tmp_path), result()
     store.add("table2", {"k": one})

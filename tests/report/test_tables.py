@@ -232,6 +232,7 @@ def test_the_summary_puts_the_papers_numbers_beside_ours_under_their_own_header(
     results = [
         with_iou(30, method="threshold_prototype"), with_iou(40), with_iou(50, protocol="paper"),
         with_iou(20, kinds=boxes), with_iou(10, method="floor"),
+        with_iou(1, supports="exchanged"), with_iou(99, classes="seen"),
     ]  # fmt: skip
     table = summary(results)
     assert list(table.index) == [("masks", "1-way 1-shot"), ("boxes", "1-way 1-shot")]
