@@ -137,8 +137,9 @@ def costs(
     for m in measurements:
         key = (label(m.method), m.n_ways, m.k_shots)
         if key not in rows:
-            loader = bench.loader(bench.data.test, m.fold, m.protocol)
             episodes = bench.episodes(replace(m, episodes=n_queries))
+            images = bench.images_of(episodes)
+            loader = bench.loader(bench.data.test, m.fold, m.protocol, images=images)
             batches = [to_device(loader([episode]), bench.device) for episode in episodes]
             rows[key] = asdict(cost(Job(bench, m).segmenter().segmenter, batches))
     names = ["method", "n_ways", "k_shots"]

@@ -84,8 +84,10 @@ def pictures(
 ) -> list[EpisodePicture]:
     """These episodes of a measurement, each with the method's prediction."""
     chosen = Job(bench, measurement).fitted()
+    numbers = list(numbers)
     episodes = bench.episodes(measurement)
-    loader = bench.loader(bench.data.test, measurement.fold, measurement.protocol)
+    images = bench.images_of(episodes[number] for number in numbers)
+    loader = bench.loader(bench.data.test, measurement.fold, measurement.protocol, images=images)
     shown = []
     for number in numbers:
         batch = to_device(loader([episodes[number]]), bench.device)
