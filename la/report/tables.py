@@ -1,7 +1,7 @@
 """The paper's Tables 1-5: its numbers as data, and ours in the same layout, never mixed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
