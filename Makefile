@@ -88,6 +88,9 @@ check: $(SETUP)  ## check format, lint and types
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
 	$(PY) -m la plan $(WHERE) --table $(TABLE)
 
+weights: $(SETUP)  ## train the model that comes with the package again, and its bias
+	$(PY) -m la export --ways 1 --shots 1
+
 bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: minutes)
 	$(PY) -m tests.bench $(if $(QUICK),--quick)
 

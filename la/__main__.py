@@ -178,6 +178,23 @@ def _predict(a) -> None:
     print(predict_folder(predictor, read_support(predictor, a.support), a.images, a.out))
 
 
+def _export(a) -> None:
+    from la.experiment.job import Job
+    from la.experiment.measurements import Measurement
+    from la.learn import checkpoints
+
+    setting = Measurement(a.method, a.fold, a.ways, a.shots, a.seed, episodes=1)
+    bench = _bench(a, [setting])
+    job = Job(bench, setting)
+    if job.run is None:
+        raise UserError(f"{job.method.label} is not trained; choose la")
+    bias = job.fitted().fit.bias
+    model = checkpoints.load(job.run.model)
+    path = a.weights or checkpoints.QUICK
+    checkpoints.save(model, path, trained_on=job.run.trained_on, bias=bias)
+    print(f"{path}: bias {bias:g}, {job.run.trained_on}")
+
+
 def _pretrain(a) -> None:
     from la.learn.pretraining import pretrain, save
     from la.model.backbone import TINY_WEIGHTS
@@ -295,6 +312,8 @@ COMMANDS = {
     "fetch": (_fetch, "what --root --mirror", "get COCO, a backbone or the published models"),
     "models": (_models, "", "list the models that can be loaded by name"),
     "predict": (_predict, "--model --support --images --out", "segment a folder of images"),
+    "export": (_export, f"{_WHERE} --method --fold --ways --shots --seed --weights",
+               "write a trained model with its bias; without --weights as the shipped one"),
     "pretrain-backbone": (_pretrain, "--steps --weights", "make the tiny backbone's weights again"),
 }  # fmt: skip
 

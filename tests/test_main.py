@@ -11,6 +11,7 @@ from la import config as configs
 from la.__main__ import main
 from la.errors import UserError
 from la.experiment import workbench
+from la.learn import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,15 @@ def test_a_paper_profile_without_its_data_stops_before_the_work(capsys, monkeypa
     status, _, err = run(capsys, "train", "--profile", "paper-sam")
     assert status == 2
     assert "GPU" in err or "make room" in err  # whichever would stop it first here
+
+
+def test_an_exported_model_carries_the_bias_that_was_fitted_to_it(capsys, home, tmp_path):
+    path = tmp_path / "exported.safetensors"
+    words = ("export", "--profile", "smoke", "--ways", "2", "--weights", str(path))
+    status, out, _ = run(capsys, *words)
+    assert status == 0
+    bias = float(out.split("bias ")[1].split(",")[0])
+    card = checkpoints.load(path).card
+    assert card.bias == bias and "seen classes of fold 0" in card.trained_on
+    fits = (home / "runs" / "fits").glob("*.json")
+    assert bias in [json.loads(fit.read_text())["bias"] for fit in fits]

@@ -74,6 +74,12 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def trained_on(self) -> str:
+        """Data and classes, for people to read."""
+        data = self.bench.data
+        return f"{data.name} {data.fingerprint}, seen classes of fold {self.fold}"
+
+    @property
     def trained_by(self) -> str:
         """Digest of the code that trained the model; "" without one."""
         note = self.folder / CODE
@@ -134,9 +140,7 @@ class Run:
             episodes=batches.episodes,
             validate=self._validation(),
         )
-        data = f"{bench.data.name} {bench.data.fingerprint}"
-        trained_on = f"{data}, seen classes of fold {self.fold}"
-        bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=trained_on))
+        bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=self.trained_on))
         return path
 
     def fresh_model(self) -> LabelAnything:
