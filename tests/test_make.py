@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image, ImageOps
 
 from la.data.embedded import synthetic
 
@@ -111,8 +112,18 @@ def test_an_edit_of_the_metrics_is_noticed_and_an_edit_of_words_is_not(copy):
     assert "nothing changed" in copy.make()
     path.write_text(text + "\nUNUSED = 1\n")
     said = copy.make()
-    assert "code changed" in said
+    assert "code changed" in said and "computed by other code than today's" in said
+    assert "0 to compute" in said
+    said = copy.make("RECOMPUTE=1")
+    assert "other code" not in said and " 0 stored" in said
     path.write_text(text)
+
+
+def test_a_replaced_picture_is_noticed(copy):
+    picture = sorted((copy.data).rglob("*.png"))[-1]
+    ImageOps.invert(Image.open(picture).convert("RGB")).save(picture)
+    assert "data changed" in copy.make()
+    assert "nothing changed" in copy.make()
 
 
 def test_an_edited_annotation_file_is_noticed(copy):

@@ -19,8 +19,9 @@ ELSEWHERE = {"device": "another processor"}
 def test_the_same_processor_must_give_equal_numbers(points, differs):
     before = [with_iou(40, fold=0), with_iou(30, fold=1)]
     again = [with_iou(40, fold=0), with_iou(30 + points, fold=1)]
-    folds = compare(before, again)["fold"].tolist()
-    assert folds == (["1", "mean"] if differs else [])
+    differing = compare(before, again)
+    expected = [("value", "1"), ("value", "mean"), ("raw", "1"), ("raw", "mean")]
+    assert list(zip(differing["number"], differing["fold"], strict=True)) == expected * differs
 
 
 @pytest.mark.parametrize("method", ["floor", "la"])
@@ -34,11 +35,12 @@ def test_another_processor_may_move_a_mean_by_the_tolerance_or_a_trained_interva
             replace(with_iou(iou + points, method=method, seed=seed), provenance=ELSEWHERE)
             for seed, iou in enumerate(seeds)
         ]
-        assert compare(before, again)["fold"].tolist() == (["mean"] if points > allowed else [])
+        folds = compare(before, again)["fold"].tolist()
+        assert folds == (["mean", "mean"] if points > allowed else [])
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch) -> Workbench:
+def small(tmp_path) -> Workbench:
     """A workbench with a small data set, on which `figure3` is one result."""
     data = synthetic.write(tmp_path / "few", n_train=60, n_val=120, progress=False)
     bench = Workbench(Workbench.open("smoke").config, data, tmp_path / "home")
@@ -49,7 +51,7 @@ def small(tmp_path, monkeypatch) -> Workbench:
 def test_a_table_that_is_made_again_passes(small, capsys):
     assert verify.verify(small, "figure3") == 2
     assert "make reproduce-figure3" in capsys.readouterr().out
-    compute(small, plan_of("figure3", "smoke", {})[1])
+    compute(small, "figure3", plan_of("figure3", "smoke", {})[1])
     assert verify.verify(small, "figure3") == 0
     out = capsys.readouterr().out
     assert "all numbers must be equal" in out and out.endswith("PASS\n")
@@ -57,13 +59,11 @@ def test_a_table_that_is_made_again_passes(small, capsys):
 
 
 def test_a_number_that_differs_is_named_and_fails(small, capsys, monkeypatch):
-    cells = plan_of("figure3", "smoke", {})[1]
-    compute(small, cells)
-    other = [with_iou(99, method=cells[0].method)]
-    monkeypatch.setattr(verify, "stored", lambda bench, cells: other)
-    monkeypatch.setattr(
-        verify, "compute", lambda bench, cells: [with_iou(3, method=cells[0].method)]
-    )
+    measurements = plan_of("figure3", "smoke", {})[1]
+    stored, again = with_iou(99, method="la"), with_iou(3, method="la")
+    monkeypatch.setattr(verify, "stored", lambda bench, measurements: [stored] * len(measurements))
+    monkeypatch.setattr(verify, "compute", lambda bench, table, measurements: [again])
+    assert len(measurements) == 1
     assert verify.verify(small, "figure3") == 1
     out = capsys.readouterr().out
-    assert "99.0" in out and "3.0" in out and "FAIL: 2 numbers differ" in out
+    assert "99.0" in out and "3.0" in out and "FAIL: 4 numbers differ" in out

@@ -45,24 +45,29 @@ def verify(bench: Workbench, table: str) -> int:
     Returns:
         0 if all numbers agree, 1 if some differ, 2 if none are stored.
     """
-    _, cells = plan_of(table, bench.config.profile, {})
-    before = stored(bench, cells)
-    if len(before) < len(cells):
-        print(f"{len(cells) - len(before)} of {len(cells)} results of {table} are not stored; "
-              f"make reproduce-{table} computes them")  # fmt: skip
+    _, measurements = plan_of(table, bench.config.profile, {})
+    before = stored(bench, measurements)
+    missing = len(measurements) - len(before)
+    if missing:
+        print(
+            f"{missing} of {len(measurements)} results of {table} are not stored; "
+            f"make reproduce-{table} computes them"
+        )
         return 2
     folder = bench.home / "build" / "verify" / table
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "cache").exists():
         (folder / "cache").symlink_to((bench.home / "cache").resolve())
-    again = compute(Workbench(bench.config, bench.source, folder), cells)
+    again = compute(Workbench(bench.config, bench.source, folder), table, measurements)
     differing = compare(before, again)
-    same = made_alike(before, again)
-    print(f"{table}: {len(cells)} results computed again; " + (
-        "same processor and packages, so all numbers must be equal." if same else
-        "another processor or other packages, so means over folds may differ by "
-        f"{TOLERANCE} points, those of trained methods by their interval as well."
-    ))  # fmt: skip
+    if made_alike(before, again):
+        rule = "same processor and packages, so all numbers must be equal"
+    else:
+        rule = (
+            "another processor or other packages, so means over folds may differ by "
+            f"{TOLERANCE} points, or by the stored interval of a trained method if that is larger"
+        )
+    print(f"{table}: {len(measurements)} results computed again; {rule}.")
     shutil.rmtree(folder)
     if len(differing):
         print(differing.to_string(index=False))
@@ -75,16 +80,24 @@ def verify(bench: Workbench, table: str) -> int:
 def compare(before: Sequence[Result], again: Sequence[Result]) -> pd.DataFrame:
     """The numbers of `scores` that differ by more than is allowed, a line each.
 
-    Columns: those of `KEYS`, stored, again, allowed; in points of mIoU*.
+    Columns: those of `KEYS`; number ("value", with the bias, or "raw"); stored, again, allowed, in
+    points of mIoU*.
     """
     pairs = scores(before).merge(scores(again), on=KEYS, suffixes=("", "_again"), validate="1:1")
-    frame = pairs[KEYS].assign(stored=pairs["value"], again=pairs["value_again"], allowed=0.0)
-    if not made_alike(before, again):
-        is_mean = frame["fold"] == "mean"
-        interval = pairs["half_width"].fillna(0).where(frame["method"].isin(TRAINED), 0)
-        frame["allowed"] = interval.clip(lower=TOLERANCE)
-        frame = frame[is_mean]
-    return frame[(frame["again"] - frame["stored"]).abs() > frame["allowed"]]
+    if made_alike(before, again):
+        pairs["allowed"] = 0.0
+    else:
+        pairs = pairs[pairs["fold"] == "mean"]
+        interval = pairs["half_width"].fillna(0).where(pairs["method"].isin(TRAINED), 0)
+        pairs = pairs.assign(allowed=interval.clip(lower=TOLERANCE))
+    numbers = []
+    for number in ("value", "raw"):
+        frame = pairs[[*KEYS, "allowed"]].assign(
+            number=number, stored=pairs[number], again=pairs[f"{number}_again"]
+        )
+        numbers.append(frame)
+    compared = pd.concat(numbers)[[*KEYS, "number", "stored", "again", "allowed"]]
+    return compared[(compared["again"] - compared["stored"]).abs() > compared["allowed"]]
 
 
 def made_alike(before: Sequence[Result], again: Sequence[Result]) -> bool:

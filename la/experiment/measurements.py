@@ -141,7 +141,7 @@ class Result:
 @cache
 def provenance() -> dict[str, str]:
     """What a reader needs to make the numbers again: commit, versions, device."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     packages = ("torch", "numpy", "pycocotools", "transformers")
     return {
         "commit": _commit(),
@@ -149,6 +149,16 @@ def provenance() -> dict[str, str]:
         "device": device,
         **{name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def processor() -> str:
+    """The name of the CPU, as Linux gives it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str:

@@ -73,8 +73,8 @@ def compute(
     if missing:
         _check_shapes(bench, missing.values())
         _compute(bench, table, list(missing.values()))
-    bench.once(lambda: store.keep_only(table, jobs))
     results = store.find(jobs, table)
+    bench.once(lambda: store.drop_replaced(table, results))
     return [results[Job(bench, m).key] for m in dict.fromkeys(measurements)]
 
 

@@ -124,6 +124,11 @@ class Run:
             folder = self.folder / f"from-{Path(init).stem}-{sha256[:12]}"
         path = folder / "model.safetensors"
         if bench.exists(path):
+            if init is None and self.trained_by != training_code():
+                log.warning(
+                    "%s was trained by other code than today's; RECOMPUTE=1 trains it again",
+                    self.folder.name,
+                )
             report(config.train.steps)
             return path
         model = start or self.fresh_model()

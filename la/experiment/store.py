@@ -7,11 +7,12 @@ result that two tables share is computed once and stands in the files of both.
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from la.errors import UserError
-from la.experiment.measurements import Result
+from la.experiment.measurements import Measurement, Result
 from la.files import claim, write_whole
 
 
@@ -54,14 +55,28 @@ class Store:
             )
             write_whole(path, text)
 
-    def keep_only(self, table: str, keys: Iterable[str]) -> None:
-        """Drop whatever else the file of a table holds: results of other data or older code."""
-        path, kept = self.path(table), set(keys)
+    def drop_replaced(self, table: str, results: Mapping[str, Result]) -> None:
+        """Drop lines that measure the same as one of `results` under another key.
+
+        They are of other data, weights or configurations. Lines of other folds, lists or methods
+        stay, so a part of a table can be computed without losing the rest.
+        """
+        path = self.path(table)
+        measured = {_plain(result.measurement) for result in results.values()}
         with claim(path, wait=True):
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            wanted = [line for line in lines if json.loads(line)["key"] in kept]
-            if len(wanted) < len(lines):
-                write_whole(path, "".join(wanted))
+            kept = []
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                entry = json.loads(line)
+                same = json.dumps(entry["measurement"], sort_keys=True) in measured
+                if entry["key"] in results or not same:
+                    kept.append(line)
+            write_whole(path, "".join(kept))
+
+
+def _plain(measurement: Measurement) -> str:
+    """A measurement as its line has it."""
+    kinds = [kind.value for kind in measurement.kinds]
+    return json.dumps(asdict(measurement) | {"kinds": kinds}, sort_keys=True)
 
 
 def read_lines(path: Path) -> dict[str, dict[str, Any]]:

@@ -5,17 +5,16 @@ what is there now and executes the notebook only when one differs, which it name
 is quick to import, because most calls find that nothing changed.
 """
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from la.config import digest
+from la.experiment.code import PACKAGE, code_digest
 from la.experiment.workbench import Workbench
 from la.files import write_whole
 
-PACKAGE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 KEY = "made_from"  # in the metadata of an executed notebook
 
@@ -79,24 +78,6 @@ def notebook_digest(path: Path) -> str:
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return digest({"cells": [(cell["cell_type"], "".join(cell["source"])) for cell in cells]})
-
-
-def code_digest(paths: Iterable[Path]) -> str:
-    """Of the statements of Python files; comments, docstrings and layout do not count."""
-    whole = hashlib.sha256()
-    for path in sorted(paths):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_text(body[0]):
-                del body[0]
-        whole.update(f"{path.relative_to(PACKAGE)} {ast.dump(tree)}".encode())
-    return whole.hexdigest()[:12]
-
-
-def _is_text(node: ast.AST) -> bool:
-    """Whether a statement is a string by itself, as a docstring is."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _bytes_digest(paths: Iterable[Path]) -> str:

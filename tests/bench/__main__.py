@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from la.experiment.measurements import processor
 from tests.bench.coco_size import write_annotations
 from tests.bench.memory import peak_mb
 from tests.bench.reading import cache_records, collate_records, index_records, mask_records
@@ -172,7 +173,7 @@ def _run(sizes: Sizes, out: Path, threads: int) -> list[Record]:
                 records.append(found)
                 print(line(found), flush=True)
     about = (
-        f"{_processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}, float32, "
+        f"{processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}, float32, "
         f"Python {platform.python_version()}, PyTorch {torch.__version__}; "
         f"{(time.perf_counter() - began) / 60:.0f} minutes. Medians of repeated runs, interleaved, "
         "with the least and the most in brackets; the ratio says how many times ours is better. "
@@ -207,16 +208,6 @@ def _pairs(shape: tuple[int, int, int]) -> int:
     """(support image, class) pairs that the reference computes."""
     n_episodes, n_ways, k_shots = shape
     return n_episodes * n_ways * k_shots * (n_ways + 1)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            entry.split(":")[1].strip() for entry in lines if entry.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main() -> None:

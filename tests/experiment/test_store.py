@@ -58,11 +58,11 @@ def test_two_processes_that_add_at_once_lose_nothing(tmp_path):
     assert len(Store(tmp_path).path("table1").read_text().splitlines()) == 20
 
 
-def test_what_a_table_does_not_ask_for_is_dropped(tmp_path):
+def test_a_line_that_measures_the_same_under_another_key_is_dropped_and_no_other(tmp_path):
     store = Store(tmp_path)
-    store.add("t", {"a": result(), "b": result(seed=1)})
-    store.keep_only("t", ["b"])
-    assert list(store.find(["a", "b"])) == ["b"]
+    store.add("t", {"old": result(), "new": result(), "other": result(seed=1)})
+    store.drop_replaced("t", {"new": result()})
+    assert sorted(store.find(["old", "new", "other"])) == ["new", "other"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,13 @@ def test_a_stored_result_is_not_computed_again_and_stands_in_both_tables(bench, 
     assert (folder / "one.jsonl").read_bytes() == (folder / "two.jsonl").read_bytes()
 
 
+def test_a_part_of_a_table_leaves_the_rest_of_its_file(bench):
+    other = replace(MEASUREMENT, seed=1)
+    la.compute(bench, "one", [MEASUREMENT, other])
+    la.compute(bench, "one", [MEASUREMENT])
+    assert len(la.stored(bench, [MEASUREMENT, other])) == 2
+
+
 def test_a_table_touches_its_own_file_alone(bench):
     la.compute(bench, "one", [MEASUREMENT])
     before = (bench.results / "measurements" / "one.jsonl").stat().st_mtime_ns
