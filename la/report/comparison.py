@@ -23,13 +23,15 @@ class Comparison:
     difference: Difference
 
 
-def compare(results: Iterable[Result], name: str = "la") -> list[Comparison]:
-    """`name` minus each other method, in the order of the results.
+def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
+    """`name`, or else the method of the first result, minus each other method.
 
     Each episode list is resampled in pairs, 1,000 times, so that easy and hard episodes
     count for both methods alike. Lists that only one of the two was scored on are left out.
     """
     results = in_order(results)
+    if results and not name:
+        name = results[0].measurement.method
     counts: dict[Measurement, np.ndarray] = {}
     for result in results:
         if result.measurement.method == name:

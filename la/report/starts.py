@@ -62,11 +62,11 @@ def what_the_start_does(curves: pd.DataFrame) -> Finding:
     Args:
         curves: `probes.learning_curves`, with columns start, steps, setting, classes, value.
     """
-    unseen = curves[(curves["classes"] == "unseen")]
-    setting = unseen["setting"].iloc[0]
+    unseen = curves[curves["classes"] == "unseen"]
+    setting = unseen["setting"].iloc[0] if len(unseen) else ""
     one = unseen[unseen["setting"] == setting].pivot_table("value", "steps", "start")
     if not {"usual", "agreeing"} <= set(one.columns):
-        return Finding("Only one start of the weights has been trained here.")
+        return Finding("The two starts of the weights have not both been trained here.")
     usual, agreeing = one["usual"].dropna(), one["agreeing"].dropna()
     return Finding(
         f"On unseen classes in {setting} LA scores {agreeing.iloc[0]:.1f} % after "

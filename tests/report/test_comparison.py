@@ -74,3 +74,9 @@ def test_lists_that_only_one_method_has_are_left_out():
 
 def test_exchanged_supports_are_not_compared_with_own_ones():
     assert compare([with_iou(30), with_iou(10, method="affinity", supports="exchanged")]) == []
+
+
+def test_without_a_name_the_method_of_the_first_result_is_compared():
+    (comparison,) = compare([with_iou(50, method="published"), with_iou(20, method="floor")])
+    assert (comparison.method, comparison.other) == ("published", "floor")
+    assert comparison.difference.value == pytest.approx(0.3)

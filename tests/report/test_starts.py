@@ -5,6 +5,7 @@ from hand_made import with_iou
 
 from la.config import profile
 from la.experiment.methods import CURVES, LADDER
+from la.report.charts import lines
 from la.report.starts import (
     differences_from_paper,
     ladder,
@@ -63,7 +64,9 @@ def test_the_finding_compares_the_first_point_of_one_start_with_the_last_of_the_
     assert "45.0 %" in finding.sentence and "22.0 %" in finding.sentence
     assert f"{7 * CONFIG.train.steps} steps" in finding.sentence
     alone = what_the_start_does(learning_curves(results[:1], CONFIG))
-    assert alone.sentence == "Only one start of the weights has been trained here."
+    assert "have not both been trained" in alone.sentence
+    nothing = what_the_start_does(learning_curves([with_iou(45)], CONFIG))
+    assert nothing.sentence == alone.sentence
 
 
 def test_differences_from_the_paper_are_all_fields_that_differ():
@@ -71,3 +74,18 @@ def test_differences_from_the_paper_are_all_fields_that_differ():
     assert table.loc[("model", "embed_dim")].tolist() == ["96", "512"]
     assert ("model", "n_heads") in table.index and ("train", "gamma") not in table.index
     assert len(differences_from_paper(profile("paper-sam"))) == 0
+
+
+def test_curves_of_both_starts_are_drawn_with_a_line_for_each_start_and_kind_of_classes():
+    results = [
+        with_iou(20 + seed, method=f"la {start} x{factor}", seed=seed, classes=classes)
+        for start in ("usual", "agreeing")
+        for factor in ("1", "2.5")
+        for classes in ("unseen", "seen")
+        for seed in (0, 1)
+    ]
+    curves = learning_curves(results, CONFIG)
+    frame = curves.assign(method=curves["start"] + ", " + curves["classes"])
+    figure = lines(frame, "steps", {"value": "mIoU*"})
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert sorted(labels) == ["agreeing, seen", "agreeing, unseen", "usual, seen", "usual, unseen"]
