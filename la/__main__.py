@@ -36,6 +36,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _run(a) -> None:
+    from la.experiment.workbench import Workbench
     from la.report import freshness
 
     given = {
@@ -45,9 +46,10 @@ def _run(a) -> None:
     }
     a.data = a.data and a.data.resolve()  # the notebook runs in another folder
     given |= dict(_parameter(p) for p in a.parameter) | {"data": a.data and str(a.data)}
-    bench = _bench(a)
+    bench = Workbench.open(a.profile, a.data)
     page = bench.results / f"{a.notebook}.ipynb"
     if page.exists() and not a.recompute:
+        print(bench.headline(), file=sys.stderr)
         inputs = freshness.inputs_of_page(bench, a.notebook, given)
         changes = freshness.changes_since(page, inputs)
         if not changes:
@@ -57,7 +59,8 @@ def _run(a) -> None:
     from la.report import notebooks  # slow to import, so after the check
 
     values, wanted = notebooks.plan_of(a.notebook, a.profile, given)
-    print(notebooks.run(_bench(a, wanted), a.notebook, values, wanted, recompute=a.recompute))
+    bench = _bench(a, wanted)
+    print(notebooks.run(bench, a.notebook, values, wanted, recompute=a.recompute))
     if bench.ranks.is_main_process:
         freshness.record_inputs(page, freshness.inputs_of_page(bench, a.notebook, given))
 

@@ -13,14 +13,9 @@ import pytest
 from la.data.embedded import synthetic
 from tests.commands import Command
 
-CHANGES = """
-from dataclasses import replace
-from la.report import tables
-tables.TABLES["train"] = replace(tables.TABLES["train"], methods=("la",))
-"""
 NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read
 EVALUATE = ["evaluate", "--method", "threshold_prototype", "--episodes", "4"]
-NOTEBOOK = ["run", "train", "--episodes", "4"]
+NOTEBOOK = ["run", "figure3", "--episodes", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +27,19 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, data) -> Path:
-    """A home with features, a trained model, and the cell that the notebook shows."""
+    """A home with features, a trained model, and the result that the notebook shows."""
     home = tmp_path_factory.mktemp("home") / "la"
     home.mkdir()
     assert start(home, data, ["features"]).end() == 0
-    assert start(home, data, ["evaluate", "--method", "la", "--episodes", "4"]).end() == 0
+    assert (
+        start(home, data, ["evaluate", "--method", "la", "--ways", "2", "--episodes", "8"]).end()
+        == 0
+    )
     return home
 
 
 def start(home: Path, data: Path, words: list[str], **options) -> Command:
-    return Command(
-        home, [*words, "--profile", "smoke", "--data", str(data)], changes=CHANGES, **options
-    )
+    return Command(home, [*words, "--profile", "smoke", "--data", str(data)], **options)
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -64,8 +60,8 @@ def refused(command: Command, *words: str) -> None:
     [
         (["features"], 20_000, ".f16"),
         (["train"], 1_000_000, "/runs/smoke/la_fold0_"),
-        (EVALUATE, 600, "/cells/threshold_prototype_"),
-        (NOTEBOOK, 6_000, "/train.ipynb"),
+        (EVALUATE, 600, "/measurements/evaluate.jsonl"),
+        (NOTEBOOK, 12_000, "/figure3.ipynb"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -104,24 +100,25 @@ def test_a_folder_that_cannot_be_written_is_named(words, folder, data, tmp_path)
     assert not leftovers(home)
 
 
-def test_a_result_of_another_version_is_named_and_kept(home, data):
+def test_a_damaged_result_is_named_and_kept(home, data):
     words = [*EVALUATE, "--seed", "7"]
     assert start(home, data, words).end() == 0
-    (path,) = (home / "results").rglob("threshold_prototype_*_seed7_*.json")
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(told | {"version": told["version"] + 1}))
+    (path,) = (home / "results").rglob("evaluate.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, '{"key": "cut sho']))
     before = path.read_bytes()
-    refused(start(home, data, words), path.name, "of another version", "delete it and run again")
+    words[-1] = "8"
+    refused(start(home, data, words), path.name, f"line {len(lines) + 1}", "delete the line")
     assert path.read_bytes() == before
-    path.unlink()
+    path.write_text("".join(lines))
     assert start(home, data, words).end() == 0
-    assert json.loads(path.read_text())["confusion"] == told["confusion"]
+    assert len(path.read_text().splitlines()) == len(lines) + 1
 
 
 def test_two_at_once_make_one_notebook_and_a_folders_name_is_never_a_command(home, data):
     both = [start(home, data, NOTEBOOK) for _ in range(2)]
     assert [command.end() for command in both] == [0, 0], [command.said for command in both]
-    (notebook,) = home.rglob("train.ipynb")
+    (notebook,) = home.rglob("figure3.ipynb")
     cells = json.loads(notebook.read_text())["cells"]
     assert any(cell.get("outputs") for cell in cells) and not leftovers(home)
     assert "touch pwned" in json.dumps(cells)

@@ -59,9 +59,10 @@ def results(home: Path) -> dict:
     made: dict = {}
     for path in sorted(p for p in home.rglob("*") if p.is_file()):
         name = path.relative_to(home).as_posix()
-        if path.parent.name == "cells":
-            told = json.loads(path.read_text())
-            made[name] = {k: v for k, v in told.items() if k not in ("seconds", "provenance")}
+        if path.parent.name == "measurements":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            kept = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+            made[name] = kept
         elif path.suffix in (".csv", ".f16", ".safetensors", ".jsonl") or "fits" in path.parts:
             made[name] = path.read_bytes()
         elif path.suffix == ".ipynb":
@@ -88,7 +89,7 @@ def test_kills_at_random_moments_of_every_stage_change_nothing(tmp_path):
     disturbed = results(often)
     assert disturbed.keys() == results(once).keys()
     assert disturbed == results(once)
-    assert {Path(name).suffix for name in disturbed} >= {".safetensors", ".csv", ".json"}
+    assert {Path(name).suffix for name in disturbed} >= {".safetensors", ".csv", ".json", ".jsonl"}
     patterns = (".writing-*", "*.part", "*.partial.ipynb", "*.failed.ipynb", "*.lock-*")
     assert not [p for pattern in patterns for p in often.rglob(pattern)]
     deadline = time.monotonic() + 20

@@ -74,8 +74,14 @@ def precision_records(sizes: Sizes) -> Iterator[Record]:
             )
 
         def miou(dtype: torch.dtype) -> float:
-            options = {"batch_size": 16, "biases": (model.card.bias,)}
-            counts = count(model, episodes, loader(dtype), **options)[0]
+            counts = count(
+                model,
+                episodes,
+                loader(dtype),
+                model=config.model,
+                batch_size=16,
+                biases=(model.card.bias,),
+            )[0]
             ids = (e.class_ids for e in episodes)
             drawn = sorted({c for e in episodes for c in e.class_ids})
             return 100 * Scores.of(zip(ids, counts, strict=True), drawn).miou_star

@@ -8,11 +8,12 @@ import pytest
 import la
 from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
+from la.comparators.references import Floor
 from la.data.embedded import synthetic
 from la.experiment import job as job_module
 from la.experiment.job import ExchangedSupports, Job
 from la.experiment.measurements import Measurement
-from la.experiment.methods import METHODS
+from la.experiment.methods import METHODS, Method
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import miou
 from la.types import PromptKind
@@ -56,6 +57,12 @@ def test_the_bias_is_the_best_of_its_candidates_on_the_fitting_list(bench):
     scores = [miou(episodes, confusion) for confusion in counts]
     assert scores[biases.index(fit.bias)] == max(scores)
     assert fit.raw_bias == 0.5
+
+
+def test_of_equally_good_biases_the_one_nearest_the_uncalibrated_is_chosen(bench):
+    job = Job(bench, replace(MEASUREMENT, method="floor"))
+    job.__dict__["method"] = Method("all background", biases=(0.0, 0.25, 0.5, 2.0), raw_bias=0.4)
+    assert job._fit(Floor()).bias == 0.5  # no bias changes what is all background
 
 
 def test_every_setting_has_a_bias_of_its_own_and_training_free_methods_share_it_over_seeds(bench):

@@ -10,7 +10,8 @@ from la.config import EpisodeConfig, ModelConfig, Protocol
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.geometry import Frame
 from la.data.loader import BatchLoader
-from la.learn.evaluation import best_value, count, miou, original_scores
+from la.learn import evaluation
+from la.learn.evaluation import original_scores
 from la.learn.metrics import Scores
 from la.types import IGNORE, Batch, Episode, PromptKind
 
@@ -30,6 +31,14 @@ def episodes_of(index, n_ways=2, episodes=7, seed=0) -> list[Episode]:
     sampler = EpisodeSampler(index, index.category_ids.tolist(), Protocol(), [(n_ways, 1)])
     return episode_list(
         sampler, n_ways=n_ways, k_shots=1, episodes=episodes, seed=seed, kinds=(PromptKind.MASK,)
+    )
+
+
+def count(segmenter, episodes, loader, *, batch_size, **options) -> np.ndarray:
+    """Confusions in the frame of the loader's model."""
+    model = loader.model
+    return evaluation.count(
+        segmenter, episodes, loader, model=model, batch_size=batch_size, **options
     )
 
 
@@ -170,38 +179,6 @@ def test_scores_of_padded_rows_never_win(tiny_index):
     maps = original_scores(Noise()(batch), batch, loader.model)
     assert [tuple(m.shape[1:]) for m in maps] == [loader.target(e).shape for e in episodes]
     assert all(m.isfinite().all() for m in maps) and maps[0].argmax(0).max() <= 1
-
-
-def test_the_best_bias_undoes_a_shift(tiny_index):
-    episodes, loader, biases = episodes_of(tiny_index), loader_of(tiny_index), (-1.0, 0.0, 2.0, 4.0)
-
-    def shifted(batch):
-        scores = Oracle()(batch)
-        scores[:, 0] -= 2
-        return scores
-
-    for segmenter, best in ((Oracle(), 0.0), (shifted, 2.0)):
-        counts = count(segmenter, episodes, loader, batch_size=4, biases=biases)
-        assert best_value(biases, counts, episodes) == best
-
-
-@pytest.mark.parametrize(
-    ("values", "nearest"), [((-5.0, -2.0, 3.0, 7.0), -2.0), ((9.0, 4.0, 0.5), 0.5)]
-)
-def test_of_equally_good_values_the_one_nearest_zero_is_chosen(tiny_index, values, nearest):
-    episodes = episodes_of(tiny_index)
-    counts = count(Noise(), episodes, loader_of(tiny_index), batch_size=4)[0]
-    assert best_value(values, [counts] * len(values), episodes) == nearest
-
-
-def test_the_best_value_has_the_highest_miou_over_the_classes_of_the_list(tiny_index):
-    episodes, loader = episodes_of(tiny_index), loader_of(tiny_index)
-    tried = [count(Oracle(confidence=c), episodes, loader, batch_size=4)[0] for c in (-1.0, 2.0)]
-    scores = [miou(episodes, counts) for counts in tried]
-    assert scores[0] < scores[1] and best_value((0.0, 2.0), tried, episodes) == 2.0
-    asked = {c for e in episodes for c in e.class_ids}
-    pairs = zip((e.class_ids for e in episodes), tried[1], strict=True)
-    assert scores[1] == Scores.of(pairs, asked).miou_star
 
 
 def test_scores_that_are_not_numbers_are_refused(tiny_index):
