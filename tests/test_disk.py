@@ -15,13 +15,13 @@ from tests.commands import Command
 
 NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read
 EVALUATE = ["evaluate", "--method", "threshold_prototype", "--episodes", "4"]
-NOTEBOOK = ["run", "figure3", "--episodes", "8"]
+NOTEBOOK = ["run", "figure3", "--episodes", "150"]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     return synthetic.write(
-        tmp_path_factory.mktemp("in") / NAME, n_train=60, n_val=120, progress=False
+        tmp_path_factory.mktemp("in") / NAME, n_train=60, n_val=400, progress=False
     )
 
 
@@ -32,7 +32,7 @@ def home(tmp_path_factory, data) -> Path:
     home.mkdir()
     assert start(home, data, ["features"]).end() == 0
     assert (
-        start(home, data, ["evaluate", "--method", "la", "--ways", "2", "--episodes", "8"]).end()
+        start(home, data, ["evaluate", "--method", "la", "--ways", "2", "--episodes", "150"]).end()
         == 0
     )
     return home
@@ -61,7 +61,7 @@ def refused(command: Command, *words: str) -> None:
         (["features"], 20_000, ".f16"),
         (["train"], 1_000_000, "/runs/smoke/la_fold0_"),
         (EVALUATE, 600, "/measurements/evaluate.jsonl"),
-        (NOTEBOOK, 12_000, "/figure3.ipynb"),
+        (NOTEBOOK, 60_000, "/figure3.ipynb"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
