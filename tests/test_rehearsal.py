@@ -18,7 +18,7 @@ def photos(tmp_path_factory):
 
 
 def test_one_command_goes_from_an_empty_disk_to_a_notebook(tmp_path, photos):
-    options = {"reduced": True, "in_stages": False, "notebook": "train"}
+    options = {"reduced": True, "in_stages": False, "notebook": "own_method"}
     assert [*rehearse("paper-sam", tmp_path / "disk", *photos, **options)] == ["notebook"]
 
 
