@@ -1,0 +1,70 @@
+"""Every mean and interval in the stored tables, computed again from the stored confusions.
+
+The arithmetic is written out here and shares no code with the package but the decoding of counts.
+"""
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from la.experiment.measurements import Result
+from la.experiment.methods import label
+
+QUICK = Path(__file__).resolve().parent.parent / "results" / "quick"
+TABLES = sorted(path.stem for path in QUICK.glob("table?.csv"))
+PLURAL = {"mask": "masks", "box": "boxes", "point": "points"}
+
+
+def miou(result: Result, confusion: np.ndarray) -> float:
+    """mIoU* in percent: summed over episodes, divided once, averaged over the classes."""
+    hits: dict[int, int] = defaultdict(int)
+    union: dict[int, int] = defaultdict(int)
+    for class_ids, counts in zip(result.class_ids, confusion, strict=True):
+        for row, class_id in enumerate(class_ids, 1):
+            hits[class_id] += counts[row, row]
+            union[class_id] += counts[row].sum() + counts[:, row].sum() - counts[row, row]
+    return 100 * float(np.mean([hits[c] / union[c] for c in union if union[c]]))
+
+
+def stored(table: str) -> dict[tuple[str, str, str], dict[int, dict[int, tuple[float, float]]]]:
+    """(prompts, method, setting) -> fold -> seed -> mIoU* with and without the bias."""
+    numbers: dict = defaultdict(lambda: defaultdict(dict))
+    for line in (QUICK / "measurements" / f"{table}.jsonl").read_text().splitlines():
+        result = Result.from_json(json.loads(line))
+        m = result.measurement
+        prompts = " and ".join(PLURAL[kind] for kind in m.kinds)
+        both = miou(result, result.confusion), miou(result, result.raw_confusion)
+        numbers[prompts, label(m.method), m.setting][m.fold][m.seed] = both
+    return numbers
+
+
+def test_tables_are_stored():
+    assert {"table1", "table2"} <= set(TABLES)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_stored_means_and_intervals_follow_from_the_stored_confusions(table):
+    numbers = stored(table)
+    with (QUICK / f"{table}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    checked = 0
+    for row in rows:
+        folds = numbers[row["prompts"], row["method"], row["setting"]]
+        seeds = sorted(next(iter(folds.values())))
+        if row["fold"] == "mean":
+            per_seed = [np.mean([folds[f][s] for f in folds], axis=0) for s in seeds]
+        else:
+            per_seed = [folds[int(row["fold"])][s] for s in seeds]
+        value, raw = np.mean(per_seed, axis=0)
+        values = [fitted for fitted, _ in per_seed]
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+        assert float(row["value"]) == pytest.approx(value, abs=1e-9)
+        assert float(row["raw"]) == pytest.approx(raw, abs=1e-9)
+        assert float(row["half_width"]) == pytest.approx(half, abs=1e-9)
+        checked += 1
+    assert checked == len(numbers) * 5  # four folds and their mean
