@@ -43,6 +43,10 @@ class Measurement:
         """As the paper's tables print it."""
         return f"{self.n_ways}-way {self.k_shots}-shot"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as a line of the store has them."""
+        return asdict(self) | {"kinds": [kind.value for kind in self.kinds]}
+
     def key(self, identity: str) -> str:
         """Different for whatever else (`identity`) the number depends on."""
         return digest({"measurement": asdict(self), "identity": identity})
@@ -100,10 +104,9 @@ class Result:
             if name not in ("scores", "raw", "measurement", "fit")
         }
         counts = ("class_ids", "confusion", "raw_confusion")
-        kinds = [kind.value for kind in self.measurement.kinds]
         return plain | {
             "classes": list(self.classes),
-            "measurement": asdict(self.measurement) | {"kinds": kinds},
+            "measurement": self.measurement.to_json(),
             "fit": asdict(self.fit),
             "miou_star": self.scores.miou_star,
             "raw_miou_star": self.raw.miou_star,

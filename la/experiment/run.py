@@ -48,7 +48,7 @@ def compute(
         UserError: a setting cannot be drawn from the data.
     """
     store = Store(bench.results / "measurements")
-    jobs = {Job(bench, m).key: Job(bench, m) for m in measurements}
+    jobs = {job.key: job for job in (Job(bench, m) for m in measurements)}
     reused = store.find(jobs, table)
     bench.ranks.wait_for_everyone()  # before a rank writes what another one looks for
     outdated = {key for key, result in reused.items() if result.code != scoring_code()}
@@ -68,14 +68,14 @@ def compute(
             len(outdated),
             table,
         )
-    if reused:
-        bench.once(lambda: store.add(table, reused))
+    # What another table has computed stands in the file of this one too.
+    bench.once(lambda: store.add(table, store.lacks(table, reused)))
     if missing:
         _check_shapes(bench, missing.values())
         _compute(bench, table, list(missing.values()))
     results = store.find(jobs, table)
     bench.once(lambda: store.drop_replaced(table, results))
-    return [results[Job(bench, m).key] for m in dict.fromkeys(measurements)]
+    return [results[key] for key in jobs]
 
 
 def stored(bench: Workbench, measurements: Iterable[Measurement]) -> list[Result]:

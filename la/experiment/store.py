@@ -7,12 +7,11 @@ result that two tables share is computed once and stands in the files of both.
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from la.errors import UserError
-from la.experiment.measurements import Measurement, Result
+from la.experiment.measurements import Result
 from la.files import claim, write_whole
 
 
@@ -45,15 +44,19 @@ class Store:
 
     def add(self, table: str, results: Mapping[str, Result]) -> None:
         """Add results to the file of a table; one of an equal key is replaced."""
+        if not results:
+            return
         path = self.path(table)
         with claim(path, wait=True):
             lines = read_lines(path) if path.exists() else {}
             lines |= {key: result.to_json() for key, result in results.items()}
-            ordered = sorted(lines.items(), key=lambda item: _place(*item))
-            text = "".join(
-                json.dumps({"key": key} | line, sort_keys=True) + "\n" for key, line in ordered
-            )
-            write_whole(path, text)
+            _write_lines(path, lines)
+
+    def lacks(self, table: str, results: Mapping[str, Result]) -> dict[str, Result]:
+        """Those of these results that the file of a table does not hold."""
+        path = self.path(table)
+        lines = read_lines(path) if path.exists() else {}
+        return {key: result for key, result in results.items() if key not in lines}
 
     def drop_replaced(self, table: str, results: Mapping[str, Result]) -> None:
         """Drop lines that measure the same as one of `results` under another key.
@@ -62,21 +65,23 @@ class Store:
         stay, so a part of a table can be computed without losing the rest.
         """
         path = self.path(table)
-        measured = {_plain(result.measurement) for result in results.values()}
+        measured = [result.measurement.to_json() for result in results.values()]
         with claim(path, wait=True):
-            kept = []
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                entry = json.loads(line)
-                same = json.dumps(entry["measurement"], sort_keys=True) in measured
-                if entry["key"] in results or not same:
-                    kept.append(line)
-            write_whole(path, "".join(kept))
+            lines = read_lines(path)
+            kept = {
+                key: line
+                for key, line in lines.items()
+                if key in results or line["measurement"] not in measured
+            }
+            if len(kept) < len(lines):
+                _write_lines(path, kept)
 
 
-def _plain(measurement: Measurement) -> str:
-    """A measurement as its line has it."""
-    kinds = [kind.value for kind in measurement.kinds]
-    return json.dumps(asdict(measurement) | {"kinds": kinds}, sort_keys=True)
+def _write_lines(path: Path, lines: Mapping[str, dict[str, Any]]) -> None:
+    """A table's file from its lines, sorted."""
+    ordered = sorted(lines.items(), key=lambda item: _place(*item))
+    texts = [json.dumps({"key": key} | line, sort_keys=True) + "\n" for key, line in ordered]
+    write_whole(path, "".join(texts))
 
 
 def read_lines(path: Path) -> dict[str, dict[str, Any]]:
