@@ -51,7 +51,7 @@ def compute(
     jobs = {job.key: job for job in (Job(bench, m) for m in measurements)}
     reused = store.find(jobs, table)
     bench.ranks.wait_for_everyone()  # before a rank writes what another one looks for
-    outdated = {key for key, result in reused.items() if result.code != scoring_code()}
+    outdated = {key for key, result in reused.items() if _is_outdated(jobs[key], result)}
     if outdated and recompute:
         for run in {jobs[key].run for key in outdated}:
             if run is not None:
@@ -63,8 +63,8 @@ def compute(
     )
     if outdated and not recompute:
         log.warning(
-            "%d of the stored results of %s were computed by other code than today's; "
-            "RECOMPUTE=1 computes them again",
+            "%d of the stored results of %s were computed by other code than today's, or their "
+            "models were trained by it; RECOMPUTE=1 computes them again",
             len(outdated),
             table,
         )
@@ -76,6 +76,11 @@ def compute(
     results = store.find(jobs, table)
     bench.once(lambda: store.drop_replaced(table, results))
     return [results[key] for key in jobs]
+
+
+def _is_outdated(job: Job, result: Result) -> bool:
+    """Whether other code than today's computed a result, or trained the model behind it."""
+    return result.code != scoring_code() or (job.run is not None and job.run.is_outdated)
 
 
 def stored(bench: Workbench, measurements: Iterable[Measurement]) -> list[Result]:

@@ -85,9 +85,14 @@ class Run:
         note = self.folder / CODE
         return note.read_text().strip() if note.exists() else ""
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is a model that other code than today's trained."""
+        return self.model.exists() and self.trained_by != training_code()
+
     def set_aside(self) -> None:
         """Rename the folder of a model that other code trained, so that it is trained anew."""
-        if self.model.exists() and self.trained_by != training_code():
+        if self.is_outdated:
             old = self.folder.with_name(f"{self.folder.name}.by-{self.trained_by or 'unknown'}")
             log.warning("%s is kept as %s and trained again", self.folder.name, old.name)
             self.folder.rename(old)
@@ -124,7 +129,7 @@ class Run:
             folder = self.folder / f"from-{Path(init).stem}-{sha256[:12]}"
         path = folder / "model.safetensors"
         if bench.exists(path):
-            if init is None and self.trained_by != training_code():
+            if init is None and self.is_outdated:
                 log.warning(
                     "%s was trained by other code than today's; RECOMPUTE=1 trains it again",
                     self.folder.name,

@@ -65,12 +65,16 @@ def test_results_of_other_code_are_named_in_one_line_and_recomputed_on_demand(
     assert len((bench.results / "measurements" / "one.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_model_of_other_code_is_kept_aside_and_trained_again_on_demand(bench, monkeypatch):
+@pytest.mark.parametrize("newer_scoring", [True, False])
+def test_a_model_of_other_code_is_kept_aside_and_trained_again_on_demand(
+    newer_scoring, bench, monkeypatch
+):
     measurement = replace(MEASUREMENT, method="la")
     la.compute(bench, "one", [measurement])
     folder = job.Job(bench, measurement).run.folder
     (folder / "code.txt").write_text("older\n")
-    other_code(monkeypatch)
+    if newer_scoring:  # else the result is of today's code, and only its model is not
+        other_code(monkeypatch)
     la.compute(bench, "one", [measurement], recompute=True)
     assert (folder.with_name(f"{folder.name}.by-older") / "model.safetensors").exists()
     assert (folder / "code.txt").read_text().strip() == code.training_code()
