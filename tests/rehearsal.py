@@ -66,6 +66,22 @@ def install() -> None:
         backbone._sam, backbone._mae = small_sam, small_mae
 
 
+def prepared(folder: Path) -> dict[str, str]:
+    """The environment of commands that rehearse in `folder`: each of them calls `install`."""
+    (folder / "site").mkdir(parents=True)
+    (folder / "site" / "sitecustomize.py").write_text(
+        "import tests.rehearsal as r\n\nr.install()\n"
+    )
+    return os.environ | {
+        "LA_REHEARSAL": str(folder / "rehearsal.json"),
+        "LA_CPU": "1",
+        "LA_HOME": str(folder / "home"),
+        "LA_WEIGHTS": str(folder / "weights"),
+        "LA_COCO": str(folder / "coco"),
+        "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
+    }
+
+
 def small_sam(image_size: int) -> torch.nn.Module:
     from segment_anything.modeling import ImageEncoderViT
 
@@ -154,15 +170,7 @@ def rehearse(
     """
     what = profile.removeprefix("paper-")
     bodies = twelve_images(annotations, images) | {what: (published_backbone(profile, reduced), 0)}
-    (folder / "site").mkdir(parents=True)
-    (folder / "site" / "sitecustomize.py").write_text(
-        "import tests.rehearsal as r\n\nr.install()\n"
-    )
-    environment = os.environ | {
-        "LA_REHEARSAL": str(folder / "rehearsal.json"), "LA_CPU": "1",
-        "LA_HOME": str(folder / "home"), "LA_WEIGHTS": str(folder / "weights"),
-        "LA_COCO": str(folder / "coco"), "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
-    }  # fmt: skip
+    environment = prepared(folder)
     spent: dict[str, tuple[float, float]] = {}
 
     def la(stage: str, command: str, *words: str) -> str:

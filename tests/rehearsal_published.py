@@ -5,7 +5,6 @@ renders the notebook. The stand-ins are small and have random weights.
 """
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +18,7 @@ from la.model import backbone
 from la.model.label_anything import LabelAnything
 from tests.file_server import Site
 from tests.published_file import write_published
-from tests.rehearsal import ROOT, SIZE
+from tests.rehearsal import ROOT, SIZE, prepared
 
 
 def stand_ins(folder: Path) -> list[dict[str, bytes]]:
@@ -46,15 +45,7 @@ def rehearse_published(folder: Path, data: Path, models: list[dict[str, bytes]])
     Raises:
         AssertionError: the command failed, or did not resume the download that broke off.
     """
-    (folder / "site").mkdir(parents=True)
-    (folder / "site" / "sitecustomize.py").write_text(
-        "import tests.rehearsal as r\n\nr.install()\n"
-    )
-    environment = os.environ | {
-        "LA_REHEARSAL": str(folder / "rehearsal.json"), "LA_CPU": "1",
-        "LA_HOME": str(folder / "home"), "LA_WEIGHTS": str(folder / "weights"),
-        "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
-    }  # fmt: skip
+    environment = prepared(folder)
     with Site() as site:
         for fold, files in enumerate(models):
             site.publish(download.PUBLISHED[fold], f"c{fold}" * 20, files)

@@ -60,7 +60,7 @@ def what_the_start_does(curves: pd.DataFrame) -> Finding:
     """The usual start against the agreeing one at the longest training of both.
 
     Args:
-        curves: `probes.learning_curves`, with columns start, steps, setting, classes, value.
+        curves: `learning_curves`, with columns start, steps, setting, classes, value.
     """
     unseen = curves[curves["classes"] == "unseen"]
     setting = unseen["setting"].iloc[0] if len(unseen) else ""
