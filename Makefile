@@ -8,6 +8,7 @@ METHODS   ?=
 TABLE     ?= table2
 GPUS      ?=
 RECOMPUTE ?=
+ACCEPT    ?=
 LOCKED    ?=
 PYTHON    ?= python3
 
@@ -50,6 +51,7 @@ help:  ## list the targets and variables
 	@echo 'FOLDS=0 SEEDS=0,1 EPISODES=100 METHODS=la,prototype   a part of a table'
 	@echo 'TABLE=table2          the table of `plan` and `verify`'
 	@echo 'RECOMPUTE=1           compute again what is stored'
+	@echo 'ACCEPT=1              `verify` notes that other code gave equal numbers, after a refactor'
 	@echo 'GPUS=4                several GPUs, with torchrun'
 	@echo 'LOCKED=1              `setup` installs the versions of requirements.lock'
 	@echo 'PYTHON= PY=           the Python that makes .venv; an environment to use as it is'
@@ -102,7 +104,8 @@ $(PAGES:%=reproduce-%) reproduce-summary: reproduce-%: $(SETUP)
 	$(LA) run $* $(RUN)
 
 verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with the stored numbers
-	$(PY) -m tests.verify $(TABLE) $(WHERE)
+	$(PY) -m tests.verify $(TABLE) $(WHERE) $(if $(FOLDS),--folds $(FOLDS)) \
+	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ACCEPT),--accept)
 
 readme: $(SETUP)  ## write the numbers of README.md from the stored measurements
 	$(PY) -m tests.readme

@@ -1,8 +1,8 @@
 """`make verify`: computes a table again in a folder of its own and compares it with the stored one.
 
-On the same processor with the same packages every number must be equal. Elsewhere rounding differs
-and training amplifies it, so means over folds may differ by `TOLERANCE`, and those of trained
-methods by their stored interval as well.
+A part of a table is enough: FOLDS=0 SEEDS=0. On the same processor with the same packages every
+number must be equal. Elsewhere rounding differs and training amplifies it, so means over folds may
+differ by `TOLERANCE`, and those of trained methods by their stored interval as well.
 """
 
 import argparse
@@ -11,8 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from la.experiment.code import accept, is_todays, training_code
+from la.experiment.job import Job
 from la.experiment.measurements import Result
 from la.experiment.methods import METHODS
 from la.experiment.plan import auto_profile
@@ -32,20 +35,41 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("table")
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--folds", type=_numbers)
+    parser.add_argument("--seeds", type=_numbers)
+    parser.add_argument("--accept", action="store_true", help="note that equal numbers came out")
     arguments = parser.parse_args(words)
+    part = {"folds": arguments.folds, "seeds": arguments.seeds}
+    chosen = {name: numbers for name, numbers in part.items() if numbers}
     profile = auto_profile()[0] if arguments.profile == "auto" else arguments.profile
-    return verify(Workbench.open(profile, arguments.data), arguments.table)
+    bench = Workbench.open(profile, arguments.data)
+    return verify(bench, arguments.table, chosen, accepting=arguments.accept)
 
 
-def verify(bench: Workbench, table: str) -> int:
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def verify(
+    bench: Workbench,
+    table: str,
+    part: dict[str, list[int]] | None = None,
+    *,
+    accepting: bool = False,
+) -> int:
     """Compute a table again and print PASS, or the numbers that differ from the stored ones.
 
     An interrupted verification resumes: its folder is removed only when the comparison is done.
 
+    Args:
+        part: `folds` and `seeds` of the table; all without it.
+        accepting: if every count is equal, note that the code behind the stored results gives the
+            numbers of today's code.
+
     Returns:
         0 if all numbers agree, 1 if some differ, 2 if none are stored.
     """
-    _, measurements = plan_of(table, bench.config.profile, {})
+    _, measurements = plan_of(table, bench.config.profile, part or {})
     before = stored(bench, measurements)
     missing = len(measurements) - len(before)
     if missing:
@@ -74,7 +98,30 @@ def verify(bench: Workbench, table: str) -> int:
         print(f"FAIL: {len(differing)} numbers differ")
         return 1
     print("PASS")
+    if accepting:
+        _accept(bench, table, before, again)
     return 0
+
+
+def _accept(
+    bench: Workbench, table: str, before: Sequence[Result], again: Sequence[Result]
+) -> None:
+    """Note pairs of digests whose counts are all equal, of scores and of trainings."""
+    evidence = f"{bench.config.profile} {table}"
+    pairs: dict[tuple[str, str], bool] = {}
+    for older, newer in zip(before, again, strict=True):
+        pair = older.code, newer.code
+        equal = np.array_equal(older.confusion, newer.confusion)
+        equal &= np.array_equal(older.raw_confusion, newer.raw_confusion)
+        pairs[pair] = pairs.get(pair, True) and equal
+        run = Job(bench, older.measurement).run
+        if run is not None and run.trained_by:
+            pair = run.trained_by, training_code()
+            pairs[pair] = pairs.get(pair, True) and equal
+    for (older, newer), equal in pairs.items():
+        if equal and not is_todays(older, newer):
+            accept(older, newer, evidence)
+            print(f"code {newer} gives the numbers of code {older}")
 
 
 def compare(before: Sequence[Result], again: Sequence[Result]) -> pd.DataFrame:

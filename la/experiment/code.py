@@ -2,6 +2,10 @@
 
 Comments, docstrings and annotations do not count: rewording a sentence changes no number.
 Configurations do not count either, as each run and result is named by its own.
+
+A digest changes with every statement, so a refactor makes stored results look outdated.
+`make verify ACCEPT=1` computes a table again and, if every count is equal, adds the pair of digests
+to `equal_code.txt`: results of the older code are then results of today's.
 """
 
 import ast
@@ -11,8 +15,16 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+EQUAL = PACKAGE / "experiment" / "equal_code.txt"
 TRAINING = ("rng.py", "types.py", "data", "model", "learn")
-SCORING = (*TRAINING, "comparators", "experiment/methods.py", "experiment/job.py")
+COUNTING = (
+    "rng.py",
+    "types.py",
+    "data",
+    "learn/evaluation.py",
+    "learn/metrics.py",
+    "experiment/scoring.py",
+)
 # What moves bytes or shows progress changes no number.
 NOT_COUNTED = (
     "data/download.py",
@@ -31,9 +43,39 @@ def training_code() -> str:
 
 
 @cache
-def scoring_code() -> str:
-    """Twelve hex digits for the code that trains, fits and counts."""
-    return code_digest(_files(SCORING))
+def scoring_code(module: str) -> str:
+    """Twelve hex digits for the code that fits and counts a method.
+
+    Args:
+        module: the module of `la` that defines a training-free method; "" for a trained one, whose
+            number depends on the code that trains as well.
+    """
+    files = _files(COUNTING)
+    files += _imported_by(module) if module else _files(TRAINING)
+    return code_digest(set(files))
+
+
+def is_todays(digest: str, today: str) -> bool:
+    """Whether code of this digest gives the numbers of today's code, as `equal_code.txt` says."""
+    return digest in _equal_to(today)
+
+
+def accept(digest: str, today: str, evidence: str) -> None:
+    """Add to `equal_code.txt` that code of two digests gives equal numbers."""
+    with EQUAL.open("a", encoding="utf-8") as file:
+        file.write(f"{digest} {today} {evidence}\n")
+    _equal_to.cache_clear()
+
+
+@cache
+def _equal_to(today: str) -> frozenset[str]:
+    """Digests whose code gives the numbers of today's; the file's newest lines are last."""
+    equal = {today}
+    for line in reversed(EQUAL.read_text(encoding="utf-8").splitlines()):
+        older, newer = line.split()[:2]
+        if newer in equal:
+            equal.add(older)
+    return frozenset(equal)
 
 
 def code_digest(paths: Iterable[Path]) -> str:
@@ -71,3 +113,19 @@ def _files(names: Iterable[str]) -> list[Path]:
     files += [place for place in places if not place.is_dir()]
     skipped = {PACKAGE / name for name in NOT_COUNTED}
     return [path for path in files if path not in skipped]
+
+
+def _imported_by(module: str) -> list[Path]:
+    """The files of a module of `la` and of the comparators that it imports, directly or not."""
+    files: list[Path] = []
+    modules = [module]
+    for name in modules:
+        path = PACKAGE.parent / f"{name.replace('.', '/')}.py"
+        if not path.is_file():
+            continue  # a method that a reader wrote lies outside the package
+        files.append(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = node.module if isinstance(node, ast.ImportFrom) else None
+            if imported and imported.startswith("la.comparators.") and imported not in modules:
+                modules.append(imported)
+    return files

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,8 +26,8 @@ def _range(first: float, last: float, step: float) -> tuple[float, ...]:
 # Candidates for the bias on the background's score, by the scale of a method's scores.
 LOGITS = _range(-2, 4, 0.125)
 COSINES = _range(-0.5, 0.975, 0.0125)
-SCALED_COSINES = _range(-10, 10, 0.25)  # 20 times a cosine
-SHARES = _range(-0.975, 0.975, 0.025)
+SCALED_COSINES = _range(-20, 20, 0.25)  # 20 times a cosine
+SHARES = _range(-1.5, 1.5, 0.025)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Method:
     raw_bias: float = 0.0  # without calibration
     option: str = ""  # a field of what `build` makes, chosen together with the bias
     options: tuple[float, ...] = ()  # its candidates
+
+    @cached_property
+    def module(self) -> str:
+        """The module that defines what `build` makes; "" for a method with weights."""
+        return "" if self.build is None else type(self.build(ModelConfig())).__module__
 
 
 def _on_features(kind: type) -> Callable[[ModelConfig], Segmenter]:
@@ -146,21 +152,20 @@ CURVES = {
 LADDER = {f"la start without {part}": _without(part) for part in get_args(StartPart)}
 
 
+KNOWN = METHODS | VARIANTS | CURVES | LADDER | {"published": PUBLISHED}
+
+
 def method(name: str) -> Method:
     """The named method: of a table, of the train notebook, or the authors' `published` models.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
-    known = METHODS | VARIANTS | CURVES | LADDER | {"published": PUBLISHED}
-    if name not in known:
-        raise UserError(f"no method {name!r}; known: {', '.join(known)}")
-    return known[name]
+    if name not in KNOWN:
+        raise UserError(f"no method {name!r}; known: {', '.join(KNOWN)}")
+    return KNOWN[name]
 
 
 def label(name: str) -> str:
     """What a table prints for a method; a reader's own prints its name."""
-    try:
-        return method(name).label
-    except UserError:
-        return name
+    return KNOWN[name].label if name in KNOWN else name

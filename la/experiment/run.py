@@ -14,10 +14,11 @@ from queue import Empty, Queue
 import pandas as pd
 import torch
 
-from la.experiment.code import scoring_code
-from la.experiment.job import Fitted, Job, measure
-from la.experiment.measurements import Measurement, Result
+from la.experiment.code import is_todays, scoring_code
+from la.experiment.job import Job
+from la.experiment.measurements import Fit, Measurement, Result
 from la.experiment.methods import label
+from la.experiment.scoring import measure
 from la.experiment.store import Store
 from la.experiment.workbench import Report, Workbench
 from la.files import progress_bar
@@ -49,9 +50,13 @@ def compute(
     """
     store = Store(bench.results / "measurements")
     jobs = {job.key: job for job in (Job(bench, m) for m in measurements)}
-    reused = store.find(jobs, table)
+
+    def is_current(key: str, code: str) -> bool:
+        return is_todays(code, jobs[key].code)
+
+    reused = store.find(jobs, table, is_current)
     bench.ranks.wait_for_everyone()  # before a rank writes what another one looks for
-    outdated = {key for key, result in reused.items() if _is_outdated(jobs[key], result)}
+    outdated = {key for key, result in reused.items() if not jobs[key].is_current(result)}
     if outdated and recompute:
         for run in {jobs[key].run for key in outdated}:
             if run is not None:
@@ -73,21 +78,17 @@ def compute(
     if missing:
         _check_shapes(bench, missing.values())
         _compute(bench, table, list(missing.values()))
-    results = store.find(jobs, table)
+    results = store.find(jobs, table, is_current)
     bench.once(lambda: store.drop_replaced(table, results))
     return [results[key] for key in jobs]
 
 
-def _is_outdated(job: Job, result: Result) -> bool:
-    """Whether other code than today's computed a result, or trained the model behind it."""
-    return result.code != scoring_code() or (job.run is not None and job.run.is_outdated)
-
-
 def stored(bench: Workbench, measurements: Iterable[Measurement]) -> list[Result]:
     """The results of those measurements that have been computed; nothing is computed."""
-    keys = [Job(bench, m).key for m in dict.fromkeys(measurements)]
-    results = Store(bench.results / "measurements").find(keys)
-    return [results[key] for key in keys if key in results]
+    jobs = {job.key: job for job in (Job(bench, m) for m in dict.fromkeys(measurements))}
+    store = Store(bench.results / "measurements")
+    results = store.find(jobs, is_current=lambda key, code: is_todays(code, jobs[key].code))
+    return [results[key] for key in jobs if key in results]
 
 
 def score(
@@ -98,7 +99,8 @@ def score(
     Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
     """
     lists = dict.fromkeys(replace(m, method=name) for m in measurements)
-    return [measure(bench, m, Fitted(segmenter)) for m in lists]
+    code = scoring_code(type(segmenter).__module__)
+    return [measure(bench, m, segmenter, Fit(0.0), code=code) for m in lists]
 
 
 def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Result]:
@@ -110,7 +112,7 @@ def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Re
     with _one_thread():
         for result in results:
             job = Job(bench, result.measurement)
-            other = measure(bench, result.measurement, job.fitted(), truth=bench.rules(truth))
+            other = job.count(job.fitted(), truth=bench.rules(truth))
             named = replace(result.measurement, protocol=truth)
             again.append(replace(other, measurement=named))
     return again

@@ -15,7 +15,7 @@ from la.config import Config, digest
 from la.data.episodes import EpisodeSampler
 from la.data.loader import TrainingBatches
 from la.errors import UserError
-from la.experiment.code import training_code
+from la.experiment.code import is_todays, training_code
 from la.experiment.measurements import Measurement
 from la.experiment.methods import Method
 from la.experiment.workbench import Report, Workbench
@@ -88,7 +88,7 @@ class Run:
     @property
     def is_outdated(self) -> bool:
         """Whether there is a model that other code than today's trained."""
-        return self.model.exists() and self.trained_by != training_code()
+        return self.model.exists() and not is_todays(self.trained_by, training_code())
 
     def set_aside(self) -> None:
         """Rename the folder of a model that other code trained, so that it is trained anew."""

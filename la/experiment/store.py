@@ -6,7 +6,7 @@ result that two tables share is computed once and stands in the files of both.
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,33 @@ class Store:
         """The file of a table; it need not exist."""
         return self.folder / f"{table}.jsonl"
 
-    def find(self, keys: Iterable[str], table: str = "") -> dict[str, Result]:
-        """Those of these results that are stored, by key; the file of `table` is read first.
+    def find(
+        self,
+        keys: Iterable[str],
+        table: str = "",
+        is_current: Callable[[str, str], bool] = lambda key, code: True,
+    ) -> dict[str, Result]:
+        """Those of these results that are stored, by key.
+
+        Args:
+            table: its file is read first.
+            is_current: whether a code digest is that of today's code for a key. A current result
+                in the file of another table is preferred to an older one of `table`.
 
         Raises:
             UserError: a line is damaged.
         """
-        missing, results = set(keys), {}
-        others = sorted(self.folder.glob("*.jsonl"), key=lambda path: path.stem != table)
-        for path in others:
-            if not missing:
+        undecided, results = set(keys), {}
+        for path in sorted(self.folder.glob("*.jsonl"), key=lambda path: path.stem != table):
+            if not undecided:
                 break
             lines = read_lines(path)
-            for key in missing & lines.keys():
-                results[key] = _result(path, key, lines[key])
-            missing -= results.keys()
+            for key in undecided & lines.keys():
+                current = is_current(key, str(lines[key].get("code")))
+                if current or key not in results:
+                    results[key] = _result(path, key, lines[key])
+                if current:
+                    undecided.discard(key)
         return results
 
     def add(self, table: str, results: Mapping[str, Result]) -> None:
@@ -53,10 +65,11 @@ class Store:
             _write_lines(path, lines)
 
     def lacks(self, table: str, results: Mapping[str, Result]) -> dict[str, Result]:
-        """Those of these results that the file of a table does not hold."""
+        """Those of these results that the file of a table does not hold as they are."""
         path = self.path(table)
         lines = read_lines(path) if path.exists() else {}
-        return {key: result for key, result in results.items() if key not in lines}
+        held = {key: line.get("code") for key, line in lines.items()}
+        return {key: result for key, result in results.items() if held.get(key) != result.code}
 
     def drop_replaced(self, table: str, results: Mapping[str, Result]) -> None:
         """Drop lines that measure the same as one of `results` under another key.

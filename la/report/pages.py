@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.experiment.code import scoring_code
+from la.experiment.code import is_todays, scoring_code
 from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import KNOWN
 from la.files import write_whole
 from la.report.findings import Finding
 from la.report.notebooks import plan_of
@@ -104,7 +105,7 @@ def provenance(results: Sequence[Result]) -> pd.DataFrame:
         "scoring code (digest)": _all_of(r.code for r in results),
         "minutes of evaluation": str(round(sum(r.seconds for r in results) / 60, 1)),
     }
-    outdated = sum(r.code != scoring_code() for r in results)
+    outdated = sum(not _is_todays(r) for r in results)
     if outdated:
         facts["computed by other code than today's"] = (
             f"{outdated} of {len(results)} results; RECOMPUTE=1 computes them again"
@@ -112,6 +113,12 @@ def provenance(results: Sequence[Result]) -> pd.DataFrame:
     for name in dict.fromkeys(key for r in results for key in r.provenance):
         facts[name] = _all_of(r.provenance.get(name, "unknown") for r in results)
     return pd.DataFrame({"": facts.values()}, index=list(facts))
+
+
+def _is_todays(result: Result) -> bool:
+    """Whether code that is equal to today's computed a result; a reader's own method has none."""
+    name = result.measurement.method
+    return name not in KNOWN or is_todays(result.code, scoring_code(KNOWN[name].module))
 
 
 def _list_of(m: Measurement) -> tuple[object, ...]:

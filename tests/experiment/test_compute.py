@@ -7,11 +7,10 @@ import pytest
 
 import la
 from la.data.embedded import synthetic
-from la.experiment import code, job, run
+from la.experiment import code, job, run, scoring
 from la.experiment.measurements import Measurement
 from la.experiment.runs import Run
 from la.experiment.workbench import Workbench
-from la.learn import metrics
 
 MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
 
@@ -24,12 +23,12 @@ def bench(tmp_path):
 
 def other_code(monkeypatch):
     for module in (run, job):
-        monkeypatch.setattr(module, "scoring_code", lambda: "newer")
+        monkeypatch.setattr(module, "scoring_code", lambda module: "newer")
 
 
 def test_a_stored_result_is_not_computed_again_and_stands_in_both_tables(bench, monkeypatch):
     (made,) = la.compute(bench, "one", [MEASUREMENT])
-    monkeypatch.setattr(job, "count", None)
+    monkeypatch.setattr(scoring, "count", None)
     (read,) = la.compute(bench, "two", [MEASUREMENT])
     assert read.scores.miou_star == made.scores.miou_star
     folder = bench.results / "measurements"
@@ -99,8 +98,36 @@ def test_the_code_digest_ignores_words_and_notices_statements(tmp_path, monkeypa
     assert code.code_digest([path]) != plain
 
 
-def test_the_scoring_code_holds_the_modules_that_a_score_depends_on():
-    names = {path.relative_to(code.PACKAGE).as_posix() for path in code._files(code.SCORING)}
+def names(module: str) -> set[str]:
+    """The files that the digest of a method's code is made of."""
+    paths: list = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "code_digest", lambda files: paths.extend(files) or "")
+        code.scoring_code.__wrapped__(module)
+    return {path.relative_to(code.PACKAGE).as_posix() for path in paths}
+
+
+def test_the_scoring_code_of_a_trained_method_holds_what_trains_and_counts_it():
     needed = {"learn/metrics.py", "data/loader.py", "model/label_anything.py", "rng.py"}
-    assert needed <= names and "learn/checkpoints.py" not in names
-    assert metrics.__file__.endswith("learn/metrics.py")
+    files = names("")
+    assert needed <= files and "experiment/scoring.py" in files
+    assert "learn/checkpoints.py" not in files
+    assert not any(name.startswith("comparators/") for name in files)
+
+
+def test_the_scoring_code_of_a_training_free_method_holds_its_own_modules_alone():
+    files = names("la.comparators.ridge")
+    needed = {"comparators/ridge.py", "comparators/tokens.py", "comparators/raster.py"}
+    assert needed <= files and "learn/metrics.py" in files
+    assert not files & {"comparators/affinity.py", "model/label_anything.py", "learn/steps.py"}
+
+
+def test_code_that_was_verified_to_give_equal_numbers_is_todays(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(code, "EQUAL", tmp_path / "equal.txt")
+    code.EQUAL.write_text("")
+    code._equal_to.cache_clear()
+    assert code.is_todays("now", "now") and not code.is_todays("first", "now")
+    code.accept("first", "second", "table2")
+    code.accept("second", "now", "table2, fold 0")
+    assert code.is_todays("first", "now") and not code.is_todays("now", "first")
+    code._equal_to.cache_clear()

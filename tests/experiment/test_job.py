@@ -9,11 +9,13 @@ import la
 from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.comparators.references import Floor
+from la.config import PROTOCOLS
 from la.data.embedded import synthetic
-from la.experiment import job as job_module
-from la.experiment.job import ExchangedSupports, Job
+from la.experiment import methods
+from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, Method
+from la.experiment.scoring import ExchangedSupports, choose, measure, sharded_count
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import miou
 from la.types import PromptKind
@@ -47,22 +49,48 @@ def test_another_data_set_setting_or_method_has_another_key(bench, tmp_path):
     assert Job(bench, MEASUREMENT).key == keys[0]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"mask_size": 24}},
+        {"evaluation": {"seen_episodes": 9}},
+        {"evaluation": {"folds": "blocks"}},
+    ],
+)
+def test_a_configuration_that_changes_the_number_has_another_key(bench, change):
+    ((part, fields),) = change.items()
+    changed = replace(bench.config, **{part: replace(getattr(bench.config, part), **fields)})
+    assert Job(replace(bench, config=changed), MEASUREMENT).key != Job(bench, MEASUREMENT).key
+
+
+def test_other_candidates_or_another_rule_of_truth_have_another_key(bench, monkeypatch):
+    before = Job(bench, MEASUREMENT).key
+    wider = replace(METHODS["prototype"], biases=(0.0, 1.0))
+    monkeypatch.setitem(methods.KNOWN, "prototype", wider)
+    assert Job(bench, MEASUREMENT).key != before
+    monkeypatch.undo()
+    stricter = replace(PROTOCOLS["clean"], crowd="foreground")
+    monkeypatch.setitem(PROTOCOLS, "clean", stricter)
+    assert Job(bench, MEASUREMENT).key != before
+
+
 def test_the_bias_is_the_best_of_its_candidates_on_the_fitting_list(bench):
     job = Job(bench, THRESHOLD)
     fit = job.fitted().fit
     episodes = bench.episodes(job.fitting)
     biases = METHODS["threshold_prototype"].biases
     segmenter = ThresholdPrototype(Raster(96, 48), threshold=0.0)
-    counts = job_module.sharded_count(bench, segmenter, episodes, job.fitting, biases)
+    counts = sharded_count(bench, segmenter, episodes, job.fitting, biases)
     scores = [miou(episodes, confusion) for confusion in counts]
     assert scores[biases.index(fit.bias)] == max(scores)
     assert fit.raw_bias == 0.5
 
 
 def test_of_equally_good_biases_the_one_nearest_the_uncalibrated_is_chosen(bench):
-    job = Job(bench, replace(MEASUREMENT, method="floor"))
-    job.__dict__["method"] = Method("all background", biases=(0.0, 0.25, 0.5, 2.0), raw_bias=0.4)
-    assert job._fit(Floor()).bias == 0.5  # no bias changes what is all background
+    method = Method("all background", biases=(0.0, 0.25, 0.5, 2.0), raw_bias=0.4)
+    fitting = Job(bench, MEASUREMENT).fitting
+    # no bias changes what is all background
+    assert choose(bench, method, Floor(), fitting).bias == 0.5
 
 
 def test_every_setting_has_a_bias_of_its_own_and_training_free_methods_share_it_over_seeds(bench):
@@ -109,7 +137,7 @@ def test_both_counts_are_of_one_pass_with_and_without_the_fitted_bias(bench):
     result = Job(bench, THRESHOLD).measure()
     assert result.confusion.sum() == result.raw_confusion.sum() > 0
     fixed = Job(bench, THRESHOLD).segmenter()
-    alone = job_module.measure(bench, THRESHOLD, fixed)
+    alone = measure(bench, THRESHOLD, fixed.segmenter, fixed.fit, code="")
     np.testing.assert_array_equal(alone.confusion, result.raw_confusion)
 
 

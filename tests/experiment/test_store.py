@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 
 import pytest
 from hand_made import result
@@ -44,6 +45,16 @@ def test_a_result_of_another_table_is_found_and_an_unknown_one_is_not(tmp_path):
     found = store.find(["k", "other"], "table1")
     assert list(found) == ["k"] and found["k"].measurement == one.measurement
     assert not store.path("table1").exists()
+
+
+def test_a_result_of_todays_code_is_preferred_to_an_older_one_of_the_table(tmp_path):
+    store = Store(tmp_path)
+    store.add("table1", {"k": replace(result(), code="older")})
+    store.add("table2", {"k": replace(result(), code="newer")})
+    assert store.find(["k"], "table1")["k"].code == "older"
+    found = store.find(["k"], "table1", lambda key, code: code == "newer")
+    assert found["k"].code == "newer" and store.lacks("table1", found) == found
+    assert store.find(["k"], "table1", lambda key, code: False)["k"].code == "older"
 
 
 def test_two_processes_that_add_at_once_lose_nothing(tmp_path):
