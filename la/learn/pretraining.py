@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from la.data.embedded.scenes import SPANS, pretraining_scenes
+from la.data.embedded.classes import SPANS
+from la.data.embedded.scenes import pretraining_scenes
 from la.data.geometry import MEAN, STD
 from la.files import progress_bar
 from la.model.backbone import TinyViT

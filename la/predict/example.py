@@ -6,7 +6,8 @@ from itertools import count, islice
 import numpy as np
 from PIL import Image
 
-from la.data.embedded.scenes import draw_scene, kinds
+from la.data.embedded.classes import kinds
+from la.data.embedded.scenes import draw_scene
 from la.data.prompts import Cutout
 from la.predict.photos import Prompt
 from la.rng import stream

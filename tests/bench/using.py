@@ -11,7 +11,8 @@ from PIL import Image
 import la
 from la.config import PROTOCOLS, profile
 from la.data.embedded import synthetic
-from la.data.embedded.scenes import draw_scene, kinds
+from la.data.embedded.classes import kinds
+from la.data.embedded.scenes import draw_scene
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.folds import unseen
 from la.data.geometry import Frame
