@@ -140,7 +140,7 @@ def digest(config: "DataclassInstance | dict[str, Any]") -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-ABLATIONS = {  # the rows of Table 4, as changes to the complete model
+ABLATIONS: dict[str, dict[str, Any]] = {  # the rows of Table 4, as changes to the complete model
     "complete": {},
     "w/o Spatial Convolutions": {"spatial_convs": False},
     "w/o Class Example Mixer": {"mixers": ()},

@@ -16,7 +16,8 @@ LAYERS = [  # a wing imports only from earlier lines, or from itself
     {"comparators"},
     {"experiment", "predict"},
     {"report"},
-    {"widgets", "__main__"},
+    {"widgets", "commands"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from la import __main__ as cli
 from la import config as configs
 from la.__main__ import main
 from la.errors import UserError
@@ -112,24 +111,49 @@ def test_a_mistake_is_one_sentence_and_status_2(words, said, capsys):
     assert "Traceback" not in err
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    def broken(arguments):
-        return [].index(1)  # a ValueError, as a bug raises it
+class Raises:
+    """A list of models that cannot be read."""
 
-    monkeypatch.setitem(cli.COMMANDS, "models", (broken, "", "broken"))
-    with pytest.raises(ValueError, match="not in list") as error:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __iter__(self):
+        raise self.error
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(checkpoints, "KNOWN", Raises(ValueError("as a bug raises it")))
+    with pytest.raises(ValueError, match="as a bug raises it") as error:
         main(["models"])
     assert not isinstance(error.value, UserError)
 
 
 def test_a_full_disk_is_one_sentence_and_status_2(capsys, monkeypatch):
-    def full(arguments):
-        raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
-
-    monkeypatch.setitem(cli.COMMANDS, "models", (full, "", "writes"))
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
+    monkeypatch.setattr(checkpoints, "KNOWN", Raises(full))
     status, out, err = run(capsys, "models")
     assert (status, out) == (2, "")
     assert err == "la models: [Errno 28] No space left on device: '/data/x'\n"
+
+
+def test_ctrl_c_says_that_the_command_resumes(capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "KNOWN", Raises(KeyboardInterrupt()))
+    status, _, err = run(capsys, "models")
+    assert status == 130 and "the same command resumes" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Missing command"),
+        (("tain",), "No such command 'tain'"),
+        (("predict",), "Missing option"),
+        (("train", "--fodl", "1"), "No such option: --fodl"),
+    ],
+)
+def test_a_wrong_command_line_is_named_with_status_2(words, said, capsys):
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "") and said in err and "Traceback" not in err
 
 
 def test_a_paper_profile_without_its_data_stops_before_the_work(capsys, monkeypatch, tmp_path):

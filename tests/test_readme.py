@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.main import get_command
 
-from la.__main__ import _parser, main
+from la.__main__ import app, main
 from tests import readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +62,9 @@ def test_commands_have_targets_variables_and_options_that_exist(paper):
             for setting in settings:
                 assert f"$({setting.split('=')[0]})" in makefile, command
         elif words[1:3] == ["-m", "la"]:
-            _parser().parse_args(words[3:])
+            group = get_command(app)
+            chosen = group.get_command(None, words[3])
+            chosen.make_context(words[3], words[4:])  # raises where an option does not exist
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)

@@ -168,10 +168,14 @@ def _lacking(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         ))  # fmt: skip
-    absent = [f for f in download.weights_files(weights, what) if not f.is_file()] if what else []
-    if absent:
-        n_bytes = download.FILES[what].size if what in download.FILES else download.PUBLISHED_BYTES
-        to_fetch[what], needs[weights] = weights, needs.get(weights, 0) + n_bytes
+    files = download.weights_files(weights, what) if what else ()
+    absent = [path for path in files if not path.is_file()]
+    if what and absent:
+        n_bytes = download.PUBLISHED_BYTES
+        if what in download.FILES:
+            n_bytes = download.FILES[what].size
+        to_fetch[what] = weights
+        needs[weights] = needs.get(weights, 0) + n_bytes
         problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
     return to_fetch, needs, problems
 

@@ -171,13 +171,17 @@ def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
         log.warning("%d models to train, or to load where they exist", len(steps))
     units = sum(steps) + sum(job.measurement.episodes for job in jobs)
     with progress_bar(total=units, desc="steps and episodes", unit="") as bar:
+
+        def report(n_units: int) -> None:
+            bar.update(n_units)
+
         alone = bench.device.type == "cuda" or bench.ranks.num_processes > 1
         if alone or len(groups) == 1:
             with _one_thread():
                 for group in groups.values():
-                    _run_group(bench, table, _measurements(group), bar.update)
+                    _run_group(bench, table, _measurements(group), report)
         else:
-            _in_processes(bench, table, [_measurements(g) for g in groups.values()], bar.update)
+            _in_processes(bench, table, [_measurements(g) for g in groups.values()], report)
 
 
 def _measurements(jobs: Iterable[Job]) -> list[Measurement]:

@@ -26,7 +26,7 @@ from la.experiment.measurements import Measurement
 from la.model.backbone import build_backbone, weights_sha256
 from la.types import Episode
 
-Report = Callable[[int], None]
+Report = Callable[[int], None]  # called with a number of steps or episodes
 HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parents[2]))
 AT_ONCE = {"sam_vit_b": 1, "mae_vit_b": 16, "tiny": 16}  # images; of SAM each takes gigabytes
 
@@ -97,11 +97,13 @@ class Workbench:
         """The named protocol, what counts as small as the data set has it."""
         return replace(PROTOCOLS[protocol], small_area=self.data.small_area)
 
-    def sampler(self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol="clean"):
+    def sampler(
+        self, fold: int, shape: tuple[int, int], *, seen: bool = False, protocol: str = "clean"
+    ) -> EpisodeSampler:
         """A sampler of test images for one (n_ways, k_shots).
 
         Raises:
-            ValueError: the fold cannot serve the shape.
+            UserError: the fold has too few images for the shape.
         """
         try:
             classes = self.classes(fold, seen=seen)
@@ -138,9 +140,21 @@ class Workbench:
         return self.images_of(chain.from_iterable(lists))
 
     def loader(
-        self, index: CocoIndex, fold: int, protocol="clean", *, images=None, **options
+        self,
+        index: CocoIndex,
+        fold: int,
+        protocol: str = "clean",
+        *,
+        images: Iterable[int] | None = None,
+        target_side: int | None = None,
+        jitter: bool = False,
+        objects: bool = False,
+        truth: Protocol | None = None,
     ) -> BatchLoader:
-        """Loads batches with cached features of all images, or of these; see `features`."""
+        """Loads batches with cached features of all images, or of these; see `features`.
+
+        The other arguments are those of `BatchLoader`.
+        """
         return BatchLoader(
             index,
             self.config.model,
@@ -148,7 +162,10 @@ class Workbench:
             self.rules(protocol),
             fold_class_ids=self.classes(fold, seen=False),
             read_features=None if self.reads_pixels else self.features(index, images).read,
-            **options,
+            target_side=target_side,
+            jitter=jitter,
+            objects=objects,
+            truth=truth,
         )
 
     # ---- features

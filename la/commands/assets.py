@@ -1,0 +1,139 @@
+"""Commands about data, features, models and predictions.
+
+Imports are inside the functions, so that a command loads only what it needs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+from la import config as configs
+from la.commands import options
+from la.commands.app import app
+from la.commands.options import (
+    Data,
+    Fold,
+    Limit,
+    Method,
+    Profile,
+    Seed,
+    Shots,
+    TestEpisodes,
+    Ways,
+)
+from la.errors import UserError
+
+
+@app.command()
+def data(profile: Profile = "quick", data: Data = None) -> None:
+    """Write the embedded data set, or describe a folder."""
+    opened = options.workbench(profile, data).data
+    for split, index in (("train", opened.train), ("test", opened.test)):
+        print(
+            f"{split}: {len(index.image_ids)} images, {len(index.annotation_image)} instances of "
+            f"{len(index.category_ids)} classes, {index.source.name}"
+        )
+    print(f"{opened.name} {opened.fingerprint}: {opened.note}")
+
+
+@app.command()
+def features(
+    profile: Profile = "quick",
+    data: Data = None,
+    limit: Limit = None,
+    test_episodes: TestEpisodes = None,
+) -> None:
+    """Make the feature cache ahead of training."""
+    bench = options.workbench(profile, data)
+    for split, index in (("train", bench.data.train), ("test", bench.data.test)):
+        ids = index.image_ids.tolist()[:limit]
+        if test_episodes:
+            ids = sorted(bench.test_images(test_episodes)) if split == "test" else []
+        missing = len(bench.store(index).missing(ids))
+        gigabytes = missing * bench.feature_bytes / 1e9
+        there = len(ids) - missing
+        print(f"{split}: {there} images there, {missing} to make ({gigabytes:.2f} GB)", flush=True)
+        bench.features(index, ids)
+
+
+@app.command()
+def fetch(
+    what: Annotated[Literal["coco", "sam", "mae", "published"], Argument()],
+    root: Annotated[Path | None, Option(metavar="DIR")] = None,
+    mirror: Annotated[
+        str | None, Option(metavar="URL", help="scheme and host to use instead")
+    ] = None,
+) -> None:
+    """Get COCO, a backbone or the published models."""
+    from la.data import download
+    from la.experiment.workbench import HOME
+
+    usual = download.coco_folder(HOME / "cache") if what == "coco" else configs.weights_folder()
+    print(download.fetch(what, root or usual, mirror=mirror))
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be loaded by name."""
+    from la.learn.checkpoints import KNOWN
+
+    for model in KNOWN:
+        print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
+        print(f"    trained on {model.trained_on}")
+
+
+@app.command()
+def predict(
+    support: Annotated[Path, Option(help="a file of prompts")],
+    images: Annotated[Path, Option(help="a folder of images")],
+    out: Annotated[Path, Option(help="a folder for the predictions")],
+    model: Annotated[str, Option(help="a name that `models` lists, or a file")] = "quick",
+) -> None:
+    """Segment a folder of images."""
+    from la.learn.checkpoints import load
+    from la.predict.predictor import Predictor, predict_folder, read_support
+
+    predictor = Predictor(load(model))
+    print(predict_folder(predictor, read_support(predictor, support), images, out))
+
+
+@app.command()
+def export(
+    profile: Profile = "quick",
+    data: Data = None,
+    method: Method = "la",
+    fold: Fold = 0,
+    ways: Ways = 1,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    weights: Annotated[Path | None, Option(help="where the model is written")] = None,
+) -> None:
+    """Write a trained model with its bias; without --weights as the shipped one."""
+    from la.experiment.job import Job
+    from la.experiment.measurements import Measurement
+    from la.learn import checkpoints
+
+    setting = Measurement(method, fold, ways, shots, seed, episodes=1)
+    job = Job(options.workbench(profile, data, [setting]), setting)
+    if job.run is None:
+        raise UserError(f"{job.method.label} is not trained; choose la")
+    bias = job.fitted().fit.bias
+    model = checkpoints.load(job.run.model)
+    path = weights or checkpoints.QUICK
+    checkpoints.save(model, path, trained_on=job.run.trained_on, bias=bias)
+    print(f"{path}: bias {bias:g}, {job.run.trained_on}")
+
+
+@app.command("pretrain-backbone")
+def pretrain_backbone(
+    steps: Annotated[int, Option(help="of training")] = 1400,
+    weights: Annotated[Path | None, Option(help="where they are written")] = None,
+) -> None:
+    """Make the tiny backbone's weights again."""
+    from la.learn.pretraining import pretrain, save
+    from la.model.backbone import TINY_WEIGHTS
+
+    path = weights or TINY_WEIGHTS
+    save(pretrain(steps=steps, seed=0), path, steps=steps, seed=0, n_images=12_000)
+    print(path)

@@ -1,0 +1,203 @@
+"""Commands that train, score and render.
+
+Imports are inside the functions, so that a command loads only what it needs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from la.commands import options
+from la.commands.app import app
+from la.commands.options import (
+    BFloat16,
+    Data,
+    Episodes,
+    Fold,
+    Folds,
+    Init,
+    Method,
+    Methods,
+    Parameters,
+    Profile,
+    Prompts,
+    Recompute,
+    Seed,
+    Seeds,
+    Shots,
+    StopAfter,
+    Tracker,
+    Ways,
+)
+from la.errors import UserError
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, Argument(help="name of a notebook in notebooks/")],
+    profile: Profile = "quick",
+    data: Data = None,
+    folds: Folds = None,
+    seeds: Seeds = None,
+    episodes: Episodes = None,
+    methods: Methods = None,
+    parameter: Parameters = None,
+    recompute: Recompute = False,
+) -> None:
+    """Execute a notebook with papermill."""
+    from la.experiment.workbench import Workbench
+    from la.report import freshness
+
+    data = data and data.resolve()  # the notebook runs in another folder
+    chosen: dict[str, object] = {
+        "folds": options.numbers(folds),
+        "seeds": options.numbers(seeds),
+        "episodes": episodes,
+        "methods": methods and methods.split(","),
+    }
+    parameters = {name: value for name, value in chosen.items() if value is not None}
+    parameters |= dict(options.parameter(text) for text in parameter or [])
+    parameters["data"] = data and str(data)
+    bench = Workbench.open(profile, data)
+    page = bench.results / f"{notebook}.ipynb"
+    if page.exists() and not recompute:
+        print(bench.headline(), file=sys.stderr)
+        inputs = freshness.inputs_of_page(bench, notebook, parameters)
+        changes = freshness.changes_since(page, inputs)
+        if not changes:
+            print(f"{page}: nothing changed since it was made; RECOMPUTE=1 makes it again")
+            return
+        print(f"{page.name} is made again: {', '.join(changes)}", file=sys.stderr)
+    from la.report import notebooks  # slow to import, so after the check
+
+    values, measurements = notebooks.plan_of(notebook, profile, parameters)
+    bench = options.workbench(profile, data, measurements)
+    print(notebooks.run(bench, notebook, values, measurements, recompute=recompute))
+    if bench.ranks.is_main_process:
+        freshness.record_inputs(page, freshness.inputs_of_page(bench, notebook, parameters))
+
+
+@app.command()
+def train(
+    profile: Profile = "quick",
+    data: Data = None,
+    method: Method = "la",
+    fold: Fold = 0,
+    seed: Seed = 0,
+    init: Init = None,
+    stop_after: StopAfter = None,
+    tracker: Tracker = None,
+) -> int:
+    """Train one method on the seen classes of one fold."""
+    from la.experiment.measurements import Measurement
+    from la.experiment.methods import method as method_of
+    from la.experiment.runs import Run
+    from la.files import progress_bar
+    from la.learn.training import REQUEUE, Stopped
+
+    bench = options.workbench(profile, data, [Measurement(method, fold, 1, 1, seed, 1)])
+    run = Run.of(bench, method_of(method), fold, seed)
+    try:
+        with progress_bar(
+            desc=f"{method} fold {fold}",
+            unit="step",
+            total=run.config.train.steps,
+            disable=not bench.ranks.is_main_process,
+        ) as bar:
+
+            def report(n_steps: int) -> None:
+                bar.update(n_steps)
+
+            path = run.train(
+                init=init,
+                stop_after=stop_after,
+                tracker=tracker,
+                report=report,
+            )
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 0 if stop_after else REQUEUE
+    print(path)
+    return 0
+
+
+@app.command()
+def evaluate(
+    profile: Profile = "quick",
+    data: Data = None,
+    method: Method = "la",
+    fold: Fold = 0,
+    ways: Ways = 1,
+    shots: Shots = 1,
+    episodes: Episodes = None,
+    seed: Seed = 0,
+    prompts: Prompts = "mask",
+    checkpoint: Annotated[
+        Path | None, Option(help="weights to score instead of trained ones")
+    ] = None,
+    bfloat16: BFloat16 = False,
+) -> None:
+    """Score one method in one setting, as JSON."""
+    import torch
+
+    from la.experiment.job import Job, loaded
+    from la.experiment.run import compute
+
+    if bfloat16 and not checkpoint:
+        raise UserError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
+    measurement = options.measurement(profile, method, fold, ways, shots, seed, episodes, prompts)
+    bench = options.workbench(profile, data, [measurement])
+    if checkpoint:
+        with torch.autocast(bench.device.type, torch.bfloat16, enabled=bfloat16):
+            result = Job(bench, measurement).count(loaded(bench, checkpoint))
+    else:
+        result = compute(bench, "evaluate", [measurement])[0]
+    names = map(bench.data.test.class_name, result.scores.classes)
+    values = (None if value != value else value for value in result.scores.iou.tolist())
+    printed = {
+        "miou_star": result.scores.miou_star,
+        "per_class": dict(zip(names, values, strict=True)),
+        "episodes": measurement.episodes,
+        "episodes_sha256": result.episodes_sha256,
+        "checkpoint_sha256": result.checkpoint_sha256,
+        "seconds": result.seconds,
+    }
+    print(json.dumps(printed))
+
+
+@app.command()
+def episodes(
+    profile: Profile = "quick",
+    data: Data = None,
+    fold: Fold = 0,
+    ways: Ways = 1,
+    shots: Shots = 1,
+    episodes: Episodes = None,
+    seed: Seed = 0,
+    prompts: Prompts = "mask",
+) -> None:
+    """Print an episode list as JSON lines."""
+    measurement = options.measurement(profile, "", fold, ways, shots, seed, episodes, prompts)
+    for episode in options.workbench(profile, data).episodes(measurement):
+        print(episode.to_json())
+
+
+@app.command()
+def plan(
+    profile: Profile = "quick",
+    data: Data = None,
+    table: Annotated[str, Option(help="the table to plan for")] = "table2",
+    measure: Annotated[bool, Option(help="time a few steps, to tell hours")] = True,
+) -> None:
+    """Stages, gigabytes, hours, and what would stop the run."""
+    from la.experiment import pace, plan
+    from la.experiment.workbench import Workbench
+    from la.report import notebooks
+
+    bench = Workbench.open(profile, data)
+    _, measurements = notebooks.plan_of(table, profile, {})
+    measured = pace.measure(bench.config, bench.device) if measure else None
+    print(plan.plan(bench, measurements, measured))

@@ -1,0 +1,142 @@
+"""The options of `python -m la`, as types, and the objects that their words describe."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from la import config as configs
+from la.errors import UserError
+from la.types import PromptKind
+
+if TYPE_CHECKING:
+    from la.experiment.measurements import Measurement
+    from la.experiment.workbench import Workbench
+
+
+def resolve_profile(name: str) -> str:
+    """The profile that a name stands for here; `auto` depends on the machine."""
+    if name != "auto":
+        return configs.profile(name).profile
+    from la.experiment.plan import auto_profile
+
+    chosen, why = auto_profile()
+    print(why, file=sys.stderr)
+    return chosen
+
+
+Profile = Annotated[
+    str, Option(help=", ".join(["auto", *configs.PROFILES]), callback=resolve_profile)
+]
+Data = Annotated[Path | None, Option(help="a COCO-format folder instead of the profile's data")]
+Method = Annotated[str, Option(help="a row of the tables")]
+Fold = Annotated[int, Option(help="whose classes are unseen")]
+Ways = Annotated[int, Option(help="N, classes of an episode")]
+Shots = Annotated[int, Option(help="K, examples of each class")]
+Seed = Annotated[int, Option(help="of the episode list and of the training")]
+Episodes = Annotated[
+    int | None, Option(help="of each list; without it, as many as the profile has")
+]
+Prompts = Annotated[str, Option(help="mask, box, point, or several joined by +")]
+Folds = Annotated[str | None, Option(help="such as 0,1")]
+Seeds = Annotated[str | None, Option(help="such as 0,1,2")]
+Methods = Annotated[str | None, Option(help="rows of the table, joined by ,")]
+Parameters = Annotated[list[str] | None, Option("-p", metavar="NAME=VALUE")]
+Recompute = Annotated[
+    bool, Option("--recompute", help="make the page and what other code computed anew")
+]
+Init = Annotated[str | None, Option(metavar="MODEL", help="fine-tune this model or checkpoint")]
+StopAfter = Annotated[int | None, Option(metavar="STEPS", help="save and leave after these")]
+Tracker = Annotated[
+    str | None, Option(metavar="NAME", help="tensorboard, or another that accelerate knows")
+]
+Limit = Annotated[int | None, Option(metavar="N", help="the first N images of each split")]
+TestEpisodes = Annotated[int | None, Option(metavar="N", help="for the first N of each list alone")]
+BFloat16 = Annotated[bool, Option("--bfloat16", help="score --checkpoint under bfloat16 autocast")]
+
+
+def numbers(text: str | None) -> list[int] | None:
+    """Numbers joined by commas.
+
+    Raises:
+        UserError: a word is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise UserError(f"{text!r} is not a list of numbers such as 0,1,2") from None
+
+
+def parameter(text: str) -> tuple[str, object]:
+    """Name and value of a notebook's parameter, NAME=VALUE; a value that is no JSON is a text.
+
+    Raises:
+        UserError: there is no equals sign.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"-p {text!r} is not name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def workbench(
+    profile: str, data: Path | None, measurements: Sequence["Measurement"] = ()
+) -> "Workbench":
+    """The profile's workbench; what the measurements of a paper profile lack is downloaded."""
+    import torch
+
+    from la.experiment.methods import method
+    from la.experiment.plan import prepare
+    from la.experiment.workbench import Workbench
+
+    for measurement in measurements:
+        method(measurement.method)  # raises for an unknown name, before the work
+    bench = Workbench.open(profile, data)
+    if measurements:
+        prepare(bench, measurements)
+    if bench.device.type == "cpu":
+        torch.set_num_threads(1)  # equal numbers anywhere, and no threads that wait for a core
+    if bench.ranks.is_main_process:
+        print(bench.headline(), file=sys.stderr)
+    else:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
+    return bench
+
+
+def measurement(
+    profile: str,
+    method: str,
+    fold: int,
+    ways: int,
+    shots: int,
+    seed: int,
+    episodes: int | None,
+    prompts: str,
+) -> "Measurement":
+    """The measurement that the options describe.
+
+    Raises:
+        UserError: no episode is asked for, or there is no such prompt kind.
+    """
+    from la.experiment.measurements import Measurement
+
+    if episodes is None:
+        episodes = configs.profile(profile).evaluation.episodes
+    if episodes < 1:
+        raise UserError(f"--episodes {episodes}: at least 1 episode is needed")
+    known = [kind.value for kind in PromptKind]
+    words = prompts.split("+")
+    for word in words:
+        if word not in known:
+            raise UserError(f"no prompt kind {word!r}; known: {', '.join(known)}, joined by +")
+    kinds = tuple(PromptKind(word) for word in words)
+    return Measurement(method, fold, ways, shots, seed, episodes, kinds=kinds)
