@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 
 
-def evaluate(home, method, *launcher):
+def evaluate(home, method, *launcher, episodes="11"):
     words = ["evaluate", "--profile", "smoke", "--method", method, "--ways", "2",
-             "--episodes", "11", "--data", str(home.parent / "few")]  # fmt: skip
+             "--episodes", episodes, "--data", str(home.parent / "few")]  # fmt: skip
     environment = os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "la", *words],
-        capture_output=True, text=True, env=environment,
+        capture_output=True, text=True, env=environment, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
@@ -35,6 +35,12 @@ def test_two_processes_count_and_fit_what_one_does(tmp_path):
     for method in ("threshold_prototype", "affinity"):  # a bias, and a hyper-parameter
         alone = evaluate(tmp_path / "one", method)
         assert evaluate(tmp_path / "two", method, *LAUNCHER) == alone
+
+
+def test_fewer_episodes_than_processes_are_counted_once_and_nothing_hangs(tmp_path):
+    synthetic.write(tmp_path / "few", n_train=20, n_val=120, progress=False)
+    alone = evaluate(tmp_path / "one", "class_prior", episodes="1")
+    assert evaluate(tmp_path / "two", "class_prior", *LAUNCHER, episodes="1") == alone
 
 
 def test_two_processes_render_a_notebook_once_and_end(tmp_path):

@@ -79,6 +79,27 @@ def test_a_model_of_other_code_is_kept_aside_and_trained_again_on_demand(
     assert (folder / "code.txt").read_text().strip() == code.training_code()
 
 
+@pytest.mark.parametrize("protocol", ["clean", "paper"])
+def test_validation_during_training_follows_the_protocol_of_the_profile(
+    bench, protocol, monkeypatch
+):
+    """Episodes must be drawn by its rules, and targets painted by them."""
+    evaluation = replace(bench.config.evaluation, protocol=protocol)
+    bench = replace(bench, config=replace(bench.config, evaluation=evaluation))
+    asked = []
+    rules = Workbench.rules
+
+    def spy(self, name):
+        asked.append(name)
+        return rules(self, name)
+
+    monkeypatch.setattr(Workbench, "rules", spy)
+    run = Run.of(bench, la.experiment.methods.method("la"), 0, 0)
+    validate = run._validation()
+    assert set(asked) == {protocol} and len(asked) >= 2
+    assert 0 <= validate(run.fresh_model()) <= 1
+
+
 def test_fine_tuning_two_models_of_one_file_name_gives_two_models(bench, tmp_path):
     method = la.experiment.methods.method("la")
     first = Run.of(bench, method, 0, 0).train()
