@@ -5,12 +5,11 @@ from collections import Counter
 from itertools import combinations
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from scipy.stats import chisquare
 
 from la.config import PROTOCOLS, EpisodeConfig, Protocol
-from la.data.episodes import EpisodeSampler, _nth_bit, episode_list, list_sha256, presence
+from la.data.episodes import EpisodeSampler, episode_list, list_sha256, presence
 from la.data.folds import seen, unseen
 from la.types import PromptKind
 
@@ -230,12 +229,12 @@ def test_sampling_reads_no_pixels(tiny_index):
     assert len(episode_list(sampler, n_ways=2, k_shots=1, episodes=3, seed=0)) == 3
 
 
-def test_too_many_ways_are_refused_when_the_sampler_is_built(tiny_index):
+def test_too_many_ways_raise_when_the_sampler_is_built(tiny_index):
     with pytest.raises(ValueError, match=r"8 classes are given .* n_ways=9 .* use n_ways <= 8"):
         sampler_of(tiny_index, shapes=[(1, 1), (9, 1)])
 
 
-def test_too_few_images_are_refused_with_the_names_of_the_classes(tiny_index):
+def test_too_few_images_raise_with_the_names_of_the_classes(tiny_index):
     with pytest.raises(
         ValueError, match=r"0 of them have the 41 images .* class 2 \(\d+\), class 3"
     ):
@@ -253,14 +252,6 @@ def test_a_class_with_too_few_images_is_left_out_by_name(real_index):
 
 
 @pytest.mark.parametrize("shape", [(0, 1), (1, 0)])
-def test_no_ways_or_no_shots_are_refused(tiny_index, shape):
+def test_no_ways_or_no_shots_raise(tiny_index, shape):
     with pytest.raises(ValueError, match="must be at least 1"):
         sampler_of(tiny_index, shapes=[shape])
-
-
-@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 1000])
-def test_the_nth_bit_is_found_by_counting(length):
-    bits = np.random.default_rng(length).random(length) < 0.3
-    bits[-1] = True
-    number = sum(1 << int(i) for i in np.flatnonzero(bits))
-    assert [_nth_bit(number, n) for n in range(bits.sum())] == np.flatnonzero(bits).tolist()

@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 
 from la.data.embedded.classes import SPANS, kinds
 from la.data.embedded.scenes import SMALLEST, draw_scene, pretraining_scenes
-from la.data.embedded.synthetic import write
+from la.data.embedded.synthetic import VERSION, write
 from la.rng import stream
 
 
@@ -59,6 +59,12 @@ def test_another_process_writes_the_same_bytes(folder, tmp_path):
     for path in sorted((folder / "images").rglob("*.png")):
         copy = tmp_path / "set" / path.relative_to(folder)
         assert path.read_bytes() == copy.read_bytes()
+
+
+def test_the_annotations_are_those_of_this_version(folder):
+    """Another hash means other data: raise `VERSION`, and compute every result again."""
+    assert VERSION == 1
+    assert fingerprint(folder)[:16] == "9cdb72356d6d62ec"
 
 
 def test_an_image_does_not_depend_on_how_many_are_written(folder, tmp_path):
