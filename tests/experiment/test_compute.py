@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import la
+from la.config import PROTOCOLS
 from la.data.embedded import synthetic
 from la.experiment import code, job, run, scoring
 from la.experiment.measurements import Measurement
@@ -84,6 +85,8 @@ def test_validation_during_training_follows_the_protocol_of_the_profile(
     bench, protocol, monkeypatch
 ):
     """Episodes must be drawn by its rules, and targets painted by them."""
+    # Objects of 96-pixel drawings are small: kept here, so that episodes can be drawn.
+    monkeypatch.setitem(PROTOCOLS, "paper", replace(PROTOCOLS["paper"], small_instances="keep"))
     evaluation = replace(bench.config.evaluation, protocol=protocol)
     bench = replace(bench, config=replace(bench.config, evaluation=evaluation))
     asked = []
