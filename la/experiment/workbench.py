@@ -27,7 +27,18 @@ from la.model.backbone import build_backbone, weights_sha256
 from la.types import Episode
 
 Report = Callable[[int], None]  # called with a number of steps or episodes
-HOME = Path(os.environ.get("LA_HOME", Path(__file__).resolve().parents[2]))
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def home_folder() -> Path:
+    """Where caches, runs and results lie: `LA_HOME`, else the checkout, else the user's cache."""
+    if "LA_HOME" in os.environ:
+        return Path(os.environ["LA_HOME"])
+    is_checkout = (CHECKOUT / "notebooks").is_dir()
+    return CHECKOUT if is_checkout else Path.home() / ".cache" / "label-anything"
+
+
+HOME = home_folder()
 AT_ONCE = {"sam_vit_b": 1, "mae_vit_b": 16, "tiny": 16}  # images; of SAM each takes gigabytes
 
 

@@ -13,7 +13,7 @@ from la.experiment.methods import CURVES, LADDER, METHODS, VARIANTS, label, meth
 from la.report.statistics import t_interval
 from la.types import PromptKind
 
-PUBLISHED_TABLES = Path(__file__).parents[2] / "results" / "published" / "tables.csv"
+PUBLISHED_TABLES = Path(__file__).with_name("published.csv")
 
 
 def published() -> pd.DataFrame:
