@@ -69,8 +69,8 @@ setup: $(SETUP)  ## make .venv with everything in it (not with conda or PY=)
 
 # CUDA packages are left out: torch chooses its own, and a machine without a GPU has none.
 lock: $(SETUP)  ## write the versions of this environment to requirements.lock
-	$(PY) -m pip freeze --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' | \
-	  grep -viE '^(nvidia-|cuda-|triton)' > requirements.lock
+	$(PY) -m pip freeze --all --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' | \
+	  grep -viE '^(nvidia-|cuda-|triton|pip=)' > requirements.lock
 
 lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone
 	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 notebooks/start_here.ipynb
