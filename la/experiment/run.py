@@ -5,11 +5,10 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from multiprocessing.managers import SyncManager
-from queue import Empty, Queue
+from typing import Any
 
 import pandas as pd
 import torch
@@ -108,14 +107,14 @@ def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Re
 
     Episodes and prompts stay those of the measurement. Nothing is stored.
     """
-    again = []
+    rejudged_results = []
     with _one_thread():
         for result in results:
             job = Job(bench, result.measurement)
             other = job.count(job.fitted(), truth=bench.rules(truth))
             named = replace(result.measurement, protocol=truth)
-            again.append(replace(other, measurement=named))
-    return again
+            rejudged_results.append(replace(other, measurement=named))
+    return rejudged_results
 
 
 def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd.DataFrame]:
@@ -163,13 +162,17 @@ def _check_shapes(bench: Workbench, jobs: Iterable[Job]) -> None:
 def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
     """Trained methods first, as they take longest; what shares a training goes together."""
     groups: dict[tuple[str, int], list[Job]] = {}
+    steps: dict[str, int] = {}  # of each training
     for job in sorted(jobs, key=lambda job: job.run is None):
-        name = job.run.folder.name if job.run else job.measurement.method
+        name = job.measurement.method
+        if job.run is not None:
+            name = job.run.folder.name
+            steps[name] = job.run.config.train.steps
         groups.setdefault((name, job.measurement.fold), []).append(job)
-    steps = [group[0].run.config.train.steps for group in groups.values() if group[0].run]
     if steps:
         log.warning("%d models to train, or to load where they exist", len(steps))
-    units = sum(steps) + sum(job.measurement.episodes for job in jobs)
+    n_episodes = sum(job.measurement.episodes for job in jobs)
+    units = sum(steps.values()) + n_episodes
     with progress_bar(total=units, desc="steps and episodes", unit="") as bar:
 
         def report(n_units: int) -> None:
@@ -192,7 +195,7 @@ def _run_group(
     bench: Workbench, table: str, measurements: list[Measurement], report: Report | None = None
 ) -> None:
     """Train one model if it is missing, then count all measurements of it and store them."""
-    report = report or _QUEUE.put
+    report = report or _count_units
     jobs = [Job(bench, m) for m in measurements]
     if jobs[0].run is not None:
         jobs[0].run.train(report=report)
@@ -206,21 +209,20 @@ def _in_processes(
 ) -> None:
     """A group at a time in each of as many processes as there are cores; a failure raises."""
     context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
-    manager.start(_watch_parent)
-    with manager:
-        queue = manager.Queue()
-        pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (queue,))
-        try:
-            open_jobs = [pool.submit(_run_group, bench, table, group) for group in groups]
-            while open_jobs or not queue.empty():
-                with suppress(Empty):
-                    report(queue.get(timeout=0.5))
-                for done in [job for job in open_jobs if job.done()]:
-                    open_jobs.remove(done)
-                    done.result()
-        finally:
-            pool.shutdown(cancel_futures=True, wait=not open_jobs)
+    units = context.Value("q", 0)
+    pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (units,))
+    pending = {pool.submit(_run_group, bench, table, group) for group in groups}
+    n_reported = 0
+    try:
+        while pending:
+            done, pending = wait(pending, timeout=0.5)
+            n_done = units.get_obj().value  # without the lock, which a killed worker may hold
+            report(n_done - n_reported)
+            n_reported = n_done
+            for future in done:
+                future.result()
+    finally:
+        pool.shutdown(cancel_futures=True, wait=not pending)
 
 
 @contextmanager
@@ -234,23 +236,24 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_QUEUE: Queue[int] = Queue()  # in worker processes: the queue of the parent's progress bar
+_UNITS: Any = None  # in a worker: the count of steps and episodes that the parent reports
 
 
-def _start_worker(queue: Queue[int]) -> None:
-    global _QUEUE
-    _QUEUE = queue
+def _start_worker(units: Any) -> None:
+    global _UNITS
+    _UNITS = units
     torch.set_num_threads(1)
-    _watch_parent()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _watch_parent() -> None:
+def _count_units(n_units: int) -> None:
+    with _UNITS.get_lock():
+        _UNITS.value += n_units
+
+
+def _exit_with_parent() -> None:
     """Exit when the parent dies; the next run resumes from the saved state."""
-
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
