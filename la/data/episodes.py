@@ -113,7 +113,7 @@ class EpisodeSampler:
             candidates = self._images[classes[int(which_class * n_ways)]]
         query = int(candidates[int(which_image * len(candidates))])
         supports = self._supports(draws, query, classes, k_shots)
-        subsets = _subsets(config.kinds)
+        subsets = prompt_subsets(config.kinds)
         kinds = (subsets[int(draw * len(subsets))] for draw in draws)
         return self._episode(query, classes, supports, kinds, prompt_seed)
 
@@ -206,6 +206,15 @@ def list_sha256(episodes: Iterable[Episode]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+@lru_cache(maxsize=8)
+def prompt_subsets(kinds: Kinds) -> list[Kinds]:
+    """Every subset of `kinds` but the empty one; the bits of a number say who is in."""
+    subsets = []
+    for number in range(1, 2 ** len(kinds)):
+        subsets.append(tuple(kind for bit, kind in enumerate(kinds) if number >> bit & 1))
+    return subsets
+
+
 def _distinct(
     draws: Iterator[float], size: int, n: int, *, without: Iterable[int] = ()
 ) -> list[int]:
@@ -230,12 +239,3 @@ def _uniforms(seed: int, purpose: str, i: int, n: int) -> list[float]:
 def _block(seed: int, purpose: str, block: int, n: int) -> list[list[float]]:
     """The numbers of `_BLOCK` consecutive episodes."""
     return stream(seed, purpose, block).random((_BLOCK, n)).tolist()
-
-
-@lru_cache(maxsize=8)
-def _subsets(kinds: Kinds) -> list[Kinds]:
-    """Every subset of `kinds` but the empty one; the bits of a number say who is in."""
-    subsets = []
-    for number in range(1, 2 ** len(kinds)):
-        subsets.append(tuple(kind for bit, kind in enumerate(kinds) if number >> bit & 1))
-    return subsets

@@ -1,19 +1,26 @@
-"""Annotations become visual prompts (paper 3.3): masks, boxes, points in proportion to area."""
+"""Annotations become visual prompts (paper 3.3): masks, boxes, points in proportion to area.
+
+Prompts are drawn in original pixels, one `Drawn` per example, and collated in input pixels.
+"""
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from la.config import EpisodeConfig
-from la.types import PromptKind
+from la.data.geometry import Frame
+from la.types import PromptKind, Prompts
 
 _MANY = 70  # [O] a class with more instances than this in an image is prompted by masks alone
+_LARGEST_JITTER = 20.0  # [O] pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """An instance: (h, w) bool pixels whose upper left corner is at (x, y) of the image."""
+    """An instance: (h, w) bool pixels whose upper left corner is at (x, y) in the image."""
 
     x: int
     y: int
@@ -22,17 +29,16 @@ class Cutout:
     @classmethod
     def of(cls, mask: np.ndarray) -> "Cutout":
         """From an (H, W) bool mask that is not empty."""
-        columns = np.flatnonzero(mask.any(0))
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        rows = np.flatnonzero(mask[:, left:right].any(1))
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = _extent(mask, axis=1)
+        top, bottom = _extent(mask[:, left:right], axis=0)
         return cls(left, top, np.array(mask[top:bottom, left:right], order="C"))
 
     @property
     def box(self) -> np.ndarray:
-        """(4,) the tight box, outer edges included."""
+        """(4,) the tight box; its corners are outer edges of pixels."""
         height, width = self.pixels.shape
-        return np.array([self.x, self.y, self.x + width, self.y + height], dtype=float)
+        right, bottom = self.x + width, self.y + height
+        return np.array([self.x, self.y, right, bottom], dtype=float)
 
     def paint(self, canvas: np.ndarray, value: int) -> None:
         """Set the instance's pixels of an (H, W) canvas, in place."""
@@ -43,7 +49,7 @@ class Cutout:
 
 @dataclass
 class Drawn:
-    """The prompts of one example in original pixels, before they become rows of `Prompts`."""
+    """The prompts of one example in original pixels, before `collate_prompts`."""
 
     mask: np.ndarray | None = None  # (H, W) bool, the union of the instances that drew a mask
     points: list[np.ndarray] = field(default_factory=list)  # each (n, 2)
@@ -60,9 +66,12 @@ def draw_prompts(
     *,
     jitter: bool,
 ) -> Drawn:
-    """Each instance on an image of `size` (H, W) draws its kind from `kinds`.
+    """The prompts of one example: each of its instances draws a kind from `kinds`.
 
-    Only training jitters boxes: the test prompts with the exact extent of the object.
+    Args:
+        size: (H, W) of the image.
+        jitter: move the corners of boxes at random. Only training does so: test prompts have
+            the exact extent of the object.
     """
     drawn = Drawn()
     if len(instances) > _MANY:
@@ -79,7 +88,9 @@ def draw_prompts(
                 drawn.labels.append(np.ones(len(points), dtype=np.int64))
             case PromptKind.BOX:
                 box = instance.box
-                drawn.boxes.append(jittered(box, size, rng, config.box_jitter) if jitter else box)
+                if jitter:
+                    box = jittered(box, size, rng, config.box_jitter)
+                drawn.boxes.append(box)
     return drawn
 
 
@@ -88,13 +99,13 @@ def draw_points(
 ) -> np.ndarray:
     """(n, 2) centres of pixels inside an instance; n grows with its area, up to `most`.
 
-    The paper says "proportionately to the mask area". The official code draws a Poisson
-    number with mean 10 sqrt(share of the image), and so do we: with a plain proportion
-    nearly every object would get one point.
+    The paper says "proportionately to the mask area". The official code draws one point more
+    than a Poisson number with mean 10 sqrt(share of the image), and so do we: with a plain
+    proportion nearly every object would get one point.
     """
     inside = np.flatnonzero(instance.pixels)
-    mean = 10 * math.sqrt(len(inside) / (size[0] * size[1]))
-    count = min(int(rng.poisson(mean)) + 1, most)
+    share = len(inside) / (size[0] * size[1])
+    count = min(int(rng.poisson(10 * math.sqrt(share))) + 1, most)
     chosen = inside[rng.integers(len(inside), size=count)]
     y, x = np.divmod(chosen, instance.pixels.shape[1])
     return np.stack([x + instance.x + 0.5, y + instance.y + 0.5], axis=1)
@@ -105,10 +116,64 @@ def jittered(
 ) -> np.ndarray:
     """The box with corners moved by N(0, share * side), at most 20 pixels [O], inside the image.
 
-    It stays a box: corners that cross change places, and no side falls below a pixel.
+    Corners that cross change places, and no side gets shorter than a pixel.
     """
-    sides = np.concatenate([box[2:] - box[:2]] * 2)
-    limit = np.array([size[1], size[0]], dtype=float)
-    moved = (box + rng.normal(0, share * sides).clip(-20, 20)).reshape(2, 2)
-    low = moved.min(0).clip(0, limit - 1)
-    return np.concatenate([low, moved.max(0).clip(low + 1, limit)])
+    sides = box[2:] - box[:2]
+    shift = rng.normal(0, share * np.concatenate([sides, sides]))
+    shift = shift.clip(-_LARGEST_JITTER, _LARGEST_JITTER)
+    corners = (box + shift).reshape(2, 2)
+    limit = np.array([size[1], size[0]], dtype=float)  # (x, y)
+    low = corners.min(0).clip(0, limit - 1)
+    high = corners.max(0).clip(low + 1, limit)
+    return np.concatenate([low, high])
+
+
+def collate_prompts(
+    drawn: list[tuple[Frame, Drawn]], supports: list[int], rows: list[int], mask_size: int
+) -> Prompts:
+    """E examples in original pixels -> `Prompts` in input pixels, padded to a common P and Q.
+
+    Args:
+        drawn: the prompts of each example, and how its support image lies in the input.
+        supports: the support image of each example, in [0, S).
+        rows: the row of C of each example.
+        mask_size: side of the square mask prompts.
+    """
+    masks, mask_example = [np.empty((0, mask_size, mask_size), bool)], []
+    points = [np.empty((0, 2))] * len(drawn)
+    labels = [np.empty(0, dtype=np.int64)] * len(drawn)
+    boxes = [np.empty((0, 4))] * len(drawn)
+    for e, (frame, prompts) in enumerate(drawn):
+        if prompts.mask is not None:
+            masks.append(frame.mask(prompts.mask, mask_size)[None])
+            mask_example.append(e)
+        if prompts.points:
+            points[e] = frame.point_prompts(np.concatenate(prompts.points))
+            labels[e] = np.concatenate(prompts.labels)
+        if prompts.boxes:
+            boxes[e] = frame.boxes(np.stack(prompts.boxes))
+    return Prompts(
+        masks=torch.from_numpy(np.concatenate(masks, dtype=np.float32)),
+        mask_example=torch.tensor(mask_example, dtype=torch.int64),
+        points=_padded(points, np.float32),
+        point_labels=_padded(labels, np.int64),
+        boxes=_padded(boxes, np.float32),
+        boxes_valid=_padded([np.ones(len(of_one)) for of_one in boxes], bool),
+        example_support=torch.tensor(supports, dtype=torch.int64),
+        example_row=torch.tensor(rows, dtype=torch.int64),
+    )
+
+
+def _padded(rows: list[np.ndarray], dtype: type) -> Tensor:
+    """Ragged (n_e, ...) arrays of E examples -> (E, max n_e, ...), padded with zeros."""
+    longest = max(len(row) for row in rows)
+    padded = np.zeros((len(rows), longest, *rows[0].shape[1:]), dtype)
+    for e, row in enumerate(rows):
+        padded[e, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def _extent(mask: np.ndarray, axis: int) -> tuple[int, int]:
+    """The first row (axis 0) or column (axis 1) with a pixel of the mask, and one past the last."""
+    positions = np.flatnonzero(mask.any(1 - axis))
+    return int(positions[0]), int(positions[-1]) + 1

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from la.config import Config, digest
+from la.data.batches import TrainingBatches
 from la.data.episodes import EpisodeSampler
-from la.data.loader import TrainingBatches
 from la.errors import UserError
 from la.experiment.code import is_todays, training_code
 from la.experiment.measurements import Measurement
@@ -177,7 +177,15 @@ class Run:
             jitter=True,
             objects=config.train.attention_loss > 0,
         )
-        return TrainingBatches(sampler, loader, config.episodes, config.train.seed)
+        return TrainingBatches(
+            sampler,
+            loader,
+            config.episodes,
+            config.train.seed,
+            per_step=config.train.micro_batches,
+            # Exact mode has quirks that depend on which kinds of prompt a whole batch has.
+            kinds_per_batch=config.model.mode == "exact",
+        )
 
     def _validation(self) -> Callable[[torch.nn.Module], float] | None:
         """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""

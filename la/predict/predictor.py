@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from la.data.geometry import Frame
-from la.data.loader import collate_prompts
+from la.data.prompts import collate_prompts
 from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from la.colours import palette_png
 from la.config import EpisodeConfig
 from la.data.geometry import Frame
-from la.data.loader import collate_prompts
-from la.data.prompts import Cutout, draw_prompts
+from la.data.prompts import Cutout, collate_prompts, draw_prompts
 from la.predict import drawing as drawn
 from la.predict import prompts_file, strokes
 from la.predict.drawing import Drawing, DrawnImage

@@ -1,0 +1,90 @@
+"""Batches of a training run: shapes, prompt kinds, and worker processes."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch.utils.data import DataLoader
+
+from la.config import EpisodeConfig, ModelConfig, Protocol
+from la.data.batches import TrainingBatches
+from la.data.episodes import EpisodeSampler
+from la.data.loader import BatchLoader
+
+SHAPES = ((3, 1, 1), (2, 2, 1), (1, 1, 2))
+CONFIG = EpisodeConfig(shapes=SHAPES)
+
+
+def constant_features(image_ids: list[int]) -> torch.Tensor:
+    return torch.tensor(image_ids).float()[:, None, None, None].expand(-1, 2, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def batches(tiny_index) -> TrainingBatches:
+    class_ids = tiny_index.category_ids.tolist()
+    sampler = EpisodeSampler(tiny_index, class_ids, Protocol(), [(n, k) for _, n, k in SHAPES])
+    model = ModelConfig(image_size=96, mask_size=48, token_pool=20)
+    loader = BatchLoader(
+        tiny_index, model, CONFIG, Protocol(), read_features=constant_features, target_side=24
+    )
+    return TrainingBatches(sampler, loader, CONFIG, seed=3)
+
+
+def test_each_shape_is_drawn_equally_often(batches):
+    counts = Counter(len(batches.episodes(number)) for number in range(300))
+    assert set(counts) == {b for b, _, _ in SHAPES}
+    assert chisquare(list(counts.values())).pvalue > 0.01
+
+
+def test_no_two_batches_share_an_episode(batches):
+    seeds = [episode.seed for number in range(100) for episode in batches.episodes(number)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_the_batches_of_a_step_have_one_shape_and_different_episodes(batches):
+    steps = replace(batches, per_step=4)
+    sizes = set()
+    for step in range(20):
+        of_step = [steps.episodes(number) for number in range(4 * step, 4 * step + 4)]
+        assert len({len(episodes) for episodes in of_step}) == 1
+        assert len({episodes[0].seed for episodes in of_step}) == 4
+        sizes.add(len(of_step[0]))
+    assert sizes == {b for b, _, _ in SHAPES}
+
+
+def test_a_batch_has_one_subset_of_kinds_where_the_official_code_is_followed(batches):
+    def kinds(episodes):
+        return {example.kinds for episode in episodes for example in episode.examples}
+
+    official = replace(batches, kinds_per_batch=True)
+    counts = Counter()
+    for number in range(350):
+        of_batch = kinds(official.episodes(number))
+        assert len(of_batch) == 1
+        counts.update(of_batch)
+    assert len(counts) == 7 and chisquare(list(counts.values())).pvalue > 0.01
+    assert max(len(kinds(batches.episodes(number))) for number in range(20)) > 1
+    for number in range(20):  # all but the kinds is the same
+        pairs = zip(batches.episodes(number), official.episodes(number), strict=True)
+        assert all(replace(b, examples=a.examples) == a for a, b in pairs)
+
+
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_worker_processes_load_the_batches_that_this_process_loads(batches, start):
+    batches[0]  # the decoded instances of this process are not sent along
+    workers = DataLoader(
+        batches,
+        sampler=[5, 0, 7],
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context=start,
+    )
+    for number, loaded in zip([5, 0, 7], workers, strict=True):
+        expected = batches[number]
+        assert torch.equal(loaded.target, expected.target)
+        assert torch.equal(loaded.source.query, expected.source.query)
+        assert torch.equal(loaded.prompts.points, expected.prompts.points)
+        assert torch.equal(loaded.prompts.masks, expected.prompts.masks)
+        assert torch.equal(loaded.token_rows, expected.token_rows)
