@@ -38,7 +38,7 @@ WHOLE := test_disk.py test_kills.py test_make.py test_ranks.py test_rehearsal.py
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lab test test-fast check bench reproduce verify readme plan strip clean distclean \
+.PHONY: help setup lock lab test test-fast check bench reproduce verify readme site plan strip clean distclean \
         $(PAGES:%=reproduce-%) reproduce-summary
 
 help:  ## list the targets and variables
@@ -109,6 +109,10 @@ verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with th
 
 readme: $(SETUP)  ## write the numbers of README.md from the stored measurements
 	$(PY) -m tests.readme
+
+site: $(SETUP)  ## build/site: all results and documents as web pages
+	$(PY) docs/site.py
+	@echo build/site/index.html
 
 strip: $(SETUP)  ## take the outputs out of the notebooks
 	$(PY) -m nbstripout --keep-id --extra-keys metadata.language_info notebooks/*.ipynb
