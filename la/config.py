@@ -156,7 +156,7 @@ _QUICK = Config(
         norm_first=True, first_residual=True, background="token", start="agreeing",
     ),
     episodes=EpisodeConfig(
-        shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
+        shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (6, 5, 1)), max_points=4
     ),
     train=TrainConfig(
         steps=1_000, lr=4e-4, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,

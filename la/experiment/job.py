@@ -64,6 +64,7 @@ class Job:
             "model": model,
             "frame": (shape.image_size, shape.resize, shape.mask_size),
             "folds": bench.config.evaluation.folds,
+            "points": bench.config.episodes.max_points,
             "protocol": bench.rules(self.measurement.protocol),
             "fitting": (method.biases, method.raw_bias, method.option, method.options),
             "fitting list": self.fitting,

@@ -55,6 +55,7 @@ def test_another_data_set_setting_or_method_has_another_key(bench, tmp_path):
         {"model": {"mask_size": 24}},
         {"evaluation": {"seen_episodes": 9}},
         {"evaluation": {"folds": "blocks"}},
+        {"episodes": {"max_points": 7}},
     ],
 )
 def test_a_configuration_that_changes_the_number_has_another_key(bench, change):
