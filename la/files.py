@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all, though writers are killed or meet on the same file.
+"""Files that are complete or absent, even if writers are killed or write at the same time.
 
-A file is written under a temporary name beside its place and renamed when it is complete. Its
-writer holds a lock on it, which the kernel drops with the process; so the next writer in the folder
-can tell what was left behind from what is still being written. On a file system without locks
-nothing is swept, and claims are granted to everybody: work may be done twice, files stay whole.
+A file is written under a temporary name in its folder and renamed when it is complete. Its writer
+holds a lock on it, which the kernel releases when the process ends, so the next writer in the
+folder can tell abandoned files from those that are still being written. On a file system without
+locks nothing is removed and every claim is granted: work may be done twice, but files stay whole.
 """
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,7 +26,7 @@ progress_bar = partial(tqdm, mininterval=1)
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """An open binary file that becomes `path` when the block ends, and vanishes when it raises.
+    """An open binary file that becomes `path` when the block ends, or is removed if it raises.
 
     Raises:
         OSError: the folder cannot be written, or its disk is full.
@@ -33,7 +34,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     file = _temporary_file(path.parent)
-    while _lock(file, wait=True) is False:  # another process swept it before it was locked
+    while _lock(file, wait=True) is False:  # another process removed it before it was locked
         file.close()
         file = _temporary_file(path.parent)
     try:
@@ -50,14 +51,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """`atomic_write` of what is at hand; text in UTF-8."""
+    """`atomic_write` for content that is in memory; text is encoded in UTF-8."""
     with atomic_write(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """An error of the disk names the file that it befell, as that of a full disk does not."""
+    """Adds the file name to an OSError that lacks one, as that of a full disk does."""
     try:
         yield
     except OSError as error:
@@ -68,11 +69,11 @@ def named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def claim(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process may make `path` now; False when another one is at it.
+    """Whether this process may make `path` now; False if another process is making it.
 
     Args:
-        path: the file to make; it is not touched.
-        wait: until the other process is done or dead, and then True.
+        path: the file or folder to make; it is not touched.
+        wait: wait until the other process has finished or died, and then yield True.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.parent / f"{PREFIX}{path.name}.claim"
@@ -87,11 +88,34 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files in `folder` whose writer is gone."""
+    """Remove the temporary files in `folder` whose writer has ended."""
     for path in folder.glob(PREFIX + "*"):
         with suppress(OSError), path.open("rb+") as file:
             if _lock(file, wait=False):
                 path.unlink()
+
+
+def check_disk(needs: dict[Path, int]) -> None:
+    """Check that each folder has room for so many bytes; folders may share a disk.
+
+    Raises:
+        OSError: the disk of one of them has too little room.
+    """
+    existing = {}  # the folder, or the nearest one above it that exists
+    needed_on: dict[int, int] = {}  # bytes, by the number of the disk
+    for folder, n_bytes in needs.items():
+        above = (folder, *folder.absolute().parents)
+        existing[folder] = next(path for path in above if path.exists())
+        disk = existing[folder].stat().st_dev
+        needed_on[disk] = needed_on.get(disk, 0) + n_bytes
+    for folder in needs:
+        needed = needed_on[existing[folder].stat().st_dev]
+        free = shutil.disk_usage(existing[folder]).free
+        if needed > free:
+            raise OSError(
+                f"{folder} needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free; make "
+                "room, or choose a folder on another disk"
+            )
 
 
 def _temporary_file(folder: Path) -> BinaryIO:
@@ -101,7 +125,7 @@ def _temporary_file(folder: Path) -> BinaryIO:
 def _lock(file: BinaryIO, *, wait: bool) -> bool | None:
     """Whether `file` is locked now and still has its name; None where there are no locks.
 
-    Who waited for a lock may get it on a file that its owner removed, whose name is another's now.
+    A process that waited for a lock may get it on a file that its owner has removed meanwhile.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

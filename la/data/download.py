@@ -1,4 +1,4 @@
-"""What a paper run gets from elsewhere: COCO, backbones, published models (README, "Sources")."""
+"""What a paper run downloads: COCO, backbones and published models (README, "Sources")."""
 
 import os
 import re
@@ -6,14 +6,16 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from la.config import WEIGHTS
-from la.data.transfer import Remote, check_disk, download, part_of, size_of, unpack
+from la.data.transfer import Remote, download, part_of, size_of, unpack
 from la.errors import UserError
-from la.files import claim
+from la.files import check_disk, claim
 
-COCO, HUB = "http://images.cocodataset.org", "https://huggingface.co"
+COCO = "http://images.cocodataset.org"
+HUB = "https://huggingface.co"
 
 
 def _images(name: str, size: int, md5: str, files: int) -> Remote:
+    """An archive of COCO's images."""
     return Remote(f"{COCO}/zips/{name}.zip", size, f"md5:{md5}", rf"{name}/[^/]+\.jpg", files)
 
 
@@ -46,23 +48,30 @@ PUBLISHED_BYTES = 4 * 381_000_000  # of the four, about
 
 
 def coco_folder(cache: Path) -> Path:
-    """Where COCO lies: `LA_COCO`, else `coco` in the cache."""
+    """The folder of COCO: `LA_COCO`, else `coco` in the cache."""
     return Path(os.environ.get("LA_COCO") or cache / "coco")
 
 
 def coco_missing(root: Path) -> tuple[str, ...]:
-    """Names in `FILES` not unpacked under `root` or `root/images`, of the fuller layout."""
-    fullest = min(LAYOUTS, key=lambda names: sum(_to_get(root, name) > 0 for name in names))
-    return tuple(name for name in ("annotations", *fullest) if not _unpacked(root, name))
+    """Names in `FILES` that are not unpacked below `root`, of the layout that is more complete."""
+
+    def n_to_download(layout: tuple[str, ...]) -> int:
+        return sum(_bytes_to_download(root, name) > 0 for name in layout)
+
+    layout = min(LAYOUTS, key=n_to_download)
+    return tuple(name for name in ("annotations", *layout) if not _is_unpacked(root, name))
 
 
 def coco_bytes(root: Path) -> int:
     """Bytes of disk that `fetch("coco", root)` needs: archives, and as much again unpacked."""
-    return sum(_to_get(root, name) + FILES[name].size for name in coco_missing(root))
+    total = 0
+    for name in coco_missing(root):
+        total += _bytes_to_download(root, name) + FILES[name].size
+    return total
 
 
 def published_folder(root: Path, fold: int) -> Path:
-    """Where the authors' model of a fold lies below the folder of weights."""
+    """The folder of the authors' model of a fold, below the folder of weights."""
     return root / "published" / f"fold{fold}"
 
 
@@ -79,13 +88,15 @@ def weights_files(root: Path, what: str) -> tuple[Path, ...]:
 
 
 def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
-    """Get what is missing of "coco", "sam", "mae" or "published" into `root`; the file or folder.
+    """Download what is missing of "coco", "sam", "mae" or "published"; returns the file or folder.
 
-    `mirror` stands for the publisher's scheme and host; path and checksums stay the same.
+    Args:
+        root: the folder to download into.
+        mirror: scheme and host to use instead of the publisher's; paths and checksums are the same.
 
     Raises:
-        ValueError: an unknown name, or what came is not the published file.
-        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
+        UserError: an unknown name, or the server sent another file than the published one.
+        OSError: the disk has no room, the server lacks the file, or the connection keeps breaking.
     """
     if what in WEIGHTS:
         return download(FILES[what], root / WEIGHTS[what], mirror=mirror)
@@ -94,24 +105,27 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         for name in coco_missing(root):
             _fetch_archive(name, root, mirror)
     elif what == "published":
-        for fold in range(4):
+        for fold in range(len(PUBLISHED)):
             _fetch_published(fold, published_folder(root, fold), mirror)
     else:
-        raise UserError(f"nothing is known as {what!r}; fetch coco, sam, mae or published")
+        raise UserError(f"{what!r} is unknown; fetch coco, sam, mae or published")
     return root
 
 
 def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
+    """Download and unpack an archive; one that was there before is kept."""
     archive = _archive(root, name)
     with claim(root / name, wait=True):
-        ours = not archive.exists()
-        if ours:
+        was_there = archive.exists()
+        if not was_there:
             download(FILES[name], archive, mirror=mirror)
         unpack(archive, root, FILES[name].wanted)
-        if not _unpacked(root, name):
-            wanted = f"the {FILES[name].files} files of {name}"
-            raise UserError(f"{archive} does not hold {wanted}; delete it and fetch it again")
-        if ours:  # what was here before is not ours to delete
+        if not _is_unpacked(root, name):
+            raise UserError(
+                f"{archive} does not hold the {FILES[name].files} files of {name}; delete it and "
+                "fetch it again"
+            )
+        if not was_there:
             os.sync()
             archive.unlink()
 
@@ -119,47 +133,52 @@ def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
 def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
     """Download the files of a fold's model that `folder` lacks, at one commit of the hub.
 
-    The hub states the commit, and each file's size and, for weights, its SHA-256, in the answer to
-    a HEAD request.
+    The hub answers a HEAD request with the commit, the size and, for weights, the SHA-256.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
+    model_id = PUBLISHED[fold]
     endpoint = (mirror or HUB).rstrip("/")
-    commit = None  # of the first file; the second is taken from the same one
+    commit = None  # of the first file; the second is downloaded at the same one
     for name in PUBLISHED_FILES:
         if (folder / name).exists():
             continue
-        url = hf_hub_url(PUBLISHED[fold], name, revision=commit, endpoint=endpoint)
+        url = hf_hub_url(model_id, name, revision=commit, endpoint=endpoint)
         try:
-            stated = get_hf_file_metadata(url)
+            metadata = get_hf_file_metadata(url)
         except Exception as error:  # each release of the hub's client has network errors of its own
+            reason = str(error).splitlines()[0]
             raise ConnectionError(
-                f"{PUBLISHED[fold]} could not be downloaded from {endpoint} "
-                f"({str(error).splitlines()[0]}); try again later, or run: hf download "
-                f"{PUBLISHED[fold]} {' '.join(PUBLISHED_FILES)} --local-dir {folder}"
+                f"{model_id} could not be downloaded from {endpoint} ({reason}); try again later, "
+                f"or run: hf download {model_id} {' '.join(PUBLISHED_FILES)} --local-dir {folder}"
             ) from None
-        commit = stated.commit_hash
-        url = hf_hub_url(PUBLISHED[fold], name, revision=commit, endpoint=endpoint)
-        # A file in Git LFS has its SHA-256 as its tag; a small one that of its Git object.
-        tag = stated.etag or ""
+        commit = metadata.commit_hash
+        url = hf_hub_url(model_id, name, revision=commit, endpoint=endpoint)
+        # The tag of a file in Git LFS is its SHA-256; that of a small file is its Git object's.
+        tag = metadata.etag or ""
         checksum = f"sha256:{tag}" if len(tag) == 64 else ""
-        download(Remote(url, stated.size or 0, checksum), folder / name)
+        download(Remote(url, metadata.size or 0, checksum), folder / name)
 
 
-def _unpacked(root: Path, name: str) -> bool:
-    folders = [folder for folder in (root / name, root / "images" / name) if folder.is_dir()]
-    names = ((f"{name}/{entry.name}" for entry in os.scandir(folder)) for folder in folders)
-    wanted = re.compile(FILES[name].wanted)
-    return any(sum(map(bool, map(wanted.fullmatch, n))) >= FILES[name].files for n in names)
+def _is_unpacked(root: Path, name: str) -> bool:
+    """Whether all files of an archive lie in `root/name` or in `root/images/name`."""
+    for folder in (root / name, root / "images" / name):
+        if not folder.is_dir():
+            continue
+        names = [f"{name}/{entry.name}" for entry in os.scandir(folder)]
+        wanted = [n for n in names if re.fullmatch(FILES[name].wanted, n)]
+        if len(wanted) >= FILES[name].files:
+            return True
+    return False
 
 
 def _archive(root: Path, name: str) -> Path:
     return root / PurePosixPath(urlsplit(FILES[name].url).path).name
 
 
-def _to_get(root: Path, name: str) -> int:
-    """Bytes of the archive that are not here."""
+def _bytes_to_download(root: Path, name: str) -> int:
+    """Bytes of an archive that are neither here nor unpacked."""
     archive = _archive(root, name)
-    if archive.exists() or _unpacked(root, name):
+    if archive.exists() or _is_unpacked(root, name):
         return 0
     return FILES[name].size - size_of(part_of(archive))

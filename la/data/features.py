@@ -1,24 +1,22 @@
-"""The feature cache: what a frozen backbone makes of an image, computed once, then read.
+"""The feature cache: the output of a frozen backbone, computed once per image, then read.
 
-A store is a folder for one backbone and one way of preprocessing, with one file per picture:
-the features in float16, (V, h, w) in C order, and a CRC-32 of the picture's digest and those
-bytes. Pictures are told by their content, so a replaced image file gets new features, and
-equal pictures of several data sets share theirs. A file that a killed writer left incomplete
-has the wrong size and counts as missing, so the writer loses only the batch that it was
-computing. Any number of processes may write to one folder: they share out parts of the
+A store is a folder for one backbone and one way of preprocessing. It has one file per picture: the
+features in float16, (V, h, w) in C order, and a CRC-32 of the picture's digest and those bytes. A
+picture is identified by its content, so a replaced image file gets new features, and equal pictures
+of several data sets share theirs. A file that a killed writer left incomplete has the wrong size
+and counts as missing. Any number of processes may write to one folder: each claims parts of the
 images by locks.
 
-float16 has 10 bits of mantissa where bfloat16 has 7; features are of moderate size, so the
-wider range of bfloat16 buys nothing. A feature beyond float16's range (65504) is an error.
+float16 has 10 bits of mantissa where bfloat16 has 7, and features do not need the wider range of
+bfloat16. A feature beyond the range of float16 (65504) is an error.
 """
 
 import json
 import logging
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -29,20 +27,20 @@ from torch import Tensor
 
 from la.config import digest
 from la.errors import UserError
-from la.files import claim, named, progress_bar, write_whole
+from la.files import check_disk, claim, named, progress_bar, write_whole
 
 logger = logging.getLogger(__name__)
 
 PART_IMAGES = 128  # images that one process claims at a time
 SUFFIX = ".f16"
 
-Load = Callable[[int], Tensor]
-Encode = Callable[[Tensor], Tensor]
+Load = Callable[[int], Tensor]  # image id -> (3, S, S), the backbone's input
+Encode = Callable[[Tensor], Tensor]  # (b, 3, S, S) -> (b, V, h, w)
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """All that the features of an image depend on; another key, another folder."""
+    """Everything that the features of an image depend on; each key has its own folder."""
 
     backbone: str
     weights_sha256: str
@@ -51,7 +49,7 @@ class FeatureKey:
 
     @property
     def folder(self) -> str:
-        """Readable, and different for different keys."""
+        """A readable name that differs for different keys."""
         return f"{self.backbone}-{self.image_size}-{self.resize}-{digest(self)}"
 
 
@@ -67,7 +65,7 @@ class FeatureStore:
         self._scan()
 
     def __reduce__(self) -> tuple:
-        """For worker processes: where the features are, not the features."""
+        """For worker processes: the place of the features, not the features."""
         return FeatureStore, (self.folder.parent, self.key)
 
     def _scan(self) -> None:
@@ -78,22 +76,23 @@ class FeatureStore:
         self._shape = tuple(json.loads(shape.read_text()))
         self._stored = set()
         for entry in os.scandir(self.folder):
-            if entry.name.endswith(SUFFIX):
-                if entry.stat().st_size == self._n_bytes:
-                    self._stored.add(entry.name.removesuffix(SUFFIX))
-                else:
-                    logger.warning("%s is damaged; its features will be computed again", entry.path)
+            if not entry.name.endswith(SUFFIX):
+                continue
+            if entry.stat().st_size == self._n_bytes:
+                self._stored.add(entry.name.removesuffix(SUFFIX))
+            else:
+                logger.warning("%s is damaged; its features will be computed again", entry.path)
 
     @property
     def _n_bytes(self) -> int:
-        """The size of a file: two bytes a number, and four of the checksum."""
+        """The size of a file: two bytes per number, and four for the checksum."""
         return 2 * prod(self._shape) + 4
 
     def _path(self, picture: str) -> Path:
         return self.folder / f"{picture}{SUFFIX}"
 
     def missing(self, pictures: Iterable[str]) -> list[str]:
-        """The pictures that have no features here, once each, in the given order."""
+        """The pictures that have no features yet, once each, in the given order."""
         return [p for p in dict.fromkeys(pictures) if p not in self._stored]
 
     def write(
@@ -109,9 +108,8 @@ class FeatureStore:
 
         Args:
             images: the id of an image of each picture.
-            load: image id -> (3, S, S), the backbone's input; called from threads.
-            encode: (b, 3, S, S) -> (b, V, h, w).
-            progress: show a bar with the time that is left.
+            load: called from threads.
+            progress: show a bar with the remaining time.
 
         Raises:
             OSError: the disk has too little room, or cannot be written.
@@ -122,38 +120,57 @@ class FeatureStore:
         if not todo:
             return
         write_whole(self.folder / "key.json", json.dumps(asdict(self.key), indent=1))
-        with (
-            ThreadPoolExecutor(2) as pool,
-            progress_bar(
-                total=len(todo), unit="image", desc="features", disable=not progress
-            ) as bar,
-        ):
+        bar = progress_bar(total=len(todo), unit="image", desc="features", disable=not progress)
+        with ThreadPoolExecutor(3) as pool, bar:
             if not self._shape:
                 _, example = next(_batches([images[todo[0]]], load, encode, batch_size, pool))
                 self._shape = tuple(example.shape[1:])
                 write_whole(self.folder / "shape.json", json.dumps(self._shape))
-            self._check_disk(len(todo))
-            parts = [
-                todo[start : start + PART_IMAGES] for start in range(0, len(todo), PART_IMAGES)
-            ]
+            check_disk({self.folder: len(todo) * self._n_bytes})
+            starts = range(0, len(todo), PART_IMAGES)
+            parts = [todo[start : start + PART_IMAGES] for start in starts]
             for wait in (False, True):  # second pass: parts that other processes had claimed
                 for part in parts:
                     with claim(self.folder / f"part-{part[0]}", wait=wait) as granted:
-                        left = {images[p]: p for p in part if granted and not self._is_whole(p)}
-                        for ids, features in _batches([*left], load, encode, batch_size, pool):
-                            self._write_files([left[i] for i in ids], ids, features)
-                            bar.update(len(ids))
+                        if not granted:
+                            continue
+                        pictures = {images[p]: p for p in part if not self._is_whole(p)}
+                        batches = _batches([*pictures], load, encode, batch_size, pool)
+                        for n_written in self._write_batches(batches, pictures, pool):
+                            bar.update(n_written)
         self._scan()
 
+    def _write_batches(
+        self,
+        batches: Iterable[tuple[list[int], Tensor]],
+        pictures: Mapping[int, str],
+        pool: ThreadPoolExecutor,
+    ) -> Iterator[int]:
+        """Write each batch while the next one is computed; yields the number of its images.
+
+        Args:
+            pictures: the picture of each image id.
+        """
+        writing: Future[None] | None = None
+        for image_ids, features in batches:
+            if writing:
+                writing.result()
+            of_batch = [pictures[image_id] for image_id in image_ids]
+            writing = pool.submit(self._write_files, of_batch, image_ids, features)
+            yield len(image_ids)
+        if writing:
+            writing.result()
+
     def _is_whole(self, picture: str) -> bool:
-        """Whether the file of a picture is there now, by its size."""
+        """Whether the file of a picture is there now, and has the right size."""
         path = self._path(picture)
         return path.exists() and path.stat().st_size == self._n_bytes
 
     def _write_files(self, pictures: list[str], image_ids: list[int], features: Tensor) -> None:
-        """Write features (n, V, h, w), a file each."""
-        halves = features.detach().cpu().half().contiguous()
-        sums = halves.flatten(1).sum(1, dtype=torch.float32)  # finite if all the terms are
+        """Write features (n, V, h, w), one file per picture."""
+        halves = features.detach().half().cpu().contiguous()
+        # The sum of a picture's features is finite if and only if all of them are.
+        sums = halves.flatten(1).sum(1, dtype=torch.float32)
         for picture, image_id, half, total in zip(
             pictures, image_ids, halves.numpy(), sums.tolist(), strict=True
         ):
@@ -163,8 +180,8 @@ class FeatureStore:
                 )
             path = self._path(picture)
             try:
-                # Without fsync: a file torn by a power cut fails its checksum. Without
-                # truncating first: another process may be reading the same bytes.
+                # Without fsync, because a file that a power cut damages fails its checksum.
+                # Not truncated first, because another process may be reading the same bytes.
                 with named(path), path.open("r+b" if path.exists() else "wb") as file:
                     file.write(half)
                     file.write(_checksum(picture, half))
@@ -176,11 +193,11 @@ class FeatureStore:
     def read(self, pictures: Sequence[str]) -> Tensor:
         """Features (n, V, h, w) in float16, in the order of the pictures.
 
-        A picture's checksum is compared when this process first reads it.
+        A checksum is verified when this process first reads the picture.
 
         Raises:
-            ValueError: a picture has no features here, or its file is damaged. A damaged
-                file is removed, so that `missing` lists its picture and `write` makes it anew.
+            ValueError: a picture has no features yet, or its file is damaged. A damaged file is
+                removed, so that `missing` lists its picture and `write` computes it again.
         """
         absent = [picture for picture in pictures if picture not in self._stored]
         if absent:
@@ -188,7 +205,7 @@ class FeatureStore:
                 f"{self.folder} has no features of {len(absent)} pictures, the first is "
                 f"{absent[0]}; compute them first"
             )
-        # numpy asks for huge pages, which are filled twice as fast as those of torch.empty.
+        # numpy allocates huge pages, which are filled twice as fast as those of torch.empty.
         features = np.empty((len(pictures), *(self._shape or (0, 0, 0))), np.float16)
         for row, picture in zip(features, pictures, strict=True):
             with self._path(picture).open("rb", buffering=0) as file:
@@ -201,24 +218,11 @@ class FeatureStore:
         return torch.from_numpy(features)
 
     def _discard(self, picture: str) -> None:
-        """Remove a damaged file and raise a ValueError that names it."""
+        """Remove a damaged file and raise a ValueError with its name."""
         path = self._path(picture)
         path.unlink(missing_ok=True)
         self._stored.discard(picture)
         raise ValueError(f"{path} was damaged and is removed; compute its features again")
-
-    def _check_disk(self, n_images: int) -> None:
-        """Raise OSError if the features of so many images do not fit on the disk."""
-        needed = n_images * self._n_bytes / 1e9
-        free = shutil.disk_usage(self.folder).free / 1e9
-        logger.info(
-            "%d images need %.2f GB in %s; %.2f GB are free", n_images, needed, self.folder, free
-        )
-        if needed > 0.98 * free:
-            raise OSError(
-                f"{self.folder} needs {needed:.2f} GB for {n_images} images and has {free:.2f} GB; "
-                "make room, or keep the features elsewhere"
-            )
 
 
 def _checksum(picture: str, features: np.ndarray) -> bytes:
@@ -232,8 +236,8 @@ def _batches(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """(ids, features) of each batch; the images of the next one are loaded meanwhile.
 
-    The last batch is filled up with copies: a backbone rounds a smaller batch differently,
-    and the features of an image must not depend on which other images were missing.
+    The last batch is padded with copies: a backbone rounds a smaller batch differently, and the
+    features of an image must not depend on which other images were missing.
     """
     groups = [image_ids[i : i + batch_size] for i in range(0, len(image_ids), batch_size)]
     coming = [pool.submit(load, image_id) for image_id in image_ids[:batch_size]]
@@ -241,7 +245,7 @@ def _batches(
         images = torch.stack([image.result() for image in coming])
         following = groups[n] if n < len(groups) else []
         coming = [pool.submit(load, image_id) for image_id in following]
-        filling = images[-1:].repeat_interleave(batch_size - len(group), 0)
+        copies = images[-1:].repeat_interleave(batch_size - len(group), 0)
         with torch.inference_mode():
-            features = encode(torch.cat([images, filling]))
+            features = encode(torch.cat([images, copies]))
         yield group, features[: len(group)]

@@ -1,8 +1,7 @@
-"""One file from a publisher, whole or not at all, and the files of an archive.
+"""Downloading one file and unpacking an archive; every file is complete or absent.
 
-A file grows as `NAME.part` and gets its name when its size and checksum are right; the next call
-goes on where the last one broke off. Archives are unpacked file by file, each under its name only
-when whole.
+A file grows as `NAME.part` and is renamed when its size and checksum are right. The next call
+resumes where the last one stopped. Archives are unpacked file by file, in the same way.
 """
 
 import hashlib
@@ -12,19 +11,19 @@ import re
 import shutil
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from la.errors import UserError
-from la.files import claim, named, progress_bar
+from la.files import check_disk, claim, named, progress_bar
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at its publisher; of an archive, `wanted` matches the `files` entries to unpack."""
+    """A published file; of an archive, the `files` entries that match `wanted` are unpacked."""
 
     url: str
     size: int  # bytes
@@ -34,11 +33,14 @@ class Remote:
 
 
 def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
-    """The file at `path`, checked; fetched if it is not there.
+    """The file at `path`, downloaded if it is not there; its size and checksum are verified.
+
+    Args:
+        mirror: scheme and host to use instead of the publisher's, with the same path.
 
     Raises:
-        ValueError: there, or given by the server, is another file than the published one.
-        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
+        UserError: the file there, or the one that the server sent, is not the published one.
+        OSError: the disk has no room, the server lacks the file, or the connection keeps breaking.
     """
     url = remote.url
     if mirror is not None:
@@ -49,70 +51,67 @@ def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
         url = mirror.rstrip("/") + urlsplit(url).path
     with claim(path, wait=True):
         if path.exists():
-            if fault := _fault(path, remote):
+            fault = _fault(path, remote)
+            if fault:
                 raise UserError(f"{path} {fault}; delete it and fetch it again")
             return path
         part = part_of(path)
         check_disk({path.parent: remote.size - size_of(part)})
         for _ in range(2):
             _append(url, part, remote.size)
-            if not (fault := _fault(part, remote)):
+            fault = _fault(part, remote)
+            if not fault:
                 os.replace(part, path)
                 return path
-            log.warning("what %s gave %s", url, fault)
+            log.warning("the file that %s sent %s", url, fault)
             part.unlink()
-        raise UserError(f"what {url} gave {fault}, twice; try later, or name a --mirror")
+        raise UserError(f"the file that {url} sent {fault}, twice; try later, or name a --mirror")
 
 
 def unpack(archive: Path, root: Path, wanted: str) -> None:
-    """Unpack the entries whose names match `wanted` under `root`; what is there already stays.
+    """Unpack the entries whose names match `wanted` below `root`; complete files are kept.
 
     Raises:
-        ValueError: the archive is damaged, or one of its names leads out of `root`.
-        OSError: no room on the disk.
+        UserError: the archive is damaged, or one of its names points outside `root`.
+        OSError: the disk has no room.
     """
     try:
         with ZipFile(archive) as zipped:
             for name in zipped.namelist():
-                if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^\w:", name):
+                path = PureWindowsPath(name)  # takes / and \ for separators
+                if path.anchor or ".." in path.parts:
                     raise UserError(
-                        f"{archive} is refused: its entry {name!r} leads out of the folder; delete "
-                        "the archive and fetch it again"
+                        f"{archive} is not unpacked, because its entry {name!r} points outside "
+                        "the folder; delete the archive and fetch it again"
                     )
-            chosen = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
-            chosen = [e for e in chosen if size_of(root / e.filename) != e.file_size]
-            check_disk({root: sum(e.file_size for e in chosen)})
-            for entry in progress_bar(chosen, f"unpack {archive.name}", unit="file"):
-                part = part_of(root / entry.filename)
+            entries = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
+            missing = [e for e in entries if size_of(root / e.filename) != e.file_size]
+            check_disk({root: sum(entry.file_size for entry in missing)})
+            for entry in progress_bar(missing, f"unpack {archive.name}", unit="file"):
+                place = root / entry.filename
+                part = part_of(place)
                 part.parent.mkdir(parents=True, exist_ok=True)
                 with named(part), zipped.open(entry) as source, part.open("wb") as file:
                     shutil.copyfileobj(source, file)
-                os.replace(part, root / entry.filename)
+                os.replace(part, place)
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        fault = f"{archive} is no whole archive ({error}); delete it and fetch it again"
-        raise UserError(fault) from None
+        raise UserError(
+            f"{archive} is not a complete archive ({error}); delete it and fetch it again"
+        ) from None
 
 
-def check_disk(needs: dict[Path, int]) -> None:
-    """Nothing, if each folder has room for so many bytes; folders may share a disk.
+def part_of(path: Path) -> Path:
+    """Where a file grows until it is complete."""
+    return path.with_name(path.name + ".part")
 
-    Raises:
-        OSError: one has not.
-    """
-    there = {f: next(p for p in (f, *f.absolute().parents) if p.exists()) for f in needs}
-    disk = {folder: path.stat().st_dev for folder, path in there.items()}
-    for folder in needs:
-        needed = sum(n for other, n in needs.items() if disk[other] == disk[folder])
-        free = shutil.disk_usage(there[folder]).free
-        if needed > free:
-            raise OSError(
-                f"{folder} needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free; make "
-                "room, or choose a folder on another disk"
-            )
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _append(url: str, part: Path, size: int) -> None:
-    """Fetch what `part` lacks; the hub's client tries again as long as bytes come."""
+    """Download what `part` lacks; the hub's client retries as long as bytes arrive."""
     from huggingface_hub.file_download import http_get
 
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -120,35 +119,33 @@ def _append(url: str, part: Path, size: int) -> None:
         part.unlink()
     try:
         with named(part), part.open("ab") as file:
-            http_get(url, file, resume_size=file.tell(), expected_size=size,
-                     displayed_filename=part.stem)  # fmt: skip
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                expected_size=size,
+                displayed_filename=part.stem,
+            )
     except Exception as error:  # each release of the hub's client has network errors of its own
         if isinstance(error, OSError) and error.errno:  # the disk's, not the network's
             raise
+        reason = str(error).splitlines()[0]
         raise ConnectionError(
-            f"{url} is not to be had or broke off at {size_of(part)} of {size} bytes "
-            f"({str(error).splitlines()[0]}); run the same command again to go on from there, or "
-            "name a --mirror"
+            f"{url} could not be downloaded; it stopped at {size_of(part)} of {size} bytes "
+            f"({reason}); run the same command again to resume, or name a --mirror"
         ) from None
 
 
 def _fault(path: Path, remote: Remote) -> str:
     """What is wrong with a file, as the end of a sentence; "" if nothing."""
-    if size_of(path) != remote.size:
-        return f"has {size_of(path)} bytes and the published file {remote.size}"
+    size = size_of(path)
+    if size != remote.size:
+        return f"has {size} bytes and the published file {remote.size}"
     if not remote.checksum:
         return ""
-    algorithm, _, wanted = remote.checksum.partition(":")
+    algorithm, _, published = remote.checksum.partition(":")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    return "" if found == wanted else f"has the {algorithm} {found} and the published file {wanted}"
-
-
-def part_of(path: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return path.with_name(path.name + ".part")
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
-    return path.stat().st_size if path.is_file() else 0
+        actual = hashlib.file_digest(file, algorithm).hexdigest()
+    if actual != published:
+        return f"has the {algorithm} {actual} and the published file {published}"
+    return ""

@@ -10,7 +10,6 @@ import torch
 
 from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
 from la.data import download
-from la.data.transfer import check_disk
 from la.errors import MissingFile, UserError
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -19,6 +18,7 @@ from la.experiment.pace import Pace
 from la.experiment.runs import Run
 from la.experiment.store import Store
 from la.experiment.workbench import HOME, Workbench
+from la.files import check_disk
 from la.learn.states import STATES
 from la.model.label_anything import LabelAnything
 

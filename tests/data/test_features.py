@@ -145,12 +145,12 @@ def test_opening_writes_nothing_and_a_read_only_folder_can_be_read(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_disk_without_room_is_refused_before_the_work(tmp_path, monkeypatch):
+def test_a_disk_without_room_is_noticed_before_the_work(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6, 10_000))
     seen = []
     store = Numbered(tmp_path, KEY)
-    with pytest.raises(OSError, match=r"needs 0\.00 GB for 500 images and has 0\.00 GB; make room"):
+    with pytest.raises(OSError, match=r"needs 0\.0 GB and has 0\.0 GB free; make room"):
         store.write(range(500), lambda i: seen.append(i) or load(i), encode, progress=False)
     assert len(seen) == 1  # to learn the size
     assert not stored(store) and not leftovers(store)
@@ -175,8 +175,27 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(tmp_path, monkeypatch):
     assert torch.equal(store.read(range(8)), expected(range(8)).half())
 
 
+def test_a_batch_is_written_while_the_next_one_is_computed(tmp_path, monkeypatch):
+    second_is_computed = threading.Event()
+    real = features._checksum
+
+    def waits(picture, half):
+        assert picture != "0" or second_is_computed.wait(timeout=60)
+        return real(picture, half)
+
+    def encode_and_tell(images):
+        if images[0, 0, 0, 0] == 1:
+            second_is_computed.set()
+        return encode(images)
+
+    monkeypatch.setattr(features, "_checksum", waits)
+    store = Numbered(tmp_path, KEY)
+    store.write(range(3), load, encode_and_tell, batch_size=1, progress=False)
+    assert torch.equal(store.read(range(3)), expected(range(3)).half())
+
+
 @pytest.mark.parametrize("value", [1e6, float("inf"), float("nan")])
-def test_what_half_precision_cannot_hold_is_refused_with_the_image(tmp_path, value):
+def test_what_half_precision_cannot_hold_raises_with_the_image(tmp_path, value):
     def encode_one_badly(images):
         found = encode(images)
         found[images[:, 0, 0, 0] == 3, 2, 1, 1] = value
