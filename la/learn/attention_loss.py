@@ -1,8 +1,8 @@
-"""A training loss for where prompt tokens look: at the object that the prompt marks.
+"""A training loss that draws the attention of prompt tokens to the object they mark.
 
-It is none of the paper's. The corners of a box lie outside the object, so a box token has
-no reason at the start to attend to what is inside; training images have the mask of each
-prompted object, and this loss tells the token. The forward pass is the same without it.
+The paper has no such loss. The corners of a box lie outside the object, so at the start a
+box token has no reason to attend to the inside. Training images have the mask of each
+prompted object, and this loss uses it. The forward pass is the same without it.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Read:
 
 @contextmanager
 def recorded_reads(encoder: PromptEncoder) -> Iterator[list[Read]]:
-    """Collect what the prompt encoder's layers read while this is open."""
+    """Collect the token-to-image attention calls of the prompt encoder in this block."""
     reads: list[Read] = []
 
     def record(attention: nn.Module, inputs: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
@@ -54,7 +54,7 @@ def attention_loss(reads: list[Read], objects: Tensor, valid: Tensor) -> Tensor:
     """Mean of -log(share of attention on the prompted object) over reads, heads and tokens.
 
     Args:
-        reads: of the prompt encoder; its E pairs begin with the examples of the batch.
+        reads: of the prompt encoder, whose first E pairs are the examples of the batch.
         objects: (E, Hm, Wm) bool masks of the prompted objects in the input frame.
         valid: (E, T) bool, False for tokens that only pad.
 
@@ -66,17 +66,26 @@ def attention_loss(reads: list[Read], objects: Tensor, valid: Tensor) -> Tensor:
     losses = []
     for read in reads:
         shares = object_shares(read, cells)
-        missed = -(shares + SMALLEST_SHARE).log().mean(1)  # (E, T), the mean over heads
-        losses.append((missed * valid).sum() / valid.sum())
+        loss = -(shares + SMALLEST_SHARE).log().mean(1)  # (E, T), the mean over heads
+        losses.append((loss * valid).sum() / valid.sum())
     return torch.stack(losses).mean()
 
 
 def object_shares(read: Read, cells: Tensor) -> Tensor:
-    """Share of each token's attention on `cells` (E, h*w) of the first E pairs, (E, n_heads, T)."""
+    """The share of each token's attention that lies on the object of its example.
+
+    Args:
+        cells: (E, h*w) bool, the cells of the objects.
+
+    Returns:
+        (E, n_heads, T) shares for the first E pairs of `read`.
+    """
     n_examples = len(cells)
-    tokens, image = read.tokens[:n_examples], read.image[:n_examples]
-    scores = read.attention.read_scores(tokens, image, read.position)
-    return (scores.softmax(-1) * cells[:, None, None]).sum(-1)
+    tokens = read.tokens[:n_examples]
+    image = read.image[:n_examples]
+    scores = read.attention.read_scores(tokens, image, read.position)  # (E, n_heads, T, h*w)
+    attention = scores.softmax(-1)
+    return (attention * cells[:, None, None]).sum(-1)
 
 
 def object_cells(objects: Tensor, side: int) -> Tensor:
@@ -86,4 +95,5 @@ def object_cells(objects: Tensor, side: int) -> Tensor:
     so that an object smaller than a cell keeps one.
     """
     coverage = F.adaptive_avg_pool2d(objects[:, None].float(), side).flatten(1)
-    return (coverage > 0) & (coverage >= coverage.amax(1, keepdim=True) / 2)
+    fullest = coverage.amax(1, keepdim=True)
+    return (coverage > 0) & (coverage >= fullest / 2)

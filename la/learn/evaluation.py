@@ -8,8 +8,8 @@ from torch import Tensor
 
 from la.config import ModelConfig
 from la.data.geometry import Frame
-from la.learn.metrics import Scores, counts_by_bias
-from la.types import Batch, Episode, Segmenter, to_device
+from la.learn.metrics import Scores
+from la.types import IGNORE, Batch, Episode, Segmenter, check_shapes, to_device
 
 
 @torch.inference_mode()
@@ -48,27 +48,70 @@ def count(
     offsets = torch.tensor(biases, dtype=torch.float32, device=device)
     for start in range(0, len(episodes), batch_size):
         stop = min(start + batch_size, len(episodes))
-        batch = to_device(load(list(episodes[start:stop])), device)
+        batch = load(list(episodes[start:stop]))
+        batch = to_device(batch, device)
         scores = segmenter(batch)
         if scores.isnan().any():
             raise ValueError(
                 f"the segmenter's scores are NaN somewhere in episodes {start} to {stop - 1}; "
                 "nothing is counted"
             )
-        confusion = _batch_counts(scores, batch, model, offsets).cpu().numpy()
-        counts[:, start:stop, : batch.n_rows, : batch.n_rows] = confusion
+        confusion = _batch_counts(scores, batch, model, offsets)
+        counts[:, start:stop, : batch.n_rows, : batch.n_rows] = confusion.cpu().numpy()
         report(stop - start)
     return counts
 
 
 def _batch_counts(scores: Tensor, batch: Batch, model: ModelConfig, biases: Tensor) -> Tensor:
-    """Confusion matrices of a batch for biases (n,), (n, B, C, C)."""
+    """Confusion matrices (n, B, C, C) of a batch for biases (n,)."""
     matrices = []
-    for b, maps in enumerate(original_scores(scores, batch, model)):
-        height, width = maps.shape[-2:]
-        target = batch.target[b, :height, :width]
-        matrices.append(counts_by_bias(maps, target, biases.to(maps.dtype)))
+    maps = original_scores(scores, batch, model)
+    for scores_of_query, padded_target in zip(maps, batch.target, strict=True):
+        height, width = scores_of_query.shape[-2:]
+        target = padded_target[:height, :width]
+        offsets = biases.to(scores_of_query.dtype)
+        matrices.append(counts_by_bias(scores_of_query, target, offsets))
     return torch.stack(matrices, dim=1)
+
+
+def counts_by_bias(scores: Tensor, target: Tensor, biases: Tensor) -> Tensor:
+    """Confusion matrices of one query, one for each bias on the background's score.
+
+    A pixel is painted with its best foreground row if that row's score exceeds the
+    background's by more than the bias. One histogram over (target, best foreground row,
+    number of biases exceeded) gives the counts of all biases without waiting for the GPU.
+
+    Args:
+        scores: (C, H, W), row 0 is background.
+        target: (H, W) int64 in [0, C), or IGNORE.
+        biases: (n,) in any order, of the dtype of the scores.
+
+    Returns:
+        (n, C, C) int64 [target, prediction], in the order of the biases.
+
+    Raises:
+        ValueError: the tensors disagree about H or W.
+    """
+    sizes = check_shapes("counts_by_bias", scores=(scores, "C H W"), target=(target, "H W"))
+    n_rows = sizes["C"]
+    n_ways = n_rows - 1
+    n_bins = len(biases) + 1
+    best, way = scores[1:].max(0)  # (H, W)
+    ascending, order = biases.sort()
+    n_exceeded = torch.bucketize(best - scores[0], ascending)  # (H, W) in 0..n
+    row = torch.where(target == IGNORE, n_rows, target)  # a row of its own, dropped below
+    bin_index = (row * n_ways + way) * n_bins + n_exceeded
+    bin_index = bin_index.flatten()
+    # Not bincount: it waits for the GPU to learn the largest value.
+    histogram = bin_index.new_zeros((n_rows + 1) * n_ways * n_bins)
+    histogram = histogram.index_add(0, bin_index, torch.ones_like(bin_index))
+    histogram = histogram.view(n_rows + 1, n_ways, n_bins)[:n_rows]
+    # The i-th smallest bias is not exceeded by the pixels of bins 0..i: background.
+    unpainted = histogram.cumsum(2)[..., :-1]  # (C, N, n)
+    painted = histogram.sum(2, keepdim=True) - unpainted
+    background = unpainted.sum(1, keepdim=True)  # (C, 1, n)
+    confusion = torch.cat([background, painted], dim=1)  # (C, C, n)
+    return confusion.permute(2, 0, 1)[order.argsort()]
 
 
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
@@ -85,8 +128,8 @@ def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Te
     # Interpolating -inf would make NaN.
     finite = at_least_float32(scores).masked_fill(padded, -1e9)
     maps = []
-    for size, rows in zip(batch.query_size.tolist(), finite, strict=True):
-        frame = Frame((size[0], size[1]), model.image_size, model.resize)
+    for (height, width), rows in zip(batch.query_size.tolist(), finite, strict=True):
+        frame = Frame((height, width), model.image_size, model.resize)
         maps.append(frame.original_logits(rows[None])[0])
     return maps
 
@@ -98,6 +141,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:
     """`miou_star` of the counts (episodes, C, C), over the classes that the list asks for."""
-    classes = {c for episode in episodes for c in episode.class_ids}
     class_ids = [episode.class_ids for episode in episodes]
-    return Scores.of(zip(class_ids, counts, strict=True), classes).miou_star
+    classes = set().union(*class_ids)
+    scores = Scores.of(zip(class_ids, counts, strict=True), classes)
+    return scores.miou_star

@@ -12,9 +12,9 @@ def focal_loss(
 ) -> Tensor:
     """Class-weighted focal loss (paper Eq. 6).
 
-    The paper writes a sum over the N + 1 classes; a pixel belongs to one class, so each
-    pixel weighs the w_n of its class. We divide by the pixels that count, so padding
-    weakens no episode; `official_focal_loss` divides by all pixels.
+    The paper writes a sum over the N + 1 classes; a pixel belongs to one class, so it is
+    weighted by the w_n of that class. The sum is divided by the pixels that are not
+    IGNORE, so padding weakens no episode; `official_focal_loss` divides by all pixels.
 
     Args:
         logits: (B, C, H, W); row 0 of C is background, padded rows are -inf.
@@ -28,15 +28,17 @@ def focal_loss(
     Raises:
         ValueError: the tensors disagree about B, C, H or W.
     """
+    losses = _pixel_losses(logits, target, class_weights, gamma)
     n_counted = (target != IGNORE).sum().clamp(min=1)
-    return _pixel_losses(logits, target, class_weights, gamma).sum() / n_counted
+    return losses.sum() / n_counted
 
 
 def official_focal_loss(
     logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
 ) -> Tensor:
     """`focal_loss` as the published code averages it: over all B * H * W pixels."""
-    return _pixel_losses(logits, target, class_weights, gamma).mean()
+    losses = _pixel_losses(logits, target, class_weights, gamma)
+    return losses.mean()
 
 
 def _pixel_losses(
@@ -45,13 +47,15 @@ def _pixel_losses(
     """w_n (1 - p)^gamma * -log p for each pixel, (B, H, W); 0 where it is ignored."""
     check_shapes("focal_loss", logits=(logits, "B C H W"), target=(target, "B H W"))
     ce = F.cross_entropy(logits, target, reduction="none", ignore_index=IGNORE)
-    loss = (1 - torch.exp(-ce)) ** gamma * ce
+    p = torch.exp(-ce)
+    loss = (1 - p) ** gamma * ce
     if class_weights is None:
         return loss
     check_shapes("focal_loss", logits=(logits, "B C H W"), class_weights=(class_weights, "B C"))
     # An ignored pixel has a loss of 0, so it may look up any row.
-    rows = target.clamp(min=0).flatten(1)  # (B, H*W)
-    return loss * class_weights.gather(1, rows).view_as(loss)
+    row = target.clamp(min=0).flatten(1)  # (B, H*W)
+    weight = class_weights.gather(1, row)
+    return loss * weight.view_as(loss)
 
 
 def class_weights(
@@ -68,7 +72,7 @@ def class_weights(
         n_rows: C.
         rule: "log" is the published code's 1 / log(1.1 + f), f the share of the row among
             all B * H * W pixels; "power" is f ** -power, f the share among the pixels that
-            count, scaled to a mean of 1 over them.
+            are not IGNORE, scaled to a mean of 1 over them.
         power: the exponent of the second rule.
         dtype: of the result and of all arithmetic.
 
@@ -82,10 +86,15 @@ def class_weights(
         raise ValueError(f"no class weight rule {rule!r}; known: log, power")
     # Not bincount: it waits for the GPU to learn the largest value.
     row = torch.arange(n_rows, device=target.device)[:, None]
-    counts = (target.flatten() == row).sum(1).to(dtype)  # (C,)
-    weights = 1 / torch.log(1.1 + counts / target.numel())
-    if rule == "power":
-        share = counts / counts.sum().clamp(min=1)
-        weights = share.clamp(min=1e-12) ** -power
-        weights = weights / (share * weights).sum().clamp(min=1e-12)
-    return torch.where(counts > 0, weights, 1.0).expand(target.shape[0], -1)
+    counts = (target.flatten() == row).sum(1)  # (C,)
+    counts = counts.to(dtype)
+    if rule == "log":
+        frequency = counts / target.numel()
+        weights = 1 / torch.log(1.1 + frequency)
+    else:
+        frequency = counts / counts.sum().clamp(min=1)
+        weights = frequency.clamp(min=1e-12) ** -power
+        mean = (frequency * weights).sum()
+        weights = weights / mean.clamp(min=1e-12)
+    weights = torch.where(counts > 0, weights, 1.0)
+    return weights.expand(len(target), -1)

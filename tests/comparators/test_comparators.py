@@ -8,7 +8,8 @@ import torch
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.experiment.methods import METHODS
-from la.learn.metrics import Scores, counts_by_bias
+from la.learn.evaluation import counts_by_bias
+from la.learn.metrics import Scores
 from la.types import Batch, Features, Segmenter
 from tests.comparators.episodes import SIDE, blobs, make_prompts
 

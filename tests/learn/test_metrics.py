@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
+from la.learn.evaluation import counts_by_bias
 from la.learn.metrics import (
     Scores,
-    counts_by_bias,
     miou_hsnet,
     miou_of_episodes,
     miou_renamed_in_place,
@@ -110,7 +110,7 @@ def test_what_cannot_be_scored_is_an_error():
         counts_by_bias(torch.zeros(2, 2, 2), zeros, torch.zeros(1))
     with pytest.raises(ValueError, match="no episode"):
         Scores.of([], [1])
-    with pytest.raises(ValueError, match=r"episode 0 holds \[9\]"):
+    with pytest.raises(ValueError, match=r"episode 0 has classes \[9\]"):
         Scores.of([((9,), np.eye(2))], [1, 2])
 
 
