@@ -1,6 +1,6 @@
-"""The words of the project: shape letters, and the values that travel between its parts.
+"""The vocabulary of the project: shape letters, and the values that its parts exchange.
 
-Shape glossary; a letter means one thing everywhere:
+Shape glossary; a letter has one meaning everywhere:
 
     B  episodes of a batch            N  ways, foreground classes of an episode
     S  support images of the batch    C  N + 1 rows; row 0 is background on every class axis
@@ -12,14 +12,15 @@ Shape glossary; a letter means one thing everywhere:
     T  tokens of a sequence           L  support images of one episode
 
 Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the
-image file, *input* pixels those of the resized and padded square that the backbone sees.
+image file, *input* pixels those of the resized and padded square that the backbone encodes.
 
-Coordinates are continuous: the pixel in column x and row y reaches from (x, y) to (x + 1, y + 1),
-and its centre is (x + 0.5, y + 0.5). That holds for clicks, for points that are sampled, and for
-boxes, whose corners are outer edges. `Prompts.points` alone holds what the official code does: a
-pixel's index, scaled to the input frame (`Frame.point_prompts`); the model adds the half pixel.
+Coordinates are continuous: the pixel in column x and row y extends from (x, y) to (x + 1, y + 1),
+and its centre is (x + 0.5, y + 0.5). That holds for clicks, for sampled points, and for boxes,
+whose corners are outer edges. `Prompts.points` is the exception and follows the official code: it
+holds the index of a pixel, scaled to the input frame (`Frame.point_prompts`), and the model adds
+half a pixel.
 
-Support images and examples lie flat over the whole batch, with index vectors back to their episode:
+Support images and examples are flat over the whole batch, with index vectors back to their episode:
 cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
 """
 
@@ -104,7 +105,8 @@ class Episode:
 class Prompts:
     """The visual prompts of E examples (paper 3.1, A_i), flat over the batch, in input pixels.
 
-    What pads a row of points or boxes is 0 in `point_labels`, False in `boxes_valid`, never read.
+    Padding of a row of points or boxes is 0 in `point_labels`, False in `boxes_valid`, and never
+    read.
     """
 
     masks: Tensor  # (M, Hm, Wm) float, 1 inside the object; only examples that carry a mask
@@ -117,9 +119,17 @@ class Prompts:
     example_row: Tensor  # (E,) int64 in [1, C)
 
     def __post_init__(self) -> None:
-        shapes = ("M Hm Wm", "M", "E P 2", "E P", "E Q 4", "E Q", "E", "E")
-        pairs = zip(vars(self).items(), shapes, strict=True)
-        check_shapes("Prompts", **{name: (tensor, spec) for (name, tensor), spec in pairs})
+        check_shapes(
+            "Prompts",
+            masks=(self.masks, "M Hm Wm"),
+            mask_example=(self.mask_example, "M"),
+            points=(self.points, "E P 2"),
+            point_labels=(self.point_labels, "E P"),
+            boxes=(self.boxes, "E Q 4"),
+            boxes_valid=(self.boxes_valid, "E Q"),
+            example_support=(self.example_support, "E"),
+            example_row=(self.example_row, "E"),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,9 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Features:
-    """What the frozen backbone made of the images; the backbone itself is not needed."""
+    """The output of the frozen backbone, so that the backbone itself is not needed."""
 
-    query: Tensor  # (B, V, h, w) float, as stored; `to_device` widens it
+    query: Tensor  # (B, V, h, w) float16 as stored; `to_device` widens it
     support: Tensor  # (S, V, h, w)
 
 
@@ -165,7 +175,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Which weights these are; what a checkpoint says of itself."""
+    """What a checkpoint states about its weights."""
 
     name: str
     sha256: str  # of the weights
@@ -174,7 +184,7 @@ class ModelCard:
 
 
 class Segmenter(Protocol):
-    """Whatever turns a batch into scores: the model, a baseline, a reader's own ten lines."""
+    """Anything that turns a batch into scores: the model, a baseline, a method of your own."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """Scores (B, C, h, w) of the input at any resolution; the argmax over C is the label."""
@@ -182,23 +192,28 @@ class Segmenter(Protocol):
 
 
 def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
-    """Bind the letters of each shape spec, in order, and return their sizes.
+    """Bind the letters of each tensor's shape spec, in order, and return their sizes.
 
-    Raises a ValueError that names the tensors if one disagrees with its spec or an earlier tensor.
+    Raises:
+        ValueError: a tensor disagrees with its spec or with an earlier tensor.
     """
-    bound: dict[str, tuple[int, str]] = {}  # letter: size, and the tensor that has it
+    sizes: dict[str, int] = {}
+    bound_by: dict[str, str] = {}  # the tensor that a letter has its size from
     for name, (tensor, spec) in named.items():
         letters, shape = spec.split(), tuple(tensor.shape)
-        wanted = f"{owner}.{name} has shape {shape}; expected ({', '.join(letters)})"
+        mismatch = f"{owner}.{name} has shape {shape}; expected ({', '.join(letters)})"
         if len(letters) != len(shape):
-            raise ValueError(wanted)
+            raise ValueError(mismatch)
         for letter, size in zip(letters, shape, strict=True):
-            fixed = (int(letter), "") if letter.isdigit() else (size, name)
-            want, first = bound.setdefault(letter, fixed)
-            if size != want:
-                known = f", and {owner}.{first} has {letter}={want}" if first else ""
-                raise ValueError(wanted + known)
-    return {letter: size for letter, (size, _) in bound.items()}
+            if letter.isdigit():
+                if size != int(letter):
+                    raise ValueError(mismatch)
+                continue
+            expected = sizes.setdefault(letter, size)
+            earlier = bound_by.setdefault(letter, name)
+            if size != expected:
+                raise ValueError(f"{mismatch}, and {owner}.{earlier} has {letter}={expected}")
+    return sizes
 
 
 def map_tensors(value: T, function: Callable[[Tensor], Tensor]) -> T:
@@ -212,11 +227,15 @@ def map_tensors(value: T, function: Callable[[Tensor], Tensor]) -> T:
 
 
 def to_device(value: T, device: torch.device | str) -> T:
-    """Moves every tensor of a (nested) dataclass; asynchronous from pinned memory.
+    """Move every tensor of a (nested) dataclass; asynchronous from pinned memory.
 
-    Features and targets travel in 16 bits to halve the transfer and are widened on arrival.
+    Features and targets are copied in 16 bits to halve the transfer and widened on arrival. Under
+    autocast features stay in 16 bits, because autocast would narrow them again.
     """
-    wide = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int16: torch.int64}
+    device = torch.device(device)
+    wide = {torch.int16: torch.int64}
+    if not torch.is_autocast_enabled(device.type):
+        wide |= {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, wide.get(tensor.dtype), non_blocking=True)

@@ -86,7 +86,7 @@ def test_check_shapes_counts_the_dimensions():
         ("example_row", torch.tensor([1]), "has E=2"),
     ],
 )
-def test_prompts_that_disagree_are_refused(name, value, message):
+def test_prompts_that_disagree_raise(name, value, message):
     with pytest.raises(ValueError, match=message):
         prompts(**{name: value})
 
@@ -103,3 +103,14 @@ def test_to_device_keeps_types_and_values():
     moved = to_device(replace(batch(), token_rows=torch.tensor([[0, 9, 1]])), "cpu")
     assert moved.token_rows.tolist() == [[0, 9, 1]] and moved.class_valid.dtype == torch.bool
     assert moved.n_rows == 3
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_features_are_widened_on_arrival_but_not_under_autocast(half):
+    stored = Features(torch.ones(1, 4, 2, 2, dtype=half), torch.ones(2, 4, 2, 2, dtype=half))
+    sent = replace(batch(), source=stored, target=torch.zeros(1, 8, 8, dtype=torch.int16))
+    assert to_device(sent, "cpu").source.query.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = to_device(sent, "cpu")
+    assert moved.source.query.dtype == moved.source.support.dtype == half
+    assert moved.target.dtype == torch.int64 and moved.prompts.points.dtype == torch.float32

@@ -136,8 +136,8 @@ def take_step(
         synchronised = nullcontext() if last else accelerator.no_sync(model)
         try:
             with synchronised:
-                batch = to_device(batch, accelerator.device)
                 with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bfloat16):
+                    batch = to_device(batch, accelerator.device)
                     loss = batch_loss(model, batch, config) / len(micro_batches)
                 accelerator.backward(loss)
         except torch.OutOfMemoryError as error:
