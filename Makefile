@@ -47,6 +47,7 @@ help:  ## list the targets and variables
 	@echo "reproduce-table2 PROFILE=published-mae   scores the authors' four models; fetches what is missing"
 	@echo
 	@echo 'PROFILE=quick         quick, paper-sam, paper-mae, published-mae, ...; auto chooses by what is here'
+	@echo 'PROFILE=quick@200     a profile with another number of training steps'
 	@echo 'DATA=FOLDER           a COCO-format folder instead of the data of the profile'
 	@echo 'FOLDS=0 SEEDS=0,1 EPISODES=100 METHODS=la,prototype   a part of a table'
 	@echo 'TABLE=table2          the table of `plan` and `verify`'

@@ -189,6 +189,14 @@ _MAE = replace(
     model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
 )
 
+# A first look: a twentieth of the steps.
+_SAM_SHORT = replace(
+    _SAM, profile="paper-sam-short", train=replace(_SAM.train, steps=_SAM.train.steps // 20)
+)
+_MAE_SHORT = replace(
+    _MAE, profile="paper-mae-short", train=replace(_MAE.train, steps=_MAE.train.steps // 20)
+)
+
 PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
 
 # What the authors' run files do instead of what the paper says.
@@ -219,21 +227,33 @@ _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they a
     evaluation=EvalConfig(protocol="paper"),
 )
 
-_ALL = (_QUICK, _SAM, _MAE, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE)
+_ALL = (
+    _QUICK, _SAM, _MAE, _SAM_SHORT, _MAE_SHORT, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE,
+)  # fmt: skip
 PROFILES = {config.profile: config for config in _ALL}
 WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}  # of `fetch`
 WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 
 
 def profile(name: str) -> Config:
-    """The named profile.
+    """The named profile; NAME@STEPS is the same with another number of training steps.
+
+    Its runs and results lie in folders of their own, so a short look replaces nothing.
 
     Raises:
-        ValueError: there is no such profile.
+        UserError: there is no such profile, or the number of steps is not a positive number.
     """
-    if name not in PROFILES:
+    known, at, steps = name.partition("@")
+    if known not in PROFILES:
         raise UserError(f"no profile {name!r}; known: {', '.join(PROFILES)}")
-    return PROFILES[name]
+    config = PROFILES[known]
+    if not at:
+        return config
+    if not steps.isdecimal() or int(steps) < 1:
+        raise UserError(f"profile {name!r}: after @ stands the number of training steps")
+    warmup = min(config.train.warmup_steps, int(steps) // 10)
+    train = replace(config.train, steps=int(steps), warmup_steps=warmup)
+    return replace(config, profile=name, train=train)
 
 
 def weights_folder() -> Path:

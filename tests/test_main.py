@@ -93,6 +93,8 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("episodes", "--ways", "21"), "use n_ways <= 20"),
         (("episodes", "--fold", "4"), "no fold 4; known: 0, 1, 2, 3"),
         (("episodes", "--profile", "huge"), "no profile 'huge'; known: quick"),
+        (("episodes", "--profile", "quick@many"), "after @ stands the number of training steps"),
+        (("episodes", "--profile", "quick@0"), "after @ stands the number of training steps"),
         (("evaluate", "--method", "magic"), "no method 'magic'; known: la"),
         (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
         (("train", "--method", "floor"), "is not trained; choose la"),

@@ -65,7 +65,7 @@ class Workbench:
         device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
         text = f"Profile {self.config.profile} on {device}."
         text += f" Data: {self.data.name}, {self.data.note}."
-        if self.config.profile in ("quick", "smoke"):
+        if self.config.model.backbone == "tiny":
             text += " Generated images or a tiny backbone: **not the paper's setting**."
         return text
 

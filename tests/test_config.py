@@ -1,0 +1,31 @@
+"""Profiles by name, and with another number of training steps."""
+
+from dataclasses import replace
+
+import pytest
+
+from la.config import PROFILES, profile
+from la.experiment.workbench import Workbench
+
+
+def test_every_profile_is_found_by_its_name():
+    assert {name: profile(name).profile for name in PROFILES} == {name: name for name in PROFILES}
+
+
+def test_a_profile_with_other_steps_differs_in_nothing_else():
+    usual, short = profile("quick"), profile("quick@300")
+    assert short.train.steps == 300 and short.train.warmup_steps == 30
+    train = replace(short.train, steps=usual.train.steps, warmup_steps=usual.train.warmup_steps)
+    assert replace(short, profile="quick", train=train) == usual
+
+
+@pytest.mark.parametrize("backbone", ["sam", "mae"])
+def test_the_short_profiles_train_a_twentieth(backbone):
+    full, short = profile(f"paper-{backbone}"), profile(f"paper-{backbone}-short")
+    assert short.train.steps * 20 == full.train.steps
+    assert short.model == full.model and short.episodes == full.episodes
+
+
+def test_a_short_look_has_results_of_its_own(tmp_path):
+    benches = [Workbench(profile(name), None, tmp_path) for name in ("quick", "quick@300")]
+    assert benches[0].results != benches[1].results
