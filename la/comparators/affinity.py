@@ -1,8 +1,8 @@
 """Support masks carried to the query by attention between cells.
 
-Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention Weighted Mask
-Aggregation for Few-Shot Segmentation", 2022. The idea alone, without its training and its many
-feature levels.
+Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention
+Weighted Mask Aggregation for Few-Shot Segmentation", 2022. This is the idea alone,
+without training and on one feature level; `dcama` is trained.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,12 @@ class Affinity(OnTokens):
 
     def score(self, t: Tokens) -> Tensor:
         """Scores (B, I, C): shares that sum to 1 over the rows."""
-        # Padded tokens have weight 0. They add to the softmax's denominator alone, and that
+        # Padded tokens have weight 0. They add to the softmax's denominator alone, which
         # cancels when m_ic is divided by its sum over c.
         mixed = F.scaled_dot_product_attention(
-            t.query_hat, t.support_hat, t.balanced, scale=1 / self.temperature
+            t.query_hat,
+            t.support_hat,
+            t.balanced,
+            scale=1 / self.temperature,
         )
         return share(mixed, dim=2)

@@ -1,8 +1,8 @@
 """Cosine to one prototype per class, with and without a prototype for background.
 
 Wang, Liew, Zou, Zhou, Feng: "PANet: Few-Shot Image Semantic Segmentation with Prototype
-Alignment", 2019. The idea alone, without training: one masked average per class and shot, and the
-nearest prototype wins.
+Alignment", 2019. This is the idea alone, without training: one masked average per class
+and shot, and the nearest prototype wins. `panet` is trained.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from la.comparators.tokens import OnTokens, Tokens
 
+SCALE = 20  # of cosines that become logits
+
 
 @dataclass(frozen=True)
 class Prototype(OnTokens):
@@ -20,7 +22,7 @@ class Prototype(OnTokens):
 
     def score(self, t: Tokens) -> Tensor:
         """Scores (B, I, C)."""
-        return (20 * t.query_hat) @ _directions(t)
+        return (SCALE * t.query_hat) @ directions(t)
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class ThresholdPrototype(OnTokens):
 
     def score(self, t: Tokens) -> Tensor:
         """Scores (B, I, C)."""
-        cosines = t.query_hat @ _directions(t)
+        cosines = t.query_hat @ directions(t)
+        classes = cosines[..., 1:]
         background = torch.full_like(cosines[..., :1], self.threshold)
-        return torch.cat([background, cosines[..., 1:]], dim=-1)
+        return torch.cat([background, classes], dim=-1)
 
 
-def _directions(t: Tokens) -> Tensor:
+def directions(t: Tokens) -> Tensor:
     """Normalised prototypes as columns, (B, V, C)."""
     return F.normalize(t.prototypes, dim=-1).transpose(1, 2)

@@ -1,7 +1,7 @@
-"""Prompts as soft maps: how training-free methods, which know only masks, take boxes and points.
+"""Prompts as soft maps: how methods that know only masks take boxes and points.
 
-A box becomes a Gaussian as wide as its sides, a point a small Gaussian around it; a mask stays
-what it is.
+A mask stays as it is, a box becomes a Gaussian as wide as its sides, and a point becomes a
+small Gaussian around it.
 """
 
 from dataclasses import dataclass
@@ -19,41 +19,66 @@ POINT_SIGMA = 2 / 96  # of the image side
 
 @dataclass(frozen=True)
 class Raster:
-    """How prompts become soft maps."""
+    """Rasterises the prompts of each example."""
 
-    image_size: int  # side of the input, the prompts' frame
+    image_size: int  # side of the input, the frame of the prompts
     mask_size: int  # side of the maps before they are averaged into cells
 
     def __call__(self, prompts: Prompts, size: tuple[int, int]) -> Tensor:
-        """(E, h, w) in [0, 1], the maximum over an example's prompts; 0 where none draws."""
-        n, side = len(prompts.example_row), self.mask_size
-        maps = prompts.points.new_zeros(n, side, side)
-        at = (torch.arange(side, device=maps.device) + 0.5) * self.image_size / side  # centres
-        for drawn in (self._points(prompts, at), self._boxes(prompts, at)):
-            maps = torch.maximum(maps, F.pad(drawn, (0, 0, 0, 0, 0, 1)).amax(1))
-        masks = prompts.masks.to(maps.dtype)
+        """(E, h, w) in [0, 1]: the maximum over an example's prompts, 0 without one."""
+        points = self._points(prompts)
+        boxes = self._boxes(prompts)
+        masks = self._masks(prompts)
+        drawn = torch.maximum(points, boxes)
+        drawn = torch.maximum(drawn, masks)
+        return F.adaptive_avg_pool2d(drawn[:, None], size)[:, 0]
+
+    def _masks(self, prompts: Prompts) -> Tensor:
+        """(E, side, side): each example's mask, 0 for an example without one."""
+        side = self.mask_size
+        masks = prompts.masks.to(prompts.points.dtype)
         if masks.shape[-1] != side:
             masks = F.adaptive_avg_pool2d(masks[:, None], side)[:, 0]
-        masks = torch.zeros_like(maps).index_copy(0, prompts.mask_example, masks)
-        return F.adaptive_avg_pool2d(torch.maximum(maps, masks)[:, None], size)[:, 0]
+        empty = masks.new_zeros(len(prompts.example_row), side, side)
+        return empty.index_copy(0, prompts.mask_example, masks)
 
-    def _points(self, prompts: Prompts, at: Tensor) -> Tensor:
-        """(E, P, side, side): a Gaussian around each positive point; the others draw nothing."""
-        offset = at - (prompts.points + 0.5)[..., None]  # (E, P, 2, side)
-        drawn = _bump(offset / (POINT_SIGMA * self.image_size))
-        return drawn * (prompts.point_labels > 0)[..., None, None]
+    def _points(self, prompts: Prompts) -> Tensor:
+        """(E, side, side): a Gaussian around each positive point."""
+        centres = prompts.points + 0.5
+        offset = self._cells(prompts) - centres[..., None]  # (E, P, 2, side)
+        drawn = _gaussian(offset / (POINT_SIGMA * self.image_size))
+        positive = prompts.point_labels > 0
+        return _maximum(drawn * positive[..., None, None])
 
-    def _boxes(self, prompts: Prompts, at: Tensor) -> Tensor:
-        """(E, Q, side, side): a Gaussian that follows the sides of each box."""
-        low, high = prompts.boxes.unflatten(2, (2, 2)).unbind(2)  # (E, Q, 2)
-        half = ((high - low) / 2).clamp(min=1)
-        offset = (at - ((low + high) / 2)[..., None]) / half[..., None]  # (E, Q, 2, side)
-        x, y = (offset.abs() < BOX_REACH).unbind(2)
-        inside = x[..., None, :] & y[..., None] & prompts.boxes_valid[..., None, None]
-        return _bump(offset / BOX_SIGMA) * inside
+    def _boxes(self, prompts: Prompts) -> Tensor:
+        """(E, side, side): a Gaussian that follows the sides of each box."""
+        low, high = prompts.boxes.chunk(2, dim=-1)  # (E, Q, 2)
+        centres = (low + high) / 2
+        half_sides = ((high - low) / 2).clamp(min=1)
+        offset = self._cells(prompts) - centres[..., None]  # (E, Q, 2, side)
+        offset = offset / half_sides[..., None]
+        drawn = _gaussian(offset / BOX_SIGMA)
+        drawn = drawn * _outer(offset.abs() < BOX_REACH)
+        return _maximum(drawn * prompts.boxes_valid[..., None, None])
+
+    def _cells(self, prompts: Prompts) -> Tensor:
+        """(side,) centres of the cells along one axis, in input pixels."""
+        steps = torch.arange(self.mask_size, device=prompts.points.device)
+        return (steps + 0.5) * self.image_size / self.mask_size
 
 
-def _bump(offset: Tensor) -> Tensor:
-    """(..., 2, side) offsets along x and y -> (..., side, side), exp(-(u^2 + v^2) / 2)."""
-    u, v = torch.exp(-(offset**2) / 2).unbind(-2)
-    return u[..., None, :] * v[..., None]
+def _gaussian(offset: Tensor) -> Tensor:
+    """(..., 2, side) offsets (u, v) along x and y to exp(-(u^2 + v^2) / 2)."""
+    return _outer(torch.exp(-(offset**2) / 2))
+
+
+def _outer(axes: Tensor) -> Tensor:
+    """(..., 2, side) values along x and y to their products (..., side, side)."""
+    x, y = axes.unbind(-2)
+    return x[..., None, :] * y[..., :, None]
+
+
+def _maximum(maps: Tensor) -> Tensor:
+    """(E, n, side, side) to the maximum over n, which is 0 where n is 0."""
+    nothing = torch.zeros_like(maps.sum(1, keepdim=True))
+    return torch.cat([maps, nothing], dim=1).amax(1)

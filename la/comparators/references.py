@@ -1,4 +1,4 @@
-"""References: what a score means when a method ignores the images, or knows the truth."""
+"""References: what a method scores that ignores the images, or that knows the truth."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +25,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class ClassPrior(OnTokens):
-    """How often each row covers a place in the supports: it reads the prompts, never the query."""
+    """How often each row covers a place in the supports; the query is never read."""
 
     def score(self, t: Tokens) -> Tensor:
         """Scores (B, I, C): shares that sum to 1 over the rows."""
@@ -34,29 +34,35 @@ class ClassPrior(OnTokens):
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The token grid reference: the truth averaged to the token grid and upsampled.
+    """The token grid reference: the truth averaged over each token and upsampled.
 
-    It is not an upper bound: averaging favours the larger of two neighbours, so a background bias
-    can raise it.
+    It is not an upper bound: averaging favours the larger of two neighbours, so a bias on
+    background can raise its score.
     """
 
     image_size: int  # side of the input
     resize: Literal["pad", "squash"]
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Scores (B, C, h, w): the share of each row in each token; padding is background."""
+        """Scores (B, C, h, w): the share of each row in each token."""
         truth = self._in_input_frame(batch)  # (B, image_size, image_size)
-        counted = (truth != IGNORE)[..., None]
-        rows = F.one_hot(truth.clamp(min=0), batch.n_rows) * counted
-        h, w = batch.source.query.shape[-2:]
-        coverage = F.adaptive_avg_pool2d(rows.permute(0, 3, 1, 2).float(), (h, w))
+        counted = truth != IGNORE
+        rows = F.one_hot(truth.clamp(min=0), batch.n_rows)
+        rows = rows * counted[..., None]
+        rows = rows.permute(0, 3, 1, 2).float()
+        height, width = batch.source.query.shape[-2:]
+        coverage = F.adaptive_avg_pool2d(rows, (height, width))
+        # A token that holds padding alone is background.
         coverage[:, 0] += coverage.sum(1) == 0
         return mask_absent_rows(share(coverage, dim=1), batch)
 
     def _in_input_frame(self, batch: Batch) -> Tensor:
-        maps = []
-        for target, (height, width) in zip(batch.target, batch.query_size.tolist(), strict=True):
+        """The targets (B, H, W) of original pixels, sampled in the input frame."""
+        sampled = []
+        sizes = batch.query_size.tolist()
+        for target, (height, width) in zip(batch.target, sizes, strict=True):
             frame = Frame((height, width), self.image_size, self.resize)
             truth = target[:height, :width].cpu().numpy()
-            maps.append(torch.from_numpy(frame.sample(truth, self.image_size, IGNORE)))
-        return torch.stack(maps).to(batch.target.device)
+            truth = frame.sample(truth, self.image_size, IGNORE)
+            sampled.append(torch.from_numpy(truth))
+        return torch.stack(sampled).to(batch.target.device)
