@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from la.files import write_whole
-from la.learn.checkpoints import FILE, as_bytes
+from la.learn.checkpoints import as_bytes
+from la.learn.hub import FILE
 from la.model.backbone import UNUSED, spelled_as_published
 from la.model.label_anything import LabelAnything
 

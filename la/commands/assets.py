@@ -76,7 +76,7 @@ def fetch(
 @app.command()
 def models() -> None:
     """List the models that can be loaded by name."""
-    from la.learn.checkpoints import KNOWN
+    from la.learn.hub import KNOWN
 
     for model in KNOWN:
         print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
@@ -112,7 +112,7 @@ def export(
     """Write a trained model with its bias; without --weights as the shipped one."""
     from la.experiment.job import Job
     from la.experiment.measurements import Measurement
-    from la.learn import checkpoints
+    from la.learn import checkpoints, hub
 
     setting = Measurement(method, fold, ways, shots, seed, episodes=1)
     job = Job(options.workbench(profile, data, [setting]), setting)
@@ -120,7 +120,7 @@ def export(
         raise UserError(f"{job.method.label} is not trained; choose la")
     bias = job.fitted().fit.bias
     model = checkpoints.load(job.run.model)
-    path = weights or checkpoints.QUICK
+    path = weights or hub.QUICK
     checkpoints.save(model, path, trained_on=job.run.trained_on, bias=bias)
     print(f"{path}: bias {bias:g}, {job.run.trained_on}")
 

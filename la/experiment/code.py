@@ -31,6 +31,7 @@ NOT_COUNTED = (
     "data/transfer.py",
     "learn/checkpoints.py",
     "learn/cost.py",
+    "learn/hub.py",
     "learn/pretraining.py",
     "learn/states.py",
 )

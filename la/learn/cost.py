@@ -1,4 +1,4 @@
-"""What a prediction costs: time and memory of a segmenter (the curves over N and K)."""
+"""The time and memory that a prediction takes (the curves over N and K)."""
 
 import time
 import weakref
@@ -25,7 +25,7 @@ class Cost:
 
 @torch.inference_mode()
 def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
-    """Measure a segmenter on batches of one episode each, on one thread, after a warm-up call.
+    """Measure a segmenter on batches of one episode each, on one thread, after a warm-up.
 
     Raises:
         ValueError: a batch holds several episodes.
@@ -35,7 +35,7 @@ def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        peak = max(_peak_bytes(segmenter, batch) for batch in batches)  # warms up, too
+        peak = max(_peak_bytes(segmenter, batch) for batch in batches)  # this warms up, too
         seconds = [_seconds(segmenter, batch) for batch in batches]
     finally:
         torch.set_num_threads(n_threads)
@@ -43,7 +43,7 @@ def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
 
 
 def _seconds(segmenter: Segmenter, batch: Batch) -> float:
-    """Time of one call: of the CPU itself, so other load does not matter, or of the GPU."""
+    """CPU time of one call, so that other load does not matter; wall time on a GPU."""
     if not batch.class_valid.is_cuda:
         started = time.process_time()
         segmenter(batch)

@@ -44,7 +44,8 @@ def count(
     if not episodes:
         raise ValueError("the episode list is empty; draw at least one episode")
     n_rows = 1 + max(episode.n_ways for episode in episodes)
-    counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), dtype=np.int64)
+    shape = (len(biases), len(episodes), n_rows, n_rows)
+    counts = np.zeros(shape, dtype=np.int64)
     offsets = torch.tensor(biases, dtype=torch.float32, device=device)
     for start in range(0, len(episodes), batch_size):
         stop = min(start + batch_size, len(episodes))
@@ -57,12 +58,18 @@ def count(
                 "nothing is counted"
             )
         confusion = _batch_counts(scores, batch, model, offsets)
-        counts[:, start:stop, : batch.n_rows, : batch.n_rows] = confusion.cpu().numpy()
+        n = batch.n_rows
+        counts[:, start:stop, :n, :n] = confusion.cpu().numpy()
         report(stop - start)
     return counts
 
 
-def _batch_counts(scores: Tensor, batch: Batch, model: ModelConfig, biases: Tensor) -> Tensor:
+def _batch_counts(
+    scores: Tensor,
+    batch: Batch,
+    model: ModelConfig,
+    biases: Tensor,
+) -> Tensor:
     """Confusion matrices (n, B, C, C) of a batch for biases (n,)."""
     matrices = []
     maps = original_scores(scores, batch, model)
@@ -105,13 +112,15 @@ def counts_by_bias(scores: Tensor, target: Tensor, biases: Tensor) -> Tensor:
     # Not bincount: it waits for the GPU to learn the largest value.
     histogram = bin_index.new_zeros((n_rows + 1) * n_ways * n_bins)
     histogram = histogram.index_add(0, bin_index, torch.ones_like(bin_index))
-    histogram = histogram.view(n_rows + 1, n_ways, n_bins)[:n_rows]
+    histogram = histogram.view(n_rows + 1, n_ways, n_bins)
+    histogram = histogram[:n_rows]  # (C, N, n + 1)
     # The i-th smallest bias is not exceeded by the pixels of bins 0..i: background.
     unpainted = histogram.cumsum(2)[..., :-1]  # (C, N, n)
     painted = histogram.sum(2, keepdim=True) - unpainted
     background = unpainted.sum(1, keepdim=True)  # (C, 1, n)
     confusion = torch.cat([background, painted], dim=1)  # (C, C, n)
-    return confusion.permute(2, 0, 1)[order.argsort()]
+    confusion = confusion.permute(2, 0, 1)
+    return confusion[order.argsort()]
 
 
 def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
@@ -124,19 +133,26 @@ def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Te
     Returns:
         B maps (C, H, W), in float32 or better; padded rows hold -1e9.
     """
-    padded = ~batch.class_valid[:, :, None, None]
     # Interpolating -inf would make NaN.
-    finite = at_least_float32(scores).masked_fill(padded, -1e9)
+    finite = at_least_float32(scores).masked_fill(padded_rows(batch), -1e9)
+    sizes = batch.query_size.tolist()
     maps = []
-    for (height, width), rows in zip(batch.query_size.tolist(), finite, strict=True):
+    for rows, (height, width) in zip(finite, sizes, strict=True):
         frame = Frame((height, width), model.image_size, model.resize)
-        maps.append(frame.original_logits(rows[None])[0])
+        (original,) = frame.original_logits(rows[None])
+        maps.append(original)
     return maps
+
+
+def padded_rows(batch: Batch) -> Tensor:
+    """(B, C, 1, 1) True for the rows beyond an episode's own classes."""
+    return ~batch.class_valid[:, :, None, None]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision widened to float32; float64 stays as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.to(dtype)
 
 
 def miou(episodes: Sequence[Episode], counts: np.ndarray) -> float:

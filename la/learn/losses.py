@@ -8,7 +8,10 @@ from la.types import IGNORE, check_shapes
 
 
 def focal_loss(
-    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None = None,
+    gamma: float = 2.0,
 ) -> Tensor:
     """Class-weighted focal loss (paper Eq. 6).
 
@@ -34,7 +37,10 @@ def focal_loss(
 
 
 def official_focal_loss(
-    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None = None,
+    gamma: float = 2.0,
 ) -> Tensor:
     """`focal_loss` as the published code averages it: over all B * H * W pixels."""
     losses = _pixel_losses(logits, target, class_weights, gamma)
@@ -42,7 +48,10 @@ def official_focal_loss(
 
 
 def _pixel_losses(
-    logits: Tensor, target: Tensor, class_weights: Tensor | None, gamma: float
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None,
+    gamma: float,
 ) -> Tensor:
     """w_n (1 - p)^gamma * -log p for each pixel, (B, H, W); 0 where it is ignored."""
     check_shapes("focal_loss", logits=(logits, "B C H W"), target=(target, "B H W"))

@@ -7,6 +7,7 @@ of them needs a second run of the model. All scores lie in [0, 1].
 In this module B counts the episodes of a list, and F the classes that they could draw.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-# COCO's bounds, 32 x 32 and 96 x 96 px, as shares of its usual 640 x 480 image.
-SIZES = {"small": 32**2 / (640 * 480), "medium": 96**2 / (640 * 480), "large": np.inf}
+# COCO's bounds, 32 x 32 and 96 x 96 px, as shares of its usual image.
+COCO_IMAGE = 640 * 480
+SIZES = {
+    "small": 32**2 / COCO_IMAGE,
+    "medium": 96**2 / COCO_IMAGE,
+    "large": math.inf,
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,9 @@ class Scores:
 
     @classmethod
     def of(
-        cls, episodes: Iterable[tuple[Sequence[int], np.ndarray]], classes: Iterable[int]
+        cls,
+        episodes: Iterable[tuple[Sequence[int], np.ndarray]],
+        classes: Iterable[int],
     ) -> "Scores":
         """From (class ids, confusion matrix) of each episode, padded rows last.
 
@@ -49,9 +57,10 @@ class Scores:
             unlisted = sorted(set(ids) - set(classes))
             if unlisted:
                 raise ValueError(f"episode {b} has classes {unlisted}, not among {classes}")
+            n_rows = len(ids) + 1
             rows = np.append(0, np.argsort(ids) + 1)
             class_ids[b, : len(ids)] = np.sort(ids)
-            confusion[b, : len(rows), : len(rows)] = np.asarray(counts)[np.ix_(rows, rows)]
+            confusion[b, :n_rows, :n_rows] = np.asarray(counts)[rows][:, rows]
         return cls(classes, class_ids, confusion)
 
     @property
@@ -68,9 +77,10 @@ class Scores:
         (all that are counted).
         """
         episode, n = np.nonzero(self.class_ids >= 0)
-        hits = self.confusion.diagonal(axis1=1, axis2=2)[episode, n + 1]
-        true = self.confusion.sum(2)[episode, n + 1]
-        painted = self.confusion.sum(1)[episode, n + 1]
+        row = n + 1
+        hits = self.confusion[episode, row, row]
+        true = self.confusion[episode, row].sum(1)
+        painted = self.confusion[episode, :, row].sum(1)
         columns = {
             "episode": episode,
             "class_id": self.class_ids[episode, n],
@@ -78,13 +88,14 @@ class Scores:
             "union": true + painted - hits,
             "true": true,
             "painted": painted,
-            "query": self.confusion.sum((1, 2))[episode],
+            "query": self.confusion[episode].sum((1, 2)),
         }
         return pd.DataFrame(columns)
 
     def intersection_union(self) -> np.ndarray:
         """(2, B, F) pixels that each episode adds to each class; 0 if it lacks the class."""
-        counts = np.zeros((2, len(self.class_ids), len(self.classes)), np.int64)
+        n_episodes = len(self.class_ids)
+        counts = np.zeros((2, n_episodes, len(self.classes)), np.int64)
         episode = self.pairs["episode"]
         position = np.searchsorted(self.classes, self.pairs["class_id"])
         counts[0, episode, position] = self.pairs["intersection"]
@@ -130,10 +141,13 @@ class Scores:
         """By class id: IoU, episodes that ask for it, those that show it, true pixels."""
         shown = self.pairs["true"] > 0
         groups = self.pairs.assign(shown=shown).groupby("class_id")
-        table = pd.DataFrame(
-            {"asked": groups.size(), "shown": groups["shown"].sum(), "pixels": groups["true"].sum()}
-        )
-        table = table.reindex(pd.Index(self.classes, name="class_id"), fill_value=0)
+        columns = {
+            "asked": groups.size(),
+            "shown": groups["shown"].sum(),
+            "pixels": groups["true"].sum(),
+        }
+        every_class = pd.Index(self.classes, name="class_id")
+        table = pd.DataFrame(columns).reindex(every_class, fill_value=0)
         table.insert(0, "iou", self.iou)
         return table
 
@@ -141,11 +155,13 @@ class Scores:
         """`miou_star` by the share of the query that a class covers, in the bins of `SIZES`."""
         shown = self.pairs[self.pairs["true"] > 0]
         share = shown["true"] / shown["query"]
-        bin_index = np.searchsorted([*SIZES.values()], share, side="right")
+        bounds = list(SIZES.values())
+        size = np.searchsorted(bounds, share, side="right")
         rows = []
-        for i in range(len(SIZES)):
-            of_size = shown[bin_index == i]
-            rows.append((_mean(self._class_iou(of_size)), len(of_size)))
+        for i in range(len(bounds)):
+            of_size = shown[size == i]
+            miou = _mean(self._class_iou(of_size))
+            rows.append((miou, len(of_size)))
         return pd.DataFrame(rows, pd.Index(SIZES, name="size"), ["miou_star", "pairs"])
 
     def row_confusion(self) -> pd.DataFrame:
@@ -166,12 +182,13 @@ class Scores:
         """(F + 1, F + 1) pixels [target, prediction] of background and all classes.
 
         Args:
-            index: (B, C) the class position that each row counts for; by default its own.
+            index: (B, N) the position in 1..F that each foreground row counts for; by
+                default that of its class.
         """
         if index is None:
-            position = np.searchsorted(self.classes, self.class_ids) + 1
-            position = np.where(self.class_ids < 0, 0, position)
-            index = np.pad(position, ((0, 0), (1, 0)))
+            index = np.searchsorted(self.classes, self.class_ids) + 1
+            index = np.where(self.class_ids < 0, 0, index)
+        index = np.pad(index, ((0, 0), (1, 0)))  # (B, C); the background's position is 0
         n_rows = len(self.classes) + 1
         total = np.zeros((n_rows, n_rows), np.int64)
         np.add.at(total, (index[:, :, None], index[:, None, :]), self.confusion)
@@ -180,15 +197,16 @@ class Scores:
     def _class_iou(self, pairs: pd.DataFrame) -> np.ndarray:
         """(F,) IoU of each class over some rows of `pairs`; NaN without a pixel."""
         sums = pairs.groupby("class_id")[["intersection", "union"]].sum()
-        sums = sums.reindex(self.classes, fill_value=0)
-        return _ratio(sums["intersection"].to_numpy(), sums["union"].to_numpy())
+        return _iou(sums.reindex(self.classes, fill_value=0))
 
     @property
     def _binary_iou(self) -> np.ndarray:
         """(2,) IoU of background and of all foreground as one class."""
         total = self.confusion.sum(0)
-        intersection = np.array([total[0, 0], total[1:, 1:].sum()])
-        wrong = total[0, 1:].sum() + total[1:, 0].sum()
+        background = total[0, 0]
+        foreground = total[1:, 1:].sum()
+        wrong = total.sum() - background - foreground
+        intersection = np.array([background, foreground])
         return _ratio(intersection, intersection + wrong)
 
 
@@ -199,8 +217,7 @@ def miou_hsnet(scores: Scores) -> float:
 
 def miou_of_episodes(scores: Scores) -> float:
     """The mistake of dividing before summing: mean IoU over single (episode, class) pairs."""
-    pairs = scores.pairs
-    return _mean(_ratio(pairs["intersection"].to_numpy(), pairs["union"].to_numpy()))
+    return _mean(_iou(scores.pairs))
 
 
 def miou_renamed_in_place(scores: Scores) -> float:
@@ -209,16 +226,25 @@ def miou_renamed_in_place(scores: Scores) -> float:
     A row already renamed to k is renamed again when it is row k's turn, so classes merge
     if 1 < N < F.
     """
-    n_episodes, n_ways = scores.class_ids.shape
-    index = np.tile(np.arange(1, n_ways + 1), (n_episodes, 1))  # (B, N)
-    for n in range(n_ways):
-        ids = scores.class_ids[:, n, None]  # (B, 1)
+    n_ways = scores.class_ids.shape[1]
+    own_rows = np.arange(1, n_ways + 1)
+    index = np.tile(own_rows, (len(scores.class_ids), 1))  # (B, N)
+    for row in own_rows:
+        ids = scores.class_ids[:, row - 1, None]  # (B, 1)
         position = np.searchsorted(scores.classes, ids) + 1
-        index = np.where((index == n + 1) & (ids >= 0), position, index)
-    total = scores.class_confusion(np.pad(index, ((0, 0), (1, 0))))
+        is_renamed = (index == row) & (ids >= 0)
+        index = np.where(is_renamed, position, index)
+    total = scores.class_confusion(index)
     hits = total.diagonal()
     union = total.sum(0) + total.sum(1) - hits
     return _mean(_ratio(hits, union)[1:])
+
+
+def _iou(sums: pd.DataFrame) -> np.ndarray:
+    """The IoU of each row; NaN where the union is empty."""
+    intersection = sums["intersection"].to_numpy()
+    union = sums["union"].to_numpy()
+    return _ratio(intersection, union)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -229,4 +255,4 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     """The mean of the values that are numbers; NaN without any."""
     numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if numbers.size else float("nan")
+    return float(numbers.mean()) if numbers.size else math.nan

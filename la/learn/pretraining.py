@@ -1,7 +1,7 @@
 """Pretrains the tiny backbone: the quick profile's stand-in for a pretrained SAM or MAE.
 
-The task is per-pixel classification, on generated scenes, of the 200 shapes that the
-benchmark does not use. The scenes share the benchmark's textures and hues but none of its
+The task is per-pixel classification of the 200 shapes that the benchmark does not use, on
+generated scenes. The scenes share the benchmark's textures and hues but none of its
 shapes, so the backbone learns to tell objects apart, not to recognise these objects.
 """
 
@@ -21,6 +21,9 @@ from la.files import progress_bar
 from la.model.backbone import TinyViT
 from la.rng import stream
 
+SHAPES = SPANS["pretraining"]
+N_ROWS = 1 + SHAPES.stop - SHAPES.start  # background and the shapes
+FEATURES = 128  # channels of a TinyViT
 FINER = 2  # targets have this many cells per feature cell, along each side
 LR = 2e-3
 WARMUP_STEPS = 50
@@ -31,7 +34,12 @@ log = logging.getLogger(__name__)
 
 
 def pretrain(
-    *, steps: int, seed: int, n_images: int = 12_000, batch_size: int = 32, progress: bool = True
+    *,
+    steps: int,
+    seed: int,
+    n_images: int = 12_000,
+    batch_size: int = 32,
+    progress: bool = True,
 ) -> TinyViT:
     """A backbone trained for `steps` batches of scenes, with its feature statistics set.
 
@@ -42,20 +50,20 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = TinyViT()
-        n_rows = 1 + SPANS["pretraining"].stop - SPANS["pretraining"].start
-        head = nn.Conv2d(128, n_rows * FINER**2, 1)
+        head = nn.Conv2d(FEATURES, N_ROWS * FINER**2, 1)
     model.train().to(memory_format=torch.channels_last)
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = _optimizer(parameters)
-    class_weights = torch.full((n_rows,), FOREGROUND)
+    class_weights = torch.full((N_ROWS,), FOREGROUND)
     class_weights[0] = BACKGROUND
-    for step in (bar := progress_bar(range(steps), desc="pretraining", disable=not progress)):
+    bar = progress_bar(range(steps), desc="pretraining", disable=not progress)
+    for step in bar:
         rng = stream(seed, "pretraining batch", step)
         batch, target = _batch(images, targets, batch_size, rng)
-        rate = min((step + 1) / WARMUP_STEPS, 0.5 + 0.5 * np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = LR * rate
-        logits = F.pixel_shuffle(head(model(normalise(batch))), FINER)
+            group["lr"] = _learning_rate(step, steps)
+        features = model(normalise(batch))
+        logits = F.pixel_shuffle(head(features), FINER)
         loss = F.cross_entropy(logits, target.long(), class_weights)
         optimizer.zero_grad()
         loss.backward()
@@ -64,22 +72,32 @@ def pretrain(
         if step % 20 == 0 or step == steps - 1:
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
             log.info("step %d: loss %.4f", step, loss.item())
-    _set_statistics(model.eval().requires_grad_(False), images[:1024])
+    model.eval().requires_grad_(False)
+    _set_statistics(model, images[:1024])
     return model
 
 
+def _learning_rate(step: int, steps: int) -> float:
+    """A linear warm-up, then a cosine to zero."""
+    warm_up = (step + 1) / WARMUP_STEPS
+    cosine = 0.5 + 0.5 * np.cos(np.pi * step / steps)
+    return LR * min(warm_up, cosine)
+
+
 def _training_images(n_images: int, seed: int, progress: bool) -> tuple[Tensor, Tensor]:
-    """Images (n, H, W, 3) and targets (n, H/4, W/4) from the cells' centres, both uint8."""
+    """Images (n, H, W, 3) and targets (n, H/4, W/4), sampled at the cells' centres, in uint8."""
     scenes = pretraining_scenes(n_images, seed=seed)
-    images, targets = [], []
+    images = []
+    targets = []
     for scene in progress_bar(scenes, total=n_images, desc="drawing images", disable=not progress):
-        images.append(scene.image)
-        targets.append(scene.class_map()[2::4, 2::4])
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
+        target = scene.class_map()[2::4, 2::4]
+        images.append(torch.from_numpy(scene.image))
+        targets.append(torch.from_numpy(target))
+    return torch.stack(images), torch.stack(targets)
 
 
 def _optimizer(parameters: list[nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, but neither biases nor norms."""
+    """AdamW with weight decay on matrices and kernels, and none on biases and norms."""
     matrices = [p for p in parameters if p.ndim > 1]
     vectors = [p for p in parameters if p.ndim <= 1]
     groups = [
@@ -90,12 +108,16 @@ def _optimizer(parameters: list[nn.Parameter]) -> torch.optim.AdamW:
 
 
 def _batch(
-    images: Tensor, targets: Tensor, batch_size: int, rng: np.random.Generator
+    images: Tensor,
+    targets: Tensor,
+    batch_size: int,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Images and targets drawn at random, each flipped along each axis by a fair coin."""
+    """Random images with their targets; each is flipped along each axis with probability 1/2."""
     n_images = len(images)
-    drawn = rng.choice(n_images, batch_size, replace=n_images < batch_size)
-    batch, target = images[torch.from_numpy(drawn)], targets[torch.from_numpy(drawn)]
+    numbers = rng.choice(n_images, batch_size, replace=n_images < batch_size)
+    batch = images[numbers]
+    target = targets[numbers]
     for axis in (1, 2):
         flip = torch.from_numpy(rng.random(batch_size) < 0.5)
         batch[flip] = batch[flip].flip(axis)
@@ -115,7 +137,8 @@ def normalise(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 to ImageNet-normalised (B, 3, H, W) float, in channels-last memory."""
     mean = torch.tensor(MEAN).view(3, 1, 1)
     std = torch.tensor(STD).view(3, 1, 1)
-    return (images.permute(0, 3, 1, 2) / 255 - mean) / std
+    images = images.permute(0, 3, 1, 2)
+    return (images / 255 - mean) / std
 
 
 def save(model: TinyViT, path: Path, *, steps: int, seed: int, n_images: int) -> None:

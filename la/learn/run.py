@@ -1,4 +1,4 @@
-"""A training run in progress: what it trains, how far it is, and its place on disk."""
+"""A training run in progress: its model and optimizer, its history, and its folder."""
 
 import json
 import math
@@ -20,7 +20,6 @@ from la.types import Batch, Episode
 Batches = Callable[[list[int]], Iterable[Batch]]
 Episodes = Callable[[int], Sequence[Episode]]  # those of a batch number
 Validate = Callable[[nn.Module], float]
-History = list[dict[str, float]]
 
 READ_EVERY = 50  # steps between readings of the losses; each reading waits for the device
 
@@ -30,7 +29,7 @@ class Diverged(UserError):
 
 
 class Run:
-    """A run in progress: model, optimiser and history, resumed from the newest state."""
+    """A run in progress: model, optimizer and history, resumed from the newest state."""
 
     def __init__(
         self,
@@ -56,10 +55,10 @@ class Run:
             fused=accelerator.device.type == "cpu",
         )
         self.step, self.history = load_newest(model, optimizer, folder)
-        self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, loss, norm on the device
+        self.unread: list[Tensor] = []  # (2,) loss and norm of the last steps, on the device
         self.n_logged = len(self.history)
-        # The optimiser stays as it was loaded: moving AdamW's step counters to a GPU
-        # would make every step wait for them.
+        # The optimizer state stays where `load_newest` put it: AdamW would wait for step
+        # counters on a GPU in every step.
         self.wrapped, self.optimizer = accelerator.prepare(
             model, optimizer, device_placement=[True, False]
         )
@@ -67,27 +66,33 @@ class Run:
     def remaining(self, batches: Batches) -> Iterator[list[Batch]]:
         """This process's micro-batches of each step that is left."""
         n_micro = self.config.micro_batches
-        share = range(self.accelerator.process_index, n_micro, self.accelerator.num_processes)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        share = range(rank, n_micro, world)
         steps = range(self.step, self.config.steps)
-        source = iter(batches([step * n_micro + n for step in steps for n in share]))
+        numbers = [step * n_micro + n for step in steps for n in share]
+        source = iter(batches(numbers))
         for _ in steps:
             yield [next(source) for _ in share]
 
     def take_step(self, micro_batches: list[Batch]) -> None:
-        """Update the weights; loss and gradient norm stay on the device until they are read."""
+        """Update the weights; loss and gradient norm stay on the device, to be read later."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         loss, norm = take_step(
-            self.wrapped, self.optimizer, micro_batches, self.config, self.accelerator
+            self.wrapped,
+            self.optimizer,
+            micro_batches,
+            self.config,
+            self.accelerator,
         )
-        self.unread.append((self.step, loss, norm))
+        self.unread.append(torch.stack([loss, norm]))
         self.step += 1
 
     def settle(self, stop: bool) -> None:
-        """Read losses, save, validate and log, as far as it is due after this step.
+        """Read losses, save, validate and log, each if it is due after this step.
 
-        A run that stops saves its state and skips the validation: whoever asked may not
-        wait for it, and the call that resumes makes it up.
+        A run that stops saves its state and skips the validation, for which a queue that
+        sent SIGTERM may not wait; the call that resumes the run computes it.
         """
         if stop or self._is_saved or self.step % READ_EVERY == 0:
             self._read_losses()
@@ -102,37 +107,41 @@ class Run:
         self.n_logged = len(self.history)
 
     def validate_if_due(self) -> None:
-        """Add a score to the newest record if it misses one; keep the best weights."""
-        due = self._is_saved and bool(self.history) and "validation" not in self.history[-1]
-        if self.validate is None or not due:
+        """Add a score to the newest record if it has none; keep the best weights."""
+        if self.validate is None or not self._is_saved or not self.history:
+            return
+        newest = self.history[-1]
+        if "validation" in newest:
             return
         if self.accelerator.is_main_process:
             self.model.eval()
             with torch.inference_mode():
-                score = float(self.validate(self.model))
+                newest["validation"] = float(self.validate(self.model))
             self.model.train()
-            self.history[-1]["validation"] = score
+            best = max(record.get("validation", -math.inf) for record in self.history)
             # The weights first: a kill in between only repeats the validation.
-            if score >= max(record.get("validation", -math.inf) for record in self.history):
+            if newest["validation"] == best:
                 save_best(self.model, self.folder)
             save_history(self.folder, self.history)
         self.accelerator.wait_for_everyone()
 
     @property
     def _is_saved(self) -> bool:
-        """Whether the state after this step is saved though nobody asks to stop."""
-        return self.step == self.config.steps or self.step % self.config.checkpoint_every == 0
+        """Whether the state after this step is saved although no stop is asked for."""
+        if self.step == self.config.steps:
+            return True
+        return self.step % self.config.checkpoint_every == 0
 
     def _read_losses(self) -> None:
         """Add the unread steps to the history; raise `Diverged` if one is not finite."""
-        for step, loss, norm in self.unread:
-            record = {
-                "step": step,
-                "loss": float(loss),
-                "norm": float(norm),
-                "lr": learning_rate(step, self.config),
-            }
-            if not (math.isfinite(record["loss"]) and math.isfinite(record["norm"])):
+        if not self.unread:
+            return
+        first = self.step - len(self.unread)
+        values = torch.stack(self.unread).tolist()  # waits for the device once
+        for step, (loss, norm) in enumerate(values, start=first):
+            rate = learning_rate(step, self.config)
+            record = {"step": step, "loss": loss, "norm": norm, "lr": rate}
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 self._raise_diverged(record)
             self.history.append(record)
         self.unread = []

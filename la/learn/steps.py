@@ -1,4 +1,4 @@
-"""One optimiser step (paper 4.2): its learning rate, its loss and its gradient."""
+"""One optimizer step (paper 4.2): its learning rate, its loss and its gradient."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from la.config import ModelConfig, TrainConfig
 from la.errors import UserError
 from la.learn.attention_loss import attention_loss, recorded_reads
-from la.learn.evaluation import at_least_float32, original_scores
+from la.learn.evaluation import at_least_float32, original_scores, padded_rows
 from la.learn.losses import class_weights, focal_loss, official_focal_loss
 from la.model.prompt_encoder import PADDING, PromptEncoder
 from la.types import Batch, to_device
@@ -25,12 +25,13 @@ class BatchTooLarge(UserError, torch.OutOfMemoryError):
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to 0 over the remaining steps, or constant [P 4.2]."""
+    """A linear warm-up, then a cosine to 0 over the remaining steps, or constant [P 4.2]."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    after_warmup = max(1, config.steps - config.warmup_steps)
+    done = (step - config.warmup_steps) / after_warmup
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -50,19 +51,20 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
             "the attention loss needs the masks of the prompted objects; "
             "load the batch with BatchLoader(objects=True)"
         )
-    encoder = cast(PromptEncoder, getattr(model, "module", model).prompt_encoder)
+    encoder = cast(PromptEncoder, _unwrapped(model).prompt_encoder)
     with recorded_reads(encoder) as reads:
         loss = segmentation_loss(model, batch, config)
-    valid = encoder.sparse_prompts(batch.prompts)[1] != PADDING  # (E, T)
-    return loss + config.attention_loss * attention_loss(reads, batch.objects, valid)
+    _, kind = encoder.sparse_prompts(batch.prompts)  # (E, T)
+    attention = attention_loss(reads, batch.objects, valid=kind != PADDING)
+    return loss + config.attention_loss * attention
 
 
 def segmentation_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     """The loss of a batch (paper Eq. 6), on the grid of its target.
 
     With `target_side` None that grid is the query's original pixels, and the loss is
-    divided by all of them, as in the published code. Pixels that pad a batch count there
-    too: up to its largest query here, to its largest image in the published code.
+    divided by all of them, as in the published code. Pixels that pad a batch count, too:
+    we pad to the largest query of the batch, the published code to its largest image.
 
     Returns:
         () in the precision of the logits, at least float32.
@@ -70,10 +72,11 @@ def segmentation_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Te
     logits = at_least_float32(model(batch))
     official = config.target_side is None
     if official:
-        logits = _padded_originals(logits, batch, _model_config(model))
+        shape = cast(ModelConfig, _unwrapped(model).config)
+        logits = _padded_originals(logits, batch, shape)
     else:
         logits = _on_target_grid(logits, batch)
-    logits = logits.masked_fill(~batch.class_valid[:, :, None, None], -math.inf)
+    logits = logits.masked_fill(padded_rows(batch), -math.inf)
     weights = class_weights(
         batch.target,
         batch.n_rows,
@@ -88,8 +91,9 @@ def segmentation_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Te
 def _on_target_grid(logits: Tensor, batch: Batch) -> Tensor:
     """Logits (B, C, h, w) interpolated to the target's grid; padded rows are 0."""
     # Interpolating -inf would make NaN.
-    finite = logits.masked_fill(~batch.class_valid[:, :, None, None], 0)
-    return F.interpolate(finite, size=batch.target.shape[-2:], mode="bilinear")
+    finite = logits.masked_fill(padded_rows(batch), 0)
+    size = batch.target.shape[-2:]
+    return F.interpolate(finite, size=size, mode="bilinear")
 
 
 def _padded_originals(logits: Tensor, batch: Batch, model: ModelConfig) -> Tensor:
@@ -97,14 +101,15 @@ def _padded_originals(logits: Tensor, batch: Batch, model: ModelConfig) -> Tenso
     height, width = batch.target.shape[-2:]
     maps = []
     for rows in original_scores(logits, batch, model):
-        padding = (0, width - rows.shape[-1], 0, height - rows.shape[-2])
-        maps.append(F.pad(rows, padding))
+        right = width - rows.shape[-1]
+        below = height - rows.shape[-2]
+        maps.append(F.pad(rows, (0, right, 0, below)))
     return torch.stack(maps)
 
 
-def _model_config(model: nn.Module) -> ModelConfig:
-    """The configuration of a model, which DistributedDataParallel may hide."""
-    return cast(ModelConfig, getattr(model, "module", model).config)
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DistributedDataParallel; without that, the model itself."""
+    return cast(nn.Module, getattr(model, "module", model))
 
 
 def take_step(
@@ -114,15 +119,15 @@ def take_step(
     config: TrainConfig,
     accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
-    """Average the gradient over this process's micro-batches and all processes; step.
+    """Average the gradient over the micro-batches of all processes and update the weights.
 
     Args:
         model, optimizer: as `accelerator.prepare` returned them.
         micro_batches: those of this process.
 
     Returns:
-        () the mean loss over all processes, and () the gradient's norm before clipping;
-        both on the device, so that nothing waits for it.
+        () the mean loss over all processes, and () the gradient's norm before clipping.
+        Both are on the device, and nothing has waited for them.
 
     Raises:
         BatchTooLarge: names the (B, N, K) that did not fit.
@@ -143,21 +148,25 @@ def take_step(
         except torch.OutOfMemoryError as error:
             raise BatchTooLarge(_too_large(batch, config)) from error
         losses.append(loss.detach())
-    norm = accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+    max_norm = config.clip or math.inf
+    norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
-    mean_loss = accelerator.reduce(torch.stack(losses).sum(), "mean")
+    loss = torch.stack(losses).sum()
+    mean_loss = accelerator.reduce(loss, "mean")
     return mean_loss, torch.as_tensor(norm)
 
 
 def _too_large(batch: Batch, config: TrainConfig) -> str:
-    """What did not fit into the device's memory, and what to change."""
-    n_episodes, n_supports = len(batch.query_size), len(batch.support_episode)
-    n_ways = int(batch.class_valid.sum()) - n_episodes  # of all episodes together
-    k_shots = math.ceil(n_supports / max(1, n_ways))
-    less = "" if config.precision == "bfloat16" else 'precision="bfloat16", or '
+    """The message of `BatchTooLarge`: what did not fit, and what to change."""
+    n_episodes = len(batch.query_size)
+    n_supports = len(batch.support_episode)
+    n_examples = len(batch.prompts.example_row)
+    n_classes = int(batch.class_valid.sum()) - n_episodes  # of all episodes together
+    k_shots = math.ceil(n_supports / max(1, n_classes))
+    shape = (n_episodes, batch.n_rows - 1, k_shots)
+    half_precision = "" if config.precision == "bfloat16" else 'precision="bfloat16", or '
     return (
-        f"the device has no memory left for (B, N, K) = "
-        f"{(n_episodes, batch.n_rows - 1, k_shots)} with {n_supports} support images "
-        f"and {len(batch.prompts.example_row)} examples; use {less}a smaller B in "
+        f"the device has no memory left for (B, N, K) = {shape} with {n_supports} support "
+        f"images and {n_examples} examples; use {half_precision}a smaller B in "
         "EpisodeConfig.shapes with as many more micro_batches, which keeps the size of a step"
     )

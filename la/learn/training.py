@@ -1,8 +1,8 @@
-"""Episodic training (paper 3.3, 4.2): a function of (seed, step), stopped and resumed exactly.
+"""Episodic training (paper 3.3, 4.2): a function of (seed, step) that resumes exactly.
 
-A step averages the gradient over `micro_batches` batches, each of one (B, N, K) drawn at
-random. They are shared out over the processes, so that two processes with one each take
-the same step as one process with two.
+A step averages the gradient over `micro_batches` batches of a random (B, N, K). They are
+sharded over the processes, so that two processes with one batch each take the same step
+as one process with two.
 """
 
 import signal
@@ -19,7 +19,8 @@ from torch import nn
 from la.config import TrainConfig
 from la.errors import UserError
 from la.files import claim
-from la.learn.run import Batches, Episodes, History, Run, Validate
+from la.learn.run import Batches, Episodes, Run, Validate
+from la.learn.states import History
 
 REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
 AGREE_EVERY = 8  # steps between the processes' agreements on whether to stop
@@ -43,11 +44,12 @@ def fit(
 ) -> History:
     """Train to `config.steps`, from the newest state in `folder` if there is one.
 
-    If another process trains in the same folder, this one waits and takes over its state.
+    If another process trains in the same folder, this one waits and resumes from its state.
 
     Args:
         batches: yields the batches of the given numbers, in their order; step s of the
-            run takes the numbers from s * micro_batches, each process its own share.
+            run takes `micro_batches` numbers from s * micro_batches on, sharded over the
+            processes.
         folder: for the states, and for the history as JSON lines.
         stop_after: save and raise `Stopped` after this many steps of this call.
         tracker: one that accelerate knows, such as "tensorboard", gets the history too.
@@ -62,10 +64,10 @@ def fit(
     Raises:
         UserError: the micro-batches cannot be shared out evenly, the state is another
             model's, or the tracker is not installed.
-        Stopped: on SIGTERM or `stop_after`, as soon as the state is saved.
+        Stopped: after SIGTERM or `stop_after` steps, once the state is saved.
         Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names
             the step and its batches.
-        BatchTooLarge: with the (B, N, K) that did not fit.
+        BatchTooLarge: a batch does not fit into the device's memory.
     """
     accelerator = _accelerator(config, folder, tracker)
     lock: AbstractContextManager[bool] = nullcontext(True)
@@ -91,7 +93,7 @@ def fit(
 def _accelerator(
     config: TrainConfig, folder: Path, tracker: str | GeneralTracker | None
 ) -> Accelerator:
-    """Devices, processes and trackers; raises UserError if they do not fit the run."""
+    """The device, the processes and the trackers; raises UserError if they do not fit."""
     if tracker and not filter_trackers(tracker, folder):
         raise UserError(f"{tracker} is not installed; pip install {tracker}, or train without it")
     # A batch without points leaves their embeddings without gradient.
@@ -112,7 +114,7 @@ def _accelerator(
 
 
 def _agreed(asked: threading.Event, step: int, accelerator: Accelerator) -> bool:
-    """Whether all processes stop here: a signal that reached one counts for all."""
+    """Whether all processes stop here: a signal to one of them stops all."""
     if accelerator.num_processes == 1:
         return asked.is_set()
     if step % AGREE_EVERY:
@@ -123,7 +125,7 @@ def _agreed(asked: threading.Event, step: int, accelerator: Accelerator) -> bool
 
 @contextmanager
 def _tracking(accelerator: Accelerator) -> Iterator[None]:
-    """The trackers are closed however the run ends."""
+    """Open the trackers for the run, and close them however it ends."""
     accelerator.init_trackers("tracked")
     try:
         yield
@@ -134,7 +136,7 @@ def _tracking(accelerator: Accelerator) -> Iterator[None]:
 
 @contextmanager
 def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the step in progress ends and is saved."""
+    """An event that SIGTERM sets, so that the step in progress is completed and saved."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may install a handler

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from la.config import ModelConfig, profile
 from la.errors import UserError
-from la.learn import checkpoints
+from la.learn import checkpoints, hub
 from la.model.backbone import empty_backbone, spelled, spelled_as_published
 from la.model.label_anything import LabelAnything
 from tests.model.official import small
@@ -196,7 +196,7 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
     checkpoints.save(model_of(SMALL_MAE), tmp_path / "m.safetensors")
     whole = (tmp_path / "m.safetensors").read_bytes()
     (tmp_path / "m.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
+    with pytest.raises(ValueError, match="not a complete safetensors file"):
         checkpoints.load(tmp_path / "m.safetensors")
     with pytest.raises(FileNotFoundError, match="one of: quick, pasqualedem"):
         checkpoints.load(tmp_path / "nothing")
@@ -215,7 +215,7 @@ def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_pa
         return str(tmp_path / filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    name = checkpoints.KNOWN[1].name
+    name = hub.KNOWN[1].name
     assert_same_weights(model, checkpoints.load(name + pin))
     assert asked == [(name, file, revision) for file in ("config.json", "model.safetensors")]
 
@@ -239,7 +239,7 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(FileNotFoundError, match="not in the local cache.*no network"):
         checkpoints.load("someone/some_model")
-    with pytest.raises(FileNotFoundError, match="does not give it"):
+    with pytest.raises(FileNotFoundError, match="does not provide it"):
         checkpoints.load("someone/some model")  # no name that a hub can have
 
 
@@ -258,7 +258,7 @@ def test_an_id_may_have_a_dot_and_a_mistyped_path_does_not_ask_the_hub(tmp_path,
             checkpoints.load(path)
     assert asked == []
     for name in ("someone/model-v1.5", "some.one/model"):
-        with pytest.raises(FileNotFoundError, match="does not give it"):
+        with pytest.raises(FileNotFoundError, match="does not provide it"):
             checkpoints.load(name)
     assert asked == ["someone/model-v1.5", "some.one/model"]
 
