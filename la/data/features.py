@@ -1,14 +1,13 @@
 """The feature cache: the output of a frozen backbone, computed once per image, then read.
 
 A store is a folder for one backbone and one way of preprocessing. It has one file per picture: the
-features in float16, (V, h, w) in C order, and a CRC-32 of the picture's digest and those bytes. A
-picture is identified by its content, so a replaced image file gets new features, and equal pictures
-of several data sets share theirs. A file that a killed writer left incomplete has the wrong size
-and counts as missing. Any number of processes may write to one folder: each claims parts of the
-images by locks.
+features, in float16 or int8 (`la.data.packing`), and a CRC-32 of the picture's digest and those
+bytes. A picture is identified by its content, so a replaced image file gets new features, and equal
+pictures of several data sets share theirs. A file that a killed writer left incomplete has the
+wrong size and counts as missing. Any number of processes may write to one folder: each claims parts
+of the images by locks.
 
-float16 has 10 bits of mantissa where bfloat16 has 7, and features do not need the wider range of
-bfloat16. A feature beyond the range of float16 (65504) is an error.
+A feature beyond the range of float16 (65504) is an error.
 """
 
 import json
@@ -18,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,14 @@ import torch
 from torch import Tensor
 
 from la.config import digest
+from la.data.packing import FORMATS, Float16, Int8, Numbers
 from la.errors import UserError
 from la.files import check_disk, claim, named, progress_bar, write_whole
 
 logger = logging.getLogger(__name__)
 
 PART_IMAGES = 128  # images that one process claims at a time
-SUFFIX = ".f16"
+NO_SHAPE = (0, 0, 0)  # of the features of a store that has none yet
 
 Load = Callable[[int], Tensor]  # image id -> (3, S, S), the backbone's input
 Encode = Callable[[Tensor], Tensor]  # (b, 3, S, S) -> (b, V, h, w)
@@ -46,11 +46,15 @@ class FeatureKey:
     weights_sha256: str
     image_size: int  # side of the square input, pixels
     resize: str  # "pad" or "squash"
+    numbers: Numbers = "float16"
 
     @property
     def folder(self) -> str:
         """A readable name that differs for different keys."""
-        return f"{self.backbone}-{self.image_size}-{self.resize}-{digest(self)}"
+        fields = asdict(self)
+        del fields["numbers"]  # the end of the name says it
+        name = f"{self.backbone}-{self.image_size}-{self.resize}-{digest(fields)}"
+        return name if self.numbers == "float16" else f"{name}-{self.numbers}"
 
 
 class FeatureStore:
@@ -59,7 +63,7 @@ class FeatureStore:
     def __init__(self, root: Path, key: FeatureKey) -> None:
         self.key = key
         self.folder = Path(root) / key.folder
-        self._shape: tuple[int, ...] = ()  # (V, h, w); () until there are features
+        self._format: Float16 | Int8 = FORMATS[key.numbers](NO_SHAPE)
         self._stored: set[str] = set()  # pictures that have a file of the right size
         self._verified: set[str] = set()  # pictures whose checksum this process has compared
         self._scan()
@@ -73,23 +77,27 @@ class FeatureStore:
         shape = self.folder / "shape.json"
         if not shape.exists():
             return
-        self._shape = tuple(json.loads(shape.read_text()))
+        self._set_shape(json.loads(shape.read_text()))
         self._stored = set()
         for entry in os.scandir(self.folder):
-            if not entry.name.endswith(SUFFIX):
+            if not entry.name.endswith(self._format.suffix):
                 continue
             if entry.stat().st_size == self._n_bytes:
-                self._stored.add(entry.name.removesuffix(SUFFIX))
+                self._stored.add(entry.name.removesuffix(self._format.suffix))
             else:
                 logger.warning("%s is damaged; its features will be computed again", entry.path)
 
+    def _set_shape(self, shape: Sequence[int]) -> None:
+        """All features of a store have one shape (V, h, w)."""
+        self._format = FORMATS[self.key.numbers](tuple(shape))
+
     @property
     def _n_bytes(self) -> int:
-        """The size of a file: two bytes per number, and four for the checksum."""
-        return 2 * prod(self._shape) + 4
+        """The size of a file; the checksum takes four bytes."""
+        return self._format.n_bytes + 4
 
     def _path(self, picture: str) -> Path:
-        return self.folder / f"{picture}{SUFFIX}"
+        return self.folder / f"{picture}{self._format.suffix}"
 
     def missing(self, pictures: Iterable[str]) -> list[str]:
         """The pictures that have no features yet, once each, in the given order."""
@@ -122,10 +130,10 @@ class FeatureStore:
         write_whole(self.folder / "key.json", json.dumps(asdict(self.key), indent=1))
         bar = progress_bar(total=len(todo), unit="image", desc="features", disable=not progress)
         with ThreadPoolExecutor(3) as pool, bar:
-            if not self._shape:
+            if self._format.shape == NO_SHAPE:
                 _, example = next(_batches([images[todo[0]]], load, encode, batch_size, pool))
-                self._shape = tuple(example.shape[1:])
-                write_whole(self.folder / "shape.json", json.dumps(self._shape))
+                self._set_shape(example.shape[1:])
+                write_whole(self.folder / "shape.json", json.dumps(self._format.shape))
             check_disk({self.folder: len(todo) * self._n_bytes})
             starts = range(0, len(todo), PART_IMAGES)
             parts = [todo[start : start + PART_IMAGES] for start in starts]
@@ -171,8 +179,9 @@ class FeatureStore:
         halves = features.detach().half().cpu().contiguous()
         # The sum of a picture's features is finite if and only if all of them are.
         sums = halves.flatten(1).sum(1, dtype=torch.float32)
-        for picture, image_id, half, total in zip(
-            pictures, image_ids, halves.numpy(), sums.tolist(), strict=True
+        rows = self._format.pack(halves)
+        for picture, image_id, row, total in zip(
+            pictures, image_ids, rows, sums.tolist(), strict=True
         ):
             if not isfinite(total):
                 raise UserError(
@@ -183,8 +192,8 @@ class FeatureStore:
                 # Without fsync, because a file that a power cut damages fails its checksum.
                 # Not truncated first, because another process may be reading the same bytes.
                 with named(path), path.open("r+b" if path.exists() else "wb") as file:
-                    file.write(half)
-                    file.write(_checksum(picture, half))
+                    file.write(row)
+                    file.write(_checksum(picture, row))
                     file.truncate()
             except BaseException:
                 path.unlink(missing_ok=True)
@@ -206,8 +215,9 @@ class FeatureStore:
                 f"{absent[0]}; compute them first"
             )
         # numpy allocates huge pages, which are filled twice as fast as those of torch.empty.
-        features = np.empty((len(pictures), *(self._shape or (0, 0, 0))), np.float16)
-        for row, picture in zip(features, pictures, strict=True):
+        shape = len(pictures), *self._format.row_shape
+        rows: np.ndarray = np.empty(shape, self._format.dtype)
+        for row, picture in zip(rows, pictures, strict=True):
             with self._path(picture).open("rb", buffering=0) as file:
                 n_read = file.readinto(row.reshape(-1).view(np.uint8))
                 if picture in self._verified:
@@ -215,7 +225,7 @@ class FeatureStore:
                 if n_read != row.nbytes or file.read() != _checksum(picture, row):
                     self._discard(picture)
             self._verified.add(picture)
-        return torch.from_numpy(features)
+        return self._format.unpack(rows)
 
     def _discard(self, picture: str) -> None:
         """Remove a damaged file and raise a ValueError with its name."""
@@ -225,9 +235,9 @@ class FeatureStore:
         raise ValueError(f"{path} was damaged and is removed; compute its features again")
 
 
-def _checksum(picture: str, features: np.ndarray) -> bytes:
-    """The CRC-32 of the picture's digest and the features' bytes, 4 bytes."""
-    crc = zlib.crc32(np.ascontiguousarray(features).tobytes(), zlib.crc32(picture.encode()))
+def _checksum(picture: str, row: np.ndarray) -> bytes:
+    """The CRC-32 of the picture's digest and its stored bytes, 4 bytes."""
+    crc = zlib.crc32(np.ascontiguousarray(row).tobytes(), zlib.crc32(picture.encode()))
     return crc.to_bytes(4, "little")
 
 

@@ -57,7 +57,7 @@ class Job:
             model = self.run.folder.name
         elif method.build is None:
             model = _sha256(published_model(weights_folder(), self.measurement.fold))
-        backbone = "of the checkpoint" if bench.reads_pixels else bench.backbone_sha256
+        backbone = "of the checkpoint" if bench.reads_pixels else bench.feature_source
         parts = {
             "data": bench.data.fingerprint,
             "backbone": backbone,

@@ -10,6 +10,7 @@ import torch
 
 from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
 from la.data import download
+from la.data.packing import chosen_numbers
 from la.errors import MissingFile, UserError
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -113,6 +114,9 @@ def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = No
         check_disk(needs)
     except OSError as error:
         problems.append(error)
+        if feature_bytes and chosen_numbers() == "float16":
+            half = "LA_FEATURES=int8 stores features in half the bytes, see docs/data.md"
+            problems[-1] = OSError(f"{error}; {half}")
     if what and not cuda and not os.environ.get("LA_CPU"):
         problems.append(UserError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "

@@ -62,7 +62,7 @@ class Run:
             "folds": config.evaluation.folds,
             "protocol": config.evaluation.protocol,
             "data": bench.data.fingerprint,
-            "backbone": bench.backbone_sha256,
+            "backbone": bench.feature_source,
         }
         key = digest({name: str(value) for name, value in identity.items()})
         name = f"{method.trains_as}_fold{fold}_training{number}_{key}"

@@ -21,6 +21,7 @@ from la.data.geometry import Frame
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.data.packing import FORMATS, chosen_numbers
 from la.errors import UserError
 from la.experiment.measurements import Measurement
 from la.model.backbone import build_backbone, weights_sha256
@@ -187,15 +188,23 @@ class Workbench:
         return weights_sha256(self.config.model)
 
     @property
+    def feature_source(self) -> str:
+        """What cached features depend on besides the image: the backbone, and rounding to int8."""
+        numbers = chosen_numbers()
+        exact = numbers == "float16"
+        return self.backbone_sha256 if exact else f"{self.backbone_sha256} in {numbers}"
+
+    @property
     def feature_bytes(self) -> int:
         """Of one image in the feature cache."""
         model = self.config.model
-        return 2 * model.backbone_dim * (model.image_size // model.patch_size) ** 2
+        cells = model.image_size // model.patch_size
+        return FORMATS[chosen_numbers()]((model.backbone_dim, cells, cells)).n_bytes
 
     def store(self, index: CocoIndex) -> ImageFeatures:
         """The feature cache of an index as it is; nothing is computed."""
         m = self.config.model
-        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize)
+        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, chosen_numbers())
         return ImageFeatures(index, _store(self.home / "cache" / "features", key))
 
     def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> ImageFeatures:

@@ -17,11 +17,12 @@ from pycocotools.coco import COCO
 
 from la.config import PROTOCOLS, profile
 from la.data.episodes import EpisodeSampler
-from la.data.features import SUFFIX, FeatureKey, FeatureStore
+from la.data.features import FeatureKey, FeatureStore
 from la.data.folds import seen, unseen
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.data.packing import Float16
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations
@@ -164,7 +165,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
     images = {str(image_id): image_id for image_id in ids}
     kept = FeatureStore(folder / "kept", KEY)
     kept.write(images, _no_image, encode, progress=False)
-    files = sorted(kept.folder.glob(f"*{SUFFIX}"))
+    files = sorted(kept.folder.glob(f"*{Float16.suffix}"))
     stored = sum(path.stat().st_size for path in files)
     one = {"features": torch.zeros(SHAPE)}
     official = len(safetensors.torch.save(one))
@@ -193,7 +194,7 @@ def cache_records(sizes: Sizes, folder: Path, clock: Clock) -> Iterator[Record]:
 
     asked = stream(0, "features to read").permutation([*images]).reshape(-1, 8).tolist()
     raw = {
-        path.name.removesuffix(SUFFIX): np.memmap(path, np.int16, "r", shape=SHAPE)
+        path.name.removesuffix(Float16.suffix): np.memmap(path, np.int16, "r", shape=SHAPE)
         for path in files
     }
     total = stored / 1e6

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from la.data import features
-from la.data.features import SUFFIX, FeatureKey, FeatureStore
+from la.data.features import FeatureKey, FeatureStore
+from la.data.packing import Float16
 from la.files import PREFIX, atomic_write, claim, sweep
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")
@@ -63,8 +64,8 @@ def small_parts(monkeypatch):
 
 def stored(store):
     """The ids of the images that have a file."""
-    names = [path.name for path in store.folder.glob(f"[!.]*{SUFFIX}")]
-    return sorted(int(name.removesuffix(SUFFIX)) for name in names)
+    names = [path.name for path in store.folder.glob(f"[!.]*{Float16.suffix}")]
+    return sorted(int(name.removesuffix(Float16.suffix)) for name in names)
 
 
 def leftovers(store):
@@ -101,7 +102,7 @@ def test_the_disk_holds_half_of_float32(tmp_path, monkeypatch):
 
     store = Numbered(tmp_path, KEY)
     store.write(range(50), load, encode_large, batch_size=8, progress=False)
-    for path in store.folder.glob(f"*{SUFFIX}"):
+    for path in store.folder.glob(f"*{Float16.suffix}"):
         assert path.stat().st_size == 64 * 16 * 16 * 2 + 4
 
 
@@ -216,7 +217,7 @@ def test_large_features_of_many_places_are_finite(tmp_path):
 @pytest.mark.parametrize("change", [lambda raw: raw[:-10], lambda raw: raw + b"0", lambda raw: b""])
 def test_a_file_of_another_size_is_named_on_opening_and_remade(tmp_path, change, caplog):
     write(Numbered(tmp_path, KEY), range(8))
-    victim = Numbered(tmp_path, KEY).folder / f"5{SUFFIX}"
+    victim = Numbered(tmp_path, KEY).folder / f"5{Float16.suffix}"
     victim.write_bytes(change(victim.read_bytes()))
     store = Numbered(tmp_path, KEY)
     assert f"{victim} is damaged" in caplog.text
@@ -229,7 +230,7 @@ def test_a_file_of_another_size_is_named_on_opening_and_remade(tmp_path, change,
 def test_a_flipped_bit_is_found_named_and_remade(tmp_path, position):
     write(Numbered(tmp_path, KEY), range(8))
     store = Numbered(tmp_path, KEY)
-    victim = store.folder / f"5{SUFFIX}"
+    victim = store.folder / f"5{Float16.suffix}"
     raw = bytearray(victim.read_bytes())
     raw[position] ^= 4
     victim.write_bytes(raw)
@@ -244,8 +245,8 @@ def test_a_flipped_bit_is_found_named_and_remade(tmp_path, position):
 def test_a_file_under_another_images_name_is_noticed(tmp_path):
     store = Numbered(tmp_path, KEY)
     write(store, range(3))
-    shutil.copyfile(store.folder / f"1{SUFFIX}", store.folder / f"2{SUFFIX}")
-    with pytest.raises(ValueError, match=f"2{SUFFIX} was damaged"):
+    shutil.copyfile(store.folder / f"1{Float16.suffix}", store.folder / f"2{Float16.suffix}")
+    with pytest.raises(ValueError, match=f"2{Float16.suffix} was damaged"):
         store.read([2])
 
 

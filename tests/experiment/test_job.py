@@ -197,3 +197,14 @@ def test_only_the_images_of_the_list_are_encoded(bench):
     needed = bench.images_of(bench.episodes(few))
     missing = bench.store(bench.data.test).missing(bench.data.test.image_ids)
     assert missing == sorted(set(bench.data.test.image_ids.tolist()) - needed) != []
+
+
+def test_int8_features_have_models_and_results_of_their_own(bench, monkeypatch):
+    measurement = Measurement("la", 0, 1, 1, 0, 4)
+    exact = Job(bench, measurement)
+    assert exact.run is not None
+    monkeypatch.setenv("LA_FEATURES", "int8")
+    rounded = Job(bench, measurement)
+    assert rounded.run is not None and rounded.run.folder != exact.run.folder
+    assert rounded.identity != exact.identity
+    assert bench.store(bench.data.test).store.folder.name.endswith("-int8")

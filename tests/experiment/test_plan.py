@@ -110,6 +110,12 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
     needed = sum(stage.gigabytes for stage in found.stages)
     assert 700 < needed < 850
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
+    assert "LA_FEATURES=int8 stores features in half the bytes" in str(found.problems[-1])
+    monkeypatch.setenv("LA_FEATURES", "int8")
+    halved = plan(_paper(here), MEASUREMENTS)
+    assert "make room" not in str(halved.problems[-1:])
+    sizes = [p.stages[2].gigabytes for p in (found, halved)]
+    assert sizes[1] / sizes[0] == pytest.approx(0.5, rel=1e-3)
 
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
