@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from la.commands import assets, experiments  # noqa: F401  they register their commands
+from la.commands import assets, experiments, own_data  # noqa: F401  they register their commands
 from la.commands.app import app
 from la.errors import UserError
 

@@ -84,21 +84,6 @@ def models() -> None:
 
 
 @app.command()
-def predict(
-    support: Annotated[Path, Option(help="a file of prompts")],
-    images: Annotated[Path, Option(help="a folder of images")],
-    out: Annotated[Path, Option(help="a folder for the predictions")],
-    model: Annotated[str, Option(help="a name that `models` lists, or a file")] = "quick",
-) -> None:
-    """Segment a folder of images."""
-    from la.learn.checkpoints import load
-    from la.predict.predictor import Predictor, predict_folder, read_support
-
-    predictor = Predictor(load(model))
-    print(predict_folder(predictor, read_support(predictor, support), images, out))
-
-
-@app.command()
 def export(
     profile: Profile = "quick",
     data: Data = None,

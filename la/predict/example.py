@@ -1,19 +1,18 @@
-"""One drawn episode to begin with, of classes that fold 0 keeps for the test; made in a moment."""
+"""One generated episode to begin with, of classes that fold 0 keeps for the test."""
 
 from dataclasses import dataclass
-from itertools import count, islice
 
 import numpy as np
 from PIL import Image
 
-from la.data.embedded.classes import kinds
-from la.data.embedded.scenes import draw_scene
+from la.data.embedded.classes import Kind, kinds
+from la.data.embedded.scenes import Scene, draw_scene
 from la.data.prompts import Cutout
 from la.predict.photos import Prompt
 from la.rng import stream
 from la.types import Box, Point
 
-LEAST = 300  # visible pixels of each class, so that every object can be recognised
+MIN_PIXELS = 300  # visible of each class, so that every object can be recognised
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,30 @@ class ExampleEpisode:
 
 def example_episode(seed: int = 0) -> ExampleEpisode:
     """Two supports and a query that all show three classes; a mask, a box and a point are mixed."""
-    world = kinds("benchmark")[0:12:4]
-    names, examples = tuple(kind.name for kind in world), []
-    drawn = (draw_scene(world, stream(seed, "example episode", i)) for i in count())
-    whole = (s for s in drawn if {c for c, m in s.instances if m.sum() > LEAST} == {0, 1, 2})
-    *supports, query = islice(whole, 3)
-    for first, scene in enumerate(supports):
+    classes = kinds("benchmark")[0:12:4]
+    names = tuple(kind.name for kind in classes)
+    *supports, query = _scenes(classes, seed, count=3)
+    examples = []
+    for number, scene in enumerate(supports):
         prompts: dict[str, list[Prompt]] = {name: [] for name in names}
-        for c, mask in scene.instances:
-            make = (np.array, _box, _point)[(c + first) % 3]
-            prompts[names[c]].append(make(mask))
+        for kind, mask in scene.instances:
+            to_prompt = (np.array, _box, _point)[(kind + number) % 3]
+            prompts[names[kind]].append(to_prompt(mask))
         examples.append((Image.fromarray(scene.image), prompts))
     return ExampleEpisode(tuple(examples), Image.fromarray(query.image), query.class_map(), names)
+
+
+def _scenes(classes: tuple[Kind, ...], seed: int, count: int) -> list[Scene]:
+    """The first scenes of a stream in which every class is well visible."""
+    scenes: list[Scene] = []
+    number = 0
+    while len(scenes) < count:
+        scene = draw_scene(classes, stream(seed, "example episode", number))
+        visible = {kind for kind, mask in scene.instances if mask.sum() > MIN_PIXELS}
+        if len(visible) == len(classes):
+            scenes.append(scene)
+        number += 1
+    return scenes
 
 
 def _box(mask: np.ndarray) -> Box:
@@ -47,7 +58,8 @@ def _box(mask: np.ndarray) -> Box:
 
 
 def _point(mask: np.ndarray) -> Point:
-    """The object's pixel that is nearest to its middle."""
+    """The centre of the object's pixel that is nearest to its middle."""
     pixels = np.argwhere(mask)
-    y, x = pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()].tolist()
+    squared_distances = ((pixels - pixels.mean(0)) ** 2).sum(1)
+    y, x = pixels[squared_distances.argmin()].tolist()
     return Point(x + 0.5, y + 0.5)

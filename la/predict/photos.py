@@ -11,7 +11,6 @@ from torch import Tensor
 from la.data.images import to_rgb
 from la.data.prompts import Drawn
 from la.errors import MissingFile, UserError
-from la.predict.drawing import require
 from la.types import Box, Point
 
 Photo = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -24,23 +23,25 @@ def open_photo(source: Photo, name: str = "the file") -> Image.Image:
     Args:
         source: a path, a file's bytes, a PIL image, an array (H, W) or (H, W, 3), or a tensor
             (H, W) or (3, H, W) of uint8, or floats in [0, 1]. A fourth channel is dropped.
-        name: of what is no path, in messages.
+        name: what messages call a source that is no path.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file or array is no image.
+        MissingFile: there is no such file.
+        UserError: the file or array is no image.
     """
     if isinstance(source, Tensor | np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return to_rgb(ImageOps.exif_transpose(source))
-    if not isinstance(source, bytes):
-        name = str(source)
-        if not Path(source).is_file():
+    if isinstance(source, bytes):
+        file: BytesIO | Path = BytesIO(source)
+    else:
+        file, name = Path(source), str(source)
+        if not file.is_file():
             raise MissingFile(f"no image file at {source}; check the path")
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as file:
-            return to_rgb(ImageOps.exif_transpose(file))
+        with Image.open(file) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise UserError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
 
@@ -50,56 +51,90 @@ def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Dr
 
     Args:
         prompts: points, boxes and masks (H, W) in any number; several masks are one, their union.
+        size: (H, W) of the image.
         where: the example's name in messages.
 
     Raises:
-        ValueError: there are none, or one lies outside of the image or has another size.
+        UserError: there are none, or one lies outside of the image or has another size.
     """
-    some = isinstance(prompts, list | tuple) and len(prompts) > 0
-    require(some, f"{where} needs a list with at least one Point, Box or mask; or leave it out")
-    drawn, (height, width) = Drawn(), size
-    inside = f"is not inside the {width} x {height} pixels of {where}; use original pixels"
-    for p in prompts:
-        if isinstance(p, Point):
-            require(0 <= p.x <= width and 0 <= p.y <= height, f"{p} {inside}")
-            drawn.points.append(np.array([[p.x, p.y]], dtype=float))
-            drawn.labels.append(np.array([1 if p.positive else -1]))
-        elif isinstance(p, Box):
-            empty = p.x1 <= p.x0 or p.y1 <= p.y0
-            require(not empty, f"{p} of {where} is empty; x0 < x1, y0 < y1")
-            require(0 <= p.x0 < p.x1 <= width and 0 <= p.y0 < p.y1 <= height, f"{p} {inside}")
-            drawn.boxes.append(np.array([p.x0, p.y0, p.x1, p.y1], dtype=float))
+    if not isinstance(prompts, list | tuple) or not prompts:
+        raise UserError(
+            f"{where} needs a list with at least one Point, Box or mask; or leave it out"
+        )
+    drawn = Drawn()
+    for prompt in prompts:
+        if isinstance(prompt, Point):
+            _check_inside(prompt, prompt.x, prompt.y, size, where)
+            drawn.points.append(np.array([[prompt.x, prompt.y]], dtype=float))
+            drawn.labels.append(np.array([1 if prompt.positive else -1]))
+        elif isinstance(prompt, Box):
+            _check_inside(prompt, prompt.x0, prompt.y0, size, where)
+            _check_inside(prompt, prompt.x1, prompt.y1, size, where)
+            if prompt.x1 <= prompt.x0 or prompt.y1 <= prompt.y0:
+                raise UserError(f"{prompt} of {where} is empty; x0 < x1, y0 < y1")
+            corners = [prompt.x0, prompt.y0, prompt.x1, prompt.y1]
+            drawn.boxes.append(np.array(corners, dtype=float))
         else:
-            mask = _to_mask(p, size, where)
+            mask = _to_mask(prompt, size, where)
             drawn.mask = mask if drawn.mask is None else drawn.mask | mask
     return drawn
 
 
+def _check_inside(
+    prompt: Point | Box, x: float, y: float, size: tuple[int, int], where: str
+) -> None:
+    height, width = size
+    try:
+        is_inside = 0 <= x <= width and 0 <= y <= height
+    except TypeError:
+        raise UserError(f"{prompt} of {where} needs numbers as coordinates") from None
+    if not is_inside:
+        raise UserError(
+            f"{prompt} is not inside the {width} x {height} pixels of {where}; use original pixels"
+        )
+
+
 def _to_mask(prompt: Prompt, size: tuple[int, int], where: str) -> np.ndarray:
+    """The mask (H, W) bool of an array, tensor or image of that size."""
     kinds = "a prompt is a Point, a Box or a mask (H, W)"
-    known = isinstance(prompt, np.ndarray | Tensor | Image.Image)
-    require(known, f"{where} has a {type(prompt).__name__}; {kinds}")
+    if not isinstance(prompt, np.ndarray | Tensor | Image.Image):
+        raise UserError(f"{where} has a {type(prompt).__name__}; {kinds}")
     mask = prompt.cpu().numpy() if isinstance(prompt, Tensor) else np.asarray(prompt)
-    require(mask.ndim == 2, f"{where} has a mask of shape {mask.shape}; {kinds}")
-    sizes = "{1} x {0} pixels, the image {3} x {2}".format(*mask.shape, *size)
-    require(mask.shape == tuple(size), f"{where} has a mask of {sizes}; draw it at the same size")
-    require(mask.any(), f"{where} has a mask that marks no pixel; leave it out")
+    if mask.ndim != 2:
+        raise UserError(f"{where} has a mask of shape {mask.shape}; {kinds}")
+    height, width = size
+    if mask.shape != (height, width):
+        mask_size = f"{mask.shape[1]} x {mask.shape[0]} pixels"
+        raise UserError(
+            f"{where} has a mask of {mask_size}, the image {width} x {height}; "
+            "draw it at the same size"
+        )
+    # Probabilities would mark every pixel that is not exactly 0.
+    if mask.dtype.kind not in "bui" and not np.isin(mask, (0, 1, 255)).all():
+        raise UserError(f"{where} has a mask with values other than 0 and 1; use mask > 0.5")
+    if not mask.any():
+        raise UserError(f"{where} has a mask that marks no pixel; leave it out")
     return mask.astype(bool)
 
 
 def _from_array(source: np.ndarray | Tensor) -> Image.Image:
-    if isinstance(source, Tensor):
-        array = source.detach().cpu().numpy()
-        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-    else:
-        array = source
-    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    fits = array.size > 0 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4)))
-    form = "an image is an array (H, W, 3) or (H, W), or a tensor (3, H, W) or (H, W)"
-    require(fits, f"{form}; not one of shape {tuple(source.shape)}")
+    """The image of an array (H, W) or (H, W, 3), or of a tensor (H, W) or (3, H, W)."""
+    array = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    if isinstance(source, Tensor) and array.ndim == 3:
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    is_grey = array.ndim == 2
+    is_colour = array.ndim == 3 and array.shape[2] in (3, 4)
+    if array.size == 0 or not (is_grey or is_colour):
+        raise UserError(
+            "an image is an array (H, W, 3) or (H, W), or a tensor (3, H, W) or (H, W); "
+            f"not one of shape {tuple(source.shape)}"
+        )
     if np.issubdtype(array.dtype, np.floating):
-        unit = ((array >= 0) & (array <= 1)).all()
-        require(unit, "an image of floats has values in [0, 1]; undo its normalisation first")
+        if not ((array >= 0) & (array <= 1)).all():
+            raise UserError("an image of floats has values in [0, 1]; undo its normalisation first")
         array = (array * 255).round().astype(np.uint8)
-    require(array.dtype == np.uint8, f"an image has uint8 or floats in [0, 1], not {array.dtype}")
+    if array.dtype != np.uint8:
+        raise UserError(f"an image has uint8 or floats in [0, 1], not {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))

@@ -1,7 +1,7 @@
 """Predictor: images and prompts in, label maps out (paper 3.1).
 
-Nothing is remembered between calls: `encode` gives an image as a value, `support` a support set as
-one, and `predict` takes the two. Each is made once and used in any order and number.
+No state is kept between calls: `encode` returns an image as a value, `support` a support set, and
+`predict` takes both. Each is computed once and can be used any number of times in any order.
 """
 
 import json
@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import safetensors
 import torch
 from PIL import Image
@@ -19,17 +18,15 @@ from torch import Tensor
 
 from la.data.geometry import Frame
 from la.data.prompts import collate_prompts
-from la.errors import MissingFile, UserError
+from la.errors import UserError
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
 from la.model.prototypes import Pairs, Support
-from la.predict import prompts_file
-from la.predict.drawing import annotate
 from la.predict.photos import Photo, Prompt, open_photo, to_drawn
-from la.predict.prediction import Prediction, segment_folder
-from la.types import ModelCard, to_device
+from la.predict.prediction import Prediction
+from la.types import ModelCard, Prompts, to_device
 
 
 @dataclass(frozen=True)
@@ -55,19 +52,27 @@ class SupportSet:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file with the names as JSON in its metadata; whole or not at all."""
         about = json.dumps({"class_names": self.class_names, "model": self.model})
-        pairs = {f"pairs.{name}": x for name, x in vars(self.value.pairs).items()}
-        tensors = {k: v for k, v in (vars(self.value) | pairs).items() if isinstance(v, Tensor)}
+        tensors = {
+            "prototypes": self.value.prototypes,
+            "class_valid": self.value.class_valid,
+        }
+        for name, tensor in vars(self.value.pairs).items():
+            tensors[f"pairs.{name}"] = tensor
         write_whole(Path(path), as_bytes(tensors, {"la_support": about}))
 
     @classmethod
     def load(cls, path: str | Path) -> "SupportSet":
-        """The inverse of `save`; raises ValueError if the file is no support set."""
+        """The inverse of `save`.
+
+        Raises:
+            UserError: the file is no support set.
+        """
         try:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["la_support"])
             tensors = load_file(path)
-            pairs = Pairs(**{f.name: tensors.pop(f"pairs.{f.name}") for f in fields(Pairs)})
-            value = Support(**tensors, pairs=pairs)
+            pairs = Pairs(**{field.name: tensors[f"pairs.{field.name}"] for field in fields(Pairs)})
+            value = Support(tensors["prototypes"], tensors["class_valid"], pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is no saved support set: {error!r}") from None
@@ -76,36 +81,42 @@ class SupportSet:
 class Predictor:
     """A model for images of any size and origin; prompts are in original pixels.
 
-    Paths, PIL images, arrays and tensors (see `open_photo`) and what `encode` gave are all images.
-    Calls do not change the predictor, so threads may share it; it runs where the weights are. A
-    model without a backbone gets the pretrained one that its configuration names. `bfloat16` is
-    autocast; what it costs in accuracy is in the README.
+    Paths, PIL images, arrays and tensors (see `open_photo`) and what `encode` returned are images.
+    Calls do not change the predictor, so threads may share it. It runs on the device of the
+    weights. A model without a backbone gets the pretrained one that its configuration names.
+    `bfloat16` computes under autocast; the README says what that costs in accuracy.
     """
 
     def __init__(
         self, model: LabelAnything, card: ModelCard | None = None, *, bfloat16: bool = False
     ) -> None:
-        self.model, self.bfloat16 = model, bfloat16
+        self.model = model
+        self.bfloat16 = bfloat16
         self.card = card or model.card or _unnamed(model)
         self.device = next(model.parameters()).device
         self._backbone = (model.backbone or build_backbone(model.config)).to(self.device).eval()
 
     def describe(self) -> dict[str, str]:
         """Name, hash (twelve digits) and training data of the weights."""
-        card = self.card
-        return {"name": card.name, "hash": card.sha256[:12], "trained_on": card.trained_on}
+        return {
+            "name": self.card.name,
+            "hash": self.card.sha256[:12],
+            "trained_on": self.card.trained_on,
+        }
 
     @torch.inference_mode()
     def encode(self, image: Photo | EncodedImage) -> EncodedImage:
-        """The image through the frozen backbone: nearly all of the work, once.
+        """The image through the frozen backbone, which is nearly all of the work.
 
-        Raises FileNotFoundError or ValueError if it is no image, as `open_photo`.
+        Raises:
+            MissingFile, UserError: it is no image, see `open_photo`.
         """
         if isinstance(image, EncodedImage):
             return image
-        photo, config = open_photo(image), self.model.config
+        config = self.model.config
+        photo = open_photo(image)
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
-        pixels = frame.image(photo)[None].to(self.device)
+        pixels = frame.image(photo)[None].to(self.device)  # (1, 3, side, side)
         with self._autocast():
             embeddings = self.model.encode_features(self._backbone(pixels))
         return EncodedImage(photo, frame, embeddings)
@@ -113,112 +124,108 @@ class Predictor:
     def support(self, examples: Examples) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
 
-        Classes get their rows in the order in which they first appear. Raises a ValueError that
-        says which prompt does not fit its image, or that nothing is prompted.
+        Classes get their rows in the order in which they first appear.
+
+        Raises:
+            UserError: nothing is prompted, there are more classes than the model supports, or a
+                prompt does not fit its image; the message says which.
         """
         return self._support(None, examples)
 
     def extend(self, support: SupportSet, examples: Examples) -> SupportSet:
         """A support set with further images; they may bring further classes.
 
-        The same as one made of all examples at once, except for `exact` weights: with their quirks
-        an example's embedding depends on what else is in the batch. Raises as `support` and, for a
-        set that other weights made, ValueError.
+        The same as one made of all examples at once, except for `exact` weights, with which an
+        example's embedding depends on what else is in the batch.
+
+        Raises:
+            UserError: see `support`; or other weights made the support set.
         """
         return self._support(self._checked(support), examples)
 
     @torch.inference_mode()
     def predict(self, image: Photo | EncodedImage, support: SupportSet) -> Prediction:
-        """Segment an image into the classes of a support set; raises as `encode` and `extend`."""
-        value, query = self._checked(support).value, self.encode(image)
+        """Segment an image into the classes of a support set.
+
+        Raises:
+            MissingFile, UserError: see `encode` and `extend`.
+        """
+        prototypes = self._checked(support).value
+        query = self.encode(image)
         with self._autocast():
-            logits = self.model.decode(query.embeddings, value).float()
+            logits = self.model.decode(query.embeddings, prototypes).float()  # (1, C, h, w)
         logits[:, 0] += self.card.bias
-        rows = query.frame.original_logits(logits)[0].max(0).indices  # argmax is ten times slower
+        original = query.frame.original_logits(logits)[0]  # (C, H, W)
+        rows = original.max(0).indices  # argmax is ten times slower
         labels = rows.to(torch.uint8).cpu().numpy()
         return Prediction(labels, support.class_names, query.image, query.frame, logits[0].cpu())
 
     @torch.inference_mode()
-    def _support(self, known: SupportSet | None, examples: Examples) -> SupportSet:
-        config, encoder = self.model.config, self.model.prompt_encoder
-        given = [(s, *item) for s, (_, found) in enumerate(examples) for item in found.items()]
-        earlier = known.class_names if known else ()
-        names = tuple(dict.fromkeys([*earlier, *(name for _, name, _ in given)]))
-        most = min(255, (config.token_pool or 256) - 1)
-        if not examples or not names:
-            raise UserError("a support set needs a prompt for at least one class on one image")
-        if len(names) > most:
-            raise UserError(f"{len(names)} classes; this model supports at most {most} classes")
+    def _support(self, earlier: SupportSet | None, examples: Examples) -> SupportSet:
+        """A support set of the examples, joined to an earlier one."""
+        names = self._class_names(earlier, examples)
         images = [self.encode(image) for image, _ in examples]
-        annotated, supports, rows = [], [], []
-        for s, name, marks in given:
-            where, frame = f"class {name!r} of support image {s + 1}", images[s].frame
-            annotated.append((frame, to_drawn(marks, frame.size, where)))
-            supports.append(s)
-            rows.append(names.index(name) + 1)
-        collated = collate_prompts(annotated, supports, rows, config.mask_size)
-        embeddings = torch.cat([image.embeddings for image in images])
+        prompts = self._collated(images, examples, names)
+        embeddings = torch.cat([image.embeddings for image in images])  # (S, D, h, w)
         episode = torch.zeros(len(images), dtype=torch.int64, device=self.device)
-        token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # drawn in training
-        prompts = to_device(collated, self.device)
+        # Training draws the rows of the class token pool; here class n has row n.
+        token_rows = torch.arange(len(names) + 1, device=self.device)[None]  # (1, C)
+        class_valid = torch.ones_like(token_rows, dtype=torch.bool)
+        encoder = self.model.prompt_encoder
         with self._autocast():
             pairs = encoder.encode(embeddings, prompts, episode, token_rows)
-            if known:
-                old = known.value.pairs
-                pairs = old.joined(replace(pairs, support=pairs.support + old.support.max() + 1))
-            value = encoder.combine(pairs, torch.ones_like(token_rows, dtype=torch.bool))
+            if earlier is not None:
+                n_earlier = earlier.value.pairs.support.max() + 1
+                pairs = replace(pairs, support=pairs.support + n_earlier)
+                pairs = earlier.value.pairs.joined(pairs)
+            value = encoder.combine(pairs, class_valid)
         return SupportSet(names, self.card.sha256, value)
+
+    def _class_names(self, earlier: SupportSet | None, examples: Examples) -> tuple[str, ...]:
+        """The classes in the order in which they first appear."""
+        names = list(earlier.class_names) if earlier else []
+        for number, (_, prompts_of_class) in enumerate(examples, 1):
+            if not isinstance(prompts_of_class, Mapping):
+                raise UserError(
+                    f"support image {number} has a {type(prompts_of_class).__name__} of prompts; "
+                    'give {"dog": [Box(..)]}, a list of prompts for each class'
+                )
+            names += [name for name in prompts_of_class if name not in names]
+        if not examples or not names:
+            raise UserError("a support set needs a prompt for at least one class on one image")
+        most = min(255, (self.model.config.token_pool or 256) - 1)
+        if len(names) > most:
+            raise UserError(f"{len(names)} classes; this model supports at most {most} classes")
+        return tuple(names)
+
+    def _collated(
+        self, images: Sequence[EncodedImage], examples: Examples, names: Sequence[str]
+    ) -> Prompts:
+        """The prompts of all examples as tensors, in input pixels."""
+        drawn, supports, rows = [], [], []
+        for number, (image, (_, prompts_of_class)) in enumerate(zip(images, examples, strict=True)):
+            for name, prompts in prompts_of_class.items():
+                where = f"class {name!r} of support image {number + 1}"
+                drawn.append((image.frame, to_drawn(prompts, image.frame.size, where)))
+                supports.append(number)
+                rows.append(names.index(name) + 1)
+        collated = collate_prompts(drawn, supports, rows, self.model.config.mask_size)
+        return to_device(collated, self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def _checked(self, support: SupportSet) -> SupportSet:
-        """The support set where the weights are."""
+        """The support set on the device of the weights that made it."""
         if support.model != self.card.sha256:
-            both = f"{support.model[:12]}, these are {self.card.sha256[:12]}"
-            raise UserError(f"the support set was made by the weights {both}; make it anew")
+            raise UserError(
+                f"the support set was made by the weights {support.model[:12]}, these are "
+                f"{self.card.sha256[:12]}; make it anew"
+            )
         return to_device(support, self.device)
 
 
 def _unnamed(model: LabelAnything) -> ModelCard:
-    """The card of a model that was not loaded from a file, known by the hash of its weights."""
-    return ModelCard(
-        "unnamed", sha256(as_bytes(model.state_dict())).hexdigest(), trained_on="unknown data"
-    )
-
-
-def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
-    """The support set of a `prompts.json` file (`la.predict.prompts_file`), or one that was saved.
-
-    Raises FileNotFoundError if the file or an image in it is missing, ValueError for a wrong entry.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFile(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
-    if path.suffix == ".safetensors":
-        return SupportSet.load(path)
-    drawing = prompts_file.read(path)
-    pairs = zip(drawing.images, annotate(drawing), strict=True)
-    return predictor.support([(path.parent / i.file_name, found) for i, found in pairs if found])
-
-
-def predict_folder(
-    predictor: Predictor, support: SupportSet, images: Path, out: Path, *, progress: bool = True
-) -> Path:
-    """`segment_folder` with a predictor; a second call goes on where the first one stopped.
-
-    Raises ValueError if `out` holds predictions for another support set or from other weights.
-    """
-    kept = out / "support.safetensors"
-    if not kept.exists():
-        support.save(kept)
-    before = SupportSet.load(kept)
-    same = (before.class_names, before.model) == (support.class_names, support.model)
-    pair = before.value.prototypes, support.value.prototypes.cpu()
-    if not same or not torch.allclose(*pair, rtol=1e-3, atol=1e-3):  # other threads, other digits
-        raise UserError(f"{out} holds predictions for another support set; give another folder")
-
-    def segment(path: Path) -> np.ndarray:
-        return predictor.predict(path, support).labels
-
-    return segment_folder(segment, support.class_names, images, out, progress=progress)
+    """The card of a model that was not loaded from a file, with the hash of its weights."""
+    weights = sha256(as_bytes(model.state_dict())).hexdigest()
+    return ModelCard("unnamed", weights, trained_on="unknown data")

@@ -1,42 +1,72 @@
 """Brush strokes, lassos and masks as pixels, by the rules of the browser that drew them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from la.predict.vector_prompts import (
+    XY,
+    BrushPrompt,
+    LassoPrompt,
+    MaskPrompt,
+    VectorPrompt,
+    mask_of,
+)
 
-def rasterize(prompts: Iterable[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
+
+def rasterize(prompts: Iterable[VectorPrompt], size: tuple[int, int]) -> np.ndarray:
     """The mask (H, W) that the brush, lasso and mask prompts of one image and class leave."""
     mask = np.zeros(size, bool)
-    for p in prompts:
-        if p["type"] == "brush":
-            _stroke(mask, p["pts"], p["r"], not p["erase"])
-        elif p["type"] == "lasso":
-            mask[_polygon(p["pts"], size)] = not p["erase"]
-        elif p["type"] == "mask":
-            inside = np.arange(len(p["counts"])) % 2 == 1
-            mask |= np.repeat(inside, p["counts"]).reshape(size, order="F")
+    for prompt in prompts:
+        match prompt:
+            case BrushPrompt():
+                _paint_stroke(mask, prompt)
+            case LassoPrompt():
+                mask[_polygon(prompt.pts, size)] = not prompt.erase
+            case MaskPrompt():
+                mask |= mask_of(prompt, size)
     return mask
 
 
-def _stroke(mask: np.ndarray, pts: Sequence[Sequence[float]], r: float, value: bool) -> None:
-    """Set the pixels whose centre is within r of the polyline."""
-    for (x0, y0), (x1, y1) in zip(pts, pts[1:] or pts, strict=False):
-        left, top = (max(0, int(min(a, b) - r - 1)) for a, b in ((x0, x1), (y0, y1)))
-        right, bottom = (int(max(a, b) + r + 2) for a, b in ((x0, x1), (y0, y1)))
-        window = mask[top:bottom, left:right]
-        ys, xs = np.ogrid[top : top + window.shape[0], left : left + window.shape[1]]
-        xs, ys, dx, dy = xs + 0.5 - x0, ys + 0.5 - y0, x1 - x0, y1 - y0
-        along = np.clip((xs * dx + ys * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
-        window[(xs - along * dx) ** 2 + (ys - along * dy) ** 2 <= r * r] = value
+def _paint_stroke(mask: np.ndarray, brush: BrushPrompt) -> None:
+    """Set or erase the pixels whose centre is within the radius of the polyline, in place."""
+    ends = brush.pts[1:] or brush.pts  # a single point is a segment without length
+    for start, end in zip(brush.pts, ends, strict=False):
+        _paint_segment(mask, start, end, brush.r, value=not brush.erase)
 
 
-def _polygon(pts: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centre a closed polygon winds around (the browser's non-zero rule)."""
-    winding = np.zeros((size[0], size[1] + 1), np.int32)
-    for (x0, y0), (x1, y1) in zip(pts, [*pts[1:], pts[0]], strict=True):
-        rows = np.arange(np.ceil(min(y0, y1) - 0.5), np.ceil(max(y0, y1) - 0.5), dtype=int)
-        cross = np.ceil(x0 + (rows + 0.5 - y0) / ((y1 - y0) or 1) * (x1 - x0) - 0.5)
-        np.add.at(winding, (rows, np.clip(cross, 0, size[1]).astype(int)), 1 if y1 > y0 else -1)
-    return np.cumsum(winding[:, :-1], axis=1) != 0
+def _paint_segment(mask: np.ndarray, start: XY, end: XY, radius: float, *, value: bool) -> None:
+    (x0, y0), (x1, y1) = start, end
+    # Only pixels of the window around the segment can be near enough.
+    left = max(0, int(min(x0, x1) - radius - 1))
+    top = max(0, int(min(y0, y1) - radius - 1))
+    right = int(max(x0, x1) + radius + 2)
+    bottom = int(max(y0, y1) + radius + 2)
+    window = mask[top:bottom, left:right]
+    height, width = window.shape
+    # Pixel centres relative to the start of the segment.
+    x = np.arange(left, left + width) + 0.5 - x0
+    y = (np.arange(top, top + height) + 0.5 - y0)[:, None]
+    dx, dy = x1 - x0, y1 - y0
+    squared_length = max(dx * dx + dy * dy, 1e-12)
+    nearest = np.clip((x * dx + y * dy) / squared_length, 0, 1)  # share of the segment
+    squared_distance = (x - nearest * dx) ** 2 + (y - nearest * dy) ** 2
+    window[squared_distance <= radius * radius] = value
+
+
+def _polygon(pts: Sequence[XY], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: pixels whose centre a closed polygon winds around (the non-zero rule)."""
+    height, width = size
+    winding = np.zeros((height, width + 1), np.int32)
+    following = [*pts[1:], pts[0]]
+    for (x0, y0), (x1, y1) in zip(pts, following, strict=True):
+        # The rows whose centre lies between the ends of the edge.
+        first = np.ceil(min(y0, y1) - 0.5)
+        end = np.ceil(max(y0, y1) - 0.5)
+        rows = np.arange(first, end, dtype=int)
+        slope = (x1 - x0) / ((y1 - y0) or 1)
+        crossing = x0 + (rows + 0.5 - y0) * slope
+        column = np.ceil(crossing - 0.5).clip(0, width).astype(int)
+        direction = 1 if y1 > y0 else -1
+        np.add.at(winding, (rows, column), direction)
+    return winding[:, :-1].cumsum(axis=1) != 0

@@ -1,4 +1,4 @@
-"""What editor and viewer share: the JavaScript, pixels for the browser, and still pictures."""
+"""What editor and viewer have in common: JavaScript, pixels for the browser, still pictures."""
 
 import zlib
 from base64 import b64encode
@@ -22,7 +22,7 @@ MODULE = "\n".join((HERE / name).read_text() for name in SOURCES)
 
 
 class Widget(anywidget.AnyWidget):
-    """A live widget, and a picture for where no kernel runs."""
+    """A live widget, with a still picture for pages without a kernel."""
 
     _esm = MODULE  # text: a path would be watched, and leak each editor
     _css = (HERE / "widgets.css").read_text()
@@ -35,33 +35,44 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and `snapshot` as it is when the cell runs."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        out, text = BytesIO(), f"{type(self).__name__}, live in JupyterLab: run this cell"
-        self.snapshot(timeout=20).quantize(128).save(out, "PNG", optimize=True)
-        data = {**data, "image/png": b64encode(out.getvalue()).decode(), "text/plain": text}
-        return data, {**metadata, "image/png": {"alt": text}}
+        png = BytesIO()
+        self.snapshot(timeout=20).quantize(128).save(png, "PNG", optimize=True)
+        text = f"{type(self).__name__}, live in JupyterLab: run this cell"
+        data["image/png"] = b64encode(png.getvalue()).decode()
+        data["text/plain"] = text
+        metadata["image/png"] = {"alt": text}
+        return data, metadata
 
 
 def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dict[str, Any]:
     """An image as an item of `PromptEditor.images`: a JPEG whose long side is `LONG_SIDE`."""
-    small, out = image.copy(), BytesIO()
+    small = image.copy()
     small.thumbnail((LONG_SIDE, LONG_SIDE))
-    small.save(out, "JPEG", quality=90, subsampling=0)
-    size = {"width": image.width, "height": image.height}
-    return {"file_name": name, **size, "role": role, "jpeg": out.getvalue()}
+    jpeg = BytesIO()
+    small.save(jpeg, "JPEG", quality=90, subsampling=0)
+    return {
+        "file_name": name,
+        "width": image.width,
+        "height": image.height,
+        "role": role,
+        "jpeg": jpeg.getvalue(),
+    }
 
 
 def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict[str, Any]:
     """A map (H, W) of bytes for the browser, subsampled like the images and deflated."""
     small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
     shrink = min(1, long_side / max(small.size))
-    size = [max(1, round(side * shrink)) for side in small.size]
-    small = small.resize(size, Image.Resampling.NEAREST)
-    return {"size": size, "data": zlib.compress(small.tobytes(), 1)}
+    width = max(1, round(small.width * shrink))
+    height = max(1, round(small.height * shrink))
+    small = small.resize((width, height), Image.Resampling.NEAREST)
+    return {"size": [width, height], "data": zlib.compress(small.tobytes(), 1)}
 
 
 def as_picture(figure: Figure, title: str) -> Image.Image:
-    """A figure as pixels, under a line that says where it lives."""
-    out = BytesIO()
-    figure.suptitle(f"{title}; live in JupyterLab: run this cell", y=1.02, va="bottom", fontsize=10)
-    figure.savefig(out, format="png", bbox_inches="tight")
-    return Image.open(out).convert("RGB")
+    """A figure as pixels, with a title that says how to get the live widget."""
+    text = f"{title}; live in JupyterLab: run this cell"
+    figure.suptitle(text, y=1.02, va="bottom", fontsize=10)
+    png = BytesIO()
+    figure.savefig(png, format="png", bbox_inches="tight")
+    return Image.open(png).convert("RGB")

@@ -1,4 +1,4 @@
-"""The state of an editor: images with vector prompts, shown in the browser, loaded and saved."""
+"""The state of an editor: images with vector prompts, displayed in the browser and saved."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,20 @@ from PIL import Image
 from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, validate
 
 from la.errors import UserError
-from la.predict import drawing as drawn
 from la.predict import prompts_file
+from la.predict.drawing import Drawing, DrawnImage, Role
 from la.predict.photos import Photo as Source
+from la.predict.vector_prompts import from_json, to_json
 from la.widgets.browser import Widget, to_browser
 from la.widgets.editor_files import save_images, save_prompts
 from la.widgets.photos import Photo, photos_of
 
 
 class DrawingWidget(Widget):
-    """Images, classes and vector prompts (`la.predict.drawing`), the same here and in the browser.
+    """Images, classes and vector prompts (`la.predict.vector_prompts`), in step with the browser.
 
     Raises:
-        ValueError: an image cannot be read.
+        UserError: an image cannot be read.
         TraitError: classes or prompts do not fit.
     """
 
@@ -40,7 +41,7 @@ class DrawingWidget(Widget):
         classes: Sequence[str],
         prompts: Sequence[dict[str, Any]],
     ) -> None:
-        self._lock = threading.RLock()  # _photos and prompts change together
+        self._lock = threading.RLock()  # held while _photos and prompts change together
         self._photos: list[Photo] = []
         super().__init__()
         self._show(photos_of(support, queries), classes, prompts)
@@ -52,26 +53,32 @@ class DrawingWidget(Widget):
         prompts: Sequence[dict[str, Any]],
         query: Photo | None = None,
     ) -> None:
-        """Replace what is shown; `query`, or the first one, is segmented."""
-        queries = [i for i, p in enumerate(photos) if p.role == "query"]
+        """Replace images, classes and prompts; `query`, or else the first query, is segmented."""
+        queries = [i for i, photo in enumerate(photos) if photo.role == "query"]
+        segmented = queries[0] if queries else -1
+        for i in queries:
+            if photos[i] is query:
+                segmented = i
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
             self._photos = photos
-            self.images = [to_browser(p.image, p.name, p.role) for p in photos]
-            self.classes, self.prompts, self.overlay = list(classes), list(prompts), {}
-            self.query = next((i for i in queries if photos[i] is query), (*queries, -1)[0])
+            self.images = [to_browser(photo.image, photo.name, photo.role) for photo in photos]
+            self.classes = list(classes)
+            self.prompts = list(prompts)
+            self.overlay = {}
+            self.query = segmented
 
     @property
-    def drawing(self) -> drawn.Drawing:
+    def drawing(self) -> Drawing:
         """Images, classes and prompts as a value."""
         return self._drawing(self.classes, self.prompts)
 
-    def _drawing(self, classes: Sequence[str], prompts: Sequence[dict[str, Any]]) -> drawn.Drawing:
-        entries = []
+    def _drawing(self, classes: Sequence[str], prompts: Sequence[dict[str, Any]]) -> Drawing:
+        images = []
         for photo in self._photos:
             width, height = photo.image.size
             name = str(photo.path or photo.name)
-            entries.append(drawn.DrawnImage(name, width, height, photo.role))
-        return drawn.Drawing(tuple(entries), tuple(classes), tuple(prompts))
+            images.append(DrawnImage(name, width, height, photo.role))
+        return Drawing(tuple(images), tuple(classes), from_json(prompts))
 
     @validate("classes")
     def _fit_classes(self, proposal: Bunch) -> list[str]:
@@ -79,12 +86,12 @@ class DrawingWidget(Widget):
 
     @validate("prompts")
     def _fit_prompts(self, proposal: Bunch) -> list[dict[str, Any]]:
-        return list(self._checked(self.classes, proposal.value).prompts)
+        return to_json(self._checked(self.classes, proposal.value).prompts)
 
-    def _checked(self, classes: Sequence[str], prompts: Sequence[dict[str, Any]]) -> drawn.Drawing:
+    def _checked(self, classes: Sequence[str], prompts: Sequence[dict[str, Any]]) -> Drawing:
         try:
             return self._drawing(classes, prompts)
-        except ValueError as error:
+        except UserError as error:
             raise TraitError(str(error)) from None
 
     @property
@@ -97,24 +104,36 @@ class DrawingWidget(Widget):
         return prompts_file.to_coco(self.drawing)
 
     def from_coco(self, data: dict[str, Any], folder: str | Path = ".") -> None:
-        """Show what `to_coco` gave; images that the editor does not hold are opened in `folder`.
+        """Show what `to_coco` returned; images that the editor lacks are opened in `folder`.
 
         Raises:
-            ValueError: the data or an image do not fit; says which.
+            MissingFile, UserError: the data or an image do not fit; the message says which.
         """
-        known = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
-        drawing, photos = prompts_file.from_coco(data), []
-        for entry in drawing.images:
-            path = Path(folder, entry.file_name)
-            photo = known.get(path.resolve()) or Photo.open(path, entry.role, "")
-            if photo.image.size != (entry.width, entry.height):
-                raise UserError(f"{path} is not {entry.width} x {entry.height}, as it was")
-            photos.append(replace(photo, role=entry.role))
-        self._show(photos, drawing.classes, drawing.prompts)
+        self.show_drawing(prompts_file.from_coco(data), folder)
+
+    def show_drawing(self, drawing: Drawing, folder: str | Path = ".") -> None:
+        """Show another drawing; images that the editor lacks are opened in `folder`.
+
+        Raises:
+            MissingFile, UserError: an image is missing or has another size.
+        """
+        photo_of = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
+        photos = []
+        for image in drawing.images:
+            path = Path(folder, image.file_name)
+            photo = photo_of.get(path.resolve()) or Photo.open(path, image.role, "")
+            if photo.image.size != (image.width, image.height):
+                raise UserError(f"{path} is not {image.width} x {image.height}, as it was")
+            photos.append(replace(photo, role=image.role))
+        self._show(photos, drawing.classes, to_json(drawing.prompts))
 
     def load(self, path: str | Path = "prompts.json") -> None:
-        """`from_coco` of a file; image names are relative to it."""
-        self.from_coco(prompts_file.to_coco(prompts_file.read(path)), Path(path).parent)
+        """Show the drawing of a `prompts.json` file; image names are relative to it.
+
+        Raises:
+            MissingFile, UserError: see `la.predict.prompts_file.read` and `show_drawing`.
+        """
+        self.show_drawing(prompts_file.read(path), Path(path).parent)
 
     def save(self, path: str | Path = "prompts.json") -> Path:
         """Write `prompts.json`, and beside it the images that have no file yet."""
@@ -123,29 +142,34 @@ class DrawingWidget(Widget):
         save_prompts(self.drawing, path)
         return path
 
-    def add(self, source: Source, role: str = "support", name: str = "photo.png") -> None:
+    def add(self, source: Source, role: Role = "support", name: str = "photo.png") -> None:
         """Show another image; a query is segmented at once.
 
         Raises:
-            FileNotFoundError, ValueError: it is no image; see `la.predict.photos.open_photo`.
+            MissingFile, UserError: it is no image; see `la.predict.photos.open_photo`.
         """
         new = Photo.open(source, role, name)
         with self._lock:
             while new.name in (photo.name for photo in self._photos):
                 new.name = f"another {new.name}"
             photos = [*self._photos, new]
+            query = new if role == "query" else photos[self.query]
             self._say("done", f"Added {new.name}")
-            shown = new if role == "query" else photos[self.query]
-            self._show(photos, self.classes, self.prompts, shown)
+            self._show(photos, self.classes, self.prompts, query)
 
     def remove(self, img: int) -> None:
-        """Take an image away, with its prompts."""
+        """Remove an image and its prompts."""
         with self._lock:
-            photos, query = list(self._photos), self._photos[self.query]
-            self._say("done", f"Removed {photos.pop(img).name} and its prompts")
-            kept = [p for p in self.prompts if p["img"] != img]
-            kept = [p | {"img": p["img"] - (p["img"] > img)} for p in kept]
-            self._show(photos, self.classes, kept, query)
+            photos = list(self._photos)
+            query = photos[self.query]
+            removed = photos.pop(img)
+            prompts = []
+            for prompt in self.prompts:
+                if prompt["img"] != img:
+                    moved = prompt["img"] - (prompt["img"] > img)
+                    prompts.append({**prompt, "img": moved})
+            self._say("done", f"Removed {removed.name} and its prompts")
+            self._show(photos, self.classes, prompts, query)
 
     def _say(self, state: str, text: str) -> None:
         self.status = {"state": state, "text": text}

@@ -1,8 +1,8 @@
-"""PromptEditor: draw prompts on support images in JupyterLab, see the query segmented (paper 3.1).
+"""PromptEditor: prompts are drawn on support images in JupyterLab, the query is segmented (3.1).
 
-The browser keeps tools, zoom and undo and sends vector prompts (`la.predict.drawing`). Python
-encodes each image once, predicts in one background thread where the newest prompts win, and sends
-a label map back.
+The browser keeps tools, zoom and undo, and sends vector prompts (`la.predict.vector_prompts`).
+Python encodes each image once and sends a label map back. One background thread predicts; while it
+works, only the newest prompts wait.
 """
 
 import threading
@@ -18,25 +18,27 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets import Bunch, Int, TraitError, Unicode, observe
 
-from la.predict import drawing as drawn
+from la.predict.drawing import Drawing, vector_prompts
 from la.predict.example import example_episode
 from la.predict.photos import Photo as Source
 from la.predict.photos import to_drawn
+from la.predict.prediction import label_rows
+from la.predict.vector_prompts import VectorPrompt, to_json
 from la.report.pictures import EpisodePicture, SupportPicture, episode_strip
 from la.widgets.browser import Widget, as_picture, plane
 from la.widgets.drawing import DrawingWidget
-from la.widgets.editor_files import export_masks, label_rows
+from la.widgets.editor_files import export_masks
 from la.widgets.photos import LivePredictor, Photo, photos_of
 
 
 class PromptEditor(DrawingWidget):
     """Points, boxes, brush, eraser and lasso for several classes on several images, live.
 
-    Without a `predictor` the editor only draws and saves. `prompts` gets and sets the vector
-    prompts as plain data, `classes` their names.
+    Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
+    and sets the vector prompts as JSON objects, `classes` their names.
 
     Raises:
-        ValueError: an image cannot be read.
+        UserError: an image cannot be read.
         TraitError: classes or prompts do not fit.
     """
 
@@ -77,11 +79,15 @@ class PromptEditor(DrawingWidget):
         return self._support
 
     def export(self, folder: str | Path = "masks") -> Path:
-        """Write drawn masks of supports and predicted ones of queries: PNGs and `masks.json`."""
+        """Write masks of all images: PNG files and `masks.json`, see `export_masks`.
+
+        Raises:
+            RuntimeError: the prompts make no support set; says why.
+        """
         folder = Path(folder)
-        has_query = any(photo.role == "query" for photo in self._photos)
-        # `support` waits for the prediction, and with it for the encodings of all images.
-        support = self.support if has_query and self.predictor is not None else None
+        support = None
+        if self.predictor is not None and self.prompts:
+            support = self.support  # this waits until all images are encoded
         export_masks(self.drawing, self._photos, self.predictor, support, folder)
         return folder
 
@@ -89,15 +95,15 @@ class PromptEditor(DrawingWidget):
         """Show two generated supports with prompts of all kinds, and a query."""
         example = example_episode(seed)
         photos = photos_of([image for image, _ in example.examples], [example.query], "example")
-        prompts: list[dict[str, Any]] = []
+        prompts: list[VectorPrompt] = []
         for img, (_, prompts_of_class) in enumerate(example.examples):
-            width, height = photos[img].image.size
-            for cls, (name, marks) in enumerate(prompts_of_class.items(), 1):
-                prompts += drawn.prompts_of(to_drawn(marks, (height, width), name), img, cls)
-        self._show(photos, example.class_names, prompts)
+            size = photos[img].size
+            for cls, (name, of_class) in enumerate(prompts_of_class.items(), 1):
+                prompts += vector_prompts(to_drawn(of_class, size, name), img, cls)
+        self._show(photos, example.class_names, to_json(prompts))
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Apply a message of the browser; the status line says what is wrong with it."""
+        """Apply a message of the browser; the status line tells what is wrong with it."""
         try:
             super().set_state(sync_data)
         except TraitError as error:
@@ -109,9 +115,11 @@ class PromptEditor(DrawingWidget):
         try:
             match content["do"]:
                 case "save":
-                    self._say("done", f"Saved {len(self.prompts)} prompts in {self.save()}")
+                    path = self.save()
+                    self._say("done", f"Saved {len(self.prompts)} prompts in {path}")
                 case "export":
-                    self._say("done", f"Masks of all images are in the folder {self.export()}")
+                    folder = self.export()
+                    self._say("done", f"Masks of all images are in the folder {folder}")
                 case "load":
                     self.load()
                     self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
@@ -119,14 +127,19 @@ class PromptEditor(DrawingWidget):
                     self.load_example()
                 case "remove":
                     self.remove(content["img"])
-                case "add":  # in pieces: a server takes no messages over 10 MB
-                    pieces = self._pieces.setdefault(content["name"], [])
-                    pieces.append(bytes(buffers[0]))
-                    if content["last"]:
-                        del self._pieces[content["name"]]
-                        self.add(b"".join(pieces), content["role"], content["name"])
+                case "add":
+                    self._add_piece(content, bytes(buffers[0]))
         except Exception as error:  # any: Jupyter would write it to a log that nobody reads
             self._say("error", f"{content.get('do')} failed: {error}")
+
+    def _add_piece(self, content: dict[str, Any], piece: bytes) -> None:
+        """Add a file that arrives in pieces, because a server takes no message over 10 MB."""
+        name = content["name"]
+        pieces = self._pieces.setdefault(name, [])
+        pieces.append(piece)
+        if content["last"]:
+            del self._pieces[name]
+            self.add(b"".join(pieces), content["role"], name)
 
     @observe("seq")
     def _acknowledge(self, change: Bunch) -> None:
@@ -138,16 +151,18 @@ class PromptEditor(DrawingWidget):
         with self._lock:
             if change.name == "predictor":
                 self._photos = [replace(photo, encoded=None) for photo in self._photos]
-            self._dirty = self.predictor is not None
-            if self._dirty:
-                card = self.predictor.describe()
-                self.about = f"{card['name']} · {card['hash']} · trained on {card['trained_on']}"
-            if self._dirty and self._worker is None:
+            if self.predictor is None:
+                self._dirty = False
+                return
+            self._dirty = True
+            card = self.predictor.describe()
+            self.about = f"{card['name']} · {card['hash']} · trained on {card['trained_on']}"
+            if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._worker.start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the prediction belongs to the prompts; False after `timeout` seconds."""
+        """Wait until the newest prompts are predicted; False if `timeout` seconds pass first."""
         worker = self._worker
         if worker is not None:
             worker.join(timeout)
@@ -159,33 +174,43 @@ class PromptEditor(DrawingWidget):
                 if not self._dirty:
                     self._worker = None
                     return
-                self._dirty, drawing, photos = False, self.drawing, list(self._photos)
-                query, seq = self.query, self.seq
+                self._dirty = False
+                drawing = self.drawing
+                photos = list(self._photos)
+                query = self.query
+                seq = self.seq
             try:
                 self._predict(drawing, photos, query, seq)
             except Exception as error:  # any: it would end the thread without a word
-                self._support, self.overlay = None, {}
+                self._support = None
+                self.overlay = {}
                 self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
 
-    def _predict(self, drawing: drawn.Drawing, photos: list[Photo], query: int, seq: int) -> None:
-        predictor, start = self.predictor, time.perf_counter()
-        for i, photo in enumerate(photos, 1):
+    def _predict(self, drawing: Drawing, photos: list[Photo], query: int, seq: int) -> None:
+        predictor = self.predictor
+        start = time.perf_counter()
+        for number, photo in enumerate(photos, 1):
             if photo.encoded is None:
-                self._say("busy", f"Encoding image {i} of {len(photos)}: {photo.name}")
+                self._say("busy", f"Encoding image {number} of {len(photos)}: {photo.name}")
                 photo.encoded = predictor.encode(photo.image)
-        encoded, start = time.perf_counter() - start, time.perf_counter()
-        annotated = zip(photos, drawn.annotate(drawing), strict=True)
+        encoded = time.perf_counter()
+        annotated = zip(photos, drawing.annotations(), strict=True)
         examples = [(photo.encoded, prompts) for photo, prompts in annotated if prompts]
         self._support = predictor.support(examples) if examples else None
         if not examples or query < 0:
+            missing = "a query image" if examples else "a prompt on a support image"
             self.overlay = {}
-            wanted = "a query image" if examples else "a prompt on a support image"
-            return self._say("idle", f"Waiting for {wanted}")
+            self._say("idle", f"Waiting for {missing}")
+            return
         prediction = predictor.predict(photos[query].encoded, self._support)
-        took = f"Segmented {photos[query].name} in {(time.perf_counter() - start) * 1e3:.0f} ms"
-        self._labels = label_rows(prediction, drawing.classes)
-        self.overlay = {"img": query, "seq": seq, **plane(self._labels)}
-        self._say("done", took + (f", encoded in {encoded:.1f} s" if encoded > 0.05 else ""))
+        milliseconds = (time.perf_counter() - encoded) * 1e3
+        labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
+        self._labels = labels
+        self.overlay = {"img": query, "seq": seq, **plane(labels)}
+        report = f"Segmented {photos[query].name} in {milliseconds:.0f} ms"
+        if encoded - start > 0.05:
+            report += f", encoded in {encoded - start:.1f} s"
+        self._say("done", report)
 
     def snapshot(self, timeout: float = 60) -> Image.Image:
         """The editor as a picture: supports with prompts, the query, its label map."""
@@ -193,20 +218,31 @@ class PromptEditor(DrawingWidget):
         return as_picture(self._figure(), "What is drawn")
 
     def _figure(self) -> Figure:
-        row = {name: number for number, name in enumerate(self.classes, 1)}
         supports = []
-        for photo, marks in zip(self._photos, drawn.annotate(self.drawing), strict=True):
+        for photo, annotations in zip(self._photos, self.drawing.annotations(), strict=True):
             if photo.role == "support":
-                size = photo.image.height, photo.image.width
-                prompts = {row[name]: to_drawn(marks[name], size, name) for name in marks}
+                prompts = {
+                    self.classes.index(name) + 1: to_drawn(of_class, photo.size, name)
+                    for name, of_class in annotations.items()
+                }
                 supports.append(SupportPicture(photo.image, prompts))
-        query = self.photos[self.query] if self.query >= 0 else Image.new("RGB", (9, 9), "white")
-        labels = self._labels if self.overlay.get("img") == self.query else None
-        names = tuple(self.classes)
-        return episode_strip([EpisodePicture(None, names, tuple(supports), query, None, labels)])
+        blank = Image.new("RGB", (9, 9), "white")
+        query = self.photos[self.query] if self.query >= 0 else blank
+        episode = EpisodePicture(
+            number=None,
+            class_names=tuple(self.classes),
+            supports=tuple(supports),
+            query=query,
+            target=None,
+            prediction=self._labels if self.overlay.get("img") == self.query else None,
+        )
+        return episode_strip([episode])
 
     def close(self) -> None:
         """Remove the editor and let its images, encodings and model go."""
         with self._lock:
-            self._photos, self.predictor, self._support, self._labels = [], None, None, None
+            self._photos = []
+            self.predictor = None
+            self._support = None
+            self._labels = None
         super().close()

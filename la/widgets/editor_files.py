@@ -11,8 +11,9 @@ import numpy as np
 from la.colours import palette_png
 from la.files import write_whole
 from la.predict import prompts_file
-from la.predict.drawing import Drawing, annotate
-from la.predict.prediction import Prediction, coco
+from la.predict.coco import CocoWriter, geometry
+from la.predict.drawing import Annotation, Drawing
+from la.predict.prediction import label_rows
 from la.widgets.photos import LivePredictor, Photo
 
 
@@ -42,33 +43,48 @@ def export_masks(
 ) -> None:
     """Write a label map of each image as a palette PNG, and all of them as `masks.json` (COCO RLE).
 
-    Supports have their drawn masks, of which the later one wins where classes overlap. Queries have
-    their predicted masks, with drawn ones above.
+    An image on which masks alone are drawn gets these; where classes overlap, the later one wins.
+    Any other image gets its predicted masks, with drawn ones on top. An image that can have neither
+    is left out.
 
     Args:
-        support: the predictor's support set; not used without a predictor.
+        drawing: what is drawn on the images.
+        photos: the images of the drawing, encoded if there is a support set.
+        predictor: what segments the images; None if nothing does.
+        support: the predictor's support set; None without a predictor or prompts.
+        folder: where the files are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    label_maps = []
-    drawn = annotate(drawing)
-    for number, (photo, prompts_of_class) in enumerate(zip(photos, drawn, strict=True), 1):
-        labels = np.zeros(photo.image.size[::-1], np.uint8)
-        if photo.role == "query" and predictor is not None:
-            labels = label_rows(predictor.predict(photo.encoded, support), drawing.classes)
-        for name, prompts in prompts_of_class.items():
-            for prompt in prompts:
-                if isinstance(prompt, np.ndarray):
-                    labels[prompt] = drawing.classes.index(name) + 1
-        file_name = f"{number}-{Path(photo.name).stem}.png"
-        palette_png(labels).save(folder / file_name)
-        label_maps.append((file_name, labels))
-    write_whole(folder / "masks.json", json.dumps(coco(label_maps, drawing.classes)))
+    writer = CocoWriter(drawing.classes)
+    annotated = zip(photos, drawing.annotations(), strict=True)
+    for number, (photo, annotations) in enumerate(annotated, 1):
+        masks = _masks(annotations, drawing.classes)
+        n_prompts = sum(len(prompts) for prompts in annotations.values())
+        labels = np.zeros(photo.size, np.uint8)
+        if not masks or len(masks) < n_prompts:
+            if predictor is None or support is None:
+                if not masks:
+                    continue
+            else:
+                prediction = predictor.predict(photo.encoded, support)
+                labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
+        for row, mask in masks:
+            labels[mask] = row
+        palette_png(labels).save(folder / f"{number}-{Path(photo.name).stem}.png")
+        height, width = photo.size
+        writer.add_image(photo.name, width, height)
+        for row in np.unique(labels[labels > 0]).tolist():
+            writer.annotate(row, geometry(labels == row))
+    write_whole(folder / "masks.json", json.dumps(writer.content))
 
 
-def label_rows(prediction: Prediction, classes: Sequence[str]) -> np.ndarray:
-    """A predicted label map (H, W) in rows of the editor's classes.
-
-    The prediction has only the classes that carry a prompt, so its rows are renumbered.
-    """
-    rows = [0, *(classes.index(name) + 1 for name in prediction.class_names)]
-    return np.array(rows, np.uint8)[np.asarray(prediction.labels)]
+def _masks(
+    annotations: dict[str, list[Annotation]], classes: Sequence[str]
+) -> list[tuple[int, np.ndarray]]:
+    """The drawn masks (H, W) of an image with the rows of their classes."""
+    return [
+        (classes.index(name) + 1, prompt)
+        for name, prompts in annotations.items()
+        for prompt in prompts
+        if isinstance(prompt, np.ndarray)
+    ]

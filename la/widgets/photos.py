@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from la.predict import photos
+from la.predict.drawing import Role
 from la.predict.photos import Prompt
 from la.predict.prediction import Prediction
 
@@ -37,23 +38,31 @@ class Photo:
     """An image at its original size, and its encoding by the predictor."""
 
     name: str
-    role: str  # "support" or "query"
+    role: Role
     image: Image.Image  # RGB, upright
     path: Path | None = None
     encoded: Any = None  # None until the predictor has encoded the image
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.image.height, self.image.width
+
     @classmethod
-    def open(cls, source: photos.Photo, role: str, name: str) -> "Photo":
+    def open(cls, source: photos.Photo, role: Role, name: str) -> "Photo":
         """Anything that `la.predict.photos.open_photo` takes; `name` is used if it has no path."""
-        path = Path(source) if isinstance(source, str | Path) else None
-        return cls(path.name if path else name, role, photos.open_photo(source, name), path)
+        image = photos.open_photo(source, name)
+        if isinstance(source, str | Path):
+            path = Path(source)
+            return cls(path.name, role, image, path)
+        return cls(name, role, image)
 
 
 def photos_of(
     support: Iterable[photos.Photo], queries: Iterable[photos.Photo], stem: str = ""
 ) -> list[Photo]:
-    """Supports, then queries; a source that is no path is named by its number."""
-    sources = [("support", source) for source in support]
+    """Supports, then queries; a source that is no path gets its number as a name."""
+    sources: list[tuple[Role, photos.Photo]] = [("support", source) for source in support]
     sources += [("query", source) for source in queries]
     return [
         Photo.open(source, role, f"{stem or role}-{number}.png")

@@ -1,4 +1,4 @@
-"""From a segmenter on an episode list to the records that `PredictionViewer` shows."""
+"""The records that `PredictionViewer` displays, from a segmenter on an episode list."""
 
 from collections.abc import Iterable
 
@@ -29,14 +29,14 @@ def records(
     segmenter: Segmenter,
     bias: float = 0.0,
 ) -> list[EpisodeRecord]:
-    """What a segmenter makes of the numbered episodes of a list, `bias` added to background.
+    """The predictions of a segmenter on some episodes of a list, `bias` added to background.
 
-    Only their images are encoded. `probabilities` are the softmax of the scores at the query's
-    original size, `attention` is `affinity`, `prototypes` are what a model decodes with (paper
-    Eq. 4), of other segmenters the class means of the support features, in their PCA's `plane`.
+    Only the images of these episodes are encoded. `probabilities` are the softmax of the scores at
+    the query's original size, and `attention` is `affinity`. `prototypes` are those of the model
+    (paper Eq. 4), or else the class means of the support features, projected by `plane`.
 
     Raises:
-        ValueError: the model works on features of another backbone or frame than the profile's.
+        UserError: the model needs features of another backbone or frame than the profile's.
     """
     if isinstance(segmenter, LabelAnything):
         bench.check_frame(segmenter.config, "the model")
@@ -59,7 +59,8 @@ def _record(
     bias: float,
     device: torch.device,
 ) -> EpisodeRecord:
-    model, batch = loader.model, to_device(loader([episode]), device)
+    model = loader.model
+    batch = to_device(loader([episode]), device)
     scores = original_scores(segmenter(batch), batch, model)[0].cpu()  # (C, H, W)
     scores[0] += bias
     prediction = scores.argmax(0).numpy()
@@ -69,30 +70,46 @@ def _record(
     else:
         means = tokens(batch, Raster(model.image_size, model.mask_size)).prototypes
     images = [shown.query, *(support.image for support in shown.supports)]
-    frames = [Frame(i.size[::-1], model.image_size, model.resize) for i in images]
-    attention, prototypes = affinity(batch, prediction, frames), plane(means[0])
-    return EpisodeRecord(shown, scores.softmax(0).numpy(), attention, prototypes)
+    frames = [
+        Frame((image.height, image.width), model.image_size, model.resize) for image in images
+    ]
+    return EpisodeRecord(
+        picture=shown,
+        probabilities=scores.softmax(0).numpy(),
+        attention=affinity(batch, prediction, frames),
+        prototypes=plane(means[0]),
+    )
 
 
 def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.ndarray:
-    """(S, SIDE, SIDE) in [-1, 1], by which supports look like what was found in the query.
+    """(S, SIDE, SIDE) in [-1, 1], where supports look like what is predicted in the query.
 
     Cosine of each support's feature cells to the query's mean feature where any class is predicted,
-    both less the mean of the episode; brought to the support's pixels, then to SIDE. 0 if nothing
-    is predicted. It comes from the backbone and the prediction: not the decoder's own attention.
+    both less the mean of the episode; resized to the support's pixels, then to SIDE. 0 if nothing
+    is predicted. It is computed from backbone features and the prediction; it is not the decoder's
+    own attention.
     """
-    query, support = (f.cpu().float() for f in (batch.source.query, batch.source.support))
+    query = batch.source.query.cpu().float()  # (1, V, h, w)
+    support = batch.source.support.cpu().float()  # (S, V, h, w)
     mean = torch.cat([query, support]).mean((0, 2, 3), keepdim=True)
-    found = torch.from_numpy(frames[0].sample(prediction > 0, frames[0].side))[None].float()
-    inside = F.adaptive_avg_pool2d(found, (query.shape[-2], query.shape[-1]))  # (1, h, w)
-    centre = ((query - mean) * inside).sum((2, 3), keepdim=True)  # (1, V, 1, 1)
-    maps = F.cosine_similarity(support - mean, centre)[:, None]  # (S, 1, h, w)
-    whole = [f.original_logits(m[None]) for f, m in zip(frames[1:], maps, strict=True)]
-    return torch.cat([F.interpolate(m, (SIDE, SIDE), mode="bilinear") for m in whole])[:, 0].numpy()
+    foreground = torch.from_numpy(frames[0].sample(prediction > 0, frames[0].side))
+    cells = (query.shape[-2], query.shape[-1])
+    weight = F.adaptive_avg_pool2d(foreground[None].float(), cells)  # (1, h, w)
+    centre = ((query - mean) * weight).sum((2, 3), keepdim=True)  # (1, V, 1, 1)
+    cosines = F.cosine_similarity(support - mean, centre)[:, None]  # (S, 1, h, w)
+    maps = []
+    for frame, cosine in zip(frames[1:], cosines, strict=True):
+        original = frame.original_logits(cosine[None])  # (1, 1, H, W)
+        resized = F.interpolate(original, (SIDE, SIDE), mode="bilinear")
+        maps.append(resized[0, 0].numpy())
+    return np.stack(maps)
 
 
 def plane(prototypes: Tensor) -> np.ndarray:
-    """(C, D) on the two main axes of their PCA: (C, 2), mean at the origin."""
+    """(C, D) prototypes on the two main axes of their PCA: (C, 2), mean at the origin."""
     rows = prototypes.cpu().double()
-    left, lengths, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    return F.pad(left * lengths, (0, 2))[:, :2].numpy()
+    centred = rows - rows.mean(0)
+    left, lengths, _ = torch.linalg.svd(centred, full_matrices=False)
+    coordinates = left * lengths
+    padded = F.pad(coordinates, (0, 2))  # a single axis where C is 1
+    return padded[:, :2].numpy()

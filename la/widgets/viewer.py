@@ -1,4 +1,4 @@
-"""PredictionViewer: evaluated episodes, worst first, with what the model saw and where it erred."""
+"""PredictionViewer: evaluated episodes, worst first, with their prompts, maps and errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from PIL import Image
 from traitlets import Bunch, Dict, Instance, Int, List, Unicode
 
 from la.errors import UserError
-from la.predict.drawing import prompts_of
+from la.predict.drawing import vector_prompts
+from la.predict.vector_prompts import VectorPrompt, to_json
 from la.report.pictures import EpisodePicture, episode_strip
 from la.types import IGNORE
 from la.widgets.browser import Widget, as_picture, plane, to_browser
@@ -32,8 +33,8 @@ class EpisodeRecord:
     @property
     def iou(self) -> float:
         """Mean over the classes; 1 if neither truth nor prediction has any foreground."""
-        known = [iou for iou in self.picture.iou if iou == iou]
-        return sum(known) / len(known) if known else 1.0
+        numbers = [iou for iou in self.picture.iou if iou == iou]  # NaN is not equal to itself
+        return sum(numbers) / len(numbers) if numbers else 1.0
 
     @property
     def truth_and_prediction(self) -> tuple[np.ndarray, np.ndarray]:
@@ -44,23 +45,25 @@ class EpisodeRecord:
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
-        """Of all supports, as `la.predict.drawing` has them."""
-        supports = enumerate(self.picture.supports)
-        pairs = [(i, row, drawn) for i, s in supports for row, drawn in s.prompts.items()]
-        return [p for i, row, drawn in pairs for p in prompts_of(drawn, i, row)]
+        """The vector prompts of all supports, as JSON objects."""
+        prompts: list[VectorPrompt] = []
+        for number, support in enumerate(self.picture.supports):
+            for row, drawn in support.prompts.items():
+                prompts += vector_prompts(drawn, number, row)
+        return to_json(prompts)
 
     @property
     def kind(self) -> str:
         """What the supports are prompted with: mask, box, point, or mixed."""
-        first, *others = {p["type"] for p in self.prompts}
-        return "mixed" if others else first
+        kinds = {prompt["type"] for prompt in self.prompts}
+        return "mixed" if len(kinds) > 1 else kinds.pop()
 
 
 class PredictionViewer(Widget):
-    """Episodes sorted by IoU, to filter and step through; `predictor` serves the PromptEditor.
+    """Episodes sorted by IoU, to filter and step through; a PromptEditor uses the `predictor`.
 
     Raises:
-        ValueError: there are no records.
+        UserError: there are no records.
     """
 
     view = Unicode("viewer").tag(sync=True)
@@ -78,9 +81,13 @@ class PredictionViewer(Widget):
             raise UserError("no episodes to show; evaluate some first")
         super().__init__()
         self.table = [
-            {"name": f"episode {r.picture.number}", "iou": r.iou, "kind": r.kind}
-            | {"classes": list(r.picture.class_names)}
-            for r in self._records
+            {
+                "name": f"episode {record.picture.number}",
+                "iou": record.iou,
+                "kind": record.kind,
+                "classes": list(record.picture.class_names),
+            }
+            for record in self._records
         ]
         self.observe(self._show, "index")
         self.on_msg(lambda _widget, content, _buffers: self.open_editor())
@@ -106,28 +113,30 @@ class PredictionViewer(Widget):
 
     def open_editor(self) -> PromptEditor:
         """A PromptEditor with this episode's images, classes and prompts, shown below."""
-        record, before = self._records[self.index], self.opened
-        picture = record.picture
+        record = self._records[self.index]
+        earlier = self.opened
         self.opened = PromptEditor(
-            [support.image for support in picture.supports],
-            [picture.query],
-            picture.class_names,
-            record.prompts,
-            self._predictor,
+            support=[support.image for support in record.picture.supports],
+            queries=[record.picture.query],
+            classes=record.picture.class_names,
+            prompts=record.prompts,
+            predictor=self._predictor,
         )
-        if before is not None:
-            before.close()
+        if earlier is not None:
+            earlier.close()
         return self.opened
 
     def snapshot(self, timeout: float = 0) -> Image.Image:
         """The worst episodes as a picture."""
-        return as_picture(episode_strip([r.picture for r in self._records[:4]]), "Worst first")
+        worst = [record.picture for record in self._records[:4]]
+        return as_picture(episode_strip(worst), "Worst first")
 
     def close(self) -> None:
         """Remove the viewer, its records and the editor that it opened."""
         if self.opened is not None:
             self.opened.close()
-        self._records, self._predictor = [], None
+        self._records = []
+        self._predictor = None
         super().close()
 
 
@@ -136,4 +145,5 @@ def _heat(maps: np.ndarray | None, top: float | None) -> list[dict[str, Any]]:
     if maps is None:
         return []
     top = top or float(maps.max()) or 1.0
-    return [plane(np.clip(m / top, 0, 1) * 255, HEAT_SIDE) for m in maps]
+    shares = (maps / top).clip(0, 1)
+    return [plane(share * 255, HEAT_SIDE) for share in shares]

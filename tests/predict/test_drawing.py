@@ -14,10 +14,21 @@ from la.colours import palette_png
 from la.config import EpisodeConfig
 from la.data.geometry import Frame
 from la.data.prompts import Cutout, collate_prompts, draw_prompts
-from la.predict import drawing as drawn
-from la.predict import prompts_file, strokes
-from la.predict.drawing import Drawing, DrawnImage
+from la.errors import UserError
+from la.predict import prompts_file
+from la.predict.drawing import Drawing, DrawnImage, vector_prompts
 from la.predict.photos import to_drawn
+from la.predict.strokes import rasterize
+from la.predict.vector_prompts import (
+    BoxPrompt,
+    BrushPrompt,
+    LassoPrompt,
+    PointPrompt,
+    from_json,
+    mask_of,
+    mask_prompt,
+    to_json,
+)
 from la.types import Box, Point, PromptKind
 
 IMAGES = (
@@ -27,27 +38,27 @@ IMAGES = (
 )
 
 
-def brush(pts, r=3, erase=False, img=0, cls=1) -> dict:
-    return {"img": img, "cls": cls, "type": "brush", "pts": pts, "r": r, "erase": erase}
+def brush(pts, r=3, erase=False) -> BrushPrompt:
+    return BrushPrompt(0, 1, tuple(map(tuple, pts)), r, erase)
 
 
-def lasso(pts, erase=False, img=0, cls=1) -> dict:
-    return {"img": img, "cls": cls, "type": "lasso", "pts": pts, "erase": erase}
+def lasso(pts, cls=1) -> LassoPrompt:
+    return LassoPrompt(0, cls, tuple(map(tuple, pts)))
 
 
 def mixed() -> Drawing:
     mask = np.zeros((8, 8), bool)
     mask[2:5, 3:7] = True
-    prompts = [
-        {"img": 0, "cls": 1, "type": "point", "pts": [[3.5, 4.25]], "label": 1},
-        {"img": 0, "cls": 1, "type": "point", "pts": [[30, 4]], "label": -1},
-        {"img": 0, "cls": 2, "type": "box", "pts": [[20, 18], [4, 2]]},
+    prompts = (
+        PointPrompt(0, 1, ((3.5, 4.25),)),
+        PointPrompt(0, 1, ((30.0, 4.0),), label=-1),
+        BoxPrompt(0, 2, ((20.0, 18.0), (4.0, 2.0))),
         brush([[5, 5], [30, 20]]),
         brush([[10, 8]], r=2, erase=True),
         lasso([[1, 1], [20, 2], [10, 25]], cls=2),
-        drawn.mask_prompt(mask, img=1, cls=2),
-    ]
-    return Drawing(IMAGES, ("dog", "<b>cat</b>"), tuple(prompts))
+        mask_prompt(mask, img=1, cls=2),
+    )
+    return Drawing(IMAGES, ("dog", "<b>cat</b>"), prompts)
 
 
 def distance_to_segment(x, y, a, b) -> float:
@@ -73,7 +84,7 @@ def winding_number(x, y, pts) -> int:
     "pts", [[[5, 5]], [[0, 0], [40, 30]], [[3, 20], [20, 3], [39, 29], [39, 2]]]
 )
 def test_a_brush_mask_holds_the_pixel_centres_within_the_radius(pts):
-    mask = strokes.rasterize([brush(pts, r=3.37)], (30, 40))
+    mask = rasterize([brush(pts, r=3.37)], (30, 40))
     for y in range(30):
         for x in range(40):
             pairs = zip(pts, pts[1:] or pts, strict=False)
@@ -91,7 +102,7 @@ def test_a_brush_mask_holds_the_pixel_centres_within_the_radius(pts):
     ],
 )
 def test_a_lasso_holds_the_pixel_centres_that_it_winds_around(pts):
-    mask = strokes.rasterize([lasso(pts)], (30, 40))
+    mask = rasterize([lasso(pts)], (30, 40))
     for y in range(30):
         for x in range(40):
             assert mask[y, x] == (winding_number(x + 0.5, y + 0.5, pts) != 0), (x, y)
@@ -99,21 +110,30 @@ def test_a_lasso_holds_the_pixel_centres_that_it_winds_around(pts):
 
 def test_erasing_takes_away_what_was_drawn_before_and_not_after():
     draw, erase = brush([[10, 10]], r=5), brush([[10, 10]], r=3, erase=True)
-    ring = strokes.rasterize([draw, erase], (30, 40))
+    ring = rasterize([draw, erase], (30, 40))
     assert not ring[9, 9] and ring[9, 13]
-    assert strokes.rasterize([draw, erase, brush([[10, 10]], r=1)], (30, 40))[9, 9]
+    assert rasterize([draw, erase, brush([[10, 10]], r=1)], (30, 40))[9, 9]
 
 
 def test_a_mask_prompt_gives_its_mask_back():
     rng = np.random.default_rng(0)
     for mask in (rng.random((30, 40)) > 0.5, np.ones((30, 40), bool), np.zeros((30, 40), bool)):
-        prompt = drawn.mask_prompt(mask, img=0, cls=1)
-        assert np.array_equal(strokes.rasterize([prompt], (30, 40)), mask)
-        assert Drawing(IMAGES, ("dog",), (prompt,)).prompts == (prompt,)
+        prompt = mask_prompt(mask, img=0, cls=1)
+        assert np.array_equal(mask_of(prompt, (30, 40)), mask)
+        assert from_json(to_json([prompt])) == (prompt,)
+        assert len(Drawing(IMAGES, ("dog",), (prompt,)).annotations()[0]) == mask.any()
 
 
-def test_annotate_groups_by_image_and_class_with_one_mask_each():
-    first, second, query = drawn.annotate(mixed())
+def test_prompts_as_json_are_those_that_the_browser_sends():
+    assert to_json([PointPrompt(0, 1, ((3, 4),)), brush([[1, 2]])]) == [
+        {"img": 0, "cls": 1, "type": "point", "pts": [[3, 4]], "label": 1},
+        {"img": 0, "cls": 1, "type": "brush", "pts": [[1, 2]], "r": 3, "erase": False},
+    ]
+    assert from_json(to_json(mixed().prompts)) == mixed().prompts
+
+
+def test_annotations_are_grouped_by_image_and_class_with_one_mask_each():
+    first, second, query = mixed().annotations()
     assert first["dog"][:2] == [Point(3.5, 4.25), Point(30, 4, positive=False)]
     assert len(first["dog"]) == 3 and first["dog"][2].shape == (30, 40)
     assert first["<b>cat</b>"][0] == Box(4, 2, 20, 18)
@@ -123,7 +143,7 @@ def test_annotate_groups_by_image_and_class_with_one_mask_each():
 
 def test_a_mask_that_was_wholly_erased_is_no_prompt():
     prompts = (brush([[5, 5]], r=2), brush([[5, 5]], r=4, erase=True))
-    assert drawn.annotate(Drawing(IMAGES, ("dog",), prompts)) == [{}, {}, {}]
+    assert Drawing(IMAGES, ("dog",), prompts).annotations() == [{}, {}, {}]
 
 
 def test_a_file_gives_the_same_drawing_back(tmp_path):
@@ -140,7 +160,7 @@ def test_the_annotations_are_coco_that_pycocotools_reads(tmp_path, capsys):
     coco = COCO(str(path))
     found = [a for a in coco.loadAnns(coco.getAnnIds()) if "segmentation" in a]
     masks = [coco.annToMask(a).astype(bool) for a in found]
-    want = [p for image in drawn.annotate(mixed()) for c in image.values() for p in c]
+    want = [p for image in mixed().annotations() for c in image.values() for p in c]
     want = [p for p in want if isinstance(p, np.ndarray)]
     assert len(masks) == 3 and all(np.array_equal(m, w) for m, w in zip(masks, want, strict=True))
     boxes = [a["bbox"] for a in coco.dataset["annotations"] if a["category_id"] == 2]
@@ -158,41 +178,50 @@ def test_the_palette_picture_keeps_the_rows_as_indices():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"type": "circle"}, r"prompts\[0\].type must be one of point, box, brush, lasso, mask"),
+        ({"type": "circle"}, r"Invalid value 'circle' - at `prompts\[0\].type"),
         ({"type": ["box"]}, r"prompts\[0\].type"),
         ({"img": 3}, r"prompts\[0\].img must be a number from 0 to 2"),
-        ({"img": True}, "img must be a number"),
-        ({"cls": 0}, "cls must be a number from 1 to 2"),
-        ({"pts": []}, r"pts must hold 1 or more \[x, y\] inside"),
+        ({"img": -1}, r"Expected `int` >= 0 - at `prompts\[0\].img"),
+        ({"img": True}, r"got `bool` - at `prompts\[0\].img"),
+        ({"cls": 0}, r"Expected `int` >= 1 - at `prompts\[0\].cls"),
+        ({"cls": 3}, r"prompts\[0\].cls must be a number from 1 to 2"),
+        ({"pts": []}, r"Expected `array` of length >= 1 - at `prompts\[0\].pts"),
         ({"pts": [[41, 2]]}, r"\[x, y\] inside the 40 x 30 pixels of image 0"),
         ({"pts": [[float("nan"), 2]]}, "pts must hold"),
-        ({"pts": [[10**400, 2]]}, "pts must hold"),
-        ({"r": 0}, "r must be a radius"),
-        ({"erase": 1}, "erase must be true or false"),
-        ({"colour": "red"}, "a brush has no field colour"),
-        ({"type": "mask", "pts": [], "counts": [3, 4]}, "field r|run lengths of 1200 pixels"),
+        ({"pts": [[10**400, 2]]}, r"Number out of range - at `prompts\[0\].pts\[0\]\[0\]"),
+        ({"r": 0}, r"Expected `float` >= 0.1 - at `prompts\[0\].r"),
+        ({"erase": 1}, r"Expected `bool`, got `int` - at `prompts\[0\].erase"),
+        ({"colour": "red"}, "unknown field `colour`"),
     ],
 )
 def test_a_bad_prompt_is_refused_with_its_place_and_the_rule(change, message):
-    with pytest.raises(ValueError, match=message):
-        Drawing(IMAGES, ("dog", "cat"), (brush([[1, 1]]) | change,))
+    content = to_json([brush([[1, 1]])])
+    content[0] |= change
+    with pytest.raises(UserError, match=message):
+        Drawing(IMAGES, ("dog", "cat"), from_json(content))
+
+
+def test_run_lengths_of_another_size_are_refused():
+    content = [{"img": 0, "cls": 1, "type": "mask", "pts": [], "counts": [3, 4]}]
+    with pytest.raises(UserError, match=r"prompts\[0\].counts must be run lengths of 1200 pixels"):
+        Drawing(IMAGES, ("dog",), from_json(content))
 
 
 def test_an_empty_box_is_refused():
-    box = {"img": 0, "cls": 1, "type": "box", "pts": [[1, 2], [1, 9]]}
-    with pytest.raises(ValueError, match="a box that is not empty"):
-        Drawing(IMAGES, ("dog",), (box,))
+    with pytest.raises(UserError, match="a box that is not empty"):
+        Drawing(IMAGES, ("dog",), (BoxPrompt(0, 1, ((1, 2), (1, 9))),))
 
 
-def test_prompts_of_is_the_inverse_of_annotate():
-    given, drawing = drawn.annotate(mixed()), mixed()
+def test_vector_prompts_is_the_inverse_of_annotations():
+    drawing = mixed()
+    given = drawing.annotations()
     prompts = []
     for img, classes in enumerate(given):
         size = drawing.images[img].height, drawing.images[img].width
         for name, found in classes.items():
             row = drawing.classes.index(name) + 1
-            prompts += drawn.prompts_of(to_drawn(found, size, name), img, row)
-    again = drawn.annotate(replace(drawing, prompts=tuple(prompts)))
+            prompts += vector_prompts(to_drawn(found, size, name), img, row)
+    again = replace(drawing, prompts=tuple(prompts)).annotations()
     assert [list(classes) for classes in again] == [list(classes) for classes in given]
     for mine, theirs in zip(again, given, strict=True):
         for name in mine:
@@ -208,8 +237,8 @@ def test_a_click_on_a_pixels_centre_is_the_prompt_of_that_pixel_sampled(resize):
     sampled = draw_prompts(
         [Cutout.of(mask)], mask.shape, (PromptKind.POINT,), rng, EpisodeConfig(), jitter=False
     )
-    click = {"img": 0, "cls": 1, "type": "point", "pts": [[x + 0.5, y + 0.5]], "label": 1}
-    annotations = drawn.annotate(Drawing(IMAGES, ("dog",), (click,)))
+    click = PointPrompt(0, 1, ((x + 0.5, y + 0.5),))
+    annotations = Drawing(IMAGES, ("dog",), (click,)).annotations()
     clicked = to_drawn(annotations[0]["dog"], mask.shape, "dog")
 
     frame = Frame((30, 40), 96, resize)
@@ -227,27 +256,25 @@ def test_a_click_on_a_pixels_centre_is_the_prompt_of_that_pixel_sampled(resize):
     [
         ("[" * 100_000, "is not JSON"),
         ("{", "is not JSON"),
-        ("[]", "must hold one object"),
-        ('{"images": [], "categories": []}', "lists of objects: images, categories and prompts"),
-        (
-            '{"images": [{}], "categories": [], "prompts": []}',
-            "file_name=None.* needs the file_name",
-        ),
+        ("[]", "Expected `object`.* it needs lists of images, categories and prompts"),
+        ('{"images": [], "categories": []}', "missing required field `prompts`"),
+        ('{"images": [{}], "categories": [], "prompts": []}', r"`file_name` - at `images\[0\]`"),
         (
             '{"images": [{"file_name": "a", "width": 99999, "height": 99999}], "categories": [],'
             '"prompts": []}',
-            "width=99999.* needs",
+            r"99999 x 99999 pixels is too large - at `images\[0\]`",
         ),
         (
             '{"images": [], "categories": [{"name": "a"}, {"name": "a"}], "prompts": []}',
             "different names",
         ),
+        ('{"images": [], "categories": [{"name": ""}], "prompts": []}', r"categories\[0\].name"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
     path = tmp_path / "broken.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=f"broken.json.*{message}"):
+    with pytest.raises(UserError, match=f"broken.json.*{message}"):
         prompts_file.read(path)
 
 
@@ -274,5 +301,5 @@ def test_whatever_is_changed_in_a_file_it_is_read_or_refused_with_a_sentence(dat
     node[key] = data.draw(json_values)
     try:
         prompts_file.to_coco(prompts_file.from_coco(content))
-    except ValueError as error:
+    except UserError as error:
         assert "prompts.json" in str(error)

@@ -12,9 +12,11 @@ from la.data.geometry import Frame
 from la.learn import checkpoints
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
-from la.predict import drawing as drawn
 from la.predict import prompts_file
-from la.predict.predictor import Predictor, SupportSet, predict_folder, read_support
+from la.predict.drawing import Drawing, DrawnImage
+from la.predict.predictor import Predictor, SupportSet
+from la.predict.support_file import read_support
+from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 
 QUICK = profile("quick").model
@@ -108,6 +110,16 @@ def test_labels_are_the_likeliest_rows_at_the_original_size(predictor, support):
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-5)
     assert np.array_equal(prediction.probabilities.argmax(0), prediction.labels)
     assert len(np.unique(prediction.labels)) > 1  # else the other comparisons would say little
+
+
+def test_the_margin_is_how_far_the_first_probability_exceeds_the_second(predictor, support):
+    prediction = predictor.predict(photo(3, (37, 91)), support)
+    assert prediction.margins.shape == (37, 91)
+    # A constant map has the same margin at any resolution.
+    logits = torch.tensor([0.0, 2.0, 1.0, -1.0]).view(4, 1, 1).expand_as(prediction.logits)
+    ordered = np.exp([2, 1]) / np.exp([0, 2, 1, -1]).sum()
+    constant = replace(prediction, logits=logits).margins
+    np.testing.assert_allclose(constant, ordered[0] - ordered[1], rtol=1e-5)
 
 
 def test_paths_pictures_arrays_tensors_and_encoded_images_are_all_images(
@@ -227,7 +239,15 @@ def test_exports_hold_the_label_map(predictor, support, tmp_path):
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "P" and np.array_equal(np.array(picture), prediction.labels)
     content = json.loads(json.dumps(prediction.to_coco("a.jpg")))
-    assert content["images"] == [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 40}]
+    (image,) = content["images"]
+    assert image["margin"] == pytest.approx(prediction.margins.mean(), abs=1e-4)
+    assert image | {"margin": 0} == {
+        "id": 1,
+        "file_name": "a.jpg",
+        "width": 60,
+        "height": 40,
+        "margin": 0,
+    }
     painted = np.zeros((40, 60), np.uint8)
     for annotation in content["annotations"]:
         found = coco_mask.decode(annotation["segmentation"])
@@ -252,6 +272,11 @@ REFUSED = [
     ([(photo(1), {"dog": [mask((10, 20))]})], "a mask of 20 x 10 pixels, the image 60 x 40"),
     ([(photo(1), {"dog": [np.zeros((40, 60))]})], "marks no pixel"),
     ([(photo(1), {"dog": ["box"]})], "has a str; a prompt is a Point"),
+    ([(photo(1), {"dog": [None]})], "has a NoneType; a prompt is a Point"),
+    ([(photo(1), ["dog"])], 'support image 1 has a list of prompts; give {"dog"'),
+    ([(photo(1), {"dog": [Box("1", 2, 3, 4)]})], "needs numbers as coordinates"),
+    ([(photo(1), {"dog": [np.full((40, 60), 0.2)]})], "values other than 0 and 1; use mask > 0.5"),
+    ([(photo(1), {"dog": [np.full((40, 60), np.nan)]})], "values other than 0 and 1"),
     ([(np.zeros((2, 3, 9), np.uint8), {"dog": [Point(1, 1)]})], r"not one of shape \(2, 3, 9\)"),
     ([(np.full((4, 4, 3), 255.0), {"dog": [Point(1, 1)]})], r"values in \[0, 1\]"),
     ([(np.zeros((4, 4, 3), np.int64), {"dog": [Point(1, 1)]})], "not int64"),
@@ -297,10 +322,9 @@ def test_a_model_from_a_file_predicts_as_the_one_that_was_saved(tmp_path):
 
 def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tmp_path):
     photo(1).save(tmp_path / "one.png")
-    box = {"img": 0, "cls": 2, "type": "box", "pts": [[30, 20], [10, 5]]}
-    prompts = [drawn.mask_prompt(mask(), 0, 1), box]
-    images = (drawn.DrawnImage("one.png", 60, 40), drawn.DrawnImage("query.png", 9, 9, "query"))
-    drawing = drawn.Drawing(images, ("dog", "cat"), tuple(prompts))
+    prompts = (mask_prompt(mask(), 0, 1), BoxPrompt(0, 2, ((30, 20), (10, 5))))
+    images = (DrawnImage("one.png", 60, 40), DrawnImage("query.png", 9, 9, "query"))
+    drawing = Drawing(images, ("dog", "cat"), prompts)
     (tmp_path / "prompts.json").write_text(json.dumps(prompts_file.to_coco(drawing)))
     read = read_support(predictor, tmp_path / "prompts.json")
     wanted = predictor.support([(photo(1), {"dog": [mask()], "cat": [Box(10, 5, 30, 20)]})])
@@ -310,51 +334,3 @@ def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tm
     assert read_support(predictor, tmp_path / "kept.safetensors").class_names == ("dog", "cat")
     with pytest.raises(FileNotFoundError, match="draw_prompts.ipynb saves"):
         read_support(predictor, tmp_path / "none.json")
-
-
-def test_a_folder_is_segmented_and_a_stopped_call_goes_on(predictor, support, tmp_path):
-    images, out = tmp_path / "photos", tmp_path / "photos" / "out"
-    (images / "more").mkdir(parents=True)
-    for seed, name in enumerate(["a.png", "b.JPG", "more/a.png"]):
-        photo(seed + 5).save(images / name)
-    (images / "c.png").write_bytes(b"no image")
-    (images / "notes.txt").write_text("not an image")
-
-    class Stopping(Predictor):
-        left = 2
-
-        def predict(self, image, support):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            return super().predict(image, support)
-
-    stopping = Stopping(predictor.model, predictor.card)
-    with pytest.raises(KeyboardInterrupt):
-        predict_folder(stopping, support, images, out, progress=False)
-    assert not (out / "predictions.json").exists()
-    assert sorted(p.name for p in out.rglob("*.png")) == ["a.png.png", "b.JPG.png"]
-
-    stopping.left = 2  # c.png, which is broken, and more/a.png
-    content = json.loads(predict_folder(stopping, support, images, out, progress=False).read_text())
-    assert [i["file_name"] for i in content["images"]] == ["a.png", "b.JPG", "more/a.png"]
-    assert [s["file_name"] for s in content["skipped"]] == ["c.png"]
-    for entry in content["images"]:
-        labels = predictor.predict(images / entry["file_name"], support).labels
-        found = {a["category_id"] for a in content["annotations"] if a["image_id"] == entry["id"]}
-        assert found == set(np.unique(labels).tolist()) - {0}
-        with Image.open(out / "masks" / f"{entry['file_name']}.png") as png:
-            assert np.array_equal(np.array(png), labels)
-    assert not list(out.rglob(".writing-*"))
-
-    other = predictor.support([(photo(9), {"dog": [Point(1, 1)]})])
-    with pytest.raises(ValueError, match="for another support set; give another folder"):
-        predict_folder(predictor, other, images, out, progress=False)
-
-
-def test_folders_without_images_are_refused(predictor, support, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
-        predict_folder(predictor, support, tmp_path / "nowhere", tmp_path / "o", progress=False)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no image under .*empty"):
-        predict_folder(predictor, support, tmp_path / "empty", tmp_path / "o", progress=False)

@@ -16,8 +16,9 @@ from stub_predictor import Stub
 from traitlets import TraitError
 from widget_page import photo
 
-from la.predict import drawing as drawn
-from la.predict import prompts_file, strokes
+from la.predict import prompts_file
+from la.predict.strokes import rasterize
+from la.predict.vector_prompts import from_json
 from la.types import Box
 from la.widgets import PromptEditor
 from la.widgets.browser import plane
@@ -239,9 +240,7 @@ def test_saved_prompts_load_into_another_editor_with_the_same_masks(tmp_path):
     other = PromptEditor()
     other.load(path)
     assert other.drawing.classes == ("dog", "cat") and other.prompts == editor.prompts
-    for mine, theirs in zip(
-        drawn.annotate(editor.drawing), drawn.annotate(other.drawing), strict=True
-    ):
+    for mine, theirs in zip(editor.drawing.annotations(), other.drawing.annotations(), strict=True):
         assert str(mine) == str(theirs)
     assert [p.image.tobytes() for p in other._photos] == [p.image.tobytes() for p in editor._photos]
     assert prompts_file.read(path).images[0].file_name == "prompts-support-1.png"
@@ -282,19 +281,35 @@ def test_coco_goes_out_and_in():
     editor.close()
 
 
-def test_export_writes_palette_pictures_and_coco_run_lengths(tmp_path):
+def test_export_writes_drawn_and_predicted_masks_under_the_names_of_the_photographs(tmp_path):
     editor = make(Stub())
     folder = editor.export(tmp_path / "masks")
-    want = [np.zeros((30, 40)), strokes.rasterize([BRUSH], (24, 24)) * 2, Stub.labels((20, 32), 2)]
-    names = ("1-support-1.png", "2-support-2.png", "3-query-3.png")
-    for name, labels in zip(names, want, strict=True):
-        picture = Image.open(folder / name)
-        assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels)
+    # A box is no mask: the support that has one is segmented like a query.
+    expected = [
+        Stub.labels((30, 40), 2),
+        rasterize(from_json([BRUSH]), (24, 24)) * 2,
+        Stub.labels((20, 32), 2),
+    ]
+    names = ("support-1.png", "support-2.png", "query-3.png")
     data = json.loads((folder / "masks.json").read_text())
-    found = np.zeros((20, 32), int)
-    for a in (a for a in data["annotations"] if a["image_id"] == 3):
-        found[coco_mask.decode(a["segmentation"]) > 0] = a["category_id"]
-    assert np.array_equal(found, want[2])
+    assert [image["file_name"] for image in data["images"]] == list(names)
+    for number, (name, labels) in enumerate(zip(names, expected, strict=True), 1):
+        picture = Image.open(folder / f"{number}-{name}")
+        assert picture.mode == "P" and np.array_equal(np.asarray(picture), labels)
+        read = np.zeros(labels.shape, int)
+        for annotation in data["annotations"]:
+            if annotation["image_id"] == number:
+                inside = coco_mask.decode(annotation["segmentation"]) > 0
+                read[inside] = annotation["category_id"]
+        assert np.array_equal(read, labels)
+    editor.close()
+
+
+def test_export_without_a_model_has_only_the_images_with_drawn_masks(tmp_path):
+    editor = make()
+    data = json.loads((editor.export(tmp_path / "masks") / "masks.json").read_text())
+    assert [image["file_name"] for image in data["images"]] == ["support-2.png"]
+    assert [path.name for path in (tmp_path / "masks").glob("*.png")] == ["2-support-2.png"]
     editor.close()
 
 

@@ -7,8 +7,9 @@ import pytest
 from widget_page import busy, colour, mount, photo
 
 from la.colours import OKABE_ITO
-from la.predict import drawing as drawn
-from la.predict import strokes
+from la.predict.drawing import Drawing, DrawnImage
+from la.predict.strokes import rasterize
+from la.predict.vector_prompts import from_json, mask_prompt, to_json
 from la.widgets import browser
 
 pytestmark = pytest.mark.browser
@@ -128,9 +129,9 @@ def test_each_tool_makes_its_prompt(desk):
         ("brush", 2, None, True),
         ("lasso", 2, None, False),
     ]
-    images = [drawn.DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.get("images")]
-    checked = drawn.Drawing(tuple(images), ("dog", "cat"), tuple(desk.prompts))
-    assert list(checked.prompts) == desk.prompts
+    images = [DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.get("images")]
+    checked = Drawing(tuple(images), ("dog", "cat"), from_json(desk.prompts))
+    assert to_json(checked.prompts) == desk.prompts
 
 
 @pytest.mark.parametrize("zoom", ["1", "3"])
@@ -191,7 +192,7 @@ def test_a_drawn_mask_is_the_one_that_python_makes(page):
             }"""
         )
     ).reshape(240, 320)
-    mask = strokes.rasterize(desk.prompts, (240, 320))
+    mask = rasterize(from_json(desk.prompts), (240, 320))
     shown = shown > 230 / 4  # of a pixel half covered the black outline takes another half
     both, either = shown & mask, shown | mask
     assert mask.sum() > 5000 and both.sum() / either.sum() >= 0.99
@@ -431,7 +432,7 @@ def test_a_mask_prompt_shows_its_pixels(page):
     mask[60:70, 220:230] = False
     bare = Desk(page, state())
     plain = [bare.pixel(*xy) for xy in ((250, 80), (225, 65), (100, 80))]
-    desk = Desk(page, state(prompts=[drawn.mask_prompt(mask, 0, 1)]))
+    desk = Desk(page, state(prompts=to_json([mask_prompt(mask, 0, 1)])))
     shown = [desk.pixel(*xy) for xy in ((250, 80), (225, 65), (100, 80))]
     assert [a != b for a, b in zip(plain, shown, strict=True)] == [True, False, False]
     desk.press("v")

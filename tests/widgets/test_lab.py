@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from widget_page import busy
 
-from la.predict import drawing as drawn
 from la.predict import prompts_file
 
 pytestmark = pytest.mark.browser
@@ -279,7 +278,7 @@ def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
     empty.drag((40, 200), (120, 280))
     page.get_by_role("button", name="Save", exact=True).click()
     empty.wait_for_status("Saved 3 prompts in prompts.json")
-    before = drawn.annotate(prompts_file.read(lab.folder / "prompts.json"))[0]["dog"]
+    before = prompts_file.read(lab.folder / "prompts.json").annotations()[0]["dog"]
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     page.keyboard.press("p")
     empty.click(30, 30)
@@ -289,7 +288,7 @@ def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
     empty.settled(3)
     (lab.folder / "prompts.json").unlink()
     empty.python("editor.save('again.json')")
-    after = drawn.annotate(prompts_file.read(lab.folder / "again.json"))[0]["dog"]
+    after = prompts_file.read(lab.folder / "again.json").annotations()[0]["dog"]
     assert len(before) == 2 and before[0] == after[0] and np.array_equal(before[1], after[1])
 
 

@@ -22,6 +22,7 @@ from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.predict.strokes import rasterize
+from la.predict.vector_prompts import from_json
 from la.report.notebooks import FOLDER
 from la.types import IGNORE, PromptKind, to_device
 from la.widgets import PredictionViewer
@@ -100,7 +101,7 @@ def test_prompts_are_those_that_the_model_was_given(bench, found):
             masks = [p for p in own if p["type"] == "mask"]
             assert len(masks) == (drawn.mask is not None)
             if masks:
-                assert np.array_equal(rasterize(masks, drawn.mask.shape), drawn.mask)
+                assert np.array_equal(rasterize(from_json(masks), drawn.mask.shape), drawn.mask)
         types = {p["type"] for p in record.prompts}
         seen |= types
         assert record.kind == (types.pop() if len(types) == 1 else "mixed")

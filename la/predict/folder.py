@@ -1,0 +1,170 @@
+"""A whole folder of photographs segmented, with resume: `python -m la predict`."""
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from la.data.contents import picture_digest
+from la.errors import MissingFile, UserError
+from la.files import progress_bar, write_whole
+from la.predict.label_maps import LabelMap, coco
+from la.predict.predictor import Predictor, SupportSet
+
+log = logging.getLogger(__name__)
+
+# Files that are tried; what cannot be read is listed as skipped.
+JPEGS = {".jfif", ".jpe", ".jpeg", ".jpg"}
+OTHERS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = JPEGS | OTHERS
+
+
+def predict_folder(
+    predictor: Predictor,
+    support: SupportSet,
+    images: Path,
+    out: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    progress: bool = True,
+) -> Path:
+    """`segment_folder` with a predictor; a second call resumes where the first one stopped.
+
+    Args:
+        predictor: the model.
+        support: what to segment.
+        images: the folder of photographs.
+        out: where masks and `predictions.json` are written.
+        classes: the list that numbers the classes; when omitted, that of the support set.
+        progress: whether a progress bar is shown.
+
+    Raises:
+        MissingFile: there is no such folder, or no photograph in it.
+        UserError: `out` holds predictions for another support set or from other weights.
+    """
+    classes = classes or support.class_names
+    _check_same_support(support, out / "support.safetensors")
+
+    def segment(path: Path, name: str) -> LabelMap:
+        return predictor.predict(path, support).label_map(name, classes)
+
+    return segment_folder(segment, classes, images, out, progress=progress)
+
+
+def _check_same_support(support: SupportSet, path: Path) -> None:
+    """Write the support set to `path`, or compare it with the one that is there."""
+    if not path.exists():
+        support.save(path)
+    earlier = SupportSet.load(path)
+    is_same = earlier.class_names == support.class_names and earlier.model == support.model
+    # The number of threads changes the last digits.
+    if not is_same or not torch.allclose(
+        earlier.value.prototypes, support.value.prototypes.cpu(), rtol=1e-3, atol=1e-3
+    ):
+        raise UserError(
+            f"{path.parent} holds predictions for another support set; give another folder"
+        )
+
+
+def segment_folder(
+    segment: Callable[[Path, str], LabelMap],
+    classes: Sequence[str],
+    images: Path,
+    out: Path,
+    *,
+    progress: bool,
+) -> Path:
+    """A palette PNG for each photograph under a folder and its sub-folders, and one COCO file.
+
+    `a/b.jpg` becomes `out/masks/a/b.jpg.png`. A PNG that is there is kept if it was made of the
+    same picture. The COCO file, `out/predictions.json`, is written last, from the PNGs. What cannot
+    be read or written is listed there under `skipped` with the reason, and `least_sure_first` names
+    the photographs by ascending margin.
+
+    Args:
+        segment: gives the label map of a photograph by its path and its name.
+        classes: the names of the label maps' rows.
+        images: the folder of photographs.
+        out: where masks and `predictions.json` are written.
+        progress: whether a progress bar is shown.
+
+    Returns:
+        The path of `predictions.json`.
+
+    Raises:
+        MissingFile: there is no such folder, or no photograph in it.
+    """
+    masks = Masks(out / "masks")
+    skipped = []
+    for path in progress_bar(
+        find_photos(images, out), "segmenting", unit="image", disable=not progress
+    ):
+        name = path.relative_to(images).as_posix()
+        try:
+            masks.complete(path, name, segment)
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
+                raise  # a full disk, for instance, concerns all that follow
+            log.warning("skipped: %s", error)
+            skipped.append({"file_name": name, "reason": str(error)})
+    margins = {label_map.file_name: label_map.margin for label_map in masks}
+    content = coco(masks, classes)
+    content["least_sure_first"] = sorted(margins, key=margins.__getitem__)
+    content["skipped"] = skipped
+    write_whole(out / "predictions.json", json.dumps(content))
+    return out / "predictions.json"
+
+
+class Masks:
+    """The label maps of a folder of PNG files; iterating reads one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pictures: dict[str, str] = {}  # digests by photograph's name
+
+    def complete(self, path: Path, name: str, segment: Callable[[Path, str], LabelMap]) -> None:
+        """Segment a photograph unless its label map is there.
+
+        Raises:
+            UserError, OSError: the photograph cannot be read, or the PNG cannot be written.
+        """
+        picture = picture_digest(path)
+        png = self._png(name)
+        if not png.exists() or LabelMap.load(png, name, picture) is None:
+            segment(path, name).save(png, picture)
+        self._pictures[name] = picture
+
+    def __iter__(self) -> Iterator[LabelMap]:
+        for name, picture in self._pictures.items():
+            label_map = LabelMap.load(self._png(name), name, picture)
+            if label_map is not None:
+                yield label_map
+
+    def _png(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+
+def find_photos(images: Path, out: Path) -> list[Path]:
+    """The image files under a folder, linked folders included, but not those under `out`.
+
+    Raises:
+        MissingFile: there is no such folder, or no image in it.
+    """
+    if not images.is_dir():
+        raise MissingFile(f"no folder {images}; give the one that holds the images")
+    photos: list[Path] = []
+    visited = {os.path.realpath(out)}
+    for folder, subfolders, names in os.walk(images, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link to a folder that was searched already
+            subfolders.clear()
+            continue
+        visited.add(real)
+        photos += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    if not photos:
+        raise MissingFile(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
+    return sorted(photos)
