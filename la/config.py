@@ -131,6 +131,7 @@ class Config:
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
+    views: int = 0  # augmented views of each training image, see la.learn.views
 
 
 def digest(config: "DataclassInstance | dict[str, Any]") -> str:

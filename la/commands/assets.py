@@ -22,7 +22,6 @@ from la.commands.options import (
     TestEpisodes,
     Ways,
 )
-from la.errors import UserError
 
 
 @app.command()
@@ -92,22 +91,27 @@ def export(
     ways: Ways = 1,
     shots: Shots = 1,
     seed: Seed = 0,
+    everything: Annotated[
+        bool, Option("--everything", help="train on all classes and images, hold out no fold")
+    ] = False,
     weights: Annotated[Path | None, Option(help="where the model is written")] = None,
 ) -> None:
-    """Write a trained model with its bias; without --weights as the shipped one."""
+    """Write a trained model with its bias; without --weights as the profile's shipped one."""
     from la.experiment.job import Job
     from la.experiment.measurements import Measurement
+    from la.experiment.methods import method as method_of
+    from la.experiment.runs import Run
     from la.learn import checkpoints, hub
 
     setting = Measurement(method, fold, ways, shots, seed, episodes=1)
-    job = Job(options.workbench(profile, data, [setting]), setting)
-    if job.run is None:
-        raise UserError(f"{job.method.label} is not trained; choose la")
-    bias = job.fitted().fit.bias
-    model = checkpoints.load(job.run.model)
-    path = weights or hub.QUICK
-    checkpoints.save(model, path, trained_on=job.run.trained_on, bias=bias)
-    print(f"{path}: bias {bias:g}, {job.run.trained_on}")
+    bench = options.workbench(profile, data, [setting])
+    run = Run.of(bench, method_of(method), None if everything else fold, seed)
+    source = run.train()
+    # A bias is chosen on images that the model was not trained on.
+    bias = 0.0 if everything else Job(bench, setting).fitted().fit.bias
+    path = weights or hub.shipped(profile)
+    checkpoints.save(checkpoints.load(source), path, trained_on=run.trained_on, bias=bias)
+    print(f"{path}: bias {bias:g}, {run.trained_on}")
 
 
 @app.command("pretrain-backbone")

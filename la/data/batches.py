@@ -1,7 +1,7 @@
 """The batches of a training run (paper 3.3), each the same in any worker or process."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from la.config import EpisodeConfig
 from la.data.episodes import EpisodeSampler, prompt_subsets
-from la.data.loader import BatchLoader
 from la.rng import stream
 from la.types import Batch, Episode, PromptKind
 
@@ -26,7 +25,7 @@ class TrainingBatches(Dataset[Batch]):
     """
 
     sampler: EpisodeSampler
-    loader: BatchLoader
+    loader: Callable[[list[Episode]], Batch]
     config: EpisodeConfig
     seed: int
     per_step: int = 1

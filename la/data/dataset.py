@@ -20,7 +20,8 @@ class Data:
     name: str
     train: CocoIndex
     test: CocoIndex
-    note: str  # how the two came apart
+    whole: CocoIndex  # of one annotation file all images; of two files those to train on
+    note: str  # how train and test came apart
     small_area: float = Protocol.small_area  # square pixels; what protocols call small
 
     @cached_property
@@ -49,13 +50,15 @@ def open_data(source: Path | None, cache: Path) -> Data:
     files = find(folder)
     train = CocoIndex.from_json(files["train"], folder, cache / "index")
     if files["train"] == files["val"]:
-        train, test, note = _halves(train)
+        whole, repeated = _once(train)
+        train, test, note = _halves(whole, repeated)
     else:
         test = CocoIndex.from_json(files["val"], folder, cache / "index")
         train, test, note = _two_files(train, test)
+        whole = train
     if source is None:
-        return Data("embedded", train, test, note, synthetic.SMALL_AREA)
-    return Data(folder.resolve().name, train, test, note)
+        return Data("embedded", train, test, whole, note, synthetic.SMALL_AREA)
+    return Data(folder.resolve().name, train, test, whole, note)
 
 
 def find(data: Path) -> dict[str, Path]:
@@ -86,14 +89,16 @@ def find(data: Path) -> dict[str, Path]:
     return splits
 
 
-def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
+def _halves(index: CocoIndex, repeated: str) -> tuple[CocoIndex, CocoIndex, str]:
     """Images to train on and images to test on, out of one file, and a note.
+
+    Args:
+        repeated: the end of the note, see `_once`.
 
     Raises:
         UserError: two classes have the same name.
     """
     ids_by_name(index)
-    index, repeated = _once(index)
     shuffled = stream(0, "split by image").permutation(index.image_ids)
     half = len(shuffled) // 2
     note = (

@@ -14,6 +14,7 @@ import torch
 from la.config import Config, digest
 from la.data.batches import TrainingBatches
 from la.data.episodes import EpisodeSampler
+from la.data.index import CocoIndex
 from la.errors import UserError
 from la.experiment.code import is_todays, training_code
 from la.experiment.measurements import Measurement
@@ -23,6 +24,7 @@ from la.files import write_whole
 from la.learn import checkpoints
 from la.learn.evaluation import count, miou
 from la.learn.training import fit
+from la.learn.views import ViewLoader, write_views
 from la.model.label_anything import LabelAnything
 
 log = logging.getLogger(__name__)
@@ -34,15 +36,15 @@ CODE = "code.txt"  # in a run's folder: the digest of the code that trained its 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a method on the seen classes of a fold."""
+    """One training of a method on the seen classes of a fold, or on all classes and images."""
 
     bench: Workbench
     config: Config  # as the method changes the profile, with the seed of this training
-    fold: int
+    fold: int | None  # None holds out no class and no image
     folder: Path
 
     @classmethod
-    def of(cls, bench: Workbench, method: Method, fold: int, seed: int) -> "Run":
+    def of(cls, bench: Workbench, method: Method, fold: int | None, seed: int) -> "Run":
         """The training behind the measurements of this seed.
 
         A profile that trains one model per fold takes it for every seed.
@@ -64,8 +66,11 @@ class Run:
             "data": bench.data.fingerprint,
             "backbone": bench.feature_source,
         }
+        if config.views:
+            identity["views"] = config.views
         key = digest({name: str(value) for name, value in identity.items()})
-        name = f"{method.trains_as}_fold{fold}_training{number}_{key}"
+        classes = "all" if fold is None else f"fold{fold}"
+        name = f"{method.trains_as}_{classes}_training{number}_{key}"
         return cls(bench, config, fold, bench.home / "runs" / config.profile / name)
 
     @property
@@ -77,7 +82,13 @@ class Run:
     def trained_on(self) -> str:
         """Data and classes, for people to read."""
         data = self.bench.data
-        return f"{data.name} {data.fingerprint}, seen classes of fold {self.fold}"
+        classes = "all classes" if self.fold is None else f"seen classes of fold {self.fold}"
+        return f"{data.name} {data.fingerprint}, {classes}"
+
+    @property
+    def index(self) -> CocoIndex:
+        """The images to train on."""
+        return self.bench.data.whole if self.fold is None else self.bench.data.train
 
     @property
     def trained_by(self) -> str:
@@ -159,8 +170,8 @@ class Run:
         generator = torch.Generator().manual_seed(self.config.train.seed)
         if model.start == "usual":
             return LabelAnything.from_config(model, generator)
-        image_ids = bench.data.train.image_ids[:START_IMAGES].tolist()
-        features = bench.features(bench.data.train, image_ids).read(image_ids)
+        image_ids = self.index.image_ids[:START_IMAGES].tolist()
+        features = bench.features(self.index, image_ids).read(image_ids)
         return LabelAnything.from_config(model, generator, features)
 
     def _batches(self) -> TrainingBatches:
@@ -168,9 +179,14 @@ class Run:
         shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
         protocol = config.evaluation.protocol
         seen = bench.classes(self.fold, seen=True)
-        sampler = EpisodeSampler(bench.data.train, seen, bench.rules(protocol), shapes)
+        sampler = EpisodeSampler(self.index, seen, bench.rules(protocol), shapes)
+        index = self.index
+        if config.views:
+            folder = bench.home / "cache" / "views" / self._views_key
+            bench.once(lambda: write_views(index, folder, config.views))
+            index = write_views(self.index, folder, config.views)
         loader = bench.loader(
-            bench.data.train,
+            index,
             self.fold,
             protocol,
             target_side=config.train.target_side,
@@ -179,7 +195,7 @@ class Run:
         )
         return TrainingBatches(
             sampler,
-            loader,
+            ViewLoader(loader, config.views) if config.views else loader,
             config.episodes,
             config.train.seed,
             per_step=config.train.micro_batches,
@@ -187,10 +203,19 @@ class Run:
             kinds_per_batch=config.model.mode == "exact",
         )
 
+    @property
+    def _views_key(self) -> str:
+        """Names the folder of the views of this run's images."""
+        data = self.bench.data.fingerprint
+        return digest({"data": data, "whole": self.fold is None, "views": self.config.views})
+
     def _validation(self) -> Callable[[torch.nn.Module], float] | None:
-        """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks."""
+        """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks.
+
+        None where the profile asks for none, or all images are trained on.
+        """
         bench, usual = self.bench, self.config.evaluation
-        if not usual.validation_episodes:
+        if self.fold is None or not usual.validation_episodes:
             return None
         setting = Measurement(
             "", self.fold, 1, 1, VALIDATION_SEED, usual.validation_episodes,

@@ -100,8 +100,10 @@ class Workbench:
 
     # ---- episodes
 
-    def classes(self, fold: int, *, seen: bool) -> tuple[int, ...]:
-        """Class ids of the fold that are trained on (`seen`) or tested on."""
+    def classes(self, fold: int | None, *, seen: bool) -> tuple[int, ...]:
+        """Class ids of the fold that are trained on (`seen`) or tested on; None holds none out."""
+        if fold is None:
+            return tuple(self.data.whole.category_ids.tolist()) if seen else ()
         rule = folds.seen if seen else folds.unseen
         return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
 
@@ -154,7 +156,7 @@ class Workbench:
     def loader(
         self,
         index: CocoIndex,
-        fold: int,
+        fold: int | None,
         protocol: str = "clean",
         *,
         images: Iterable[int] | None = None,

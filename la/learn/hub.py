@@ -6,7 +6,7 @@ from pathlib import Path
 from la.data.download import AUTHORS, PUBLISHED
 from la.errors import MissingFile
 
-QUICK = Path(__file__).parents[1] / "weights" / "quick.safetensors"
+SHIPPED = ("quick",)  # profiles whose models are part of this package
 FILE = "model.safetensors"  # of a published model's folder
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends so
 
@@ -43,6 +43,11 @@ KNOWN = (
 )
 
 
+def shipped(profile: str) -> Path:
+    """Where this package keeps the model of a profile."""
+    return Path(__file__).parents[1] / "weights" / f"{profile}.safetensors"
+
+
 def find(source: str) -> Path:
     """The file with the tensors of a model, downloaded if it is on the hub.
 
@@ -53,7 +58,7 @@ def find(source: str) -> Path:
     Raises:
         MissingFile: there is nothing of that name, or it cannot be downloaded.
     """
-    path = QUICK if source == "quick" else Path(source)
+    path = shipped(source) if source in SHIPPED else Path(source)
     for candidate in (path, path / FILE):
         if candidate.is_file():
             return candidate

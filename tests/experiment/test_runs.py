@@ -1,0 +1,47 @@
+"""Training runs on all classes and images, and on augmented views."""
+
+from dataclasses import replace
+
+import pytest
+
+import la
+from la.data.embedded import synthetic
+from la.experiment.methods import method
+from la.experiment.runs import Run
+from la.experiment.workbench import Workbench
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Of the smoke profile with two views of each of 40 training images."""
+    folder = synthetic.write(tmp_path / "few", n_train=40, n_val=40, progress=False)
+    smoke = la.profile("smoke")
+    config = replace(
+        smoke,
+        views=2,
+        episodes=replace(smoke.episodes, shapes=((2, 1, 1),)),
+        train=replace(smoke.train, steps=2),
+    )
+    return Workbench(config, folder, home=tmp_path)
+
+
+def test_a_run_without_fold_trains_on_all_classes_and_on_views(bench, tmp_path):
+    run = Run.of(bench, method("la"), None, 0)
+    model = la.load(run.train())
+    assert model.card.trained_on.endswith("all classes")
+    assert set(bench.classes(None, seen=True)) == set(bench.data.train.category_ids.tolist())
+    assert bench.classes(None, seen=False) == ()
+    assert len(list((tmp_path / "cache" / "views").glob("*/*.jpg"))) == 3 * 40
+
+
+def test_views_make_another_run(bench):
+    without = replace(bench, config=replace(bench.config, views=0))
+    runs = [Run.of(b, method("la"), fold, 0) for b in (bench, without) for fold in (0, 1, None)]
+    assert len({run.folder for run in runs}) == len(runs)
+
+
+def test_a_run_on_everything_keeps_no_image_for_the_test(bench, tmp_path):
+    for other in (tmp_path / "few" / "annotations").glob("instances_val*.json"):
+        other.unlink()
+    data = Workbench(bench.config, bench.source, home=tmp_path / "other").data
+    assert sorted([*data.train.image_ids, *data.test.image_ids]) == [*data.whole.image_ids]
