@@ -18,6 +18,9 @@ from la.types import PromptKind
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]; [O] for every backbone
+IMAGE_STD = (0.229, 0.224, 0.225)
+
 Mixer = Literal["class", "example", "class_example"]
 StartPart = Literal["quiet", "neck", "mark", "read", "copy", "compare"]
 
@@ -26,7 +29,7 @@ StartPart = Literal["quiet", "neck", "mark", "read", "copy", "compare"]
 class ModelConfig:
     """The architecture (paper 3.2). The defaults are the paper's full-size LA (SAM)."""
 
-    backbone: Literal["sam_vit_b", "mae_vit_b", "tiny"] = "sam_vit_b"  # [P 4.2]
+    backbone: str = "sam_vit_b"  # [P 4.2] of la.model.backbones
     image_size: int = 1024  # [P 4.2]; MAE 480
     resize: Literal["pad", "squash"] = "pad"  # [P 4.2] pad; [O] the MAE models squash
     backbone_dim: int = 768  # V, [P 3.2]
@@ -128,6 +131,8 @@ class Config:
 
     profile: str
     model: ModelConfig
+    # Where images come from unless a folder is named; "folder": one has to be named
+    data: Literal["coco", "embedded", "folder"] = "coco"
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
@@ -150,6 +155,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {  # the rows of Table 4, as changes to t
 
 _QUICK = Config(
     profile="quick",
+    data="embedded",
     model=ModelConfig(
         backbone="tiny", image_size=96, resize="pad", backbone_dim=128, patch_size=8,
         embed_dim=96, mask_size=48, mask_channels=24, n_heads=4, mlp_dim=192, logit_downsample=2,
@@ -197,6 +203,26 @@ _SAM_SHORT = replace(
 _MAE_SHORT = replace(
     _MAE, profile="paper-mae-short", train=replace(_MAE.train, steps=_MAE.train.steps // 20)
 )
+_DINOV2 = replace(
+    _MAE,
+    profile="dinov2",
+    model=replace(
+        _MAE.model, backbone="dinov2_small", image_size=476, backbone_dim=384, patch_size=14
+    ),
+)
+_PHOTOS = replace(
+    _QUICK,
+    profile="photos",
+    data="folder",
+    model=replace(
+        _QUICK.model,
+        backbone="lite0",
+        image_size=480,
+        backbone_dim=304,
+        patch_size=16,
+        mask_size=120,
+    ),
+)
 
 PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
 
@@ -229,11 +255,10 @@ _PUBLISHED = replace(  # the authors' four fold checkpoints, evaluated as they a
 )
 
 _ALL = (
-    _QUICK, _SAM, _MAE, _SAM_SHORT, _MAE_SHORT, _PUBLISHED, _SAM_OFFICIAL, _MAE_OFFICIAL, _SMOKE,
+    _QUICK, _PHOTOS, _SAM, _MAE, _DINOV2, _SAM_SHORT, _MAE_SHORT, _PUBLISHED, _SAM_OFFICIAL,
+    _MAE_OFFICIAL, _SMOKE,
 )  # fmt: skip
 PROFILES = {config.profile: config for config in _ALL}
-WEIGHTS = {"sam": "sam_vit_b_01ec64.pth", "mae": "vit-mae-base.safetensors"}  # of `fetch`
-WEIGHTS_OF = {"sam_vit_b": "sam", "mae_vit_b": "mae"}  # a backbone's, as `fetch` calls them
 
 
 def profile(name: str) -> Config:

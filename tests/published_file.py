@@ -8,8 +8,20 @@ import torch
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.learn.hub import FILE
-from la.model.backbone import UNUSED, spelled_as_published
+from la.model.backbones.vit import published_name
 from la.model.label_anything import LabelAnything
+
+UNUSED = {  # tensors of the authors' encoders that play no role, with their shapes
+    "mae_vit_b": {"pooler.dense.weight": (768, 768), "pooler.dense.bias": (768,)},
+    "sam_vit_b": {
+        "neck.0.weight": (256, 768, 1, 1),
+        "neck.1.weight": (256,),
+        "neck.1.bias": (256,),
+        "neck.2.weight": (256, 256, 3, 3),
+        "neck.3.weight": (256,),
+        "neck.3.bias": (256,),
+    },
+}
 
 
 def write_published(model: LabelAnything, folder: Path) -> None:
@@ -18,7 +30,7 @@ def write_published(model: LabelAnything, folder: Path) -> None:
     weights = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
     if model.backbone is not None:
         for key, value in model.backbone.encoder.state_dict().items():
-            weights[f"image_encoder.{spelled_as_published(key)}"] = value
+            weights[f"image_encoder.{published_name(key)}"] = value
         for key, shape in UNUSED[config.backbone].items():
             weights[f"image_encoder.{key}"] = torch.zeros(shape)
     options = {

@@ -37,11 +37,14 @@ def install() -> None:
     """Change this process's profiles and published files as the rehearsal's folder says."""
     from la import config
     from la.data import download
-    from la.model import backbone
+    from la.model.backbones import BACKBONES
 
     told = json.loads(Path(os.environ["LA_REHEARSAL"]).read_text())
     for name, changes in told["files"].items():
         download.FILES[name] = replace(download.FILES[name], **changes)
+    for name, changes in told["weights"].items():
+        spec = BACKBONES[name]
+        BACKBONES[name] = replace(spec, weights=replace(spec.weights, **changes))
     download.HUB = told.get("hub", download.HUB)
     for name in ("paper-sam", "paper-mae", "published-mae"):
         paper = config.PROFILES[name]
@@ -63,7 +66,8 @@ def install() -> None:
             ),
         )  # fmt: skip
     if told["reduced"]:
-        backbone._sam, backbone._mae = small_sam, small_mae
+        for name, build in (("sam_vit_b", small_sam), ("mae_vit_b", small_mae)):
+            BACKBONES[name] = replace(BACKBONES[name], build=build)
 
 
 def prepared(folder: Path) -> dict[str, str]:
@@ -90,7 +94,7 @@ def small_sam(image_size: int) -> torch.nn.Module:
     return encoder
 
 
-def small_mae() -> torch.nn.Module:
+def small_mae(image_size: int) -> torch.nn.Module:
     from transformers import ViTConfig, ViTModel
 
     return ViTModel(ViTConfig(num_hidden_layers=1), add_pooling_layer=False)
@@ -98,7 +102,8 @@ def small_mae() -> torch.nn.Module:
 
 def published_backbone(profile: str, reduced: bool) -> bytes:
     """Random weights in the file that the backbone's authors give out."""
-    from la.model.backbone import UNUSED, spelled_as_published
+    from la.model.backbones.vit import published_name
+    from tests.published_file import UNUSED
 
     torch.manual_seed(0)
     if profile == "paper-mae":
@@ -107,7 +112,7 @@ def published_backbone(profile: str, reduced: bool) -> bytes:
         layers = {"num_hidden_layers": 1, "decoder_num_hidden_layers": 1} if reduced else {}
         weights = ViTMAEForPreTraining(ViTMAEConfig(**layers)).state_dict()
         names = {k: k.removeprefix("vit.") for k in weights if k.startswith("vit.")}
-        names = {k: f"vit.{spelled_as_published(name)}" for k, name in names.items()}
+        names = {k: f"vit.{published_name(name)}" for k, name in names.items()}
         return save({names.get(k, k): v.contiguous() for k, v in weights.items()})
     if reduced:
         neck = {k: torch.zeros(shape) for k, shape in UNUSED["sam_vit_b"].items()}
@@ -169,7 +174,8 @@ def rehearse(
         AssertionError: a command failed, or the bad line went unnoticed.
     """
     what = profile.removeprefix("paper-")
-    bodies = twelve_images(annotations, images) | {what: (published_backbone(profile, reduced), 0)}
+    archives = twelve_images(annotations, images)
+    weights = published_backbone(profile, reduced)
     environment = prepared(folder)
     spent: dict[str, tuple[float, float]] = {}
 
@@ -195,12 +201,22 @@ def rehearse(
 
     with Site() as site:
         files = {}
-        for name, (body, n) in bodies.items():
-            checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
-            files[name] = {"url": f"{site.url}/{name}.zip", "size": len(body), "files": n}
-            files[name]["checksum"] = checksum
+        for name, (body, n) in archives.items():
+            files[name] = {
+                "url": f"{site.url}/{name}.zip",
+                "size": len(body),
+                "checksum": f"sha256:{hashlib.sha256(body).hexdigest()}",
+                "files": n,
+            }
             site.files[f"/{name}.zip"] = body
-        (folder / "rehearsal.json").write_text(json.dumps({"files": files, "reduced": reduced}))
+        site.files[f"/{what}.zip"] = weights
+        changes = {
+            "url": f"{site.url}/{what}.zip",
+            "size": len(weights),
+            "sha256": hashlib.sha256(weights).hexdigest(),
+        }
+        told = {"files": files, "weights": {f"{what}_vit_b": changes}, "reduced": reduced}
+        (folder / "rehearsal.json").write_text(json.dumps(told))
         site.breaks[f"/{what}.zip"], site.corrupt["/val2014.zip"] = 2, 1
         if in_stages:
             assert "Would stop it first: COCO is not complete" in la("plan", "plan")

@@ -51,7 +51,7 @@ def rehearse_published(folder: Path, data: Path, models: list[dict[str, bytes]])
             site.publish(download.PUBLISHED[fold], f"c{fold}" * 20, files)
         broken = f"/{download.PUBLISHED[2]}/resolve/{'c2' * 20}/model.safetensors"
         site.breaks[broken] = 1
-        told = {"files": {}, "reduced": True, "hub": site.url}
+        told = {"files": {}, "weights": {}, "reduced": True, "hub": site.url}
         (folder / "rehearsal.json").write_text(json.dumps(told))
         done = subprocess.run(
             # The profile's own protocol drops small objects, which here are nearly all.

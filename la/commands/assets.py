@@ -4,7 +4,7 @@ Imports are inside the functions, so that a command loads only what it needs.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -58,18 +58,19 @@ def features(
 
 @app.command()
 def fetch(
-    what: Annotated[Literal["coco", "sam", "mae", "published"], Argument()],
+    what: Annotated[str, Argument(help="coco, published, sam, mae, dinov2-small or dinov2-base")],
     root: Annotated[Path | None, Option(metavar="DIR")] = None,
     mirror: Annotated[
         str | None, Option(metavar="URL", help="scheme and host to use instead")
     ] = None,
 ) -> None:
     """Get COCO, a backbone or the published models."""
-    from la.data import download
+    from la.data.download import coco_folder
+    from la.experiment import fetching
     from la.experiment.workbench import HOME
 
-    usual = download.coco_folder(HOME / "cache") if what == "coco" else configs.weights_folder()
-    print(download.fetch(what, root or usual, mirror=mirror))
+    usual = coco_folder(HOME / "cache") if what == "coco" else configs.weights_folder()
+    print(fetching.fetch(what, root or usual, mirror=mirror))
 
 
 @app.command()
@@ -121,8 +122,8 @@ def pretrain_backbone(
 ) -> None:
     """Make the tiny backbone's weights again."""
     from la.learn.pretraining import pretrain, save
-    from la.model.backbone import TINY_WEIGHTS
+    from la.model.backbones import TINY
 
-    path = weights or TINY_WEIGHTS
+    path = weights or TINY.weights.path()
     save(pretrain(steps=steps, seed=0), path, steps=steps, seed=0, n_images=12_000)
     print(path)

@@ -1,11 +1,10 @@
-"""What a paper run downloads: COCO, backbones and published models (README, "Sources")."""
+"""What a paper run downloads besides its backbone: COCO, and the authors' models."""
 
 import os
 import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from la.config import WEIGHTS
 from la.data.transfer import Remote, download, part_of, size_of, unpack
 from la.errors import UserError
 from la.files import check_disk, claim
@@ -28,14 +27,6 @@ FILES = {
     "val2014": _images("val2014", 6_645_013_297, "a3d79f5ed8d289b7a7554ce06a5782b3", 40_504),
     "train2017": _images("train2017", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2", 118_287),
     "val2017": _images("val2017", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", 5_000),
-    "sam": Remote(
-        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", 375_042_383,
-        "sha256:ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-    "mae": Remote(
-        f"{HUB}/facebook/vit-mae-base/resolve/25b184bea5538bf5c4c852c79d221195fdd2778d/model.safetensors",
-        447_670_680, "sha256:479dcef4bd5df06259399027b789f21e9d9a1b79f37155a64176d55bc26fdae8",
-    ),
 }  # fmt: skip
 LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
 AUTHORS = "pasqualedem/label_anything_"  # start of the ids of the authors' models on the hub
@@ -80,15 +71,13 @@ def published_model(root: Path, fold: int) -> Path:
     return published_folder(root, fold) / "model.safetensors"
 
 
-def weights_files(root: Path, what: str) -> tuple[Path, ...]:
-    """The files that `fetch` of "sam", "mae" or "published" puts below the folder of weights."""
-    if what in WEIGHTS:
-        return (root / WEIGHTS[what],)
+def published_files(root: Path) -> tuple[Path, ...]:
+    """The files of the authors' four models below the folder of weights."""
     return tuple(published_folder(root, n) / name for n in range(4) for name in PUBLISHED_FILES)
 
 
 def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
-    """Download what is missing of "coco", "sam", "mae" or "published"; returns the file or folder.
+    """Download what is missing of "coco" or "published" into the folder `root`, and return it.
 
     Args:
         root: the folder to download into.
@@ -98,8 +87,6 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         UserError: an unknown name, or the server sent another file than the published one.
         OSError: the disk has no room, the server lacks the file, or the connection keeps breaking.
     """
-    if what in WEIGHTS:
-        return download(FILES[what], root / WEIGHTS[what], mirror=mirror)
     if what == "coco":
         check_disk({root: coco_bytes(root)})
         for name in coco_missing(root):
@@ -108,7 +95,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         for fold in range(len(PUBLISHED)):
             _fetch_published(fold, published_folder(root, fold), mirror)
     else:
-        raise UserError(f"{what!r} is unknown; fetch coco, sam, mae or published")
+        raise UserError(f"{what!r} is unknown; fetch coco or published")
     return root
 
 

@@ -15,8 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]; [O] for every backbone
-STD = (0.229, 0.224, 0.225)
+from la.config import IMAGE_MEAN, IMAGE_STD
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Frame:
         height, width = self.inner
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        mean = torch.tensor(MEAN).view(3, 1, 1)
-        std = torch.tensor(STD).view(3, 1, 1)
+        mean = torch.tensor(IMAGE_MEAN).view(3, 1, 1)
+        std = torch.tensor(IMAGE_STD).view(3, 1, 1)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W) uint8
         normalised = (pixels.float() / 255 - mean) / std
         right, bottom = self.side - width, self.side - height

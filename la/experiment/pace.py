@@ -8,7 +8,6 @@ import torch
 
 from la.config import Config
 from la.errors import UserError
-from la.experiment.workbench import AT_ONCE
 from la.learn.steps import batch_loss
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
@@ -36,7 +35,7 @@ def measure(config: Config, device: torch.device) -> Pace:
     backbone = empty_backbone(model)
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    n_images = AT_ONCE[model.backbone] if cuda else 1
+    n_images = backbone.spec.images_at_once if cuda else 1
     images = torch.randn(n_images, 3, model.image_size, model.image_size, device=device)
     backbone = backbone.to(device)
     image = _seconds(lambda: backbone(images), cuda) / len(images)

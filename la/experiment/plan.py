@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from la.config import PUBLISHED, WEIGHTS_OF, weights_folder
+from la.config import PUBLISHED, weights_folder
 from la.data import download
 from la.data.packing import chosen_numbers
 from la.errors import MissingFile, UserError
+from la.experiment import fetching
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import method
@@ -66,7 +67,7 @@ def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = No
         FileNotFoundError, ValueError: the data that exist cannot be used.
     """
     config, cuda = bench.config, bench.device.type == "cuda"
-    what = "published" if config.profile == PUBLISHED else WEIGHTS_OF.get(config.model.backbone)
+    what = fetching.weights_of(config)
     to_fetch, needs, problems = _lacking(bench, what)
     here = not to_fetch
 
@@ -140,7 +141,7 @@ def prepare(bench: Workbench, wanted: Sequence[Measurement]) -> None:
     for problem in found.problems[len(found.to_fetch) :]:
         raise problem
     for what, root in found.to_fetch.items():
-        download.fetch(what, root)
+        fetching.fetch(what, root)
     for problem in plan(bench, wanted).problems if found.to_fetch else ():
         raise problem
 
@@ -166,20 +167,21 @@ def _lacking(
     to_fetch: dict[str, Path] = {}
     needs: dict[Path, int] = {}
     problems: list[Exception] = []
-    if what and bench.source is None and (names := download.coco_missing(coco)):
+    if (
+        bench.config.data == "coco"
+        and bench.source is None
+        and (names := download.coco_missing(coco))
+    ):
         to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
         problems.append(MissingFile(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
             "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
         ))  # fmt: skip
-    files = download.weights_files(weights, what) if what else ()
+    files = fetching.files_of(what, weights) if what else ()
     absent = [path for path in files if not path.is_file()]
     if what and absent:
-        n_bytes = download.PUBLISHED_BYTES
-        if what in download.FILES:
-            n_bytes = download.FILES[what].size
         to_fetch[what] = weights
-        needs[weights] = needs.get(weights, 0) + n_bytes
+        needs[weights] = needs.get(weights, 0) + fetching.size_of(what)
         problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
     return to_fetch, needs, problems
 

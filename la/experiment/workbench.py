@@ -40,7 +40,6 @@ def home_folder() -> Path:
 
 
 HOME = home_folder()
-AT_ONCE = {"sam_vit_b": 1, "mae_vit_b": 16, "tiny": 16}  # images; of SAM each takes gigabytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Workbench:
         device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
         text = f"Profile {self.config.profile} on {device}."
         text += f" Data: {self.data.name}, {self.data.note}."
-        if self.config.model.backbone == "tiny":
+        if self.config.data == "embedded":
             text += " Generated images or a tiny backbone: **not the paper's setting**."
         return text
 
@@ -74,8 +73,13 @@ class Workbench:
     def data(self) -> Data:
         """The images and annotations; written or indexed on first use."""
         cache = self.home / "cache"
-        own = self.config.model.backbone == "tiny"
-        return open_data(self.source or (None if own else coco_folder(cache)), cache)
+        usual = coco_folder(cache) if self.config.data == "coco" else None
+        if self.source is None and self.config.data == "folder":
+            raise UserError(
+                f"profile {self.config.profile} has no images of its own; give --data FOLDER, "
+                "or DATA=FOLDER to make, a folder in COCO format"
+            )
+        return open_data(self.source or usual, cache)
 
     @property
     def ranks(self) -> PartialState:
@@ -224,7 +228,8 @@ class Workbench:
             def encode(images: torch.Tensor) -> torch.Tensor:
                 return backbone(images.to(self.device))
 
-            store.write(missing, load, encode, batch_size=AT_ONCE[model.backbone], progress=True)
+            n_images = backbone.spec.images_at_once
+            store.write(missing, load, encode, batch_size=n_images, progress=True)
         return store
 
     def check_frame(self, model: ModelConfig, name: str) -> None:

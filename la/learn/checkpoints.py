@@ -21,12 +21,8 @@ from la.config import Mixer, ModelConfig
 from la.errors import UserError
 from la.files import write_whole
 from la.learn import hub
-from la.model.backbone import (
-    empty_backbone,
-    file_sha256,
-    load_encoder,
-    load_strictly,
-)
+from la.model.backbone import empty_backbone, file_sha256, load_strictly
+from la.model.backbones import MAE, SAM
 from la.model.label_anything import LabelAnything
 from la.types import ModelCard
 
@@ -67,7 +63,7 @@ def load(source: str | Path) -> LabelAnything:
     load_strictly(model, rest, str(source))
     if encoder:
         backbone = empty_backbone(config)
-        load_encoder(backbone.encoder, encoder, str(source))
+        backbone.load(encoder, str(source))
         model.backbone = backbone
     model.card = ModelCard(
         name=path.name if path == Path(source) else str(source),
@@ -101,7 +97,7 @@ def infer(weights: dict[str, Tensor], options: dict) -> ModelConfig:
     is_mae = _is_mae(weights, options)
     pads = options.get("custom_preprocess", bool(options) or not is_mae)
     return ModelConfig(
-        backbone="mae_vit_b" if is_mae else "sam_vit_b",
+        backbone=MAE.name if is_mae else SAM.name,
         image_size=options.get("image_size", 480 if is_mae else 1024),
         resize="pad" if pads else "squash",
         backbone_dim=size("neck.0.weight", 1) if "neck.0.weight" in weights else dim,

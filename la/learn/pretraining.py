@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from la.config import IMAGE_MEAN, IMAGE_STD
 from la.data.embedded.classes import SPANS
 from la.data.embedded.scenes import pretraining_scenes
-from la.data.geometry import MEAN, STD
 from la.files import progress_bar
-from la.model.backbone import TinyViT
+from la.model.backbones.tiny import TinyViT
 from la.rng import stream
 
 SHAPES = SPANS["pretraining"]
@@ -135,8 +135,8 @@ def _set_statistics(model: TinyViT, images: Tensor) -> None:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 to ImageNet-normalised (B, 3, H, W) float, in channels-last memory."""
-    mean = torch.tensor(MEAN).view(3, 1, 1)
-    std = torch.tensor(STD).view(3, 1, 1)
+    mean = torch.tensor(IMAGE_MEAN).view(3, 1, 1)
+    std = torch.tensor(IMAGE_STD).view(3, 1, 1)
     images = images.permute(0, 3, 1, 2)
     return (images / 255 - mean) / std
 

@@ -259,22 +259,8 @@ def test_an_archive_with_too_few_images_is_said_so(site, coco, tmp_path):
         download.fetch("coco", tmp_path, mirror=site.url)
 
 
-def test_backbones_come_from_a_mirror_under_their_published_paths(site, tmp_path, monkeypatch):
-    for what, path in (("sam", "/segment_anything/"), ("mae", "/facebook/vit-mae-base/")):
-        body = _bytes(2_000, seed=len(what))
-        remote = download.FILES[what]
-        assert urlsplit(remote.url).path.startswith(path)
-        small = {"size": len(body), "checksum": f"sha256:{hashlib.sha256(body).hexdigest()}"}
-        monkeypatch.setitem(download.FILES, what, replace(remote, **small))
-        site.files[urlsplit(remote.url).path] = body
-        got = download.fetch(what, tmp_path, mirror=site.url + "/")
-        assert got == tmp_path / download.WEIGHTS[what] and got.read_bytes() == body
-
-
 def test_an_unknown_thing_lists_the_known_ones(tmp_path):
-    with pytest.raises(
-        ValueError, match="'imagenet' is unknown; fetch coco, sam, mae or published"
-    ):
+    with pytest.raises(UserError, match="'imagenet' is unknown; fetch coco or published"):
         download.fetch("imagenet", tmp_path)
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from la.data.geometry import MEAN, STD, Frame
+from la.config import IMAGE_MEAN, IMAGE_STD
+from la.data.geometry import Frame
 from la.types import IGNORE
 
 SIZES = [(480, 640), (640, 480), (1, 1), (1, 700), (700, 1), (33, 1000), (96, 96), (97, 95)]
@@ -47,7 +48,9 @@ def test_an_image_lies_at_the_upper_left_and_the_rest_is_zero(frame):
     assert pixels.shape == (3, frame.side, frame.side) and pixels.dtype == torch.float32
     shown = pixels[:, : frame.inner[0], : frame.inner[1]]
     for channel in range(3):
-        assert shown[channel].numpy() == pytest.approx((1 - MEAN[channel]) / STD[channel], 1e-5)
+        assert shown[channel].numpy() == pytest.approx(
+            (1 - IMAGE_MEAN[channel]) / IMAGE_STD[channel], 1e-5
+        )
     assert pixels[:, frame.inner[0] :].eq(0).all() and pixels[:, :, frame.inner[1] :].eq(0).all()
 
 
@@ -55,7 +58,7 @@ def test_an_image_of_the_input_size_is_not_resampled():
     rng = np.random.default_rng(0)
     raw = rng.integers(256, size=(96, 96, 3), dtype=np.uint8)
     pixels = Frame((96, 96), 96, "pad").image(Image.fromarray(raw)).permute(1, 2, 0).numpy()
-    assert np.allclose(pixels * STD + MEAN, raw / 255, atol=1e-6)
+    assert np.allclose(pixels * IMAGE_STD + IMAGE_MEAN, raw / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [24, 48, 96])

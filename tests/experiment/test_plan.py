@@ -12,6 +12,7 @@ from hand_made import result
 from la.config import profile
 from la.data import download, transfer
 from la.data.embedded.synthetic import write
+from la.experiment import fetching
 from la.experiment import plan as planning
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -120,7 +121,7 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
     fetched = []
-    monkeypatch.setattr(download, "fetch", lambda what, root: fetched.append((what, root)))
+    monkeypatch.setattr(fetching, "fetch", lambda what, root: fetched.append((what, root)))
     with pytest.raises(ValueError, match="needs a GPU"):
         prepare(_paper(here), MEASUREMENTS)
     with pytest.raises(ValueError, match="names no number of steps; set train.steps"):

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from la.config import ModelConfig, profile
 from la.errors import UserError
 from la.learn import checkpoints, hub
-from la.model.backbone import empty_backbone, spelled, spelled_as_published
+from la.model.backbone import empty_backbone
+from la.model.backbones.vit import name_in_transformers_5, published_name
 from la.model.label_anything import LabelAnything
 from tests.model.official import small
 from tests.published_file import write_published
@@ -137,7 +138,7 @@ def test_both_spellings_of_the_encoder_load(tmp_path):
     for i, value in enumerate(model.backbone.state_dict().values()):
         value.fill_(i)
     own = model.backbone.encoder.state_dict()
-    for spell in (spelled, spelled_as_published):
+    for spell in (name_in_transformers_5, published_name):
         weights = {f"image_encoder.{spell(k)}": v.contiguous() for k, v in own.items()}
         assert len(weights) == len(own)
         rest = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}

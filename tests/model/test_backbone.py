@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from la.config import ModelConfig, profile
 from la.data.geometry import Frame
-from la.model.backbone import TINY_WEIGHTS, build_backbone, empty_backbone, weights_sha256
+from la.model.backbone import build_backbone, empty_backbone, weights_sha256
+from la.model.backbones.tiny import TINY
 from la.model.label_anything import LabelAnything
 from la.types import Batch, Pixels, Prompts
 
@@ -32,7 +33,7 @@ def random_backbone(config):
 def test_the_tiny_backbone_is_the_pretrained_one():
     config, images = profile("quick").model, torch.randn(2, 3, 96, 96)
     backbone = build_backbone(config)
-    shipped = load_file(TINY_WEIGHTS)
+    shipped = load_file(TINY.weights.path())
     assert all(torch.equal(v, shipped[k]) for k, v in backbone.encoder.state_dict().items())
     assert backbone(images).shape == (2, config.backbone_dim, 12, 12)
     assert len(weights_sha256(config)) == 64

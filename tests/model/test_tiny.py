@@ -7,7 +7,8 @@ import torch
 from safetensors import safe_open
 
 from la.config import profile
-from la.model.backbone import TINY_WEIGHTS, Block, TinyViT, build_backbone, positions
+from la.model.backbone import build_backbone
+from la.model.backbones.tiny import TINY, Block, TinyViT, positions
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 40), (8, 16)])
@@ -59,10 +60,10 @@ def test_the_shipped_weights_fit_exactly_and_are_frozen():
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert 0.7e6 < sum(parameter.numel() for parameter in model.parameters()) < 0.85e6
-    with safe_open(TINY_WEIGHTS, "pt") as file:
+    with safe_open(TINY.weights.path(), "pt") as file:
         assert set(file.keys()) == set(model.state_dict())
         assert {"steps", "seed", "n_images", "data"} <= set(file.metadata())
-    assert TINY_WEIGHTS.stat().st_size < 4e6
+    assert TINY.weights.path().stat().st_size < 4e6
 
 
 def test_an_image_gives_the_same_features_alone_and_in_a_batch():
