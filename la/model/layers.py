@@ -54,8 +54,11 @@ class FourierPosition(nn.Module):
     def grid(self, height: int, width: int) -> Tensor:
         """(h*w, D), the positions of the cell centres of an image."""
         matrix = self.positional_encoding_gaussian_matrix
-        sides = (torch.arange(n).to(matrix) for n in (height, width))
-        y, x = ((side + 0.5) / len(side) for side in sides)
+        # Made on the device: copying them there would make the host wait for it.
+        rows = torch.arange(height, dtype=matrix.dtype, device=matrix.device)
+        columns = torch.arange(width, dtype=matrix.dtype, device=matrix.device)
+        y = (rows + 0.5) / height
+        x = (columns + 0.5) / width
         return self(torch.cartesian_prod(y, x).flip(1))
 
 
