@@ -106,7 +106,7 @@ def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
         was_there = archive.exists()
         if not was_there:
             download(FILES[name], archive, mirror=mirror)
-        unpack(archive, root, FILES[name].wanted)
+        unpack(archive, root, FILES[name].pattern)
         if not _is_unpacked(root, name):
             raise UserError(
                 f"{archive} does not hold the {FILES[name].files} files of {name}; delete it and "
@@ -153,8 +153,8 @@ def _is_unpacked(root: Path, name: str) -> bool:
         if not folder.is_dir():
             continue
         names = [f"{name}/{entry.name}" for entry in os.scandir(folder)]
-        wanted = [n for n in names if re.fullmatch(FILES[name].wanted, n)]
-        if len(wanted) >= FILES[name].files:
+        matching = [n for n in names if re.fullmatch(FILES[name].pattern, n)]
+        if len(matching) >= FILES[name].files:
             return True
     return False
 

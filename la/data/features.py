@@ -156,8 +156,7 @@ class FeatureStore:
     ) -> Iterator[int]:
         """Write each batch while the next one is computed; yields the number of its images.
 
-        Args:
-            pictures: the picture of each image id.
+        `pictures` has the picture of each image id.
         """
         writing: Future[None] | None = None
         for image_ids, features in batches:

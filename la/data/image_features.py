@@ -1,4 +1,4 @@
-"""The feature cache by image ids: an index says which picture an image is."""
+"""The feature cache addressed by image ids; an index maps them to pictures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from la.data.index import CocoIndex
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """A store as the images of an index address it: by their ids.
+    """A feature store, addressed by the image ids of an index.
 
-    Its methods raise what `CocoIndex.path` raises, for an image without a file.
+    For an image without a file, the methods raise the error of `CocoIndex.path`.
     """
 
     index: CocoIndex
@@ -42,7 +42,7 @@ class ImageFeatures:
         return self.store.read([self._picture(image_id) for image_id in image_ids])
 
     def _image_of(self, image_ids: Iterable[int]) -> dict[str, int]:
-        """An image of each picture."""
+        """The smallest image id of each picture."""
         image_of: dict[str, int] = {}
         for image_id in sorted(int(image_id) for image_id in image_ids):
             image_of.setdefault(self._picture(image_id), image_id)

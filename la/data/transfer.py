@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file; of an archive, the `files` entries that match `wanted` are unpacked."""
+    """A published file; of an archive, the `files` entries that match `pattern` are unpacked."""
 
     url: str
     size: int  # bytes
     checksum: str  # "md5:...", "sha256:...", or "" where none is published
-    wanted: str = ""
+    pattern: str = ""
     files: int = 0
 
 
@@ -68,8 +68,8 @@ def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
         raise UserError(f"the file that {url} sent {fault}, twice; try later, or name a --mirror")
 
 
-def unpack(archive: Path, root: Path, wanted: str) -> None:
-    """Unpack the entries whose names match `wanted` below `root`; complete files are kept.
+def unpack(archive: Path, root: Path, pattern: str) -> None:
+    """Unpack the entries whose names match `pattern` below `root`; complete files are kept.
 
     Raises:
         UserError: the archive is damaged, or one of its names points outside `root`.
@@ -84,7 +84,7 @@ def unpack(archive: Path, root: Path, wanted: str) -> None:
                         f"{archive} is not unpacked, because its entry {name!r} points outside "
                         "the folder; delete the archive and fetch it again"
                     )
-            entries = [e for e in zipped.infolist() if re.fullmatch(wanted, e.filename)]
+            entries = [e for e in zipped.infolist() if re.fullmatch(pattern, e.filename)]
             missing = [e for e in entries if size_of(root / e.filename) != e.file_size]
             check_disk({root: sum(entry.file_size for entry in missing)})
             for entry in progress_bar(missing, f"unpack {archive.name}", unit="file"):

@@ -1,7 +1,7 @@
-"""Which annotations count, and as what (the protocol of docs/scoring.md).
+"""Which annotations of an image count as truth under a protocol (docs/scoring.md).
 
-Targets and prompts are made of what these functions return: annotations of an image as positions
-in its file order, and the row of C that each is painted with.
+Annotations are numbered as in the index. Targets are painted from `painted_rows`, and prompts are
+drawn from `instances_of`.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from la.types import IGNORE
 
 
 def instances_of(index: CocoIndex, protocol: Protocol, image_id: int, class_id: int) -> list[int]:
-    """The annotations of a class on an image that are prompted, in file order.
+    """The annotations of a class on an image that can be prompted, in file order.
 
-    Crowds are never prompted; small instances are only if the protocol keeps them.
+    Crowds cannot; small instances can only if the protocol keeps them.
     """
     annotations = index.annotations_of(image_id)
     of_image = slice(annotations.start, annotations.stop)
@@ -33,7 +33,7 @@ def painted_rows(
     class_ids: tuple[int, ...],
     fold_class_ids: tuple[int, ...],
 ) -> list[tuple[int, int]]:
-    """(annotation, row) of all that is painted into a target, in the order of painting.
+    """(annotation, row of C) of each instance that a target shows, in the order of painting.
 
     Crowds come first, so that single instances lie on top of them.
 
