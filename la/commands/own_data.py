@@ -10,6 +10,8 @@ from typer import Option
 
 from la.commands.app import app
 
+# Written out, because a list of options must not import the exporters.
+FORMATS = "coco-instances, coco-polygons, coco-instance-polygons, yolo, labelme"
 Model = Annotated[str, Option(help="a name that `models` lists, or a file")]
 
 
@@ -19,8 +21,11 @@ def predict(
     images: Annotated[Path, Option(help="a folder of photographs")],
     out: Annotated[Path, Option(help="a folder for the predictions")],
     model: Model = "quick",
+    formats: Annotated[
+        str, Option("--format", help="further files, joined by , : " + FORMATS)
+    ] = "",
 ) -> None:
-    """Segment a folder of photographs."""
+    """Segment a folder of photographs: PNG masks with a legend, and COCO."""
     from la.learn.checkpoints import load
     from la.predict.folder import predict_folder
     from la.predict.predictor import Predictor
@@ -28,4 +33,12 @@ def predict(
 
     predictor = Predictor(load(model))
     supports = read_support(predictor, support)
-    print(predict_folder(predictor, supports, images, out, classes=read_classes(support)))
+    path = predict_folder(
+        predictor,
+        supports,
+        images,
+        out,
+        classes=read_classes(support),
+        formats=formats.replace(",", " ").split(),
+    )
+    print(path)

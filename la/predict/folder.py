@@ -12,6 +12,7 @@ import torch
 from la.data.contents import picture_digest
 from la.errors import MissingFile, UserError
 from la.files import progress_bar, write_whole
+from la.predict.export import exporters, write_legend
 from la.predict.label_maps import LabelMap, coco
 from la.predict.predictor import Predictor, SupportSet
 
@@ -30,6 +31,7 @@ def predict_folder(
     out: Path,
     *,
     classes: Sequence[str] | None = None,
+    formats: Sequence[str] = (),
     progress: bool = True,
 ) -> Path:
     """`segment_folder` with a predictor; a second call resumes where the first one stopped.
@@ -40,19 +42,25 @@ def predict_folder(
         images: the folder of photographs.
         out: where masks and `predictions.json` are written.
         classes: the list that numbers the classes; when omitted, that of the support set.
+        formats: further files to write, names of `la.predict.export.FORMATS`.
         progress: whether a progress bar is shown.
 
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
-        UserError: `out` holds predictions for another support set or from other weights.
+        UserError: `out` holds predictions for another support set or from other weights, or there
+            is no such format.
     """
+    exporter_of = exporters(formats)  # raises before the work
     classes = classes or support.class_names
     _check_same_support(support, out / "support.safetensors")
 
     def segment(path: Path, name: str) -> LabelMap:
         return predictor.predict(path, support).label_map(name, classes)
 
-    return segment_folder(segment, classes, images, out, progress=progress)
+    masks, path = segment_folder(segment, classes, images, out, progress=progress)
+    for name, export in exporter_of.items():
+        export(masks, classes, images, out / name)
+    return path
 
 
 def _check_same_support(support: SupportSet, path: Path) -> None:
@@ -77,13 +85,13 @@ def segment_folder(
     out: Path,
     *,
     progress: bool,
-) -> Path:
+) -> tuple["Masks", Path]:
     """A palette PNG for each photograph under a folder and its sub-folders, and one COCO file.
 
-    `a/b.jpg` becomes `out/masks/a/b.jpg.png`. A PNG that is there is kept if it was made of the
-    same picture. The COCO file, `out/predictions.json`, is written last, from the PNGs. What cannot
-    be read or written is listed there under `skipped` with the reason, and `least_sure_first` names
-    the photographs by ascending margin.
+    `a/b.jpg` becomes `out/masks/a/b.jpg.png`; `out/masks/legend.csv` names the classes. A PNG that
+    is there is kept if it was made of the same picture. The COCO file, `out/predictions.json`, is
+    written last, from the PNGs. What cannot be read or written is listed there under `skipped` with
+    the reason, and `least_sure_first` names the photographs by ascending margin.
 
     Args:
         segment: gives the label map of a photograph by its path and its name.
@@ -93,7 +101,7 @@ def segment_folder(
         progress: whether a progress bar is shown.
 
     Returns:
-        The path of `predictions.json`.
+        The label maps, and the path of `predictions.json`.
 
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
@@ -115,8 +123,10 @@ def segment_folder(
     content = coco(masks, classes)
     content["least_sure_first"] = sorted(margins, key=margins.__getitem__)
     content["skipped"] = skipped
-    write_whole(out / "predictions.json", json.dumps(content))
-    return out / "predictions.json"
+    write_legend(classes, out / "masks" / "legend.csv")
+    predictions = out / "predictions.json"
+    write_whole(predictions, json.dumps(content))
+    return masks, predictions
 
 
 class Masks:

@@ -1,0 +1,36 @@
+"""Masks as polygons for annotation tools, from which the same pixels can be drawn again."""
+
+from itertools import pairwise
+
+import numpy as np
+from contourpy import FillType, contour_generator
+
+
+def polygons(mask: np.ndarray) -> list[np.ndarray]:
+    """A ring (n, 2) of (x, y) in original pixels for each connected part of a mask (H, W).
+
+    The pixels of a part are those whose centre is inside by the even-odd rule, as pycocotools draws
+    polygons. The ring of a part with holes runs along a line to each hole, around it and back.
+    """
+    padded = np.pad(mask, 1).astype(float)
+    generator = contour_generator(z=padded, fill_type=FillType.OuterOffset)
+    rings = []
+    for points, offsets in zip(*generator.filled(0.5, 2), strict=True):
+        # Index i of the padded mask is the pixel i - 1, whose centre is at i - 0.5.
+        corners = points - 0.5
+        outer, *holes = [corners[start:end] for start, end in pairwise(offsets)]
+        pieces = [outer]
+        for hole in holes:
+            pieces += [hole, outer[:1]]
+        rings.append(_without_straight_corners(np.concatenate(pieces)))
+    return rings
+
+
+def _without_straight_corners(ring: np.ndarray) -> np.ndarray:
+    """A closed ring (n, 2) without its last point and without corners on a straight line."""
+    steps = np.diff(ring, axis=0)
+    before, after = steps[:-1], steps[1:]
+    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    turns_back = (before * after).sum(1) < 0
+    is_corner = np.concatenate([[True], (cross != 0) | turns_back])
+    return ring[:-1][is_corner]
