@@ -6,7 +6,7 @@ Imports are inside the functions, so that a command loads only what it needs.
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 from la.commands.app import app
 
@@ -42,3 +42,26 @@ def predict(
         formats=formats.replace(",", " ").split(),
     )
     print(path)
+
+
+@app.command()
+def prompts(
+    annotations: Annotated[Path, Argument(help="a COCO or LabelMe file, or a folder")],
+    images: Annotated[Path, Option(help="the folder of the annotated photographs")],
+    out: Annotated[Path, Option(help="the file to write")] = Path("prompts.json"),
+    classes: Annotated[str | None, Option(help="those to take, joined by ,")] = None,
+    files: Annotated[str | None, Option(help="the photographs to take, joined by ,")] = None,
+) -> None:
+    """Make a prompts.json from annotations: COCO, LabelMe, YOLO-seg or PNG masks."""
+    from la.predict import prompts_file
+    from la.predict.from_annotations import read_annotations
+
+    drawing = read_annotations(
+        annotations,
+        images,
+        classes=classes.split(",") if classes else None,
+        files=files.split(",") if files else None,
+    )
+    prompts_file.write(drawing, out)
+    n_images, n_prompts = len(drawing.images), len(drawing.prompts)
+    print(f"{out}: {n_prompts} prompts of {', '.join(drawing.classes)} on {n_images} photographs")

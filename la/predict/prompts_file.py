@@ -5,6 +5,7 @@ prompts of `la.predict.vector_prompts`. Only that field is read again, so nothin
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from la.errors import UserError
+from la.files import write_whole
 from la.predict.coco import CocoWriter, geometry
 from la.predict.drawing import Drawing, DrawnImage, Name
 from la.predict.vector_prompts import VectorPrompt, to_json
@@ -44,6 +46,14 @@ def to_coco(drawing: Drawing) -> dict[str, Any]:
         **writer.content,
         "prompts": to_json(drawing.prompts),
     }
+
+
+def write(drawing: Drawing, path: Path) -> None:
+    """Write `prompts.json`; the paths of the images become relative to its folder."""
+    content = to_coco(drawing)
+    for entry in content["images"]:
+        entry["file_name"] = os.path.relpath(entry["file_name"], path.parent)
+    write_whole(path, json.dumps(content))
 
 
 def from_coco(content: object, where: str = "prompts.json") -> Drawing:

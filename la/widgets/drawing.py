@@ -12,10 +12,11 @@ from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, validate
 from la.errors import UserError
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage, Role
+from la.predict.from_annotations import read_annotations
 from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
 from la.widgets.browser import Widget, to_browser
-from la.widgets.editor_files import save_images, save_prompts
+from la.widgets.editor_files import save_images
 from la.widgets.photos import Photo, photos_of
 
 
@@ -127,19 +128,33 @@ class DrawingWidget(Widget):
             photos.append(replace(photo, role=image.role))
         self._show(photos, drawing.classes, to_json(drawing.prompts))
 
-    def load(self, path: str | Path = "prompts.json") -> None:
-        """Show the drawing of a `prompts.json` file; image names are relative to it.
+    def load(
+        self,
+        path: str | Path = "prompts.json",
+        images: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        """Show the drawing of a `prompts.json` file, or annotations of other programs.
+
+        Args:
+            path: a `prompts.json`; or with `images`, what `read_annotations` takes.
+            images: the folder of the annotated photographs.
+            classes: those of the annotations to show; when omitted, all.
 
         Raises:
-            MissingFile, UserError: see `la.predict.prompts_file.read` and `show_drawing`.
+            MissingFile, UserError: see `la.predict.prompts_file.read`, `show_drawing` and
+                `la.predict.from_annotations.read_annotations`.
         """
-        self.show_drawing(prompts_file.read(path), Path(path).parent)
+        if images is None:
+            self.show_drawing(prompts_file.read(path), Path(path).parent)
+        else:
+            self.show_drawing(read_annotations(path, images, classes=classes))
 
     def save(self, path: str | Path = "prompts.json") -> Path:
         """Write `prompts.json`, and beside it the images that have no file yet."""
         path = Path(path)
         save_images(self._photos, path)
-        save_prompts(self.drawing, path)
+        prompts_file.write(self.drawing, path)
         return path
 
     def add(self, source: Source, role: Role = "support", name: str = "photo.png") -> None:

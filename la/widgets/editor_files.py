@@ -1,7 +1,6 @@
 """The files that an editor writes: `prompts.json` with its images, and label maps."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 
 from la.colours import palette_png
 from la.files import write_whole
-from la.predict import prompts_file
 from la.predict.coco import CocoWriter, geometry
 from la.predict.drawing import Annotation, Drawing
 from la.predict.prediction import label_rows
@@ -24,14 +22,6 @@ def save_images(photos: Sequence[Photo], path: Path) -> None:
         if photo.path is None:
             photo.path = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
             photo.image.save(photo.path)
-
-
-def save_prompts(drawing: Drawing, path: Path) -> None:
-    """Write `prompts.json`; its image names are relative to its folder."""
-    data = prompts_file.to_coco(drawing)
-    for entry in data["images"]:
-        entry["file_name"] = os.path.relpath(entry["file_name"], path.parent)
-    write_whole(path, json.dumps(data))
 
 
 def export_masks(

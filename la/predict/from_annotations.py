@@ -1,0 +1,171 @@
+"""Existing annotations become a drawing, and so the prompts of a support set (paper 3.3)."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from la.errors import MissingFile, UserError
+from la.predict.annotation_files import (
+    Marked,
+    Polygons,
+    RelativeBox,
+    Shape,
+    read_marked,
+)
+from la.predict.drawing import Annotation, Drawing, DrawnImage, vector_prompts
+from la.predict.folder import find_photos
+from la.predict.photos import open_photo, to_drawn
+from la.predict.vector_prompts import VectorPrompt
+from la.types import Box, Point
+
+log = logging.getLogger(__name__)
+
+
+def read_annotations(
+    source: str | Path,
+    images: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    files: Sequence[str] | None = None,
+) -> Drawing:
+    """Annotations of photographs as a drawing: masks, boxes and points as prompts.
+
+    All masks of a class on a photograph become one. Photographs are named by their paths.
+
+    Args:
+        source: a COCO file (masks, boxes or both), LabelMe files, YOLO-seg labels with their
+            `data.yaml`, or PNG masks: with class numbers as values, or a folder for each class.
+        images: the folder of the photographs.
+        classes: which classes to take, and their order; when omitted, all.
+        files: names of the photographs to take; when omitted, all that are annotated.
+
+    Raises:
+        MissingFile: a photograph is not in the folder.
+        UserError: the annotations cannot be read, or do not fit; the message says which.
+    """
+    source, images = Path(source), Path(images)
+    all_classes, marked = read_marked(source, classes)
+    names = list(classes or all_classes)
+    for name in names:
+        if name not in all_classes:
+            raise UserError(f"{source} has no class {name!r}; it has {', '.join(all_classes)}")
+    by_photo: dict[Path, list[Marked]] = {}
+    photos = _Photos(images)
+    for entry in marked:
+        is_asked = files is None or _is_named(entry.photo, files)
+        if entry.cls in names and is_asked:
+            by_photo.setdefault(photos.find(entry.photo), []).append(entry)
+    if not by_photo:
+        raise UserError(f"{source} has no annotation of these classes on these photographs")
+    entries: list[DrawnImage] = []
+    prompts: list[VectorPrompt] = []
+    for path, of_photo in sorted(by_photo.items()):
+        photo = open_photo(path)
+        size = (photo.height, photo.width)
+        for name in names:
+            of_class = [entry for entry in of_photo if entry.cls == name]
+            annotations = [_annotation(entry, size, path) for entry in of_class]
+            annotations = [shape for shape in annotations if _marks_pixels(shape)]
+            if len(annotations) < len(of_class):
+                log.warning("%s: some masks of %s are smaller than a pixel", path, name)
+            if annotations:
+                drawn = to_drawn(annotations, size, f"{path.name} ({name})")
+                prompts += vector_prompts(drawn, len(entries), names.index(name) + 1)
+        entries.append(DrawnImage(str(path), photo.width, photo.height))
+    return Drawing(tuple(entries), tuple(names), tuple(prompts))
+
+
+class _Photos:
+    """The photographs under a folder, found by name with or without suffix and folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths = find_photos(folder, folder / "masks")
+
+    def find(self, name: str) -> Path:
+        """The photograph that annotations call `name`.
+
+        Raises:
+            MissingFile: there is none.
+            UserError: there are several.
+        """
+        name = name.replace("\\", "/")
+        fits = [path for path in self.paths if _is_named(path.as_posix(), [name])]
+        if not fits:  # annotations that were made in a folder that has moved
+            base = name.rpartition("/")[2]
+            fits = [path for path in self.paths if _is_named(path.name, [base])]
+        if not fits:
+            raise MissingFile(f"no photograph {name} under {self.folder}; put it there")
+        if len(fits) > 1:
+            raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
+        return fits[0]
+
+
+def _is_named(path: str, names: Sequence[str]) -> bool:
+    """Whether a path ends with one of the names, with or without suffix."""
+    whole = f"/{path}"
+    stem = whole.rpartition(".")[0]
+    return any(whole.endswith(f"/{name}") or stem.endswith(f"/{name}") for name in names)
+
+
+def _annotation(entry: Marked, size: tuple[int, int], path: Path) -> Annotation:
+    """A shape on a photograph of `size` (H, W) as a prompt in original pixels.
+
+    Raises:
+        UserError: the annotations were made on a picture of another size.
+    """
+    stated = entry.shape.shape if isinstance(entry.shape, np.ndarray) else entry.size
+    if stated is not None and stated != size:
+        raise UserError(
+            f"{path} has {size[1]} x {size[0]} pixels, its annotations are for {stated[1]} x "
+            f"{stated[0]}; put back the photograph that was annotated"
+        )
+    height, width = size
+    match entry.shape:
+        case Point():
+            return entry.shape
+        case RelativeBox(x, y, box_width, box_height):
+            x0, x1 = (x - box_width / 2) * width, (x + box_width / 2) * width
+            y0, y1 = (y - box_height / 2) * height, (y + box_height / 2) * height
+            return _cropped(Box(x0, y0, x1, y1), size)
+        case Box():
+            return _cropped(entry.shape, size)
+    try:
+        return _mask(entry.shape, size)
+    except Exception as error:  # pycocotools raises plain exceptions for damaged shapes
+        raise UserError(f"{path}: a mask of {entry.cls} cannot be drawn ({error})") from None
+
+
+def _marks_pixels(annotation: Annotation) -> bool:
+    return not isinstance(annotation, np.ndarray) or bool(annotation.any())
+
+
+def _cropped(box: Box, size: tuple[int, int]) -> Box:
+    """The part of a box on an image of `size` (H, W); annotators often go a little beyond."""
+    height, width = size
+    return Box(max(0, box.x0), max(0, box.y0), min(width, box.x1), min(height, box.y1))
+
+
+def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: polygons, COCO's runs or pixels, as pycocotools draws them."""
+    if isinstance(shape, np.ndarray):
+        return shape
+    height, width = size
+    # pycocotools takes more than its types say.
+    encoded: Any = shape
+    if isinstance(shape, Polygons):
+        scale = np.array((width, height) if shape.relative else (1, 1))
+        rings: Any = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in shape.rings]
+        encoded = coco_mask.merge(coco_mask.frPyObjects(rings, height, width))
+    elif isinstance(shape, dict):
+        if list(shape["size"]) != [height, width]:
+            raise UserError(f"its run lengths are for {shape['size']}, not [{height}, {width}]")
+        if isinstance(shape["counts"], list):
+            if min(shape["counts"]) < 0 or sum(shape["counts"]) != height * width:
+                raise UserError("its run lengths do not add up")
+            encoded = coco_mask.frPyObjects(encoded, height, width)
+    return coco_mask.decode(encoded).astype(bool)
