@@ -1,266 +1,329 @@
 """COCO's instance format, from JSON to flat arrays; what cannot be used is left out and counted.
 
+Exporters differ, so that what is not needed is not required: a missing or wrong box or area is
+computed from the mask, and numbers may be written as text. An annotation with a box and no mask is
+kept as a region that is not scored, like a crowd.
+
 Reasons that `parse` counts; of several faults of an entry the first that is met:
 
     image         not an object, or without a usable id, file name, height or width
     image id      an id that an earlier image has
     category      not an object, or without a usable id or name
     category id   an id that an earlier category has
-    annotation    not an object, or an id that an earlier annotation has
+    annotation    not an object, or a repetition of an earlier annotation
     reference     of an image or a category that the file does not have
-    box           missing, not four finite numbers, without area, or not on the image
-    segmentation  missing, empty, of wrong types, far off the image, or run lengths of another size
+    box           neither a usable box nor a mask with a pixel
+    segmentation  of wrong types, far off the image, or run lengths of another size
 """
 
 import json
 import math
 import re
-import struct
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from msgspec import DecodeError, Meta, Raw, Struct, ValidationError
-from msgspec.json import Decoder
 
-from la.data.outlines import Outlines, boxes_fit, offsets, rings_fit, run_lengths
+from la.data.segmentations import Unusable, area, bounding_box, encode
 from la.errors import UserError
 
 MAX_PIXELS = 89_478_485  # of an image; PIL's limit; larger images raise DecompressionBombError
+LISTS = ("images", "annotations", "categories")
+NAMED = 3  # entries that are described for each reason; the others are counted
 
-Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]
-BAD_ENTRY = DecodeError, ValueError, RecursionError
-REASONS = {"image_id": "reference", "category_id": "reference", "bbox": "box", "area": "box"}
-REASONS |= {"segmentation": "segmentation"}  # to leave an annotation out, by its bad field
-_LINE = struct.Struct("2q8d")  # of the table of annotations: ids, flags, box and area
+Entry = TypeVar("Entry")
 
 
-class _Image(Struct):
-    id: Id
+@dataclass
+class Skipped:
+    """Entries that are left out, by reason: their number, and a description of the first ones."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    described: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, place: str, why: str) -> None:
+        """Count one entry, such as `annotations[3]`."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        texts = self.described.setdefault(reason, [])
+        if len(texts) < NAMED:
+            texts.append(f"{place}: {why}")
+
+
+class _Image(NamedTuple):
     file_name: str
-    height: Side
-    width: Side
-
-    def __post_init__(self) -> None:
-        if not _is_text(self.file_name) or self.height * self.width > MAX_PIXELS:
-            raise ValueError
+    height: int
+    width: int
 
 
-class _Category(Struct):
-    id: Id
-    name: str
-
-    def __post_init__(self) -> None:
-        if not _is_text(self.name):
-            raise ValueError
-
-
-_Entry = TypeVar("_Entry", _Image, _Category)
+class _Annotation(NamedTuple):
+    image: int  # row of the images by ascending id
+    category: int  # row of the categories
+    is_crowd: bool
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    area: float
+    counts: bytes  # compressed run lengths
 
 
-class _Runs(Struct):
-    size: tuple[int, int]
-    counts: list[int] | str
-
-
-class _Annotation(Struct):
-    image_id: Id
-    category_id: Id
-    bbox: tuple[float, float, float, float]  # x, y, width, height
-    segmentation: list[list[float]] | _Runs
-    id: int | str | None = None
-    area: float = math.nan  # width * height where missing
-    iscrowd: Any = 0
-
-
-class _File(Struct):
-    images: list[Raw]
-    annotations: list[Raw]
-    categories: list[Raw]
-
-
-def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays of the images, categories, annotations and outlines; names and counts as JSON values.
+def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays of the images, categories and annotations; names, counts and notes as JSON values.
 
     Raises:
-        ValueError: this is no COCO instance file, or no image or category in it can be used.
+        UserError: this is no COCO instance file, no image or category in it can be used, or all
+            coordinates are fractions of the image.
     """
     file = _file(raw, path)
-    skipped: Counter[str] = Counter()
-    images = _by_id(file.images, _Image, "image", skipped, path)
-    categories = _by_id(file.categories, _Category, "category", skipped, path)
-    sizes = np.array([(i.height, i.width) for i in images.values()], np.int64).reshape(-1, 2)
-    arrays = _annotations(file.annotations, list(images), list(categories), sizes, skipped)
-    arrays["image_ids"], arrays["sizes"] = np.array(list(images), np.int64), sizes
+    skipped = Skipped()
+    images = _by_id(file["images"], _image, "image", "id, file_name, height, width", skipped, path)
+    categories = _by_id(file["categories"], _name, "category", "id, name", skipped, path)
+    _check_pixels(file["annotations"], path)
+    parsed, notes = _annotations(file["annotations"], images, categories, skipped)
+    arrays = _arrays(parsed)
+    arrays["image_ids"] = np.array(list(images), np.int64)
     arrays["category_ids"] = np.array(list(categories), np.int64)
+    sizes = [(image.height, image.width) for image in images.values()]
+    arrays["sizes"] = np.array(sizes, np.int64).reshape(-1, 2)
     words = {
         "file_names": [image.file_name for image in images.values()],
-        "category_names": [category.name for category in categories.values()],
-        "skipped": {reason: count for reason, count in sorted(skipped.items()) if count},
+        "category_names": list(categories.values()),
+        "skipped": dict(sorted(skipped.counts.items())),
+        "described": skipped.described,
+        "notes": notes,
     }
     return arrays, words
 
 
-def _file(raw: bytes, path: Path) -> _File:
-    decode = Decoder(_File).decode
+def whole_number(value: object) -> int:
+    """A whole number, also one that is written as text or as a float.
+
+    Raises:
+        Unusable: it is none, or does not fit into 64 bits.
+    """
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}(\.0*)?", value):
+        number = int(value.split(".")[0])
+    if isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**63:
+        raise Unusable(f"{value!r:.40} is no whole number")
+    return number
+
+
+def _file(raw: bytes, path: Path) -> dict[str, list[Any]]:
     try:
-        try:
-            return decode(raw)
-        except ValidationError:
-            raise
-        except BAD_ENTRY:  # NaN, or half a character: Python writes and reads what JSON has not
-            strict = json.dumps(json.loads(raw, parse_constant=str), ensure_ascii=False)
-            return decode(strict.encode(errors="replace"))
-    except ValidationError as error:
-        raise UserError(
-            f"{path} is not a COCO instance file: it has no list {_field(error) or 'images'!r}; "
-            "give an instances_*.json, or export the data in COCO's instance format"
-        ) from None
-    except BAD_ENTRY as error:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
-
-
-def _field(error: Exception) -> str | None:
-    """The outermost field that a message of msgspec is about."""
-    found = re.search(r"(?:\$\.|field `)(\w+)", str(error))
-    return found and found[1]
-
-
-def _is_text(value: str) -> bool:
-    return value.isprintable() and value != ""
+    for name in LISTS:
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise UserError(
+                f"{path} is not a COCO instance file: it has no list {name!r}; "
+                "give an instances_*.json, or export the data in COCO's instance format"
+            )
+    return content
 
 
 def _by_id(
-    entries: list[Raw], kind: type[_Entry], name: str, skipped: Counter[str], path: Path
-) -> dict[int, _Entry]:
+    entries: list[Any],
+    read: Callable[[dict[str, Any]], Entry],
+    kind: str,
+    needed: str,
+    skipped: Skipped,
+    path: Path,
+) -> dict[int, Entry]:
     """The usable entries by ascending id."""
-    by_id: dict[int, _Entry] = {}
-    decoder = Decoder(kind)
-    for entry in entries:
+    by_id: dict[int, Entry] = {}
+    plural = {"image": "images", "category": "categories"}[kind]
+    for position, entry in enumerate(entries):
+        place = f"{plural}[{position}]"
         try:
-            value = decoder.decode(entry)
-        except BAD_ENTRY:
-            skipped[name] += 1
+            entry_id = whole_number(_object(entry).get("id"))
+            value = read(entry)
+        except Unusable as error:
+            skipped.add(kind, place, str(error))
             continue
-        skipped[f"{name} id"] += value.id in by_id
-        by_id.setdefault(value.id, value)
+        if entry_id in by_id:
+            skipped.add(f"{kind} id", place, f"id {entry_id} is taken by an earlier entry")
+        by_id.setdefault(entry_id, value)
     if entries and not by_id:
-        needed = ", ".join(kind.__struct_fields__)
-        first = bytes(entries[0]).decode(errors="replace")
-        raise UserError(
-            f"{path}: no {name} can be used; the first is {first!r:.80}, and it needs {needed}"
-        )
+        why = skipped.described[kind][0]
+        raise UserError(f"{path}: no {kind} can be used; it needs {needed}; {why:.200}")
     return dict(sorted(by_id.items()))
 
 
-def _decoded(entries: list[Raw], skipped: Counter[str]) -> Iterator[_Annotation]:
-    """The annotations of the right types; many at once, one by one where a fault is among them."""
-    many, one = Decoder(list[_Annotation]).decode, Decoder(_Annotation).decode
-    for first in range(0, len(entries), 256):
-        part = entries[first : first + 256]
+def _object(entry: object) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise Unusable(f"{entry!r:.40} is no object")
+    return entry
+
+
+def _text(entry: dict[str, Any], name: str) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Unusable(f"{name} is {value!r:.40}, no text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unusable(f"{name} {value!r:.40} holds half a character") from None
+    return value
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return _text(entry, "name")
+
+
+def _image(entry: dict[str, Any]) -> _Image:
+    sides = []
+    for name in ("height", "width"):
         try:
-            yield from many(b"[" + b",".join(part) + b"]")
-            continue
-        except BAD_ENTRY:
-            pass
-        for entry in part:
-            try:
-                yield one(entry)
-            except BAD_ENTRY as error:
-                skipped[REASONS.get(_field(error) or "", "annotation")] += 1
+            sides.append(whole_number(entry.get(name)))
+        except Unusable as error:
+            raise Unusable(f"{name} {error}") from None
+    height, width = sides
+    if min(sides) < 1 or height * width > MAX_PIXELS:
+        raise Unusable(f"an image of {width} x {height} pixels cannot be read")
+    return _Image(_text(entry, "file_name"), height, width)
 
 
-@np.errstate(invalid="ignore", over="ignore")  # before absurd values are left out
-def _annotations(
-    entries: list[Raw],
-    image_ids: list[int],
-    category_ids: list[int],
-    sizes: np.ndarray,
-    skipped: Counter[str],
-) -> dict[str, np.ndarray]:
-    """Arrays (a, ...) of the usable annotations by (image, position), and all outlines.
-
-    Args:
-        entries: the annotations as JSON.
-        image_ids: n, ascending.
-        category_ids: c, ascending.
-        sizes: (n, 2), (H, W) of each image.
-        skipped: counts of what is left out, by reason; increased in place.
-    """
-    size_of = dict(zip(image_ids, sizes.tolist(), strict=True))
-    lines, numbers, lengths = _table(_decoded(entries, skipped), size_of, skipped)
-    ids = np.frombuffer(lines, np.int64).reshape(-1, 10)[:, :2].T
-    table = np.frombuffer(lines).reshape(-1, 10)
-    image, has_image = _rows(image_ids, ids[0])
-    category, has_category = _rows(category_ids, ids[1])
-    has_both = has_image & has_category
-    crowd, runs, n_pieces = table[:, 2:5].T.astype(np.int64)
-    low, extent, stated_area = table[:, 5:7], table[:, 7:9], table[:, 9]
-    area = np.where(np.isnan(stated_area), extent.prod(1), stated_area)
-    outlines = Outlines(
-        np.frombuffer(numbers), offsets(lengths), offsets(n_pieces), runs.astype(bool)
-    )
-    good_box = has_both & boxes_fit(low, extent, area, sizes[image])
-    good = good_box & rings_fit(outlines, sizes[image])
-    skipped["reference"] += int((~has_both).sum())
-    skipped["box"] += int((has_both & ~good_box).sum())
-    skipped["segmentation"] += int((good_box & ~good).sum())
-    order = np.argsort(image, kind="stable")
-    order = order[good[order]]
-    arrays = {
-        "annotation_image": image[order],
-        "annotation_category": category[order],
-        "annotation_crowd": crowd[order].astype(bool),
-        "annotation_box": np.hstack([low, low + extent])[order],
-        "annotation_area": area[order],
-        "annotation_outline": order,
-    }
-    return arrays | vars(outlines)
-
-
-def _table(
-    annotations: Iterator[_Annotation], size_of: dict[int, list[int]], skipped: Counter[str]
-) -> tuple[bytearray, array, list[int]]:
-    """One `_LINE` for each annotation with an outline, the outlines' numbers, pieces' lengths."""
-    lines, numbers = bytearray(), array("d")
-    lengths: list[int] = []
-    ids: set[int | str | None] = set()
-    for annotation in annotations:
-        if annotation.id in ids and annotation.id is not None:
-            skipped["annotation"] += 1
-            continue
-        shape = annotation.segmentation
-        pieces: Sequence[list[float] | list[int]]
-        if isinstance(shape, _Runs):
-            pieces = run_lengths(shape.counts, shape.size, size_of.get(annotation.image_id))
-        else:
-            pieces = [ring for ring in shape if len(ring) >= 6 and len(ring) % 2 == 0]
-        if not pieces:
-            skipped["segmentation"] += 1
-            continue
-        for piece in pieces:
-            numbers.fromlist(piece)  # type: ignore[arg-type]  # takes whole numbers too
-            lengths.append(len(piece))
-        ids.add(annotation.id)
-        lines += _LINE.pack(
-            annotation.image_id,
-            annotation.category_id,
-            annotation.iscrowd == 1,
-            isinstance(shape, _Runs),
-            len(pieces),
-            *annotation.bbox,
-            annotation.area,
+def _check_pixels(entries: list[Any], path: Path) -> None:
+    """Raise where every coordinate of every polygon is a fraction of the image."""
+    largest, n_polygons = 0.0, 0
+    for entry in entries:
+        shape = entry.get("segmentation") if isinstance(entry, dict) else None
+        for points in shape if isinstance(shape, list) else ():
+            numbers = [x for x in points if type(x) in (int, float)] if type(points) is list else []
+            largest = max([largest, *numbers])
+            n_polygons += bool(numbers)
+        if largest > 1:
+            return
+    if n_polygons:
+        raise UserError(
+            f"{path}: all coordinates of polygons lie between 0 and 1; COCO's are pixels, so "
+            "multiply x by the image's width and y by its height"
         )
-    return lines, numbers, lengths
 
 
-def _rows(listed: list[int], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The row of each of ids (a,) in an ascending list that is not empty, and if it is there."""
-    sorted_ids = np.array(listed, np.int64)
-    rows = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
-    is_listed: np.ndarray = sorted_ids[rows] == ids
-    return rows, is_listed
+def _annotations(
+    entries: list[Any], images: dict[int, _Image], categories: dict[int, str], skipped: Skipped
+) -> tuple[list[_Annotation], list[str]]:
+    """The usable annotations by image, then in the file's order; and what was noticed."""
+    image_row = {image_id: row for row, image_id in enumerate(images)}
+    category_row = {category_id: row for row, category_id in enumerate(categories)}
+    sizes = [(image.height, image.width) for image in images.values()]
+    parsed: list[_Annotation] = []
+    known: set[tuple[object, _Annotation]] = set()
+    ids: set[object] = set()
+    n_boxes_only, n_repeated_ids = 0, 0
+    for position, entry in enumerate(entries):
+        place = f"annotations[{position}]"
+        try:
+            entry = _object(entry)
+        except Unusable as error:
+            skipped.add("annotation", place, str(error))
+            continue
+        try:
+            image = image_row[whole_number(entry.get("image_id"))]
+            category = category_row[whole_number(entry.get("category_id"))]
+        except (KeyError, Unusable) as error:
+            skipped.add("reference", place, f"the file has no image or category {error}")
+            continue
+        try:
+            annotation, has_mask = _annotation(entry, image, category, *sizes[image])
+        except Unusable as error:
+            reason = "box" if str(error).startswith("bbox") else "segmentation"
+            skipped.add(reason, place, str(error))
+            continue
+        label = entry.get("id")
+        label = label if isinstance(label, int | str) else None
+        if label is not None and (label, annotation) in known:
+            skipped.add("annotation", place, f"repeats an earlier annotation of id {label}")
+            continue
+        n_repeated_ids += label is not None and label in ids
+        ids.add(label)
+        known.add((label, annotation))
+        n_boxes_only += not has_mask
+        parsed.append(annotation)
+    notes = []
+    if n_boxes_only:
+        notes.append(
+            f"{n_boxes_only} annotations have a box and no mask; their boxes are not scored"
+        )
+    if n_repeated_ids:
+        notes.append(f"{n_repeated_ids} annotations repeat an id; their positions tell them apart")
+    return sorted(parsed, key=lambda annotation: annotation.image), notes
+
+
+def _annotation(
+    entry: dict[str, Any], image: int, category: int, height: int, width: int
+) -> tuple[_Annotation, bool]:
+    """An annotation, and whether it has a mask of its own."""
+    shape = entry.get("segmentation")
+    box = _box(entry.get("bbox"), height, width)
+    if shape is None or shape == []:
+        if box is None:
+            raise Unusable("bbox is missing or unusable, and so is the segmentation")
+        return _box_only(image, category, box, height, width), False
+    counts = encode(shape, height, width)
+    n_pixels = area(counts, height, width)
+    if box is None:
+        box = bounding_box(counts, height, width)
+        if not n_pixels:
+            raise Unusable("bbox is missing or unusable, and the mask holds no pixel")
+    x, y, box_width, box_height = box
+    stated = _number(entry.get("area"))
+    if not 0 < stated < math.inf:
+        stated = n_pixels or box_width * box_height
+    is_crowd = entry.get("iscrowd") in (1, "1", True)
+    corners = (x, y, x + box_width, y + box_height)
+    return _Annotation(image, category, is_crowd, corners, stated, counts), True
+
+
+def _box_only(
+    image: int, category: int, box: tuple[float, ...], height: int, width: int
+) -> _Annotation:
+    """A region that is not scored."""
+    x, y, box_width, box_height = box
+    corners = (x, y, x + box_width, y + box_height)
+    x0, x1 = max(0.0, corners[0]), min(float(width), corners[2])
+    y0, y1 = max(0.0, corners[1]), min(float(height), corners[3])
+    counts = encode([[x0, y0, x1, y0, x1, y1, x0, y1]], height, width)
+    return _Annotation(image, category, True, corners, box_width * box_height, counts)
+
+
+def _box(value: object, height: int, width: int) -> tuple[float, ...] | None:
+    """x, y, width, height; None unless they are four numbers, not empty, and on the image."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    x, y, box_width, box_height = (_number(number) for number in value)
+    limit = 3 * max(height, width)
+    has_size = 0 < box_width <= limit and 0 < box_height <= limit
+    is_on_image = -box_width < x < width and -box_height < y < height
+    return (x, y, box_width, box_height) if has_size and is_on_image else None
+
+
+def _number(value: object) -> float:
+    """A number, also one that is written as text; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _arrays(annotations: list[_Annotation]) -> dict[str, np.ndarray]:
+    """The fields of a annotations as arrays; their run lengths lie one after the other."""
+    lengths = [len(annotation.counts) for annotation in annotations]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    runs = b"".join(annotation.counts for annotation in annotations)
+    boxes = [annotation.box for annotation in annotations]
+    return {
+        "annotation_image": np.array([a.image for a in annotations], np.int64),
+        "annotation_category": np.array([a.category for a in annotations], np.int64),
+        "annotation_crowd": np.array([a.is_crowd for a in annotations], bool),
+        "annotation_area": np.array([a.area for a in annotations], np.float64),
+        "annotation_box": np.array(boxes, np.float64).reshape(-1, 4),
+        "annotation_runs": np.stack([ends - np.array(lengths, np.int64), ends], axis=1),
+        "runs": np.frombuffer(runs, np.uint8).copy(),
+    }

@@ -1,8 +1,7 @@
 """`CocoIndex`: the images, categories and instances of an annotation file, without a pixel read.
 
 A file is parsed once. Its arrays go to a cache file that is named by the annotation file's SHA-256
-and memory-mapped from then on. Segmentations stay polygons and run lengths
-until `mask` asks for pixels.
+and memory-mapped from then on. Masks are kept as run lengths until `mask` asks for pixels.
 """
 
 import hashlib
@@ -20,15 +19,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from la.data.annotations import Outlines, parse
+from la.data.annotations import parse
 from la.data.contents import picture_digest, picture_digests
 from la.data.images import ImageFolder, read_rgb
+from la.data.segmentations import decode
 from la.errors import MissingFile, UserError
 from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of the cache file; another number, another file
+FORMAT = 3  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,10 @@ class CocoIndex:
     annotation_crowd: np.ndarray  # (a,) bool
     annotation_box: np.ndarray  # (a, 4) float64, (x0, y0, x1, y1) in original pixels
     skipped: dict[str, int]  # entries left out, by the reasons of annotations.py
-    outlines: Outlines = field(repr=False)  # of the whole file
-    annotation_outline: np.ndarray = field(repr=False)  # (a,) int64, number in outlines
+    described: dict[str, list[str]]  # the first of them by reason, with what is wrong
+    notes: tuple[str, ...]  # what was noticed about the others
+    runs: np.ndarray = field(repr=False)  # uint8, compressed run lengths of the whole file
+    annotation_runs: np.ndarray = field(repr=False)  # (a, 2) int64, where an annotation's lie
     folder: ImageFolder = field(repr=False)
     cache: Path | None = field(repr=False)  # a folder for what is expensive to find out again
 
@@ -66,8 +68,8 @@ class CocoIndex:
             cache: a folder that keeps the parsed arrays; when omitted, nothing is kept.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is not such a file, or nothing in it can be used.
+            MissingFile: there is no such file.
+            UserError: it is not such a file, or nothing in it can be used.
         """
         path = Path(path)
         if not path.is_file():
@@ -82,10 +84,7 @@ class CocoIndex:
             arrays, words = parse(path.read_bytes(), path)
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             _try_to_keep(stored, partial(torch.save, (tensors, json.dumps(words))))
-        if words["skipped"]:
-            faults = ", ".join(f"{reason} {count}" for reason, count in words["skipped"].items())
-            logger.warning("%s: entries that cannot be used are left out: %s", path, faults)
-        outlines = Outlines(**{name: arrays.pop(name) for name in Outlines.__dataclass_fields__})
+        _warn(path, words)
         split = re.match("instances_(train|val)", path.stem)
         return cls(
             source=path,
@@ -102,8 +101,10 @@ class CocoIndex:
             annotation_crowd=arrays["annotation_crowd"],
             annotation_box=arrays["annotation_box"],
             skipped=words["skipped"],
-            outlines=outlines,
-            annotation_outline=arrays["annotation_outline"],
+            described=words["described"],
+            notes=tuple(words["notes"]),
+            runs=arrays["runs"],
+            annotation_runs=arrays["annotation_runs"],
             folder=ImageFolder(Path(images), split[1] if split else ""),
             cache=Path(cache) if cache else None,
         )
@@ -120,10 +121,11 @@ class CocoIndex:
     def mask(self, annotation: int) -> np.ndarray:
         """(H, W) bool: the pixels of one annotation, as pycocotools draws them.
 
-        One too thin to hold any has the one at its box's centre.
+        A mask that rasterises to no pixel is replaced by the pixel at its box's centre.
         """
         size = self.sizes[self.annotation_image[annotation]]
-        mask = self.outlines.draw(int(self.annotation_outline[annotation]), *size.tolist())
+        start, stop = self.annotation_runs[annotation].tolist()
+        mask = decode(self.runs[start:stop].tobytes(), *size.tolist())
         if not mask.any():
             corners = self.annotation_box[annotation].reshape(2, 2)  # (x, y) of each
             row, column = corners.mean(0)[::-1].astype(int).clip(0, size - 1).tolist()
@@ -215,6 +217,20 @@ class CocoIndex:
     @cached_property
     def _starts(self) -> np.ndarray:
         return np.searchsorted(self.annotation_image, np.arange(len(self.image_ids) + 1))
+
+
+def _warn(path: Path, words: dict) -> None:
+    """Say what was left out, with the first entries of each kind, and what was noticed."""
+    for reason, count in words["skipped"].items():
+        logger.warning(
+            "%s: entries left out, %s %d; %s",
+            path,
+            reason,
+            count,
+            "; ".join(words["described"][reason]),
+        )
+    for note in words["notes"]:
+        logger.warning("%s: %s", path, note)
 
 
 def _sha256(path: Path, cache: Path | None) -> str:

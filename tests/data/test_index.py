@@ -274,23 +274,20 @@ def test_a_subset_keeps_the_annotations_of_its_images_only(write):
 
 FAULTS = {
     "no object": ("annotation", lambda: 5),
-    "twice the same id": ("annotation", lambda: annotation(1)),
+    "twice the same annotation": ("annotation", lambda: annotation(1, area=11)),
+    "neither box nor mask": ("box", lambda: annotation(2, segmentation=[], bbox=None)),
+    "box off the image and no mask": (
+        "box",
+        lambda: annotation(2, segmentation=[], bbox=[WIDTH, 6, 10, 12]),
+    ),
+    "neither box nor a pixel": (
+        "box",
+        lambda: annotation(2, segmentation=[[1.1, 1.1, 1.2, 1.1, 1.2, 1.2]], bbox=[1, 2, 3]),
+    ),
     "unknown image": ("reference", lambda: annotation(2, 77)),
     "unknown category": ("reference", lambda: annotation(2, 9, 77)),
     "image id of a wrong type": ("reference", lambda: annotation(2, [9])),
     "no image id": ("reference", lambda: {"id": 2, "category_id": 3}),
-    "NaN box": ("box", lambda: annotation(2, bbox=[float("nan"), 6, 10, 12])),
-    "infinite box": ("box", lambda: annotation(2, bbox=[5, 6, float("inf"), 12])),
-    "flat box": ("box", lambda: annotation(2, bbox=[5, 6, 10, 0])),
-    "box of three": ("box", lambda: annotation(2, bbox=[5, 6, 10])),
-    "box of five": ("box", lambda: annotation(2, bbox=[5, 6, 10, 12, 1])),
-    "box of words": ("box", lambda: annotation(2, bbox=["5", "6", "a", 10**12])),
-    "box off the image": ("box", lambda: annotation(2, bbox=[WIDTH, 6, 10, 12])),
-    "box as large as a country": ("box", lambda: annotation(2, bbox=[0, 0, 1e300, 1e300])),
-    "no area": ("box", lambda: annotation(2, area=0)),
-    "NaN area": ("box", lambda: annotation(2, area=float("nan"))),
-    "area in words": ("box", lambda: annotation(2, area="big")),
-    "no polygon": ("segmentation", lambda: annotation(2, segmentation=[])),
     "polygon of two points": ("segmentation", lambda: annotation(2, segmentation=[[1, 1, 2, 2]])),
     "odd polygon": ("segmentation", lambda: annotation(2, segmentation=[SQUARE[:7]])),
     "polygon of words": ("segmentation", lambda: annotation(2, segmentation=[["1"] * 6])),
@@ -306,7 +303,6 @@ FAULTS = {
         lambda: annotation(2, segmentation=[[-30, 0, 60, 9] * 9999]),
     ),
     "segmentation in words": ("segmentation", lambda: annotation(2, segmentation="a polygon")),
-    "null": ("segmentation", lambda: annotation(2) | {"segmentation": None}),
     "RLE of another size": ("segmentation", lambda: rle([40, 30], [1200])),
     "RLE too short": ("segmentation", lambda: rle([30, 40], [1199])),
     "RLE with a negative run": ("segmentation", lambda: rle([30, 40], [1300, -100])),
@@ -335,7 +331,105 @@ def test_a_faulty_annotation_is_left_out_counted_and_its_neighbours_stay(write, 
     expected = coco_mask.decode(coco_mask.frPyObjects([SQUARE], HEIGHT, WIDTH))[..., 0] == 1
     for row in range(2):
         np.testing.assert_array_equal(read.mask(row), expected)
-    assert caplog.text.count(f"{reason} 1") == 1
+    assert caplog.text.count(f"{reason} 1; annotations[1]: ") == 1
+
+
+UNUSABLE_BOXES = {
+    "missing": None,
+    "NaN": [float("nan"), 6, 10, 12],
+    "infinite": [5, 6, float("inf"), 12],
+    "flat": [5, 6, 10, 0],
+    "of three": [5, 6, 10],
+    "of five": [5, 6, 10, 12, 1],
+    "of words": ["5", "6", "a", 10**12],
+    "off the image": [WIDTH, 6, 10, 12],
+    "as large as a country": [0, 0, 1e300, 1e300],
+    "of fractions as text": ["nan"] * 4,
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE_BOXES)
+def test_a_box_that_cannot_be_used_is_computed_from_the_mask(write, name):
+    entry = annotation(1, bbox=UNUSABLE_BOXES[name])
+    read = CocoIndex.from_json(write(document([entry])))
+    assert read.skipped == {}
+    assert read.annotation_box.tolist() == [[5, 6, 15, 18]]
+
+
+@pytest.mark.parametrize("area", [0, -3, float("nan"), float("inf"), "big", None, [1], True])
+def test_an_area_that_cannot_be_used_is_that_of_the_mask(write, area):
+    triangle = [5.0, 6.0, 15.0, 6.0, 15.0, 18.0]
+    entry = annotation(1, segmentation=[triangle], area=area)
+    read = CocoIndex.from_json(write(document([entry])))
+    assert read.annotation_area.tolist() == [read.mask(0).sum()] != [120.5]
+
+
+@pytest.mark.parametrize("shape", [None, []])
+def test_an_annotation_with_a_box_alone_is_a_region_that_is_not_scored(write, shape, caplog):
+    entry = annotation(1, bbox=[30, 20, 20, 5]) | {"segmentation": shape}
+    with caplog.at_level(logging.WARNING):
+        read = CocoIndex.from_json(write(document([entry, annotation(2)])))
+    assert read.skipped == {} and read.annotation_crowd.tolist() == [True, False]
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[20:25, 30:] = True  # the part on the image
+    np.testing.assert_array_equal(read.mask(0), expected)
+    assert "1 annotations have a box and no mask" in caplog.text
+
+
+def test_numbers_may_be_text_or_floats(write):
+    entry = annotation("12", "9", 3.0, bbox=["5", "6", "10", "12"], area="120.5", iscrowd="0")
+    picture = {"id": "9", "file_name": "a.jpg", "height": float(HEIGHT), "width": f"{WIDTH}.0"}
+    content = document([entry], [picture], [{"id": "3", "name": "cat"}])
+    read = CocoIndex.from_json(write(content))
+    assert read.skipped == {} and read.image_ids.tolist() == [9]
+    assert read.sizes.tolist() == [[HEIGHT, WIDTH]] and read.annotation_area.tolist() == [120.5]
+    assert read.annotation_box.tolist() == [[5, 6, 15, 18]]
+
+
+def test_ids_that_repeat_lose_no_annotation(write, caplog):
+    entries = [annotation(0, 9, 3), annotation(0, 4, 3), annotation(0, 9, 7)]
+    with caplog.at_level(logging.WARNING):
+        read = CocoIndex.from_json(write(document(entries)))
+    assert read.skipped == {} and len(read.annotation_area) == 3
+    assert "2 annotations repeat an id" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["cat\u202fhouse", "a\u00a0b", "全\u3000角", "a\u200db", "e\u0301", "two\nlines", "$$"]
+)
+def test_any_text_is_a_name(write, name):
+    content = document([annotation(1)], [image(9, f"{name}.jpg")], [{"id": 3, "name": name}])
+    read = CocoIndex.from_json(write(content))
+    assert read.skipped == {} and read.category_names == (name,)
+    assert read.file_names == (f"{name}.jpg",)
+
+
+def test_a_ring_without_a_list_of_its_own_and_printed_bytes_are_read(write):
+    mask = blob(3)
+    counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    entries = [
+        annotation(1, segmentation=SQUARE),
+        annotation(2, segmentation={"size": [HEIGHT, WIDTH], "counts": str(counts)}),
+    ]
+    read = CocoIndex.from_json(write(document(entries)))
+    assert read.skipped == {} and read.mask(0).sum() == 120
+    np.testing.assert_array_equal(read.mask(1), mask)
+
+
+def test_fractions_of_the_image_are_named_and_not_drawn_as_one_pixel(write):
+    ring = [0.1, 0.2, 0.4, 0.2, 0.4, 0.6]
+    path = write(document([annotation(1, segmentation=[ring], bbox=[0.1, 0.2, 0.3, 0.4])]))
+    with pytest.raises(ValueError, match="between 0 and 1; .* multiply x by the image's width"):
+        CocoIndex.from_json(path)
+
+
+def test_the_first_three_entries_of_a_kind_are_described_with_field_and_value(write, caplog):
+    entries = [annotation(n, 77) for n in range(5)]
+    with caplog.at_level(logging.WARNING):
+        read = CocoIndex.from_json(write(document([*entries, annotation(9)])))
+    assert read.skipped == {"reference": 5} and len(read.described["reference"]) == 3
+    assert "annotations[2]" in caplog.text and "annotations[3]" not in caplog.text
+    assert "77" in read.described["reference"][0]
 
 
 def test_optional_fields_have_their_usual_meaning(write):
@@ -357,6 +451,7 @@ def test_faulty_images_and_categories_are_left_out_and_counted(write):
         "x",
     ]
     images += [image(6, height=99999, width=99999), image(7, width=4.5), image(8, name="a\0b.jpg")]
+    images[2]["id"] = "four"
     categories = [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": None, "name": "x"}]
     content = document([annotation(1)], images, [*categories, {"id": 5}, 6])
     read = CocoIndex.from_json(write(content))
@@ -378,7 +473,7 @@ def test_empty_lists_make_an_empty_index(write, tmp_path):
     [
         ("{", "is not JSON .* download or export it again"),
         ("", "is not JSON"),
-        ("[" * 5000, "not a COCO instance file"),
+        ("[" * 5000, "is not JSON"),
         ('{"images": ' + "[" * 5000, "is not JSON"),
         ("[1, 2]", "not a COCO instance file: it has no list 'images'"),
         ('{"images": [], "categories": []}', "no list 'annotations'; give an instances_"),
