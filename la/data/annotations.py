@@ -18,37 +18,21 @@ Reasons that `parse` counts; of several faults of an entry the first that is met
 
 import json
 import math
-import re
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from la.data.segmentations import Unusable, area, bounding_box, encode
+from la.data.entries import Skipped, as_object, text_of, to_number, usable_box, whole_number
+from la.data.segmentations import Outline, Unusable, bounding_box, outline
 from la.errors import UserError
 
 MAX_PIXELS = 89_478_485  # of an image; PIL's limit; larger images raise DecompressionBombError
 LISTS = ("images", "annotations", "categories")
-NAMED = 3  # entries that are described for each reason; the others are counted
 
 Entry = TypeVar("Entry")
-
-
-@dataclass
-class Skipped:
-    """Entries that are left out, by reason: their number, and a description of the first ones."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    described: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, reason: str, place: str, why: str) -> None:
-        """Count one entry, such as `annotations[3]`."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        texts = self.described.setdefault(reason, [])
-        if len(texts) < NAMED:
-            texts.append(f"{place}: {why}")
 
 
 class _Image(NamedTuple):
@@ -63,7 +47,7 @@ class _Annotation(NamedTuple):
     is_crowd: bool
     box: tuple[float, float, float, float]  # x0, y0, x1, y1
     area: float
-    counts: bytes  # compressed run lengths
+    outline: Outline
 
 
 def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -94,22 +78,6 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     return arrays, words
 
 
-def whole_number(value: object) -> int:
-    """A whole number, also one that is written as text or as a float.
-
-    Raises:
-        Unusable: it is none, or does not fit into 64 bits.
-    """
-    number = value
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}(\.0*)?", value):
-        number = int(value.split(".")[0])
-    if isinstance(value, float) and value.is_integer():
-        number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**63:
-        raise Unusable(f"{value!r:.40} is no whole number")
-    return number
-
-
 def _file(raw: bytes, path: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(raw)
@@ -138,7 +106,7 @@ def _by_id(
     for position, entry in enumerate(entries):
         place = f"{plural}[{position}]"
         try:
-            entry_id = whole_number(_object(entry).get("id"))
+            entry_id = whole_number(as_object(entry).get("id"))
             value = read(entry)
         except Unusable as error:
             skipped.add(kind, place, str(error))
@@ -152,25 +120,8 @@ def _by_id(
     return dict(sorted(by_id.items()))
 
 
-def _object(entry: object) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise Unusable(f"{entry!r:.40} is no object")
-    return entry
-
-
-def _text(entry: dict[str, Any], name: str) -> str:
-    value = entry.get(name)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Unusable(f"{name} is {value!r:.40}, no text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Unusable(f"{name} {value!r:.40} holds half a character") from None
-    return value
-
-
 def _name(entry: dict[str, Any]) -> str:
-    return _text(entry, "name")
+    return text_of(entry, "name")
 
 
 def _image(entry: dict[str, Any]) -> _Image:
@@ -183,7 +134,7 @@ def _image(entry: dict[str, Any]) -> _Image:
     height, width = sides
     if min(sides) < 1 or height * width > MAX_PIXELS:
         raise Unusable(f"an image of {width} x {height} pixels cannot be read")
-    return _Image(_text(entry, "file_name"), height, width)
+    return _Image(text_of(entry, "file_name"), height, width)
 
 
 def _check_pixels(entries: list[Any], path: Path) -> None:
@@ -212,13 +163,12 @@ def _annotations(
     category_row = {category_id: row for row, category_id in enumerate(categories)}
     sizes = [(image.height, image.width) for image in images.values()]
     parsed: list[_Annotation] = []
-    known: set[tuple[object, _Annotation]] = set()
-    ids: set[object] = set()
+    by_label: dict[int | str, list[_Annotation]] = {}
     n_boxes_only, n_repeated_ids = 0, 0
     for position, entry in enumerate(entries):
         place = f"annotations[{position}]"
         try:
-            entry = _object(entry)
+            entry = as_object(entry)
         except Unusable as error:
             skipped.add("annotation", place, str(error))
             continue
@@ -235,13 +185,13 @@ def _annotations(
             skipped.add(reason, place, str(error))
             continue
         label = entry.get("id")
-        label = label if isinstance(label, int | str) else None
-        if label is not None and (label, annotation) in known:
-            skipped.add("annotation", place, f"repeats an earlier annotation of id {label}")
-            continue
-        n_repeated_ids += label is not None and label in ids
-        ids.add(label)
-        known.add((label, annotation))
+        if isinstance(label, int | str):
+            earlier = by_label.setdefault(label, [])
+            if annotation in earlier:
+                skipped.add("annotation", place, f"repeats an earlier annotation of id {label}")
+                continue
+            n_repeated_ids += bool(earlier)
+            earlier.append(annotation)
         n_boxes_only += not has_mask
         parsed.append(annotation)
     notes = []
@@ -259,24 +209,26 @@ def _annotation(
 ) -> tuple[_Annotation, bool]:
     """An annotation, and whether it has a mask of its own."""
     shape = entry.get("segmentation")
-    box = _box(entry.get("bbox"), height, width)
+    box = usable_box(entry.get("bbox"), height, width)
     if shape is None or shape == []:
         if box is None:
             raise Unusable("bbox is missing or unusable, and so is the segmentation")
         return _box_only(image, category, box, height, width), False
-    counts = encode(shape, height, width)
-    n_pixels = area(counts, height, width)
-    if box is None:
-        box = bounding_box(counts, height, width)
-        if not n_pixels:
-            raise Unusable("bbox is missing or unusable, and the mask holds no pixel")
+    checked = outline(shape, height, width)
+    stated = to_number(entry.get("area"))
+    has_area = 0 < stated < math.inf
+    if box is None or not has_area:
+        mask = checked.draw(height, width)
+        if box is None:
+            box = bounding_box(mask)
+            if not mask.any():
+                raise Unusable("bbox is missing or unusable, and the mask holds no pixel")
+        if not has_area:
+            stated = int(mask.sum()) or box[2] * box[3]
     x, y, box_width, box_height = box
-    stated = _number(entry.get("area"))
-    if not 0 < stated < math.inf:
-        stated = n_pixels or box_width * box_height
     is_crowd = entry.get("iscrowd") in (1, "1", True)
     corners = (x, y, x + box_width, y + box_height)
-    return _Annotation(image, category, is_crowd, corners, stated, counts), True
+    return _Annotation(image, category, is_crowd, corners, stated, checked), True
 
 
 def _box_only(
@@ -287,36 +239,18 @@ def _box_only(
     corners = (x, y, x + box_width, y + box_height)
     x0, x1 = max(0.0, corners[0]), min(float(width), corners[2])
     y0, y1 = max(0.0, corners[1]), min(float(height), corners[3])
-    counts = encode([[x0, y0, x1, y0, x1, y1, x0, y1]], height, width)
-    return _Annotation(image, category, True, corners, box_width * box_height, counts)
-
-
-def _box(value: object, height: int, width: int) -> tuple[float, ...] | None:
-    """x, y, width, height; None unless they are four numbers, not empty, and on the image."""
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    x, y, box_width, box_height = (_number(number) for number in value)
-    limit = 3 * max(height, width)
-    has_size = 0 < box_width <= limit and 0 < box_height <= limit
-    is_on_image = -box_width < x < width and -box_height < y < height
-    return (x, y, box_width, box_height) if has_size and is_on_image else None
-
-
-def _number(value: object) -> float:
-    """A number, also one that is written as text; NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return math.nan
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return math.nan
+    rectangle = outline([[x0, y0, x1, y0, x1, y1, x0, y1]], height, width)
+    return _Annotation(image, category, True, corners, box_width * box_height, rectangle)
 
 
 def _arrays(annotations: list[_Annotation]) -> dict[str, np.ndarray]:
-    """The fields of a annotations as arrays; their run lengths lie one after the other."""
-    lengths = [len(annotation.counts) for annotation in annotations]
-    ends = np.cumsum(lengths, dtype=np.int64)
-    runs = b"".join(annotation.counts for annotation in annotations)
+    """The fields of a annotations as arrays; the numbers of all outlines lie in one."""
+    pieces = [piece for annotation in annotations for piece in annotation.outline.pieces]
+    n_pieces = [len(annotation.outline.pieces) for annotation in annotations]
+    numbers = array("d")
+    for piece in pieces:
+        numbers.extend(piece if isinstance(piece, array) else array("d", piece))
+    last = np.cumsum(n_pieces, dtype=np.int64)
     boxes = [annotation.box for annotation in annotations]
     return {
         "annotation_image": np.array([a.image for a in annotations], np.int64),
@@ -324,6 +258,8 @@ def _arrays(annotations: list[_Annotation]) -> dict[str, np.ndarray]:
         "annotation_crowd": np.array([a.is_crowd for a in annotations], bool),
         "annotation_area": np.array([a.area for a in annotations], np.float64),
         "annotation_box": np.array(boxes, np.float64).reshape(-1, 4),
-        "annotation_runs": np.stack([ends - np.array(lengths, np.int64), ends], axis=1),
-        "runs": np.frombuffer(runs, np.uint8).copy(),
+        "annotation_pieces": np.stack([last - np.array(n_pieces, np.int64), last], axis=1),
+        "annotation_is_runs": np.array([a.outline.is_runs for a in annotations], bool),
+        "piece_start": np.cumsum([0, *map(len, pieces)], dtype=np.int64),
+        "numbers": np.array(numbers, np.float64),
     }

@@ -1,7 +1,8 @@
 """`CocoIndex`: the images, categories and instances of an annotation file, without a pixel read.
 
 A file is parsed once. Its arrays go to a cache file that is named by the annotation file's SHA-256
-and memory-mapped from then on. Masks are kept as run lengths until `mask` asks for pixels.
+and memory-mapped from then on. Segmentations stay rings and run lengths until `mask` asks for
+pixels.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import BinaryIO
@@ -22,13 +24,13 @@ from PIL import Image
 from la.data.annotations import parse
 from la.data.contents import picture_digest, picture_digests
 from la.data.images import ImageFolder, read_rgb
-from la.data.segmentations import decode
+from la.data.segmentations import Outline
 from la.errors import MissingFile, UserError
 from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3  # of the cache file; another number, another file
+FORMAT = 4  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +53,10 @@ class CocoIndex:
     skipped: dict[str, int]  # entries left out, by the reasons of annotations.py
     described: dict[str, list[str]]  # the first of them by reason, with what is wrong
     notes: tuple[str, ...]  # what was noticed about the others
-    runs: np.ndarray = field(repr=False)  # uint8, compressed run lengths of the whole file
-    annotation_runs: np.ndarray = field(repr=False)  # (a, 2) int64, where an annotation's lie
+    numbers: np.ndarray = field(repr=False)  # float64, of all outlines: rings or run lengths
+    piece_start: np.ndarray = field(repr=False)  # (pieces + 1,) int64 into numbers
+    annotation_pieces: np.ndarray = field(repr=False)  # (a, 2) int64, first and last + 1 piece
+    annotation_is_runs: np.ndarray = field(repr=False)  # (a,) bool: run lengths, else rings
     folder: ImageFolder = field(repr=False)
     cache: Path | None = field(repr=False)  # a folder for what is expensive to find out again
 
@@ -103,8 +107,10 @@ class CocoIndex:
             skipped=words["skipped"],
             described=words["described"],
             notes=tuple(words["notes"]),
-            runs=arrays["runs"],
-            annotation_runs=arrays["annotation_runs"],
+            numbers=arrays["numbers"],
+            piece_start=arrays["piece_start"],
+            annotation_pieces=arrays["annotation_pieces"],
+            annotation_is_runs=arrays["annotation_is_runs"],
             folder=ImageFolder(Path(images), split[1] if split else ""),
             cache=Path(cache) if cache else None,
         )
@@ -124,8 +130,11 @@ class CocoIndex:
         A mask that rasterises to no pixel is replaced by the pixel at its box's centre.
         """
         size = self.sizes[self.annotation_image[annotation]]
-        start, stop = self.annotation_runs[annotation].tolist()
-        mask = decode(self.runs[start:stop].tobytes(), *size.tolist())
+        first, stop = self.annotation_pieces[annotation].tolist()
+        cuts = self.piece_start[first : stop + 1].tolist()
+        pieces = [self.numbers[a:b] for a, b in pairwise(cuts)]
+        outline = Outline(pieces, bool(self.annotation_is_runs[annotation]))
+        mask = outline.draw(*size.tolist())
         if not mask.any():
             corners = self.annotation_box[annotation].reshape(2, 2)  # (x, y) of each
             row, column = corners.mean(0)[::-1].astype(int).clip(0, size - 1).tolist()

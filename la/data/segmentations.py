@@ -1,11 +1,13 @@
-"""One segmentation of a COCO file, in every form that exporters write, as pycocotools' run lengths.
+"""One segmentation of a COCO file, in every form that exporters write, checked and drawn.
 
-What a hostile or damaged file could hold is checked before pycocotools draws it: coordinates far
-off the image, endless rings, and run lengths that would write past the mask.
+What a hostile or damaged file could hold is found before anything is drawn: coordinates far off the
+image, endless rings, and run lengths that would write past the mask.
 """
 
 import math
-from typing import Any, cast
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -17,8 +19,27 @@ class Unusable(Exception):
     """Why an entry cannot be used, as the end of a sentence."""
 
 
-def encode(shape: object, height: int, width: int) -> bytes:
-    """The run lengths of a segmentation on an image, as pycocotools compresses them.
+class Outline(NamedTuple):
+    """A checked segmentation."""
+
+    pieces: Sequence[Any]  # rings x, y, x, y, ...; or one piece of run lengths, down the columns
+    is_runs: bool
+
+    def draw(self, height: int, width: int) -> np.ndarray:
+        """(H, W) bool: the pixels inside, as pycocotools draws them."""
+        if self.is_runs:
+            (runs,) = self.pieces
+            is_inside = np.arange(len(runs)) % 2 == 1
+            pixels = np.repeat(is_inside, np.asarray(runs, np.int64))
+            return pixels.reshape(width, height).T
+        # pycocotools takes arrays as well as lists, which its types do not say.
+        rings = cast(list[list[int]], [np.asarray(ring) for ring in self.pieces])
+        drawn = coco_mask.frPyObjects(rings, height, width)
+        return coco_mask.decode(coco_mask.merge(drawn)).view(bool)
+
+
+def outline(shape: object, height: int, width: int) -> Outline:
+    """A segmentation on an image, checked.
 
     Args:
         shape: rings of a polygon, one ring, or {"size": (H, W), "counts": runs or their text}.
@@ -27,69 +48,64 @@ def encode(shape: object, height: int, width: int) -> bytes:
         Unusable: the segmentation is none, or does not fit the image.
     """
     if isinstance(shape, dict):
-        return _of_runs(shape, height, width)
+        return Outline([_runs(shape, height, width)], is_runs=True)
     if not isinstance(shape, list):
         raise Unusable(f"segmentation is {type(shape).__name__}, neither polygons nor run lengths")
-    if not any(isinstance(ring, list) for ring in shape):
+    if not any(isinstance(points, list) for points in shape):
         shape = [shape]  # one ring that is not in a list of its own
     side = max(height, width)
     rings = [_ring(points, side) for points in shape if _is_ring(points)]
     if not rings:
         raise Unusable("no polygon of the segmentation has three points")
-    # pycocotools takes arrays as well as lists, which its types do not say.
-    drawn = coco_mask.frPyObjects(cast(list[list[int]], rings), height, width)
-    return cast(bytes, coco_mask.merge(drawn)["counts"])
+    return Outline(rings, is_runs=False)
 
 
-def decode(counts: bytes, height: int, width: int) -> np.ndarray:
-    """(H, W) bool from compressed run lengths."""
-    return coco_mask.decode({"size": [height, width], "counts": counts}).view(bool)
-
-
-def area(counts: bytes, height: int, width: int) -> int:
-    """Pixels inside."""
-    return int(coco_mask.area({"size": [height, width], "counts": counts}))
-
-
-def bounding_box(counts: bytes, height: int, width: int) -> tuple[float, ...]:
+def bounding_box(mask: np.ndarray) -> tuple[float, ...]:
     """x, y, width and height of the pixels inside; all 0 where there is none."""
-    box = coco_mask.toBbox({"size": [height, width], "counts": counts})
-    return tuple(box.tolist())
-
-
-def _ring(points: list[Any], side: int) -> np.ndarray:
-    """The coordinates x, y, x, y, ... of a ring, near an image whose longer side is `side`.
-
-    Raises:
-        Unusable: they are no numbers, stray far off the image, or the ring is absurdly long.
-    """
-    try:
-        numbers = np.array([_coordinate(value) for value in points])
-    except (TypeError, ValueError, OverflowError):
-        raise Unusable("a polygon holds something that is no number") from None
-    if not (numbers >= -side).all() or not (numbers <= 2 * side).all():  # False for NaN
-        raise Unusable(f"a polygon leaves the image, whose longer side is {side} pixels")
-    if 3 * side * len(numbers) > MAX_OUTLINE:
-        length = np.abs(np.diff(numbers.reshape(-1, 2), axis=0)).sum()
-        if length > MAX_OUTLINE:
-            raise Unusable(f"a polygon is {length:.0f} pixels long")
-    return numbers
-
-
-def _coordinate(value: object) -> float:
-    if isinstance(value, str | bool):
-        raise TypeError
-    return float(cast(float, value))
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    x, y = float(columns.min()), float(rows.min())
+    return x, y, columns.max() + 1 - x, rows.max() + 1 - y
 
 
 def _is_ring(points: object) -> bool:
-    """Whether these are three points or more; anything that is no list is an error of its own."""
+    """Whether these are three points or more.
+
+    Raises:
+        Unusable: they are no list.
+    """
     if not isinstance(points, list):
         raise Unusable("a polygon is no list of numbers")
     return len(points) >= 6 and len(points) % 2 == 0
 
 
-def _of_runs(shape: dict[str, Any], height: int, width: int) -> bytes:
+def _ring(points: list[Any], side: int) -> array:
+    """The coordinates of a ring, near an image whose longer side is `side`.
+
+    Raises:
+        Unusable: they are no numbers, stray far off the image, or the ring is absurdly long.
+    """
+    try:
+        numbers = array("d", points)
+    except (TypeError, OverflowError):
+        raise Unusable("a polygon holds something that is no number") from None
+    is_near = min(numbers) >= -side and max(numbers) <= 2 * side
+    if not is_near or math.isnan(sum(numbers)):
+        raise Unusable(f"a polygon leaves the image, whose longer side is {side} pixels")
+    if 3 * side * len(numbers) > MAX_OUTLINE:
+        length = np.abs(np.diff(np.array(numbers).reshape(-1, 2), axis=0)).sum()
+        if length > MAX_OUTLINE:
+            raise Unusable(f"a polygon is {length:.0f} pixels long")
+    return numbers
+
+
+def _runs(shape: dict[str, Any], height: int, width: int) -> list[int]:
+    """Run lengths that fill the image.
+
+    Raises:
+        Unusable: they are damaged, or of another image size.
+    """
     counts, size = shape.get("counts"), shape.get("size")
     if size != [height, width]:
         raise Unusable(f"run lengths are of size {size!r:.40}, the image is {[height, width]}")
@@ -101,10 +117,10 @@ def _of_runs(shape: dict[str, Any], height: int, width: int) -> bytes:
         runs = counts
     else:
         raise Unusable("counts are neither whole numbers nor text")
-    if min(runs, default=-1) < 0 or sum(runs) != math.prod(size):
-        raise Unusable(f"run lengths do not sum up to the {math.prod(size)} pixels of the image")
-    whole: Any = {"size": size, "counts": runs}
-    return cast(bytes, coco_mask.frPyObjects(whole, height, width)["counts"])
+    n_pixels = height * width
+    if min(runs, default=-1) < 0 or sum(runs) != n_pixels:
+        raise Unusable(f"run lengths do not sum up to the {n_pixels} pixels of the image")
+    return runs
 
 
 def _uncompressed(text: str) -> list[int]:

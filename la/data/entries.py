@@ -1,0 +1,89 @@
+"""Entries of a COCO file: their values in the forms that exporters write, and those left out."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from la.data.segmentations import Unusable
+
+NAMED = 3  # entries that are described for each reason; the others are counted
+
+
+@dataclass
+class Skipped:
+    """Entries that are left out, by reason: their number, and a description of the first ones."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    described: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, place: str, why: str) -> None:
+        """Count one entry, such as `annotations[3]`."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        texts = self.described.setdefault(reason, [])
+        if len(texts) < NAMED:
+            texts.append(f"{place}: {why}")
+
+
+def whole_number(value: object) -> int:
+    """A whole number, also one that is written as text or as a float.
+
+    Raises:
+        Unusable: it is none, or does not fit into 64 bits.
+    """
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}(\.0*)?", value):
+        number = int(value.split(".")[0])
+    if isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**63:
+        raise Unusable(f"{value!r:.40} is no whole number")
+    return number
+
+
+def as_object(entry: object) -> dict[str, Any]:
+    """The entry.
+
+    Raises:
+        Unusable: it is no JSON object.
+    """
+    if not isinstance(entry, dict):
+        raise Unusable(f"{entry!r:.40} is no object")
+    return entry
+
+
+def text_of(entry: dict[str, Any], name: str) -> str:
+    """A field that is a text.
+
+    Raises:
+        Unusable: it is none, empty, or cannot be written to a file.
+    """
+    value = entry.get(name)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Unusable(f"{name} is {value!r:.40}, no text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unusable(f"{name} {value!r:.40} holds half a character") from None
+    return value
+
+
+def to_number(value: object) -> float:
+    """A number, also one that is written as text; NaN for anything else."""
+    if type(value) not in (int, float, str):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def usable_box(value: object, height: int, width: int) -> tuple[float, ...] | None:
+    """x, y, width, height; None unless they are four numbers, not empty, and on the image."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    x, y, box_width, box_height = map(to_number, value)
+    limit = 3 * max(height, width)
+    has_size = 0 < box_width <= limit and 0 < box_height <= limit
+    is_on_image = -box_width < x < width and -box_height < y < height
+    return (x, y, box_width, box_height) if has_size and is_on_image else None
