@@ -158,7 +158,7 @@ class Batch:
     token_rows: Tensor  # (B, C) int64 in [0, R), rows of the class token pool; row 0 for background
     class_valid: Tensor  # (B, C) bool; row 0 always True
     target: Tensor  # (B, H, W) int in [0, C) or IGNORE; original pixels, padded with IGNORE
-    query_size: Tensor  # (B, 2) int64, original (H, W)
+    query_size: Tensor  # (B, 2) int64, original (H, W); on the CPU
     # (E, Hm, Wm) bool: the prompted object of each example, whatever prompts it; None unless
     # training has a loss for where prompt tokens look
     objects: Tensor | None = None
@@ -230,7 +230,8 @@ def to_device(value: T, device: torch.device | str) -> T:
     """Move every tensor of a (nested) dataclass; asynchronous from pinned memory.
 
     Features and targets are copied in 16 bits to halve the transfer and widened on arrival. Under
-    autocast features stay in 16 bits, because autocast would narrow them again.
+    autocast features stay in 16 bits, because autocast would narrow them again. `Batch.query_size`
+    stays on the CPU: the host computes the sizes of maps from it and would wait for the device.
     """
     device = torch.device(device)
     wide = {torch.int16: torch.int64}
@@ -240,4 +241,7 @@ def to_device(value: T, device: torch.device | str) -> T:
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, wide.get(tensor.dtype), non_blocking=True)
 
-    return map_tensors(value, move)
+    moved = map_tensors(value, move)
+    if isinstance(moved, Batch) and isinstance(value, Batch):
+        return cast(T, replace(moved, query_size=value.query_size))
+    return moved

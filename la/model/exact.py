@@ -113,10 +113,13 @@ class ExactMaskDecoder(MaskDecoder):
 
 
 def _unlisted(support: Tensor, row: Tensor, n_supports: int, n_rows: int) -> tuple[Tensor, Tensor]:
-    """(support, row) of all pairs but these."""
-    absent = torch.ones(n_supports, n_rows, dtype=torch.bool, device=row.device)
-    absent[support, row] = False
-    return absent.nonzero(as_tuple=True)
+    """(support, row) of all pairs but these, which are distinct; in ascending order."""
+    listed = torch.zeros(n_supports * n_rows, dtype=torch.uint8, device=row.device)
+    listed[support * n_rows + row] = 1
+    n_absent = len(listed) - len(row)
+    # Not nonzero: it waits for the GPU to learn how many there are.
+    absent = listed.argsort(stable=True)[:n_absent]
+    return absent // n_rows, absent % n_rows
 
 
 def _with_zero_gradients(x: Tensor, module: nn.Module) -> Tensor:

@@ -90,8 +90,10 @@ class LabelAnything(nn.Module):
 
     def encode_features(self, features: Tensor) -> Tensor:
         """Backbone features (B, V, h, w) through the neck: embeddings (B, D, h, w)."""
-        dtype = self.prompt_encoder.no_mask_embed.weight.dtype
-        return self.neck(features.to(dtype))
+        has_autocast = torch.is_autocast_enabled(features.device.type)
+        if isinstance(self.neck, nn.Identity) or not has_autocast:
+            return self.neck(features.to(self.prompt_encoder.no_mask_embed.weight.dtype))
+        return self.neck(features)  # its first layer converts them from 16 bits to 16 bits
 
     def _encode(self, batch: Batch, images: Tensor) -> Tensor:
         """Query or support images of the batch, which come as pixels or as features."""
