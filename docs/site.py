@@ -28,6 +28,7 @@ html_show_sphinx = False
 html_show_copyright = False
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"
 nb_ipywidgets_js = {}
 nb_code_prompt_show = "Code"
 nb_code_prompt_hide = "Code"

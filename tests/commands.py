@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(
-    ["accelerate", "seaborn", "papermill", "pycocotools.mask", "safetensors.torch"]
+    ["accelerate", "matplotlib.pyplot", "papermill", "pycocotools.mask", "safetensors.torch"]
 )
 
 

@@ -13,7 +13,7 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import la
 from la.experiment.workbench import HOME
-from la.report.tables import published
+from la.report.paper import published
 
 for module in pkgutil.walk_packages(la.__path__, "la."):
     if module.name != "la.__main__":

@@ -1,136 +1,259 @@
-"""Charts of scores, costs and training runs: tidy tables in, a matplotlib `Figure` out."""
+"""Charts of scores, costs and training runs: tidy tables in, a matplotlib `Figure` out.
 
-from collections.abc import Iterable
+A chart is 5.5 inches wide and stacks its panels, so that its letters can be read on a phone.
+Methods differ in marker and line as well as in colour, so that they can be told apart in grey.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from textwrap import shorten
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
-import seaborn as sns
 from IPython.display import Image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from la.colours import OKABE_ITO
+from la.experiment.methods import METHODS, label
+from la.report.tables import REFERENCES
 
-_OWN = {"LA": "#0072B2"}
+WIDTH = 5.5  # inches
+MIOU = "mIoU* (%)"
+AXIS_NAMES = {
+    "N": "classes of an episode (N)",
+    "K": "examples of each class (K)",
+    "steps": "training steps",
+}
+COLOURS = [c for c in OKABE_ITO if c != "#F0E442"]  # yellow cannot be read on white
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a chart draws one method."""
+
+    colour: str
+    marker: str
+    dashes: str
 
 
 def by_fold(scores: pd.DataFrame) -> Figure:
-    """A panel a setting, a row a method, from `tables.scores`: dots for folds, mean, interval."""
-    mean, height = scores["fold"] == "mean", 1 + 0.32 * scores["method"].nunique()
-    grid = sns.catplot(
-        scores[~mean], kind="strip", x="value", y="method", col="setting", color="#56B4E9",
-        jitter=False, height=height, aspect=4 / height,
-    )  # fmt: skip
-    for setting, axis in grid.axes_dict.items():
-        table = scores[mean & (scores["setting"] == setting)]
-        x, half_width = table["value"], table["half_width"]
-        axis.errorbar(x, table["method"], xerr=half_width, fmt="kd", ms=5, capsize=3, zorder=3)
-        for value, name in zip(x, table["method"], strict=True):
-            axis.annotate(f"{value:.1f}", (value, name), (0, 6), textcoords="offset points",
-                          ha="center", fontsize=7)  # fmt: skip
-        axis.grid(axis="x", lw=0.4)
-    return grid.set(xlim=(0, None), xlabel="mIoU* (%)", ylabel="").set_titles("{col_name}").figure
+    """A panel per setting, a row per method: dots for folds, a mark for their mean, its interval.
+
+    The axis ends where the methods do. The mean of a reference beyond it is written at the edge.
+
+    Args:
+        scores: `tables.scores`.
+    """
+    settings = list(scores["setting"].unique())
+    limit = 1.08 * _compared(scores)["value"].max()
+    height = 0.8 + 0.32 * scores["method"].nunique()
+    figure, axes = _stacked(len(settings), height)
+    for axis, setting in zip(axes, settings, strict=True):
+        shown = scores[scores["setting"] == setting]
+        folds = shown[shown["fold"] != "mean"]
+        means = shown[shown["fold"] == "mean"]
+        axis.scatter(folds["value"], folds["method"], s=22, fc="none", ec=COLOURS[1])
+        axis.errorbar(
+            means["value"],
+            means["method"],
+            xerr=means["half_width"],
+            fmt="kD",
+            ms=4,
+            capsize=3,
+        )
+        for value, method in zip(means["value"], means["method"], strict=True):
+            text = f"{value:.1f}" if value <= limit else f"{value:.1f} \N{RIGHTWARDS ARROW}"
+            axis.annotate(
+                text,
+                (min(value, limit), method),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center" if value <= limit else "right",
+                fontsize=8,
+            )
+        axis.invert_yaxis()
+        axis.margins(y=0.09)
+        axis.set(xlim=(-0.02 * limit, limit), title=setting)
+    axes[-1].set_xlabel(MIOU)
+    return figure
 
 
 def by_prompts(scores: pd.DataFrame) -> Figure:
-    """A panel a setting, a group a kind of prompts, a bar a method, from `tables.scores`."""
-    means = scores[scores["fold"] == "mean"]
-    settings = means["setting"].unique()
-    figure, axes = _panels(len(settings), (2.9 * len(settings), 3.4), sharey=True)
-    for axis, setting in zip(axes, settings, strict=True):
-        wide = means[means["setting"] == setting].pivot_table(
-            ["value", "half_width"], "prompts", "method", sort=False, dropna=False
-        )
-        wide.index = wide.index.str.replace(" and ", " and\n")
-        wide["value"].plot.bar(
-            ax=axis, yerr=wide["half_width"], color=_colours(wide["value"]), width=0.8,
-            capsize=1.5, rot=0, fontsize=7, legend=False, title=setting, xlabel="",
-        )  # fmt: skip
-    axes[0].set_ylabel("mIoU* (%)")
-    return _legend(figure, "lower center", ncols=4)
+    """A panel per setting, a row per kind of prompts, a mark with its interval per method.
 
-
-def lines(frame: pd.DataFrame, x: str, y: dict[str, str]) -> Figure:
-    """A panel for each column of `y` (column: axis label) over column `x`, a line a method.
-
-    A column `half_width` is drawn as error bars on a column `value`.
+    Args:
+        scores: `tables.scores`.
     """
-    figure, axes = _panels(len(y), (2.6 + 4 * len(y), 3.6))
+    means = scores[scores["fold"] == "mean"]
+    settings = list(means["setting"].unique())
+    kinds = list(means["prompts"].unique())
+    styles = _styles(means["method"].unique())
+    figure, axes = _stacked(len(settings), 0.6 + 0.45 * len(kinds), shares_x=True)
+    for axis, setting in zip(axes, settings, strict=True):
+        for number, (method, style) in enumerate(styles.items()):
+            is_shown = (means["setting"] == setting) & (means["method"] == method)
+            shown = means[is_shown]
+            shift = 0.22 * (number - (len(styles) - 1) / 2)
+            rows = [kinds.index(kind) + shift for kind in shown["prompts"]]
+            axis.errorbar(
+                shown["value"],
+                rows,
+                xerr=shown["half_width"],
+                fmt=style.marker,
+                color=style.colour,
+                label=method,
+                ms=6,
+                capsize=2,
+            )
+        axis.set(yticks=range(len(kinds)), yticklabels=kinds, title=setting)
+        axis.invert_yaxis()
+    axes[-1].set(xlabel=MIOU, xlim=(0, None))
+    return _with_legend(figure)
+
+
+def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
+    """A panel per column of `y` (column: axis label) over column `x`, a line per method.
+
+    A column `half_width` is drawn as error bars on a column `value`. A reference that lies above
+    all methods is written at the top instead of drawn.
+    """
+    compared = _compared(frame)
+    figure, axes = _stacked(len(y), 2.4 if len(y) > 1 else 3.2, shares_x=True)
     for axis, (column, name) in zip(axes, y.items(), strict=True):
-        for method, tint in _colours(frame["method"].unique()).items():
-            line = frame[frame["method"] == method].sort_values(x)
-            error = line["half_width"] if column == "value" else None
-            style = {"color": tint, "label": method, "ms": 4, "capsize": 2, "elinewidth": 0.8}
-            axis.errorbar(line[x], line[column], error, fmt="o-", **style)
-        axis.set(xlabel=x, ylabel=name, ylim=(0, None), xticks=sorted(frame[x].unique()))
-        axis.grid(lw=0.3)
-    return _legend(figure, "right center")
+        limit = 1.1 * compared[column].max()
+        for method, style in _styles(frame["method"].unique()).items():
+            points = frame[frame["method"] == method].sort_values(x)
+            low, high = points[column].min(), points[column].max()
+            if low > limit:
+                text = f"{method}: {low:.0f} to {high:.0f} \N{UPWARDS ARROW}"
+                axis.text(1, 1, text, transform=axis.transAxes, ha="right", va="top", fontsize=8)
+                continue
+            axis.errorbar(
+                points[x],
+                points[column],
+                yerr=points["half_width"] if column == "value" else None,
+                color=style.colour,
+                marker=style.marker,
+                linestyle=style.dashes,
+                label=method,
+                ms=5,
+                capsize=2,
+                elinewidth=0.8,
+            )
+        axis.set(ylabel=name, ylim=(0, limit), xticks=sorted(frame[x].unique()))
+    axes[-1].set_xlabel(AXIS_NAMES.get(x, x))
+    return _with_legend(figure)
 
 
 def confusion(percent: pd.DataFrame) -> Figure:
-    """A heat map of `reports.confusion`: true classes in rows, painted classes in columns.
+    """A heat map of `analysis.confusion`: true classes in rows, painted classes in columns.
 
-    Columns bear the numbers that stand behind the names of the rows.
+    Columns are numbered; the numbers are beside the names of the rows.
     """
-    side = 0.6 + 0.22 * len(percent)
-    figure, (axis,) = _panels(1, (side + 3.5, side))
-    numbers = range(len(percent))
-    names = [f"{name}  {n}" for n, name in zip(numbers, percent.index, strict=True)]
-    sns.heatmap(
-        percent, ax=axis, cmap="Blues", vmin=0, vmax=100, xticklabels=numbers, yticklabels=names,
-        cbar_kws={"label": "% of the true pixels", "shrink": 0.6},
-    )  # fmt: skip
-    axis.tick_params(labelsize=7)
+    figure, (axis,) = _stacked(1, 1.2 + 0.18 * len(percent))
+    mesh = axis.pcolormesh(percent, cmap="Greys", vmin=0, vmax=100)
+    figure.colorbar(mesh, ax=axis, location="bottom", label="% of the true pixels", shrink=0.6)
+    names = []
+    for number, name in enumerate(percent.index):
+        names.append(f"{shorten(str(name), 28, placeholder=' ...')}  {number}")
+    centres = np.arange(len(percent)) + 0.5
+    axis.set_xticks(centres, [str(number) for number in range(len(percent))])
+    axis.set_yticks(centres, names)
+    axis.tick_params(labelsize=8)
+    axis.tick_params(axis="x", rotation=90)
+    axis.invert_yaxis()
+    axis.grid(False)
     axis.set(xlabel="painted as", ylabel="true class")
     return figure
 
 
-def curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Each run's loss and gradient norm, thin, with running medians, and its learning rate."""
-    figure, axes = plt.subplots(
-        3, 1, figsize=(7, 6), sharex=True, height_ratios=(3, 2, 1), layout="constrained"
-    )
-    for (name, run), tint in zip(histories.items(), _colours(histories).values(), strict=True):
-        smooth = run.rolling(max(2, len(run) // 40), min_periods=1).median()
-        for axis, column in zip(axes, ("loss", "norm"), strict=False):
-            axis.plot(run["step"], run[column], color=tint, lw=0.4, alpha=0.4)
-            axis.plot(run["step"], smooth[column], color=tint, label=name)
-        axes[2].plot(run["step"], run["lr"], color=tint)
-    axes[0].set(ylabel="focal loss", ylim=(0, None))
-    axes[1].set(ylabel="gradient norm", ylim=(0, None))
-    axes[2].set(xlabel="step", ylabel="learning rate")
-    axes[0].legend(frameon=False)
-    sns.despine(figure)
-    return figure
+def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Each run's loss and gradient norm, thin, with running medians, and its learning rate.
+
+    Args:
+        histories: by name, columns step, loss, norm and lr.
+    """
+    figure, axes = _stacked(3, 2, shares_x=True)
+    columns = {"loss": "focal loss", "norm": "gradient norm", "lr": "learning rate"}
+    for axis, (column, name) in zip(axes, columns.items(), strict=True):
+        for run, style in _styles(histories).items():
+            history = histories[run]
+            window = max(2, len(history) // 40)
+            smooth = history[column].rolling(window, min_periods=1).median()
+            if column != "lr":
+                axis.plot(history["step"], history[column], color=style.colour, lw=0.4, alpha=0.4)
+            axis.plot(
+                history["step"],
+                history[column] if column == "lr" else smooth,
+                color=style.colour,
+                linestyle=style.dashes,
+                label=run,
+            )
+        axis.set(ylabel=name, ylim=(0, None))
+    axes[-1].set_xlabel(AXIS_NAMES["steps"])
+    return _with_legend(figure)
 
 
 def show(figure: Figure, alt: str) -> Image:
-    """The figure as a PNG of 256 colours that carries `alt`, read out where it cannot be seen."""
+    """The figure as a PNG of 256 colours and 200 dots per inch, with a text that replaces it.
+
+    Args:
+        alt: what the figure shows, for readers who cannot see it; kept in the output's metadata.
+    """
     with BytesIO() as drawn, BytesIO() as small:
-        figure.savefig(drawn, format="png", dpi=100)
+        figure.savefig(drawn, format="png", dpi=200)
         plt.close(figure)
         PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
         return Image(small.getvalue(), alt=alt)
 
 
-def _panels(n_columns: int, size: tuple[float, float], **options):
-    """A figure and its axes, side by side."""
+def _compared(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of methods without references, unless there are only these."""
+    references = [label(name) for name in REFERENCES]
+    compared = scores[~scores["method"].isin(references)]
+    return compared if len(compared) else scores
+
+
+def _stacked(n_panels: int, height: float, shares_x: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of panels, each of this height in inches, one below the other."""
     figure, axes = plt.subplots(
-        1, n_columns, figsize=size, layout="constrained", squeeze=False, **options
+        n_panels,
+        1,
+        figsize=(WIDTH, n_panels * height),
+        sharex=shares_x,
+        squeeze=False,
+        layout="constrained",
     )
-    return figure, axes[0]
+    for axis in axes[:, 0]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(lw=0.3)
+    return figure, list(axes[:, 0])
 
 
-def _legend(figure: Figure, place: str, **options) -> Figure:
-    """One legend for all panels, beside them."""
-    shown = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc=f"outside {place}", frameon=False, fontsize=8, **options)
-    sns.despine(figure)
+def _with_legend(figure: Figure) -> Figure:
+    """One legend for all panels, below them."""
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=2)
     return figure
 
 
-def _colours(methods: Iterable[str]) -> dict[str, str]:
-    """LA is always blue; others take what is dark enough to read, then grey."""
-    rest = iter(c for c in OKABE_ITO if c not in (*_OWN.values(), "#F0E442", "#999999"))
-    return {name: _OWN.get(name) or next(rest, "#999999") for name in methods}
+def _styles(methods: Iterable[str]) -> dict[str, Style]:
+    """The style of each method; those of the tables look the same in every chart."""
+    of_tables = [method.label for method in METHODS.values()]
+    order = list(dict.fromkeys([*of_tables, *methods]))
+    styles = {}
+    for name in methods:
+        # LA, the first, is blue; names that are in no table begin anew.
+        place = order.index(name) - (len(of_tables) if name not in of_tables else 0)
+        styles[name] = Style(
+            COLOURS[(place + 3) % len(COLOURS)],
+            MARKERS[place % len(MARKERS)],
+            DASHES[place % len(DASHES)],
+        )
+    return styles

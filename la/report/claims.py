@@ -1,52 +1,88 @@
-"""The paper's claims, each with what was found here and a verdict."""
+"""The front page: the paper's claims, each with what was found here and a verdict."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from la.experiment.measurements import Measurement, Result
 from la.report import findings
-from la.report.analysis import trainings
+from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import compare
-from la.report.findings import Finding
+from la.report.finding import (
+    CLAIMS,
+    COSTS,
+    MORE_CLASSES,
+    ONE_CLASS,
+    ONE_TRAINING,
+    PARTS,
+    PROMPTS,
+    PROMPTS_USED,
+    SEVERAL_CLASSES,
+    Claim,
+    Finding,
+)
 from la.report.prompts_used import prompts_matter, prompts_used
 
 
-def claims(planned: Mapping[str, Sequence[Measurement]], results: Iterable[Result]) -> pd.DataFrame:
-    """A row per claim: its evidence and verdict, with the notebook that shows more.
+def claims(
+    folder: Path, planned: Mapping[str, Sequence[Measurement]], results: Iterable[Result]
+) -> pd.DataFrame:
+    """A row per claim: section, evidence, its interval, verdict, and a link to the notebook.
 
-    A table of which results are missing is "not run": part of it could tell another story.
+    A claim whose table lacks results is "not run": the missing part could change the verdict.
 
     Args:
+        folder: the profile's results, where rendered notebooks and the times of `curves` are.
         planned: the measurements of each table, by its name.
     """
     stored = {r.measurement: r for r in results}
     rows = []
-    for name, measurements in planned.items():
-        found = [stored[m] for m in measurements if m in stored]
-        finding = _finding(name, found) if found else None
-        if finding is None:
-            continue
-        evidence, verdict = finding.sentence, finding.verdict
-        if len(found) < len(measurements):
-            evidence = f"{len(found)} of {len(measurements)} results have been computed."
-            verdict = "not run"
-        rows.append((finding.claim, evidence, verdict, name))
-    columns = ["the paper's claim", "found here", "verdict", "notebook"]
+    for claim in CLAIMS:
+        of_page = planned.get(claim.page, ())
+        available = [stored[m] for m in of_page if m in stored]
+        if claim == COSTS:
+            finding = _costs(folder / "curves.csv")
+        elif available and len(available) == len(of_page):
+            finding = _finding(claim, available)
+        else:
+            count = f"{len(available)} of {len(of_page)} results have been computed."
+            finding = Finding(count, claim, "not run")
+        page = f"{claim.page}.ipynb"
+        link = f"[{claim.page}]({page})" if (folder / page).exists() else claim.page
+        row = (claim.text, claim.section, finding.sentence, finding.interval, finding.verdict, link)
+        rows.append(row)
+    columns = ["the paper's claim", "section", "found here", "95 % interval", "verdict", "notebook"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 
 
-def _finding(name: str, results: Sequence[Result]) -> Finding | None:
-    if name == "table1":
+def overview(claims: pd.DataFrame) -> Finding:
+    """How many claims have which verdict, from `claims`."""
+    counts = claims["verdict"].value_counts()
+    verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
+    texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
+    return Finding(f"Of {len(claims)} claims of the paper: {', '.join(texts)}.")
+
+
+def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
+    if claim == ONE_CLASS:
         return findings.one_class(results, compare(results))
-    if name == "table2":
+    if claim == SEVERAL_CLASSES:
         return findings.several_classes(results, compare(results))
-    if name == "table3":
-        return findings.with_more_classes(results)
-    if name == "table4":
-        return findings.worth_of_parts(trainings(results))
-    if name == "table5":
+    if claim == MORE_CLASSES:
+        return findings.with_more_classes(results, compare(results))
+    if claim == PARTS:
+        return worth_of_parts(trainings(results))
+    if claim == PROMPTS:
         return findings.kinds_of_prompts(results)
-    if name == "prompts_used":
-        return prompts_matter(prompts_used(results))
-    return None
+    if claim == ONE_TRAINING:
+        return findings.one_training(results)
+    assert claim == PROMPTS_USED
+    return prompts_matter(prompts_used(results))
+
+
+def _costs(path: Path) -> Finding:
+    """From the times that the notebook `curves` measured, which are not among the results."""
+    if not path.exists():
+        return Finding("Times have not been measured.", COSTS, "not run")
+    return findings.cost_of_classes(pd.read_csv(path))

@@ -48,10 +48,11 @@ def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
         stream_number = sum(len(lists) for lists in folds.values())
         interval = paired_bootstrap(ours, theirs, seed=stream_number)
         folds.setdefault(m.fold, []).append(interval)
-    return [
-        Comparison(name, other, prompts, setting, mean_difference(folds))
-        for (other, prompts, setting), folds in pairs.items()
-    ]
+    comparisons = []
+    for (other, prompts, setting), folds in pairs.items():
+        difference = mean_difference(folds)
+        comparisons.append(Comparison(name, other, prompts, setting, difference))
+    return comparisons
 
 
 def differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
@@ -63,15 +64,15 @@ def differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     rows = {}
     for c in comparisons:
         d = c.difference
-        folds = "" if np.isnan(d.over_folds) else round(100 * d.over_folds, 1)
+        over_folds = "" if np.isnan(d.over_folds) else round(100 * d.over_folds, 1)
         rows[c.prompts, c.setting, label(c.other)] = {
             "points": round(100 * d.value, 1),
             "± episodes": round(100 * d.over_episodes, 1),
-            "± folds": folds,
+            "± folds": over_folds,
             "": "" if d.resolved else "unresolved",
         }
-    minus = f"{label(comparisons[0].method)} minus" if comparisons else "minus"
-    index = pd.MultiIndex.from_tuples(rows, names=[None, "setting", minus])
-    frame = pd.DataFrame(rows.values(), index)
-    one_kind = len({c.prompts for c in comparisons}) < 2
-    return frame.droplevel(0) if one_kind else frame
+    title = f"{label(comparisons[0].method)} minus" if comparisons else "minus"
+    index = pd.MultiIndex.from_tuples(list(rows), names=[None, "setting", title])
+    frame = pd.DataFrame(list(rows.values()), index)
+    kinds = {c.prompts for c in comparisons}
+    return frame if len(kinds) > 1 else frame.droplevel(0)

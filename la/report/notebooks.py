@@ -1,15 +1,17 @@
-"""Running a notebook: its cells first, then papermill, and a name only if it succeeded."""
+"""Running a notebook: its measurements first, then its cells; a failed copy has another name."""
 
 import ast
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
+from nbformat import NotebookNode
 
 from la import config as configs
 from la.errors import UserError
@@ -21,12 +23,21 @@ from la.report.tables import TABLES, measurements
 
 log = logging.getLogger(__name__)
 
-# What torchrun tells each of its processes. A notebook's kernel is a process on its own: with these
-# variables it would wait for the other ranks.
-OF_TORCHRUN = (
-    "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-)  # fmt: skip
+# Variables that torchrun sets for its processes. A notebook's kernel is a process on its own:
+# with these it would wait for the other ranks.
+OF_TORCHRUN = {
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "ROLE_NAME",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+}
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -34,50 +45,67 @@ class NotebookFailed(UserError):
     """A cell of a notebook raised; the copy with its traceback is kept."""
 
 
-def plan_of(name: str, profile: str, parameters: dict) -> tuple[dict, list[Measurement]]:
-    """The parameters that the notebook takes, and the cells that it will show.
+def plan_of(
+    name: str, profile: str, parameters: Mapping[str, object]
+) -> tuple[dict[str, object], list[Measurement]]:
+    """The parameters that the notebook takes, and the measurements that it will show.
 
     Raises:
-        ValueError: no such notebook or profile, or a parameter that the notebook does not have.
+        UserError: there is no such notebook or profile, or the notebook lacks a parameter.
     """
-    source = FOLDER / f"{name}.ipynb"
-    if not source.exists():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.ipynb")))
-        raise UserError(f"no notebook {name!r} in notebooks/; known: {known}")
-    values = {"profile": configs.profile(profile).profile} | parameters
-    known = papermill.inspect_notebook(str(source))
-    if unknown := sorted(set(values) - set(known) - {"data"}):
-        raise UserError(f"{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
-    values = {k: v for k, v in values.items() if k in known}
+    defaults = _defaults(name)
+    values = {"profile": configs.profile(profile).profile} | dict(parameters)
+    unknown = sorted(set(values) - set(defaults) - {"data"})
+    if unknown:
+        known = ", ".join(defaults)
+        raise UserError(f"{name} has no parameter {unknown[0]!r}; it has {known}")
+    values = {key: value for key, value in values.items() if key in defaults}
     if name not in TABLES:
         return values, []
-    given = {k: ast.literal_eval(v["default"]) for k, v in known.items()} | values
-    names = ("folds", "seeds", "episodes", "protocol", "methods")
-    wanted = {k: given[k] for k in names if k in given}
-    return values, measurements(name, profile, **wanted)
+    chosen: dict[str, Any] = defaults | values
+    planned = measurements(
+        name,
+        profile,
+        folds=chosen["folds"],
+        seeds=chosen.get("seeds"),
+        episodes=chosen.get("episodes"),
+        protocol=chosen.get("protocol"),
+        methods=chosen.get("methods"),
+    )
+    return values, planned
+
+
+def _defaults(name: str) -> dict[str, object]:
+    """The parameters of a notebook with the values that its cell gives them."""
+    source = FOLDER / f"{name}.ipynb"
+    if not source.exists():
+        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.ipynb")))
+        raise UserError(f"no notebook {name!r} in notebooks/; known: {known}")
+    parameters = papermill.inspect_notebook(str(source))
+    return {key: ast.literal_eval(entry["default"]) for key, entry in parameters.items()}
 
 
 def run(
     bench: Workbench,
     name: str,
-    values: dict,
-    wanted: list[Measurement],
+    values: dict[str, object],
+    planned: list[Measurement],
     *,
     recompute: bool = False,
 ) -> Path:
     """Execute `notebooks/<name>.ipynb` into the profile's results folder; the path of the copy.
 
-    `values` and `wanted` are from `plan_of`; the cells are computed before the notebook runs, by
-    all ranks. Only rank 0 executes the notebook; the others return at once.
+    `values` and `planned` are from `plan_of`; the measurements are computed before the notebook
+    runs, by all ranks. Only rank 0 executes the notebook; the others return at once.
 
-    While it runs the copy is `<name>.partial.ipynb`; if it fails it stays as `<name>.failed.ipynb`
-    with its traceback, so that a failed notebook is never taken for a made one.
+    While it runs the copy is `<name>.partial.ipynb`. If it fails the copy with its traceback is
+    kept as `<name>.failed.ipynb`, so that a failed notebook is never taken for a complete one.
 
     Raises:
         NotebookFailed: a cell of the notebook raised.
     """
-    if wanted:
-        compute(bench, name, wanted, recompute=recompute)
+    if planned:
+        compute(bench, name, planned, recompute=recompute)
     final = bench.results / f"{name}.ipynb"
     if not bench.ranks.is_main_process:
         return final
@@ -88,7 +116,7 @@ def run(
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Remove torchrun's variables from this process's environment, which a kernel inherits."""
+    """Remove torchrun's variables from the environment that a kernel inherits."""
     removed = {
         name: os.environ.pop(name)
         for name in list(os.environ)
@@ -100,15 +128,25 @@ def _alone() -> Iterator[None]:
         os.environ.update(removed)
 
 
-def _execute(name: str, values: dict, final: Path, data: Path | None) -> None:
-    partial, failed = (final.with_suffix(f".{state}.ipynb") for state in ("partial", "failed"))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a stray one
+def _execute(name: str, values: Mapping[str, object], final: Path, data: Path | None) -> None:
+    partial = final.with_suffix(".partial.ipynb")
+    failed = final.with_suffix(".failed.ipynb")
+    # The kernel of this environment, not another one of the same name.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # Papermill adds a cell for what it is given; values that the notebook has need none.
+    defaults = _defaults(name)
+    changed = {key: value for key, value in values.items() if value != defaults[key]}
     try:
         papermill.execute_notebook(
-            str(FOLDER / f"{name}.ipynb"), str(partial), values, cwd=str(HOME), progress_bar=False,
-            store_widget_state=False, kernel_name="python3",
+            str(FOLDER / f"{name}.ipynb"),
+            str(partial),
+            changed,
+            cwd=str(HOME),
+            progress_bar=False,
+            store_widget_state=False,
+            kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=40"],
-        )  # fmt: skip
+        )
         _tidy(partial, data)
         os.replace(partial, final)
         failed.unlink(missing_ok=True)
@@ -121,14 +159,26 @@ def _execute(name: str, values: dict, final: Path, data: Path | None) -> None:
 
 
 def _tidy(path: Path, data: Path | None) -> None:
-    """Drop what changes from run to run or names this machine: paths, times, widget state."""
+    """Drop logs and what changes from run to run or names this machine; fold the code."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
-    kept = notebook.metadata.pop("papermill", {})
-    notebook.metadata["papermill"] = {"parameters": kept.get("parameters", {})}
+    papermill_data = notebook.metadata.pop("papermill", {})
+    notebook.metadata["papermill"] = {"parameters": papermill_data.get("parameters", {})}
     for cell in notebook.cells:
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.metadata["jupyter"] = {"source_hidden": True}
+            _keep_alternative_text(cell)
     text = nbformat.writes(notebook)
-    if data:  # the folder's name says which data it was; where it lay is nobody's business
+    if data:  # the folder's name says which data it was; the rest of its path names the machine
         text = text.replace(json.dumps(str(data))[1:-1], json.dumps(data.name)[1:-1])
     path.write_text(text, encoding="utf-8")
+
+
+def _keep_alternative_text(cell: NotebookNode) -> None:
+    """Copy the text of a picture to where the web site looks for it, `mystnb.image.alt`."""
+    for output in cell.outputs:
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if alt:
+            cell.metadata["mystnb"] = {"image": {"alt": alt}}

@@ -6,20 +6,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 
 from la.experiment.code import is_todays, scoring_code
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN
 from la.files import write_whole
-from la.report.findings import Finding
+from la.report.finding import Finding
 from la.report.notebooks import plan_of
 from la.report.tables import TABLES, prompts_of
 
 
-def asked(profile: str, **parameters: object) -> dict[str, list[Measurement]]:
+def asked(
+    profile: str,
+    *,
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    episodes: int | None = None,
+) -> dict[str, list[Measurement]]:
     """The measurements of each table's notebook; what is None is as the notebook has it."""
+    parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
     chosen = {name: value for name, value in parameters.items() if value is not None}
-    return {name: plan_of(name, profile, chosen)[1] for name in TABLES}
+    planned = {}
+    for name in TABLES:
+        _, planned[name] = plan_of(name, profile, chosen)
+    return planned
 
 
 def contents(
@@ -30,9 +41,9 @@ def contents(
     rows = {}
     for name, planned in measurements.items():
         path = folder / f"{name}.ipynb"
-        count = f"{sum(m in computed for m in planned)} of {len(planned)}"
         link = f"[{_title(path)}]({path.name})" if path.exists() else "not run yet"
-        rows[name] = link, count
+        n_computed = sum(m in computed for m in planned)
+        rows[name] = (link, f"{n_computed} of {len(planned)}")
     return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "results"])
 
 
@@ -43,32 +54,35 @@ def _title(notebook: Path) -> str:
 
 
 def opening(finding: Finding, headline: str, results: Sequence[Result]) -> str:
-    """The Markdown at the top of a page: what was found, then what stands behind the numbers."""
+    """The Markdown at the top of a page: what was found, then how the numbers were made."""
     return f"{finding.markdown}\n\n{basis(headline, results)}"
 
 
 def basis(headline: str, results: Sequence[Result]) -> str:
-    """What stands behind the numbers of a page, in two lines of Markdown for below its title.
+    """How the numbers of a page were made, in two lines of Markdown.
 
     Profile, device and data; folds, episode lists and trainings; and what `±` holds.
     """
+    if not results:
+        return f"{headline}\n\nNothing has been computed yet."
     measured = [r.measurement for r in results]
     n_folds = len({m.fold for m in measured})
     n_lists = len({m.seed for m in measured})
     episodes = ", ".join(str(n) for n in sorted({m.episodes for m in measured}))
+    text = f"{_counted(n_folds, 'fold')}, {_counted(n_lists, 'episode list')}"
+    text += f" of {episodes} episodes for each setting"
     models: dict[tuple[str, int], set[str]] = {}
     for r in results:
         if r.checkpoint_sha256:
-            key = r.measurement.method, r.measurement.fold
+            key = (r.measurement.method, r.measurement.fold)
             models.setdefault(key, set()).add(r.checkpoint_sha256)
-    counts = sorted({len(hashes) for hashes in models.values()})
-    trainings = ", ".join(map(str, counts))
-    text = f"{_counted(n_folds, 'fold')}, {_counted(n_lists, 'episode list')}"
-    text += f" of {episodes} episodes for each setting"
-    if counts:
-        text += f", {trainings} training{'' if counts == [1] else 's'} of each trained row"
-    text += ". " + _interval(n_lists, counts[-1] if counts else 0)
-    return f"{headline}\n\n{text}"
+    n_trainings = sorted({len(hashes) for hashes in models.values()})
+    if n_trainings:
+        counts = ", ".join(map(str, n_trainings))
+        noun = "training" if n_trainings == [1] else "trainings"
+        text += f", {counts} {noun} of each trained row"
+    interval = _interval(n_lists, n_trainings[-1] if n_trainings else 0)
+    return f"{headline}\n\n{text}. {interval}"
 
 
 def _interval(n_lists: int, n_trainings: int) -> str:
@@ -122,7 +136,7 @@ def _is_todays(result: Result) -> bool:
 
 
 def _list_of(m: Measurement) -> tuple[object, ...]:
-    """What an episode list depends on."""
+    """Everything that an episode list depends on."""
     return m.setting, m.fold, m.seed, m.episodes, m.kinds, m.protocol, m.classes
 
 
@@ -136,19 +150,21 @@ def _all_of(values: Iterable[object]) -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """The frame as a Markdown table; headers of two rows are joined, NaN is empty.
+    """The frame as a Markdown table; headers of two rows are joined, NaN is empty."""
+    plain = frame.astype(object).where(frame.notna(), "").astype(str)
+    names = []
+    for name in frame.columns:
+        parts = name if isinstance(name, tuple) else (name,)
+        names.append(" ".join(map(str, parts)).strip())
+    plain.columns = pd.Index(names)
+    index_names = [name or "" for name in frame.index.names]
+    table = plain.reset_index(names=index_names, allow_duplicates=True)
+    return f"{table.to_markdown(index=False, disable_numparse=True)}\n"
 
-    `DataFrame.to_markdown` prints the tuples of such headers as they are.
-    """
-    plain = frame.astype(object).where(frame.notna(), "")
-    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
-    names = [name if isinstance(name, tuple) else (name,) for name in plain.columns]
-    rows = [
-        [*(name or "" for name in plain.index.names), *(" ".join(n).strip() for n in names)],
-        ["---"] * (plain.index.nlevels + len(names)),
-        *([*key, *values] for key, values in zip(keys, plain.to_numpy(), strict=True)),
-    ]
-    return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in rows)
+
+def table(frame: pd.DataFrame) -> Markdown:
+    """The frame as a Markdown table for a notebook: its bold numbers and links show anywhere."""
+    return Markdown(markdown(frame))
 
 
 def write_page(

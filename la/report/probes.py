@@ -64,7 +64,11 @@ def attention_on_objects(model: LabelAnything, batch: Batch) -> list[float]:
         model.support(batch)
     cells = object_cells(batch.objects, batch.source.support.shape[-1])
     valid = encoder.sparse_prompts(batch.prompts)[1] != PADDING  # (E, T)
-    return [object_shares(read, cells).mean(1)[valid].mean().item() for read in reads]
+    shares = []
+    for read in reads:
+        of_tokens = object_shares(read, cells).mean(1)  # (E, T), the mean over heads
+        shares.append(of_tokens[valid].mean().item())
+    return shares
 
 
 @torch.inference_mode()
@@ -74,7 +78,8 @@ def embeddings(model: LabelAnything, batch: Batch, episodes: Iterable[Episode]) 
     pairs = model.prompt_encoder.encode(
         images, batch.prompts, batch.support_episode, batch.token_rows
     )
-    class_ids, image_ids = [], []
+    class_ids = []
+    image_ids = []
     for episode in episodes:
         for example in episode.examples:
             class_ids.append(episode.class_ids[example.row - 1])
@@ -117,9 +122,11 @@ def probe(
         episodes = probe_episodes(bench, fold, kind, n_images)
         images = bench.images_of(episodes)
         loader = bench.loader(bench.data.test, fold, images=images, objects=True)
-        batches[kind] = episodes, to_device(loader(episodes), bench.device)
-    rows = {name: _probes(model.to(bench.device).eval(), batches) for name, model in models.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=(None, None)).round(3)
+        batches[kind] = (episodes, to_device(loader(episodes), bench.device))
+    rows = {}
+    for name, model in models.items():
+        rows[name] = _probes(model.to(bench.device).eval(), batches)
+    return pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 
 def _probes(

@@ -1,9 +1,9 @@
 """Two checks that a method uses its prompts, from stored counts.
 
 A method that paints any object, whatever is prompted, can score well where queries show few
-objects. It is caught by two questions: how much of the score is left when each query gets the
-supports of another episode, with other classes; and how often a painted pixel of some asked
-class gets the right one, which by chance happens once in N.
+objects. Two questions reveal it: how much of the score is left when each query gets the supports
+of another episode, with other classes; and how often a painted pixel of some asked class gets
+the right one, which by chance happens once in N.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ import pandas as pd
 from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.learn.metrics import Scores
-from la.report.findings import Finding
+from la.report.finding import PROMPTS_USED, Finding, Verdict
 from la.report.tables import in_order
 
 
@@ -32,9 +32,9 @@ def prompts_used(results: Iterable[Result]) -> pd.DataFrame:
     """A row per setting and method, in percent; means over folds and seeds.
 
     Columns: `mIoU*` with the query's own supports and `exchanged` with another episode's;
-    `kept`, the second in percent of the first; `right class`, see `right_share`, with its
-    supports, beside what chance gives. Without exchanged supports in the results their columns
-    are NaN, and so is `kept` for a method that scores 0.
+    `kept`, the second in percent of the first; `right class`, the `right_share` with the query's
+    own supports, beside what chance gives. Without exchanged supports in the results
+    their columns are NaN; `kept` is also NaN for a method that scores 0.
     """
     scores: dict[tuple[str, str, int, str], list[float]] = {}
     right: dict[tuple[str, str, int], list[float]] = {}
@@ -47,7 +47,8 @@ def prompts_used(results: Iterable[Result]) -> pd.DataFrame:
     rows = {}
     for setting, method, n_ways in right:
         supported = np.mean(scores[setting, method, n_ways, "own"])
-        exchanged = np.mean(scores.get((setting, method, n_ways, "exchanged"), [np.nan]))
+        of_others = scores.get((setting, method, n_ways, "exchanged"), [np.nan])
+        exchanged = np.mean(of_others)
         rows[setting, method] = {
             "mIoU*": supported,
             "exchanged": exchanged,
@@ -55,26 +56,27 @@ def prompts_used(results: Iterable[Result]) -> pd.DataFrame:
             "right class": np.mean(right[setting, method, n_ways]),
             "by chance": 100 / n_ways,
         }
-    index = pd.MultiIndex.from_tuples(rows, names=["setting", None])
-    return pd.DataFrame(rows.values(), index).round(1)
+    index = pd.MultiIndex.from_tuples(list(rows), names=["setting", None])
+    return pd.DataFrame(list(rows.values()), index).round(1)
 
 
 def prompts_matter(table: pd.DataFrame) -> Finding:
     """Whether LA uses its prompts, from `prompts_used`."""
-    claim = "LA segments the classes that the prompts of the support images show (3.1)."
     la = table[table.index.get_level_values(1).str.startswith("LA")].dropna()
     if la.empty:
-        return Finding("LA has not been scored with exchanged supports.", claim, "not run")
-    parts = []
-    for (setting, _), row in la.iterrows():
-        parts.append(f"{row['kept']:.0f} % in {setting}")
+        return Finding("LA has not been scored with exchanged supports.", PROMPTS_USED, "not run")
     several = la[la["by chance"] < 100]
-    right = [
-        f"{row['right class']:.0f} % in {setting} (by chance {row['by chance']:.0f} %)"
-        for (setting, _), row in several.iterrows()
-    ]
-    sentence = f"With the supports of other classes LA keeps {', '.join(parts)} of its score"
+    kept = []
+    for _, row in la.reset_index("setting").iterrows():
+        kept.append(f"{row['kept']:.0f} % in {row['setting']}")
+    right = []
+    for _, row in several.reset_index("setting").iterrows():
+        chance = f"by chance {row['by chance']:.0f} %"
+        right.append(f"{row['right class']:.0f} % in {row['setting']} ({chance})")
+    sentence = f"With the supports of other classes LA keeps {', '.join(kept)} of its score"
     if right:
         sentence += f"; of the painted object pixels the right class gets {', '.join(right)}"
-    used = bool((la["kept"] <= 20).all() and (several["right class"] > several["by chance"]).all())
-    return Finding(sentence + ".", claim, "confirmed" if used else "not confirmed")
+    little_kept = (la["kept"] <= 20).all()
+    tells_apart = (several["right class"] > several["by chance"]).all()
+    verdict: Verdict = "confirmed" if little_kept and tells_apart else "not confirmed"
+    return Finding(sentence + ".", PROMPTS_USED, verdict)

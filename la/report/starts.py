@@ -1,4 +1,4 @@
-"""What the start of the weights does: learning curves, and the start without each of its parts."""
+"""What the start of the weights does: learning curves, and what differs from the paper."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -7,9 +7,8 @@ import pandas as pd
 
 from la.config import Config, profile
 from la.experiment.measurements import Result
-from la.experiment.methods import CURVES, LADDER, VARIANTS
-from la.report.analysis import ablations
-from la.report.findings import Finding
+from la.experiment.methods import CURVES
+from la.report.finding import Finding
 from la.report.statistics import t_interval
 
 
@@ -22,13 +21,14 @@ def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
     rows = []
     for r in results:
         m = r.measurement
-        if m.method in CURVES:
-            run = CURVES[m.method].configure(config)
-            what = (run.model.start, m.setting, m.classes, run.train.steps)
-            rows.append((*what, m.seed, 100 * r.scores.miou_star))
+        configure = CURVES[m.method].configure if m.method in CURVES else None
+        if configure:
+            run = configure(config)
+            key = (run.model.start, m.setting, m.classes, run.train.steps)
+            rows.append((*key, m.seed, 100 * r.scores.miou_star))
     keys = ["start", "setting", "classes", "steps"]
-    lines = pd.DataFrame(rows, columns=[*keys, "seed", "value"])
-    trainings = lines.groupby([*keys, "seed"], sort=False)["value"].mean()
+    points = pd.DataFrame(rows, columns=[*keys, "seed", "value"])
+    trainings = points.groupby([*keys, "seed"], sort=False)["value"].mean()
     groups = trainings.groupby(keys, sort=False)
     half_width = groups.agg(lambda values: t_interval(values).half_width)
     return pd.DataFrame({"value": groups.mean(), "half_width": half_width}).reset_index()
@@ -37,39 +37,34 @@ def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
 def differences_from_paper(config: Config) -> pd.DataFrame:
     """Every setting in which a profile differs from `paper-sam`, read from the configurations."""
     paper = profile("paper-sam")
-    rows = {}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for part in ("model", "episodes", "train"):
-        ours, theirs = asdict(getattr(config, part)), asdict(getattr(paper, part))
+        ours = asdict(getattr(config, part))
+        theirs = asdict(getattr(paper, part))
         for name, value in ours.items():
             if value != theirs[name]:
-                rows[part, name] = {config.profile: str(value), paper.profile: str(theirs[name])}
+                rows[part, name] = {
+                    config.profile: str(value),
+                    paper.profile: str(theirs[name]),
+                }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def ladder(results: Iterable[Result]) -> pd.DataFrame:
-    """The agreeing start with each part switched off, minus the complete one; as `ablations`."""
-    kept = []
-    for r in results:
-        m = r.measurement
-        if m.classes == "unseen" and (m.method in LADDER or m.method in VARIANTS):
-            kept.append(r)
-    return ablations(kept)
-
-
 def what_the_start_does(curves: pd.DataFrame) -> Finding:
-    """The usual start against the agreeing one at the longest training of both.
+    """The agreeing start after its shortest training against the usual one after its longest.
 
     Args:
         curves: `learning_curves`, with columns start, steps, setting, classes, value.
     """
     unseen = curves[curves["classes"] == "unseen"]
-    setting = unseen["setting"].iloc[0] if len(unseen) else ""
-    one = unseen[unseen["setting"] == setting].pivot_table("value", "steps", "start")
-    if not {"usual", "agreeing"} <= set(one.columns):
+    if not {"usual", "agreeing"} <= set(unseen["start"]):
         return Finding("The two starts of the weights have not both been trained here.")
-    usual, agreeing = one["usual"].dropna(), one["agreeing"].dropna()
+    setting = unseen["setting"].iloc[0]
+    shown = unseen[unseen["setting"] == setting].sort_values("steps")
+    agreeing = shown[shown["start"] == "agreeing"].iloc[0]
+    usual = shown[shown["start"] == "usual"].iloc[-1]
     return Finding(
-        f"On unseen classes in {setting} LA scores {agreeing.iloc[0]:.1f} % after "
-        f"{agreeing.index[0]} steps when its weights begin agreeing; with the usual start it "
-        f"has {usual.iloc[-1]:.1f} % after {usual.index[-1]} steps."
+        f"On unseen classes in {setting} LA scores {agreeing['value']:.1f} % after "
+        f"{agreeing['steps']} steps when its weights begin agreeing; with the usual start it "
+        f"has {usual['value']:.1f} % after {usual['steps']} steps."
     )

@@ -6,7 +6,6 @@ from hand_made import CLASSES, result, with_iou
 
 from la.learn.metrics import Scores
 from la.report import analysis as reports
-from la.report.statistics import t_interval
 
 TWO_WAYS = [[[50, 5, 5], [10, 20, 10], [0, 4, 16]], [[80, 10, 10], [0, 0, 0], [6, 2, 12]]]
 
@@ -108,38 +107,6 @@ def test_an_episode_that_two_percentiles_choose_is_shown_once():
 def test_examples_need_a_query_that_shows_all_classes():
     with pytest.raises(ValueError, match="take more episodes"):
         reports.examples(result(confusion=[[[5, 0], [0, 0]]]), [50])
-
-
-def variants(ablation, ious):
-    return [with_iou(iou, method=f"la {ablation}", seed=s) for s, iou in enumerate(ious)]
-
-
-def test_ablations_pair_trainings_of_one_seed_and_say_what_is_unresolved():
-    complete, worse, unclear = (40, 50, 60), (30, 41, 49), (45, 40, 61)
-    table = reports.ablations(
-        [
-            *variants("complete", complete),
-            *variants("w/o Token Pool", worse),
-            *variants("w/o Spatial Convolutions", unclear),
-        ]
-    )["1-way 1-shot"]
-    change = t_interval([b - a for a, b in zip(complete, worse, strict=True)])
-    row = table.loc["w/o Token Pool"]
-    assert row["mIoU*"] == 40.0 and row["minus complete"] == pytest.approx(-10.0)
-    assert row["± of that"] == round(change.half_width, 1) and row[""] == "resolved"
-    assert table.loc["w/o Spatial Convolutions", ""] == "unresolved"
-    assert table.loc["complete", "minus complete"] == ""
-
-
-def test_folds_of_one_training_are_averaged_before_the_interval():
-    runs = [
-        with_iou(iou + shift, method="la complete", seed=seed, fold=fold)
-        for seed, iou in enumerate((20, 30, 40))
-        for fold, shift in ((0, -5), (1, 5))
-    ]
-    row = reports.ablations(runs)["1-way 1-shot"].loc[("complete")]
-    assert row["±"] == round(t_interval([20, 30, 40]).half_width, 1)
-    assert reports.trainings(runs).iloc[0].tolist() == [20, 30, 40]
 
 
 def test_joined_seeds_equal_one_long_list():

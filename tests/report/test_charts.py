@@ -31,7 +31,7 @@ SCORES = scores(
 )
 
 
-def test_folds_and_means_stand_at_their_values():
+def test_dots_are_folds_and_written_numbers_are_means():
     (axis,) = charts.by_fold(SCORES).axes
     dots = [c.get_offsets()[:, 0] for c in axis.collections if isinstance(c, PathCollection)]
     assert sorted(np.concatenate(dots)) == sorted(SCORES[SCORES["fold"] != "mean"]["value"])
@@ -40,11 +40,20 @@ def test_folds_and_means_stand_at_their_values():
     assert axis.get_yticklabels()[0].get_text() == "LA" and axis.yaxis_inverted()  # on top
 
 
-def test_bars_by_prompts_have_the_height_of_the_means():
+def test_a_reference_does_not_stretch_the_axis_and_is_written_at_its_edge():
+    reference = scores([with_iou(90, method="token_grid")])
+    (alone,) = charts.by_fold(SCORES).axes
+    (axis,) = charts.by_fold(pd.concat([SCORES, reference])).axes
+    assert axis.get_xlim() == alone.get_xlim()
+    assert axis.texts[-1].get_text() == "90.0 →" and axis.texts[-1].xy[0] == axis.get_xlim()[1]
+
+
+def test_marks_by_prompts_are_at_the_means():
     kinds = ((PromptKind.MASK,), (PromptKind.BOX,))
     tidy = scores([with_iou(30 + 10 * i, kinds=k) for i, k in enumerate(kinds)])
     (axis,) = charts.by_prompts(tidy).axes
-    assert [bar.get_height() for bar in axis.patches] == [30, 40]
+    assert axis.lines[0].get_xdata().tolist() == [30, 40]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["masks", "boxes"]
 
 
 def test_lines_go_through_their_points_in_order():
@@ -54,6 +63,16 @@ def test_lines_go_through_their_points_in_order():
     (axis,) = charts.lines(frame, "N", {"value": "mIoU* (%)"}).axes
     x, y = axis.lines[0].get_data()
     assert list(x) == [1, 2, 5] and list(y) == [3, 2, 1]
+
+
+def test_a_reference_above_all_lines_is_written_and_not_drawn():
+    rows = [("LA", n, 40.0 - n) for n in (1, 5)] + [
+        ("Token grid reference", n, 70.0) for n in (1, 5)
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "N", "value"]).assign(half_width=1.0)
+    (axis,) = charts.lines(frame, "N", {"value": "mIoU* (%)"}).axes
+    assert [text.get_text() for text in axis.texts] == ["Token grid reference: 70 to 70 ↑"]
+    assert axis.get_legend_handles_labels()[1] == ["LA"] and axis.get_ylim()[1] < 50
 
 
 def test_a_confusion_is_drawn_with_the_true_class_in_rows():
@@ -67,18 +86,23 @@ def test_curves_show_every_step_and_a_median():
     run = pd.DataFrame({"step": range(50), "loss": 1.0, "norm": 2.0, "lr": 0.1})
     loss, norm, rate = charts.curves({"LA": run}).axes
     assert len(loss.lines) == len(norm.lines) == 2 and len(rate.lines) == 1
+    assert loss.lines[1].get_ydata().tolist() == [1.0] * 50
 
 
 def test_a_shown_figure_is_a_png_with_words_and_is_closed():
     shown = charts.show(charts.by_fold(SCORES), "dots of three methods")
     data, metadata = shown._repr_mimebundle_()
     assert metadata["image/png"]["alt"] == "dots of three methods"
-    assert Image.open(io.BytesIO(shown.data)).mode == "P"
+    image = Image.open(io.BytesIO(shown.data))
+    assert image.mode == "P" and image.width == pytest.approx(200 * charts.WIDTH, abs=2)
     assert not plt.get_fignums()
 
 
-def test_the_same_method_has_the_same_colour_in_every_chart():
-    first = charts._colours(["Affinity", "LA"])
-    second = charts._colours(["Prototype", "LA", "Ridge classifier"])
-    assert first["LA"] == second["LA"]
-    assert len(set(second.values())) == 3
+def test_a_method_looks_the_same_in_every_chart_and_differs_from_others_in_grey_too():
+    pair = charts._styles(["Affinity", "LA"])
+    three = charts._styles(["Ridge classifier", "LA", "Affinity"])
+    assert pair["LA"] == three["LA"] and pair["Affinity"] == three["Affinity"]
+    assert len({style.marker for style in three.values()}) == 3
+    assert len({style.colour for style in three.values()}) == 3
+    runs = charts._styles(["usual start", "agreeing start"])
+    assert len({style.marker for style in runs.values()}) == 2

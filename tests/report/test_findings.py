@@ -1,13 +1,15 @@
 """Sentences at the top of pages: made from numbers known by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hand_made import result, with_iou
 
 from la.report import findings
-from la.report.analysis import trainings
 from la.report.comparison import compare
+from la.report.finding import Claim, Finding
 from la.report.prompts_used import prompts_matter, prompts_used
 from la.types import PromptKind
 
@@ -67,40 +69,14 @@ def n_way(percent, n_ways, **fields):
 def test_growth_of_n_says_what_is_kept():
     results = [n_way(60, 1), n_way(30, 3), n_way(50, 1, method="affinity")]
     results.append(n_way(20, 3, method="affinity"))
-    finding = findings.with_more_classes(results)
+    finding = found_in(results, findings.with_more_classes)
     assert finding.sentence == (
         "From 1 class to 3 classes LA falls from 60.0 % to 30.0 % and keeps 50 % of its score; "
         "the best rival at 3 classes (Affinity) has 20.0 % and keeps 40 %."
     )
     assert finding.verdict == "confirmed"
     overtaken = [*results, n_way(45, 3, method="ridge"), n_way(45, 1, method="ridge")]
-    assert findings.with_more_classes(overtaken).verdict == "not confirmed"
-
-
-def variants(ablation, ious):
-    return [with_iou(iou, method=f"la {ablation}", seed=s) for s, iou in enumerate(ious)]
-
-
-@pytest.mark.parametrize(
-    ("convolutions", "pool", "verdict"),
-    [
-        ((30, 41, 49), (38, 48, 58), "confirmed"),
-        ((38, 48, 58), (30, 41, 49), "not confirmed"),
-        ((45, 40, 61), (30, 41, 49), "unresolved"),
-        ((50, 60, 70), (30, 41, 49), "not confirmed"),
-    ],
-)
-def test_table_4_lists_what_each_part_is_worth(convolutions, pool, verdict):
-    runs = [
-        *variants("complete", (40, 50, 60)),
-        *variants("w/o Spatial Convolutions", convolutions),
-        *variants("w/o Token Pool", pool),
-    ]
-    finding = findings.worth_of_parts(trainings(runs))
-    assert finding.verdict == verdict
-    change = np.mean(convolutions) - 50
-    assert f"{change:+.1f} ± " in finding.sentence or f"{change:+.1f} w/o" in finding.sentence
-    assert finding.sentence.endswith("w/o Token Pool (3 trainings).")
+    assert found_in(overtaken, findings.with_more_classes).verdict == "not confirmed"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +131,39 @@ def test_an_own_method_is_compared_with_la():
     assert finding.sentence == "Mine scores 10.0 points less than LA in 1-way 1-shot."
 
 
-def test_a_finding_is_shown_in_bold_with_its_verdict():
-    finding = findings.Finding("A.", "B.", "unresolved")
-    assert finding._repr_markdown_() == "**A.**\n\nThe paper's claim: B. *Here: unresolved.*"
-    assert findings.Finding("A.").markdown == "**A.**"
+CLAIM = Claim("B.", "4.3", "table1")
+
+
+def test_a_finding_is_shown_in_bold_with_claim_verdict_and_interval():
+    finding = Finding("A.", CLAIM, "unresolved")
+    assert finding._repr_markdown_() == "**A.**\n\nThe paper's claim (4.3): B. *Here: unresolved*."
+    sure = Finding("A.", CLAIM, "confirmed", "+1.0 ± 0.5")
+    assert sure.markdown.endswith("*Here: confirmed*: +1.0 ± 0.5.")
+    assert Finding("A.").markdown == "**A.**"
+
+
+def test_the_interval_of_a_claim_is_that_of_the_closest_rivals():
+    finding = found_in(scored(la=50, affinity=40, ridge=45, token_grid=70, floor=0))
+    assert finding.interval == "+5.0 ± 0.0 in 1-way 1-shot (Ridge classifier)"
+
+
+def test_the_lead_with_one_class_does_not_count_for_several():
+    results = [n_way(30, 1), n_way(40, 1, method="affinity")]
+    results += [n_way(30, 3), n_way(20, 3, method="affinity")]
+    finding = found_in(results, findings.with_more_classes)
+    assert finding.verdict == "confirmed"
+    assert finding.interval == "+10.0 ± 0.0 in 3-way 1-shot (Affinity)"
+
+
+def trained(model, **fields):
+    return replace(with_iou(40, **fields), checkpoint_sha256=model)
+
+
+@pytest.mark.parametrize(("second", "verdict"), [("a", "confirmed"), ("b", "not confirmed")])
+def test_one_training_is_that_of_all_settings(second, verdict):
+    results = [trained("a"), trained(second, shots=5), trained("c", seed=1)]
+    finding = findings.one_training(results)
+    assert finding.verdict == verdict
+    n_trainings = len({"a", second, "c"})
+    assert f"2 settings with {n_trainings} trainings for 2 folds and lists" in finding.sentence
+    assert findings.one_training(results[:1]).verdict == "not run"

@@ -7,16 +7,31 @@ import pandas as pd
 from hand_made import result, with_iou
 
 from la.report import pages
-from la.report.findings import Finding
+from la.report.finding import ONE_CLASS, Finding
 from la.report.tables import TABLES
 from la.types import PromptKind
+
+
+def cells(line: str) -> list[str]:
+    """The texts between the bars of a row of a Markdown table."""
+    return [text.strip() for text in line.strip().strip("|").split("|")]
 
 
 def test_markdown_joins_headers_and_leaves_what_is_unknown_empty():
     columns = pd.MultiIndex.from_tuples([("1-way", "mean"), ("1-way", "±")])
     frame = pd.DataFrame([[1.5, float("nan")]], ["LA"], columns)
+    header, line, row = pages.markdown(frame).splitlines()
+    assert cells(header) == ["", "1-way mean", "1-way ±"]
+    assert set(line) <= set("|:-") and cells(row) == ["LA", "1.5", ""]
+
+
+def test_markdown_shows_every_level_of_the_rows_and_numbers_as_they_are():
+    index = pd.MultiIndex.from_tuples([("masks", "LA"), ("boxes", "LA")], names=["prompts", None])
+    frame = pd.DataFrame({"x": [20.0, 1e-7], "": ["", "unresolved"]}, index)
     lines = pages.markdown(frame).splitlines()
-    assert lines == ["|  | 1-way mean | 1-way ± |", "| --- | --- | --- |", "| LA | 1.5 |  |"]
+    assert cells(lines[0]) == ["prompts", "", "x", ""]
+    assert cells(lines[2]) == ["masks", "LA", "20.0", ""]
+    assert cells(lines[3]) == ["boxes", "LA", "1e-07", "unresolved"]
 
 
 def test_a_page_holds_headline_tables_and_text(tmp_path):
@@ -27,7 +42,7 @@ def test_a_page_holds_headline_tables_and_text(tmp_path):
     text = path.read_text()
     assert text.endswith("\n\n## Later\n\nNot run yet.\n")
     assert text.startswith("# Table1\n\nA line.\n")
-    assert "\n\n## Ours\n\n| method | points |" in text and "\n\n## Links\n\n- one\n" in text
+    assert "\n\n## Ours\n\n| method   | points   |" in text and "\n\n## Links\n\n- one\n" in text
 
 
 def test_the_front_page_is_titled_by_its_profile(tmp_path):
@@ -110,7 +125,12 @@ def test_the_basis_says_what_the_interval_holds():
     assert "training" not in untrained and untrained.endswith("over these 2 lists.")
 
 
+def test_a_page_without_results_says_so():
+    assert pages.basis("Quick.", []) == "Quick.\n\nNothing has been computed yet."
+
+
 def test_a_page_opens_with_its_finding():
-    text = pages.opening(Finding("LA wins.", "LA wins.", "confirmed"), "Quick.", [result()])
-    assert text.startswith("**LA wins.**\n\nThe paper's claim: LA wins. *Here: confirmed.*\n\n")
+    text = pages.opening(Finding("LA wins.", ONE_CLASS, "confirmed"), "Quick.", [result()])
+    claim = f"The paper's claim (4.3, Table 1): {ONE_CLASS.text} *Here: confirmed*."
+    assert text.startswith(f"**LA wins.**\n\n{claim}\n\n")
     assert "\n\nQuick.\n\n1 fold" in text

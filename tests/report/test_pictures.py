@@ -16,6 +16,7 @@ from la.data.prompts import Drawn
 from la.predict.example import example_episode
 from la.predict.prediction import Prediction
 from la.report import pictures as plotting
+from la.report.episode_lists import without_predictions
 from la.report.pictures import EpisodePicture, SupportPicture
 from la.types import IGNORE, Box, Point, PromptKind
 
@@ -77,6 +78,8 @@ def test_a_prediction_is_explained_with_its_examples_truth_and_iou():
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["support 1", "support 2", "query", "truth", "prediction"]
     assert figure.axes[-1].get_xlabel() == "IoU 100, 0, 100 %"
+    numbers = {text.get_text() for text in figure.axes[-2].texts}
+    assert numbers == {"1", "2", "3"}  # on the regions of the truth
     without = plotting.explained(example.examples, prediction, None)
     assert [a.get_title() for a in without.axes] == [t for t in titles if t != "truth"]
     assert without.axes[-1].get_xlabel() == ""
@@ -106,29 +109,24 @@ def test_positive_and_negative_points_are_drawn_apart():
     assert shapes[0].shape != shapes[1].shape
 
 
-def test_served_episodes_carry_the_loader_s_prompts_and_truth(loader, episodes):
-    for picture, episode in zip(plotting.served(loader, episodes), episodes, strict=True):
+def test_episodes_carry_the_loader_s_prompts_and_truth(loader, episodes):
+    for picture, episode in zip(without_predictions(loader, episodes), episodes, strict=True):
         assert picture.prediction is None and np.array_equal(picture.target, loader.target(episode))
         assert len(picture.supports) == len(episode.support_ids)
         rows = {(s, row) for s, shown in enumerate(picture.supports) for row in shown.prompts}
         assert rows == {(example.support, example.row) for example in episode.examples}
-    figure = plotting.episode_strip(plotting.served(loader, episodes[:2]))
+    figure = plotting.episode_strip(without_predictions(loader, episodes[:2]))
     assert [a.get_title() for a in figure.axes[:4]] == ["support 1", "support 2", "query", "truth"]
 
 
-def test_histograms_count_classes_and_prompts(loader, episodes):
-    figure = plotting.episode_histograms(loader, episodes)
-    asked = sum(bar.get_width() for bar in figure.axes[0].patches)
-    assert asked == sum(e.n_ways for e in episodes)
-    assert sum(bar.get_height() for bar in figure.axes[1].patches) == len(episodes)
-    drawn = [d for e in episodes for d in loader.draw(e)]
-    wanted = [sum(d.mask is not None for d in drawn), sum(len(d.boxes) for d in drawn)]
-    wanted.append(sum(len(points) for d in drawn for points in d.points))
-    assert [bar.get_height() for bar in figure.axes[3].patches] == wanted
-
-
-def test_every_class_is_in_exactly_one_fold(loader):
-    table = plotting.fold_classes(loader.index)
-    assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 20
-    assert sorted(table.to_numpy().ravel()) == sorted(loader.index.category_names)
-    assert table["fold 1"][0] == loader.index.class_name(2)
+def test_another_method_is_drawn_beside_the_prediction(loader, episodes):
+    shown = without_predictions(loader, episodes[:2])
+    right = [replace(e, prediction=e.target) for e in shown]
+    wrong = [replace(e, prediction=np.zeros_like(e.target)) for e in shown]
+    figure = plotting.episode_strip(right, "LA", {"Affinity": wrong})
+    n_columns = len(figure.axes) // 2
+    titles = [axis.get_title() for axis in figure.axes[:n_columns]]
+    assert titles[-3:] == ["truth", "LA", "Affinity"]
+    for row, axes in enumerate(np.reshape(figure.axes, (2, n_columns))):
+        assert axes[-2].get_xlabel() == right[row].score
+        assert axes[-1].get_xlabel() == wrong[row].score != right[row].score

@@ -6,12 +6,7 @@ from hand_made import with_iou
 from la.config import profile
 from la.experiment.methods import CURVES, LADDER
 from la.report.charts import lines
-from la.report.starts import (
-    differences_from_paper,
-    ladder,
-    learning_curves,
-    what_the_start_does,
-)
+from la.report.starts import differences_from_paper, learning_curves, what_the_start_does
 from la.report.statistics import t_interval
 
 CONFIG = profile("quick")
@@ -46,15 +41,6 @@ def test_learning_curves_average_folds_and_give_an_interval_over_trainings():
     assert usual["half_width"] == pytest.approx(t_interval([15, 25, 35]).half_width)
     assert (agreeing["classes"], agreeing["steps"]) == ("seen", 7 * CONFIG.train.steps)
     assert len(curves) == 2
-
-
-def test_the_ladder_pairs_trainings_with_the_complete_start():
-    results = [with_iou(40 + s, method="la complete", seed=s) for s in (0, 1, 2)]
-    results += [with_iou(20 + s, method="la start without read", seed=s) for s in (0, 1, 2)]
-    results.append(with_iou(90, method="la start without copy", classes="seen"))
-    table = ladder(results)["1-way 1-shot"]
-    assert table.loc["start without read", "minus complete"] == pytest.approx(-20)
-    assert "start without copy" not in table.index
 
 
 def test_the_finding_compares_the_first_point_of_one_start_with_the_last_of_the_other():

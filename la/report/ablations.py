@@ -1,0 +1,101 @@
+"""Table 4 and the ladder of the start: what each part is worth, over paired trainings."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from la.experiment.measurements import Result
+from la.experiment.methods import LADDER, VARIANTS, label
+from la.report.finding import PARTS, Finding, Verdict
+from la.report.statistics import Interval, t_interval
+
+
+def trainings(results: Iterable[Result]) -> pd.DataFrame:
+    """mIoU* in percent of every training of Table 4 or of the ladder of the start.
+
+    A row per variant, columns (setting, seed); means over folds.
+    """
+    rows = []
+    for r in results:
+        m = r.measurement
+        if m.method in VARIANTS or m.method in LADDER:
+            variant = label(m.method).removeprefix("LA ")
+            rows.append((variant, m.setting, f"seed {m.seed}", 100 * r.scores.miou_star))
+    frame = pd.DataFrame(rows, columns=["variant", "setting", "seed", "miou"])
+    wide = frame.pivot_table("miou", "variant", ["setting", "seed"], sort=False)
+    wide.index.name = None
+    wide.columns.names = [None, None]
+    return wide
+
+
+def ablations(results: Iterable[Result]) -> pd.DataFrame:
+    """mIoU* of each variant over its training seeds, and what its part is worth.
+
+    `minus complete` pairs the trainings of one seed, which use the same batches and the same
+    episode lists. `±` is half of the 95 % t-interval over training seeds. The last column says
+    "unresolved" where the interval of the difference contains 0.
+    """
+    table = trainings(results)
+    columns = {}
+    for setting in table.columns.unique(0):
+        scores = _intervals(table, setting)
+        changes = _changes(table, setting)
+        columns[setting, "mIoU*"] = _rounded(scores, "value")
+        columns[setting, "±"] = _rounded(scores, "half_width")
+        columns[setting, "minus complete"] = _rounded(changes, "value")
+        columns[setting, "± of that"] = _rounded(changes, "half_width")
+        verdicts = {name: _resolution(interval) for name, interval in changes.items()}
+        columns[setting, ""] = pd.Series(verdicts, dtype=object)
+    return pd.DataFrame(columns).reindex(table.index).astype(object).fillna("")
+
+
+def ladder(results: Iterable[Result]) -> pd.DataFrame:
+    """The agreeing start with each part switched off, minus the complete one; as `ablations`."""
+    return ablations(r for r in results if r.measurement.classes == "unseen")
+
+
+def worth_of_parts(trainings: pd.DataFrame) -> Finding:
+    """Table 4: what the removal of each part costs, over paired trainings.
+
+    Args:
+        trainings: `trainings`, a row per variant, columns (setting, seed).
+    """
+    setting = trainings.columns[0][0]
+    changes = _changes(trainings, setting)
+    texts = []
+    for name, change in changes.items():
+        texts.append(f"{change.value:+.1f} {name}")
+    n_trainings = len(trainings.xs(setting, axis=1).columns)
+    sentence = f"In {setting} the score changes by {', '.join(texts)} ({n_trainings} trainings)."
+    intervals = "; ".join(f"{change.points} {name}" for name, change in changes.items())
+    verdict: Verdict
+    if all(change.high < 0 for change in changes.values()):
+        costliest = min(changes, key=lambda name: changes[name].value)
+        is_convolution = costliest == "w/o Spatial Convolutions"
+        verdict = "confirmed" if is_convolution else "not confirmed"
+    elif any(change.low > 0 for change in changes.values()):
+        verdict = "not confirmed"
+    else:
+        verdict = "unresolved"
+    return Finding(sentence, PARTS, verdict, intervals)
+
+
+def _intervals(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:
+    """By variant, over the trainings that it has."""
+    runs = trainings.xs(setting, axis=1)
+    return {str(name): t_interval(row.dropna()) for name, row in runs.iterrows()}
+
+
+def _changes(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:
+    """Each variant minus the complete model, training by training."""
+    changes = trainings - trainings.loc["complete"]
+    return _intervals(changes.drop("complete"), setting)
+
+
+def _rounded(intervals: dict[str, Interval], field: str) -> pd.Series:
+    numbers = {name: getattr(interval, field) for name, interval in intervals.items()}
+    return pd.Series(numbers).round(1)
+
+
+def _resolution(change: Interval) -> str:
+    return "resolved" if change.resolved else "unresolved"

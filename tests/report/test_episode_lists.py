@@ -1,0 +1,48 @@
+"""Folds and lists of episodes, counted by hand."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from la.config import PROTOCOLS, profile
+from la.data.embedded import synthetic
+from la.data.episodes import EpisodeSampler, episode_list
+from la.data.index import CocoIndex
+from la.data.loader import BatchLoader
+from la.report.episode_lists import episode_histograms, fold_classes
+from la.types import PromptKind
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory) -> BatchLoader:
+    folder = synthetic.write(
+        tmp_path_factory.mktemp("data") / "set", n_train=8, n_val=60, progress=False
+    )
+    index = CocoIndex.from_json(folder / "annotations" / "instances_val.json")
+    config = profile("quick")
+    return BatchLoader(index, config.model, config.episodes, PROTOCOLS["clean"])
+
+
+@pytest.fixture(scope="module")
+def episodes(loader):
+    ids = loader.index.category_ids.tolist()
+    sampler = EpisodeSampler(loader.index, ids, PROTOCOLS["clean"], [(2, 1)])
+    return episode_list(sampler, n_ways=2, k_shots=1, episodes=6, seed=0, kinds=tuple(PromptKind))
+
+
+def test_histograms_count_classes_and_prompts(loader, episodes):
+    figure = episode_histograms(loader, episodes)
+    assert not plt.get_fignums()  # else a notebook would show it twice
+    asked = sum(bar.get_width() for bar in figure.axes[0].patches)
+    assert asked == sum(e.n_ways for e in episodes)
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == len(episodes)
+    drawn = [d for e in episodes for d in loader.draw(e)]
+    wanted = [sum(d.mask is not None for d in drawn), sum(len(d.boxes) for d in drawn)]
+    wanted.append(sum(len(points) for d in drawn for points in d.points))
+    assert [bar.get_height() for bar in figure.axes[3].patches] == wanted
+
+
+def test_every_class_is_in_exactly_one_fold(loader):
+    table = fold_classes(loader.index)
+    assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 20
+    assert sorted(table.to_numpy().ravel()) == sorted(loader.index.category_names)
+    assert table["fold 1"][0] == loader.index.class_name(2)
