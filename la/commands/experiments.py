@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from la.commands import options
+from la.commands import options, own_data
 from la.commands.app import app
 from la.commands.options import (
     BFloat16,
@@ -139,8 +139,15 @@ def evaluate(
         Path | None, Option(help="weights to score instead of trained ones")
     ] = None,
     bfloat16: BFloat16 = False,
+    support: Annotated[
+        Path | None,
+        Option(help="a prompts.json to score on all other images of --data"),
+    ] = None,
 ) -> None:
-    """Score one method in one setting, as JSON."""
+    """Score one method in one setting, or one support set on a folder, as JSON."""
+    if support is not None:
+        own_data.evaluate_support(support, data, checkpoint)
+        return
     import torch
 
     from la.experiment.job import Job, loaded

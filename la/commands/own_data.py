@@ -3,12 +3,14 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 from la.commands.app import app
+from la.errors import UserError
 
 # Written out, because a list of options must not import the exporters.
 FORMATS = "coco-instances, coco-polygons, coco-instance-polygons, yolo, labelme"
@@ -24,8 +26,12 @@ def predict(
     formats: Annotated[
         str, Option("--format", help="further files, joined by , : " + FORMATS)
     ] = "",
+    truth: Annotated[
+        Path | None, Option(help="a COCO file of the photographs, for the IoU of each")
+    ] = None,
 ) -> None:
     """Segment a folder of photographs: PNG masks with a legend, and COCO."""
+    from la.data.index import CocoIndex
     from la.learn.checkpoints import load
     from la.predict.folder import predict_folder
     from la.predict.predictor import Predictor
@@ -40,8 +46,32 @@ def predict(
         out,
         classes=read_classes(support),
         formats=formats.replace(",", " ").split(),
+        truth=CocoIndex.from_json(truth, images) if truth else None,
     )
     print(path)
+
+
+def evaluate_support(support: Path, data: Path | None, model: Path | None) -> None:
+    """Print the scores of a support set on an annotated folder, as JSON.
+
+    Raises:
+        MissingFile, UserError: see `la.predict.scoring.evaluate`.
+    """
+    from la.data.dataset import find
+    from la.data.index import CocoIndex
+    from la.experiment.workbench import HOME
+    from la.learn.checkpoints import load
+    from la.predict.predictor import Predictor
+    from la.predict.scoring import evaluate
+    from la.predict.support_file import read_support_file
+
+    if data is None:
+        raise UserError("--support needs --data, a folder in COCO format with the true masks")
+    annotations = find(data)["val"]
+    index = CocoIndex.from_json(annotations, data, HOME / "cache" / "index")
+    predictor = Predictor(load(str(model or "quick")))
+    evaluation = evaluate(predictor, read_support_file(support), index)
+    print(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1))
 
 
 @app.command()

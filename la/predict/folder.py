@@ -6,15 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from la.data.contents import picture_digest
+from la.data.index import CocoIndex
 from la.errors import MissingFile, UserError
 from la.files import progress_bar, write_whole
 from la.predict.export import exporters, write_legend
 from la.predict.label_maps import LabelMap, coco
 from la.predict.predictor import Predictor, SupportSet
+from la.predict.scoring import add_iou
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ def predict_folder(
     *,
     classes: Sequence[str] | None = None,
     formats: Sequence[str] = (),
+    truth: CocoIndex | None = None,
     progress: bool = True,
 ) -> Path:
     """`segment_folder` with a predictor; a second call resumes where the first one stopped.
@@ -43,6 +47,7 @@ def predict_folder(
         out: where masks and `predictions.json` are written.
         classes: the list that numbers the classes; when omitted, that of the support set.
         formats: further files to write, names of `la.predict.export.FORMATS`.
+        truth: annotations; those photographs that they name get their IoU, see `add_iou`.
         progress: whether a progress bar is shown.
 
     Raises:
@@ -57,10 +62,14 @@ def predict_folder(
     def segment(path: Path, name: str) -> LabelMap:
         return predictor.predict(path, support).label_map(name, classes)
 
-    masks, path = segment_folder(segment, classes, images, out, progress=progress)
+    masks, content = segment_folder(segment, classes, images, out, progress=progress)
+    if truth is not None:
+        add_iou(content["images"], masks, truth, classes)
+    predictions = out / "predictions.json"
+    write_whole(predictions, json.dumps(content))
     for name, export in exporter_of.items():
         export(masks, classes, images, out / name)
-    return path
+    return predictions
 
 
 def _check_same_support(support: SupportSet, path: Path) -> None:
@@ -85,23 +94,23 @@ def segment_folder(
     out: Path,
     *,
     progress: bool,
-) -> tuple["Masks", Path]:
-    """A palette PNG for each photograph under a folder and its sub-folders, and one COCO file.
+) -> tuple["Masks", dict[str, Any]]:
+    """A palette PNG for each photograph under a folder and its sub-folders, and a COCO file.
 
     `a/b.jpg` becomes `out/masks/a/b.jpg.png`; `out/masks/legend.csv` names the classes. A PNG that
-    is there is kept if it was made of the same picture. The COCO file, `out/predictions.json`, is
-    written last, from the PNGs. What cannot be read or written is listed there under `skipped` with
-    the reason, and `least_sure_first` names the photographs by ascending margin.
+    is there is kept if it was made of the same picture. What cannot be read or written is listed
+    in the COCO file under `skipped` with the reason; `least_sure_first` there names the photographs
+    by ascending margin.
 
     Args:
         segment: gives the label map of a photograph by its path and its name.
         classes: the names of the label maps' rows.
         images: the folder of photographs.
-        out: where masks and `predictions.json` are written.
+        out: the folder of the `masks`.
         progress: whether a progress bar is shown.
 
     Returns:
-        The label maps, and the path of `predictions.json`.
+        The label maps, and the content of the COCO file.
 
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
@@ -124,9 +133,7 @@ def segment_folder(
     content["least_sure_first"] = sorted(margins, key=margins.__getitem__)
     content["skipped"] = skipped
     write_legend(classes, out / "masks" / "legend.csv")
-    predictions = out / "predictions.json"
-    write_whole(predictions, json.dumps(content))
-    return masks, predictions
+    return masks, content
 
 
 class Masks:

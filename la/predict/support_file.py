@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 class SupportPhoto:
     """A photograph of a `prompts.json` file and what is prompted on it."""
 
+    name: str  # in the file
     path: Path
     image: Image.Image  # RGB, upright, at the original size
     prompts: dict[str, list[Annotation]]
@@ -97,7 +98,7 @@ def _opened(entry: DrawnImage, prompts: dict[str, list[Annotation]], file: Path)
             name: [_scaled(prompt, image.size, x_scale, y_scale) for prompt in of_class]
             for name, of_class in prompts.items()
         }
-    return SupportPhoto(path, image, prompts)
+    return SupportPhoto(entry.file_name, path, image, prompts)
 
 
 def _scaled(prompt: Annotation, size: Sequence[int], x_scale: float, y_scale: float) -> Annotation:

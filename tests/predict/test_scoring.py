@@ -1,0 +1,178 @@
+"""A fixed support set scored on a folder, against loops over pixels."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from la.__main__ import main
+from la.data.index import CocoIndex
+from la.errors import UserError
+from la.predict import prompts_file
+from la.predict.drawing import Drawing, DrawnImage
+from la.predict.label_maps import LabelMap, coco
+from la.predict.scoring import SupportScores, count, evaluate, target_rows
+from la.predict.support_file import SupportFile, read_support_file
+from la.predict.vector_prompts import BoxPrompt, mask_prompt
+from la.types import IGNORE
+
+SIZE = (20, 30)
+CLASSES = ("cat", "dog", "cow")  # in another order than the prompts have them
+
+
+def labels(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).choice([0, 0, 1, 2, 3], (5, 6))
+    return coarse.repeat(4, 0).repeat(5, 1).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(photo, tmp_path):
+    """Four annotated photographs in COCO format; the first two carry prompts."""
+    (tmp_path / "annotations").mkdir()
+    maps = []
+    for n in range(4):
+        photo(n, SIZE).save(tmp_path / f"{n}.png")
+        maps.append(LabelMap.of(f"{n}.png", labels(n), np.ones(SIZE)))
+    content = json.dumps(coco(maps, CLASSES))
+    (tmp_path / "annotations" / "instances_all.json").write_text(content)
+    images = tuple(DrawnImage(str(tmp_path / f"{n}.png"), 30, 20) for n in range(2))
+    prompts = (
+        mask_prompt(labels(0) == 2, 0, 1),
+        BoxPrompt(1, 1, ((3, 3), (20, 12))),
+        BoxPrompt(1, 2, ((10, 5), (20, 20))),
+    )
+    prompts_file.write(Drawing(images, ("dog", "cat"), prompts), tmp_path / "prompts.json")
+    return tmp_path
+
+
+@pytest.fixture
+def support(folder) -> SupportFile:
+    return read_support_file(folder / "prompts.json")
+
+
+@pytest.fixture
+def index(folder) -> CocoIndex:
+    return CocoIndex.from_json(folder / "annotations" / "instances_all.json", folder)
+
+
+def test_pixels_are_counted_as_loops_count_them():
+    rng = np.random.default_rng(0)
+    predicted = rng.integers(0, 4, SIZE).astype(np.uint8)
+    target = rng.choice([IGNORE, 0, 1, 2, 3], SIZE).astype(np.int16)
+    expected = np.zeros((3, 3), int)
+    for row, true in zip(predicted.ravel(), target.ravel(), strict=True):
+        for n in range(1, 4):
+            if true != IGNORE:
+                expected[0, n - 1] += row == n and true == n
+                expected[1, n - 1] += row == n or true == n
+                expected[2, n - 1] += true == n
+    assert np.array_equal(count(predicted, target, 3), expected)
+
+
+def test_the_target_has_the_rows_of_the_support_sets_classes(index):
+    renumbered = np.array([0, 2, 1, 0])[labels(2)]  # cat is row 2, dog row 1, cow unknown
+    assert np.array_equal(target_rows(index, 3, ("dog", "cat")), renumbered)
+    crowds = replace(index, annotation_crowd=np.ones_like(index.annotation_crowd))
+    ignored = np.where(renumbered > 0, IGNORE, 0)
+    assert np.array_equal(target_rows(crowds, 3, ("dog", "cat")), ignored)
+
+
+def test_every_image_that_is_no_support_is_a_query(predictor, support, index):
+    evaluation = evaluate(predictor, support, index, progress=False)
+    scores = evaluation.scores
+    assert (scores.classes, scores.file_names) == (("dog", "cat"), ("2.png", "3.png"))
+    assert evaluation.left_out == 2
+    support_set = support.support(predictor)
+    for i, image_id in enumerate((3, 4)):
+        predicted = predictor.predict(index.read_image(image_id), support_set).labels
+        target = target_rows(index, image_id, ("dog", "cat"))
+        for n in (1, 2):
+            hits = ((predicted == n) & (target == n)).sum()
+            either = ((predicted == n) | (target == n)).sum()
+            assert (scores.intersection[i, n - 1], scores.union[i, n - 1]) == (hits, either)
+
+
+def test_leaving_a_photograph_out_is_a_support_set_of_the_others(predictor, support, index):
+    evaluation = evaluate(predictor, support, index, progress=False)
+    assert list(evaluation.without) == ["0.png", "1.png"]
+    for left_out, kept in ((0, 1), (1, 0)):
+        alone = SupportFile(support.classes, (support.photos[kept],))
+        expected = evaluate(predictor, alone, index.subset([3, 4]), progress=False).scores
+        scores = evaluation.without[f"{left_out}.png"]
+        assert scores.classes == expected.classes  # only 1.png shows a cat
+        assert np.array_equal(scores.intersection, expected.intersection)
+        assert np.array_equal(scores.union, expected.union)
+    entry = evaluation.to_json()["leave_one_out"][1]
+    whole, without = evaluation.scores.iou[0], evaluation.without["1.png"].iou[0]
+    assert entry["file_name"] == "1.png"
+    assert entry["gain"] == entry["classes"]["dog"] == pytest.approx(whole - without, abs=1e-4)
+
+
+def scores(intersection, union, truth=None) -> SupportScores:
+    arrays = [np.array(values) for values in (intersection, union, truth or union)]
+    names = tuple(f"{i}.png" for i in range(len(intersection)))
+    return SupportScores(("dog", "cat"), names, *arrays)
+
+
+def test_sums_are_divided_once_and_the_worst_image_comes_first():
+    made = scores([[1, 0], [8, 0], [0, 0]], [[4, 0], [10, 5], [0, 0]])
+    np.testing.assert_allclose(made.iou, [9 / 14, 0])
+    assert made.miou == pytest.approx(9 / 28)
+    content = made.to_json()
+    assert [image["file_name"] for image in content["images"]] == ["0.png", "1.png", "2.png"]
+    assert [image["iou"] for image in content["images"]] == [0.25, 0.4, None]
+    assert content["images"][0]["classes"] == {"dog": 0.25}
+    assert content["classes"]["cat"] == {"iou": 0.0, "interval": [0.0, 0.0], "images": 1}
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_interval_holds_nineteen_of_twenty_resamples():
+    rng = np.random.default_rng(0)
+    union = rng.integers(1, 100, (40, 2))
+    made = scores((union * rng.random((40, 2))).astype(int), union)
+    (low, high), by_class = made.intervals()
+    other = np.random.default_rng(1)
+    drawn = other.integers(0, 40, (2000, 40))
+    ious = made.intersection[drawn].sum(1) / made.union[drawn].sum(1)
+    means = ious.mean(1)
+    assert 0.93 < ((means >= low) & (means <= high)).mean() < 0.97
+    inside = (ious >= by_class[0]) & (ious <= by_class[1])
+    assert ((inside.mean(0) > 0.93) & (inside.mean(0) < 0.97)).all()
+
+
+def test_classes_and_images_that_are_not_there_are_named(predictor, support, index):
+    renamed = replace(index, category_names=("cat", "hound", "cow"))
+    with pytest.raises(UserError, match="has no class dog; it has cat, hound, cow"):
+        evaluate(predictor, support, renamed, progress=False)
+    with pytest.raises(UserError, match="every image of .* is a support"):
+        evaluate(predictor, support, index.subset([1, 2]), progress=False)
+
+
+def test_the_command_prints_the_scores(folder, capsys):
+    support = ["evaluate", "--support", str(folder / "prompts.json")]
+    assert main(support) == 2
+    assert "--support needs --data" in capsys.readouterr().err
+    assert main([*support, "--data", str(folder)]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["queries"] == 2 and set(content["classes"]) == {"dog", "cat"}
+
+
+def test_predictions_of_annotated_photographs_have_their_iou(folder, capsys):
+    out = folder / "out"
+    (folder / "queries").mkdir()
+    for name in ("2.png", "3.png"):
+        (folder / name).rename(folder / "queries" / name)
+    annotations = folder / "annotations" / "instances_all.json"
+    words = ["predict", "--support", folder / "prompts.json", "--images", folder / "queries"]
+    assert main([*map(str, words), "--out", str(out), "--truth", str(annotations)]) == 0
+    content = json.loads((out / "predictions.json").read_text())
+    for seed, entry in zip((2, 3), content["images"], strict=True):
+        with Image.open(out / "masks" / f"{entry['file_name']}.png") as png:
+            predicted = np.array(png)
+        truth = np.array([0, 2, 1, 0])[labels(seed)]
+        for n, name in enumerate(("dog", "cat"), 1):
+            hits = ((predicted == n) & (truth == n)).sum()
+            either = ((predicted == n) | (truth == n)).sum()
+            assert entry["iou"][name] == pytest.approx(hits / either, abs=1e-4)
