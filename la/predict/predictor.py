@@ -5,8 +5,10 @@ No state is kept between calls: `encode` returns an image as a value, `support` 
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,11 +24,16 @@ from la.errors import UserError
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
+from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
 from la.model.prototypes import Pairs, Support
 from la.predict.photos import Photo, Prompt, open_photo, to_drawn
 from la.predict.prediction import Prediction
 from la.types import ModelCard, Prompts, to_device
+
+log = logging.getLogger(__name__)
+
+DRAWING_SCALE = 2  # an image this many times as large as the input is no drawing of the package
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,12 @@ class Predictor:
 
     def describe(self) -> dict[str, str]:
         """Name, hash (twelve digits) and training data of the weights."""
+        drawings_only = backbone_spec(self.model.config.backbone).drawings_only
+        limits = " (for drawings, not photographs)" if drawings_only else ""
         return {
             "name": self.card.name,
             "hash": self.card.sha256[:12],
-            "trained_on": self.card.trained_on,
+            "trained_on": self.card.trained_on + limits,
         }
 
     @torch.inference_mode()
@@ -115,6 +124,9 @@ class Predictor:
             return image
         config = self.model.config
         photo = open_photo(image)
+        drawings_only = backbone_spec(config.backbone).drawings_only
+        if drawings_only and max(photo.size) > DRAWING_SCALE * config.image_size:
+            _warn_of_photographs(self.card.name)
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
         pixels = frame.image(photo)[None].to(self.device)  # (1, 3, side, side)
         with self._autocast():
@@ -229,3 +241,13 @@ def _unnamed(model: LabelAnything) -> ModelCard:
     """The card of a model that was not loaded from a file, with the hash of its weights."""
     weights = sha256(as_bytes(model.state_dict())).hexdigest()
     return ModelCard("unnamed", weights, trained_on="unknown data")
+
+
+@cache
+def _warn_of_photographs(model: str) -> None:
+    """Say it once for each model, however many images follow."""
+    log.warning(
+        "the model %s has seen generated drawings alone, and this image looks like a photograph; "
+        'la.load("photos") is the model for photographs',
+        model,
+    )

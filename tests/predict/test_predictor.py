@@ -307,7 +307,11 @@ def test_a_support_set_of_other_weights_is_refused(support):
 
 
 def test_weights_are_told_apart_by_their_hash_and_described_by_their_card(predictor):
-    assert predictor.describe() == {"name": "fresh", "hash": "ab" * 6, "trained_on": "nothing"}
+    assert predictor.describe() == {
+        "name": "fresh",
+        "hash": "ab" * 6,
+        "trained_on": "nothing (for drawings, not photographs)",
+    }
     hashes = [Predictor(fresh(QUICK, seed)).describe()["hash"] for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -334,3 +338,15 @@ def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tm
     assert read_support(predictor, tmp_path / "kept.safetensors").class_names == ("dog", "cat")
     with pytest.raises(FileNotFoundError, match="draw_prompts.ipynb saves"):
         read_support(predictor, tmp_path / "none.json")
+
+
+def test_a_model_that_knows_drawings_warns_once_of_photographs(caplog):
+    predictor = Predictor(fresh(QUICK), ModelCard("drawn", "cd" * 32, "nothing"))
+    drawing = Image.new("RGB", (2 * QUICK.image_size, 40))
+    predictor.encode(drawing)
+    assert not caplog.messages
+    larger = Image.new("RGB", (2 * QUICK.image_size + 1, 40))
+    predictor.encode(larger)
+    predictor.encode(larger)
+    (message,) = caplog.messages
+    assert "drawn" in message and 'la.load("photos")' in message

@@ -92,4 +92,5 @@ TINY = BackboneSpec(
     weights=InstalledFile(package="la", file_name="weights/tiny_vit.safetensors"),
     images_at_once=16,
     licence="MIT",
+    drawings_only=True,
 )
