@@ -7,9 +7,11 @@ from pathlib import Path
 
 from la.config import Protocol
 from la.data.embedded import synthetic
+from la.data.folds import holds_none_out
 from la.data.index import CocoIndex
+from la.data.layouts import find, image_root
 from la.data.reconcile import identifies, ids_by_name, with_common_classes, without_repetitions
-from la.errors import MissingFile, UserError
+from la.errors import UserError
 from la.rng import stream
 
 
@@ -43,57 +45,33 @@ def open_data(source: Path | None, cache: Path) -> Data:
     no picture is both trained and tested on. `Data.note` says what was done.
 
     Raises:
-        MissingFile, UserError: the folder is not what it should be; see `find` and
+        MissingFile, UserError: the folder is not what it should be; see `la.data.layouts` and
             `la.data.reconcile`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
     files = find(folder)
-    train = CocoIndex.from_json(files["train"], folder, cache / "index")
+    train = _open(files["train"], folder, cache)
     if files["train"] == files["val"]:
-        whole, repeated = _once(train)
-        train, test, note = _halves(whole, repeated)
+        whole, note = _once(train)
+        train, test, split_note = _halves(whole)
     else:
-        test = CocoIndex.from_json(files["val"], folder, cache / "index")
-        train, test, note = _two_files(train, test)
-        whole = train
+        train, test, split_note = _two_files(train, _open(files["val"], folder, cache))
+        whole, note = train, ""
+    note = split_note + note
     if source is None:
         return Data("embedded", train, test, whole, note, synthetic.SMALL_AREA)
+    n_classes = len(test.category_ids)
+    if holds_none_out(test.category_ids):
+        note += f"; {n_classes} classes are too few to hold any out, so all are trained and tested"
     return Data(folder.resolve().name, train, test, whole, note)
 
 
-def find(data: Path) -> dict[str, Path]:
-    """The annotation files "train" and "val" of a folder in COCO format.
-
-    A single `annotations/instances_*.json` is both, and the caller splits it by image. Of several
-    releases side by side the oldest is taken: the paper's is 2014.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no annotation file in it.
-        ValueError: there are several, and their names do not say which is which.
-    """
-    if not data.is_dir():
-        raise MissingFile(f"no folder {data}; give a folder in COCO format")
-    files = sorted(data.glob("annotations/instances_*.json"))
-    if not files:
-        raise MissingFile(f"no annotations/instances_*.json in {data}; put one there")
-    splits = {}
-    for split in ("train", "val"):
-        named = [file for file in files if file.name.startswith(f"instances_{split}")]
-        if not named and len(files) > 1:
-            names = ", ".join(file.name for file in files)
-            raise UserError(
-                f"{data}/annotations has no instances_{split}*.json among {names}; "
-                "name the files instances_train*.json and instances_val*.json, or keep only one"
-            )
-        splits[split] = (named or files)[0]
-    return splits
+def _open(file: Path, folder: Path, cache: Path) -> CocoIndex:
+    return CocoIndex.from_json(file, image_root(folder, file), cache / "index")
 
 
-def _halves(index: CocoIndex, repeated: str) -> tuple[CocoIndex, CocoIndex, str]:
+def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
     """Images to train on and images to test on, out of one file, and a note.
-
-    Args:
-        repeated: the end of the note, see `_once`.
 
     Raises:
         UserError: two classes have the same name.
@@ -101,10 +79,7 @@ def _halves(index: CocoIndex, repeated: str) -> tuple[CocoIndex, CocoIndex, str]
     ids_by_name(index)
     shuffled = stream(0, "split by image").permutation(index.image_ids)
     half = len(shuffled) // 2
-    note = (
-        f"one annotation file, split by image: {half} to train, {len(shuffled) - half} to test"
-        f"{repeated}"
-    )
+    note = f"one annotation file, split by image: {half} to train, {len(shuffled) - half} to test"
     return index.subset(shuffled[:half]), index.subset(shuffled[half:]), note
 
 

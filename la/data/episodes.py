@@ -19,6 +19,7 @@ from la.rng import stream
 from la.types import Episode, Example, PromptKind
 
 Kinds = tuple[PromptKind, ...]
+NAMED = 10  # classes with too few images that a message lists
 _BLOCK = 256  # episodes that share one stream: seeding one costs more than drawing an episode
 
 
@@ -44,6 +45,8 @@ class EpisodeSampler:
     ) -> None:
         self.class_ids = tuple(sorted(class_ids))
         self._index = index
+        leaves_out = protocol.small_instances != "keep" or protocol.image_filter == "class_area"
+        self._smallest_area = protocol.small_area if leaves_out else 0
         # Below, an image is a row of `_shown` and a class is a column.
         self._shown = presence(index, self.class_ids, protocol)  # (n_images, n_classes) bool
         self._images = [np.flatnonzero(column) for column in self._shown.T]  # of each class
@@ -64,14 +67,24 @@ class EpisodeSampler:
             raise UserError(f"n_ways={n_ways} and k_shots={k_shots} must be at least 1")
         drawable = [c for c, images in enumerate(self._images) if len(images) > k_shots]
         if n_ways > len(drawable):
-            counts = [f"{name} ({n})" for name, n in self.left_out(k_shots).items()]
-            raise UserError(
-                f"{len(self.class_ids)} classes are given and {len(drawable)} of them have the "
-                f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be "
-                f"drawn; use n_ways <= {len(drawable)} "
-                f"(too few images: {', '.join(counts) or 'none'})"
-            )
+            raise UserError(self._too_few_classes(n_ways, k_shots, len(drawable)))
         return drawable
+
+    def _too_few_classes(self, n_ways: int, k_shots: int, n_drawable: int) -> str:
+        """Why an N-way K-shot episode cannot be drawn, and what to do."""
+        counts = [f"{name} ({n})" for name, n in self.left_out(k_shots).items()]
+        listed = ", ".join(counts[:NAMED])
+        if len(counts) > NAMED:
+            listed += f" and {len(counts) - NAMED} more"
+        way_out = f"use n_ways <= {n_drawable}, or annotate" if n_drawable else "annotate"
+        text = (
+            f"{len(self.class_ids)} classes are given and {n_drawable} of them have the "
+            f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be drawn; "
+            f"{way_out} more images of a class (too few images: {listed or 'none'})"
+        )
+        if self._smallest_area:
+            text += f"; objects below {self._smallest_area:g} square pixels do not count here"
+        return text
 
     def evaluation_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, kinds: Kinds

@@ -1,21 +1,32 @@
-"""Image files: where they lie under a folder, and their pixels as RGB."""
+"""Image files: where they lie under a folder, and their pixels as upright 8-bit RGB."""
 
+import logging
 import os
 import re
-from functools import cached_property
+import unicodedata
+from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from la.errors import MissingFile, UserError
+
+logger = logging.getLogger(__name__)
+
+# Folders that hold masks or labels under the names of the images.
+MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentation", "gt"}
+MASK_FOLDERS |= {"segmentationclass", "segmentationobject"}
+BITS = (8, 10, 12, 14, 16)  # of greys that cameras and scanners write
 
 
 class ImageFolder:
     """The files under a folder by name, looked up once, when a file is first asked for.
 
     Args:
-        root: the folder.
+        root: the folder; hidden folders in it are passed over.
         split: "train" or "val": of several files of one name, the one in a folder of that split is
             meant.
     """
@@ -25,31 +36,77 @@ class ImageFolder:
         self.split = split
 
     def find(self, name: str) -> Path:
-        """The file of a name, or its twin of COCO 2014 or 2017; `train/1.jpg` is not `val/1.jpg`.
+        """The file that an annotation file calls `name`.
+
+        A bare name is searched for in all folders. A name with folders has to agree with them:
+        `cam1/1.jpg` is not `cam2/1.jpg`. An absolute path, which is of another machine, agrees with
+        a file if the file's path under the root ends it. COCO's names of 2014 and 2017, upper and
+        lower case, forms of Unicode, and %20 for a space are spellings of one name; if several
+        files are left, the closest spelling is taken.
 
         Raises:
-            FileNotFoundError: there is no such folder, or no such file in it.
-            ValueError: several files fit equally well.
+            MissingFile: there is no such folder, or no such file in it.
+            UserError: several files fit equally well.
         """
         name = name.replace("\\", "/")
-        base = name.rpartition("/")[2]
-        twins = self._by_name.get(_common_name(base), [])
-        for ending in (f"/{name}", f"/{base}"):
-            fits = [path for path in twins if path.endswith(ending)]
-            if len(fits) > 1 and self.split:
-                fits = [path for path in fits if self._is_of_split(path)] or fits
+        elsewhere: list[str] = []
+        for spelling in dict.fromkeys((name, unquote(name))):
+            paths = self._by_name.get(_spelled_alike(_base(spelling)), [])
+            fits = self._closest([p for p in paths if self._agrees(p, spelling)], spelling)
             if len(fits) > 1:
-                raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
+                raise UserError(
+                    f"{fits[0]} and {fits[1]} are both named {name}; keep one, or write its "
+                    "folder into file_name"
+                )
             if fits:
                 return Path(fits[0])
-        if twins:
-            return Path(twins[0])
+            elsewhere += paths
+        if elsewhere:
+            raise MissingFile(
+                f"no file {name} under {self.root}; {elsewhere[0]} lies in another folder and is "
+                "not taken for it; move it, or correct file_name"
+            )
         raise MissingFile(f"no file {name} under {self.root}; put it there or leave the image out")
 
+    def files(self) -> list[str]:
+        """The paths of all files."""
+        return [path for paths in self._by_name.values() for path in paths]
+
+    def _agrees(self, path: str, name: str) -> bool:
+        """Whether a file lies in the folders that its name states."""
+        if "/" not in name:
+            return True
+        stated, actual = _spelled_alike(name), _spelled_alike(path)
+        is_relative = not re.match("/|[a-z]:", stated) and ".." not in stated.split("/")
+        if is_relative:
+            return f"/{actual}".endswith(f"/{stated.removeprefix('./')}")
+        under_root = _spelled_alike(os.path.relpath(path, self.root))
+        return stated.endswith(f"/{under_root}")
+
+    def _closest(self, paths: list[str], name: str) -> list[str]:
+        """Of several files those that fit best."""
+        preferences: tuple[Callable[[str], bool], ...] = (
+            lambda path: path.endswith(f"/{name}"),
+            lambda path: path.endswith(f"/{_base(name)}"),
+            self._is_of_split,
+            self._is_no_mask,
+        )
+        for is_preferred in preferences:
+            if len(paths) > 1:
+                paths = [path for path in paths if is_preferred(path)] or paths
+        return paths
+
+    def _folders(self, path: str) -> list[str]:
+        """The folders on the way from the root to a file."""
+        return os.path.relpath(path, self.root).lower().split("/")[:-1]
+
     def _is_of_split(self, path: str) -> bool:
-        """Whether a folder on the way from the root to the file is named after the split."""
-        folders = Path(path).relative_to(self.root).parts[:-1]
-        return any(folder.startswith(self.split) for folder in folders)
+        if not self.split:
+            return False
+        return any(folder.startswith(self.split) for folder in self._folders(path))
+
+    def _is_no_mask(self, path: str) -> bool:
+        return MASK_FOLDERS.isdisjoint(self._folders(path))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -58,28 +115,37 @@ class ImageFolder:
         files: dict[str, list[str]] = {}
         visited: set[str] = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
-            if (real := os.path.realpath(folder)) in visited:  # a link back to where we were
+            real = os.path.realpath(folder)
+            if real in visited:  # a link back to a folder on the way
                 folders.clear()
                 continue
             visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                files.setdefault(_common_name(name), []).append(os.path.join(folder, name))
+                files.setdefault(_spelled_alike(name), []).append(os.path.join(folder, name))
         return files
 
 
 def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
     """The image at `path` as 8-bit RGB of the stated (H, W).
 
-    Annotations are drawn on the pixels as stored, so an EXIF rotation is applied only where the
-    stated size asks for it.
+    Annotations are in the upright frame, in which viewers show an image, if its size is the stated
+    one. Otherwise they are in the frame of the pixels as stored, if that has the stated size.
 
     Raises:
-        ValueError: the file is damaged, no image, or of another size.
+        UserError: the file is damaged, no image, or of another size.
     """
     stated = size[::-1]
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file) if stated != file.size == size else file
+            stored = file.size
+            image: Image.Image = file
+            if orientation(file) != 1:
+                upright = ImageOps.exif_transpose(file)
+                if upright.size == stated:
+                    image = upright
+                    if stored == stated:
+                        _tell_of_rotation(path.parent)
             if image.size != stated:
                 sizes = "it has {} x {} pixels, the annotations say {} x {}"
                 raise ValueError(sizes.format(*image.size, *stated))
@@ -88,16 +154,55 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
         raise UserError(f"{path}: {error}; replace the file or leave the image out") from None
 
 
+def orientation(image: Image.Image) -> int:
+    """How the pixels are stored, by EXIF: 1 upright, 3 upside down, 6 and 8 on a side, ..."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+@cache
+def _tell_of_rotation(folder: Path) -> None:
+    """Log, once for each folder, that its images could be read in two ways."""
+    logger.warning(
+        "%s: images are stored rotated (EXIF) and have the stated size either way; they are read "
+        "upright, as viewers show them; `la data` counts them",
+        folder,
+    )
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB: transparency is dropped, 16-bit greys are scaled to 8."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((grey // 257).astype(np.uint8))
+    """8-bit RGB: transparency is dropped, greys of more bits or of floats are scaled to 8 bits."""
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.mode == "P":  # only RGBA takes a table of transparency without complaint
         image = image.convert("RGBA")
     return image.convert("RGB")
 
 
-def _common_name(name: str) -> str:
-    """A file name without the prefix that COCO's 2014 release has and its 2017 release has not."""
-    return re.sub(r"^COCO_(train|val|test)\d{4}_", "", name)
+def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 of greys of any range; NaN and what is below 0 are black.
+
+    White is 1 for floats up to 1, else the largest number of as many bits as the brightest pixel
+    has: a file of 16 bits often holds the 12 of a camera.
+    """
+    values = np.nan_to_num(grey.astype(np.float64), posinf=0.0).clip(min=0)
+    brightest = values.max(initial=0)
+    whites = [2**bits - 1 for bits in BITS]
+    if np.issubdtype(grey.dtype, np.floating):
+        whites.insert(0, 1)
+    white = next((white for white in whites if brightest <= white), brightest)
+    return (values * 255 / white).astype(np.uint8)
+
+
+def _base(name: str) -> str:
+    """The name without folders."""
+    return name.rpartition("/")[2]
+
+
+def _spelled_alike(name: str) -> str:
+    """Equal for names that differ in case, in their form of Unicode, or in COCO's prefix of 2014.
+
+    NFKC makes spaces of the spaces that screenshots have in their names.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
+    return re.sub(r"coco_(train|val|test)\d{4}_(?=[^/]*$)", "", name.casefold())

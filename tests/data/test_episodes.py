@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from scipy.stats import chisquare
 from la.config import PROTOCOLS, EpisodeConfig, Protocol
 from la.data.episodes import EpisodeSampler, episode_list, list_sha256, presence
 from la.data.folds import seen, unseen
+from la.errors import UserError
 from la.types import PromptKind
 
 MASK = (PromptKind.MASK,)
@@ -255,3 +257,21 @@ def test_a_class_with_too_few_images_is_left_out_by_name(real_index):
 def test_no_ways_or_no_shots_raise(tiny_index, shape):
     with pytest.raises(ValueError, match="must be at least 1"):
         sampler_of(tiny_index, shapes=[shape])
+
+
+def test_the_way_out_is_one_that_exists_and_a_long_list_is_cut(tiny_index, real_index):
+    with pytest.raises(UserError) as error:
+        sampler_of(tiny_index, shapes=[(1, 60)])
+    assert "0 of them have the 61 images" in str(error.value)
+    assert "n_ways <= 0" not in str(error.value)
+    assert "annotate more images of a class" in str(error.value)
+    with pytest.raises(UserError) as error:
+        sampler_of(real_index, shapes=[(1, 400)])
+    assert " and 70 more" in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("protocol", ["paper", "hsnet"])
+def test_the_message_says_that_small_objects_do_not_count(tiny_index, protocol):
+    rules = replace(PROTOCOLS[protocol], small_area=1e6)
+    with pytest.raises(UserError, match="objects below 1e.06 square pixels do not count here"):
+        EpisodeSampler(tiny_index, tiny_index.category_ids.tolist(), rules, [(1, 1)])

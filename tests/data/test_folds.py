@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from la.data.folds import seen, unseen
+from la.errors import UserError
 
 GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 COCO = np.array([i for i in range(1, 91) if i not in GAPS])
@@ -42,6 +43,14 @@ def test_a_fold_that_is_not_there_is_refused():
         unseen(COCO, 4, "interleaved")
 
 
-def test_three_categories_make_no_four_folds():
-    with pytest.raises(ValueError, match="3 categories cannot be split into 4 folds"):
-        seen(COCO[:3], 0, "blocks")
+@pytest.mark.parametrize("rule", ["interleaved", "blocks"])
+@pytest.mark.parametrize("n_categories", [1, 2, 3])
+def test_fewer_than_four_classes_are_all_seen_and_all_tested(rule, n_categories):
+    ids = COCO[:n_categories]
+    for fold in range(4):
+        assert unseen(ids, fold, rule) == seen(ids, fold, rule) == tuple(ids.tolist())
+
+
+def test_no_class_at_all_is_an_error():
+    with pytest.raises(UserError, match="no class; annotate at least one object"):
+        unseen(COCO[:0], 0, "blocks")

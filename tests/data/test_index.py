@@ -1,16 +1,13 @@
 import json
 import logging
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from la.data import index
-from la.data.dataset import find
 from la.data.index import CocoIndex
 
 HEIGHT, WIDTH = 30, 40
@@ -495,158 +492,3 @@ def test_a_file_that_is_no_annotation_file_is_refused_in_a_sentence(write, conte
 def test_a_missing_annotation_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no annotation file .*nowhere.json"):
         CocoIndex.from_json(tmp_path / "nowhere.json")
-
-
-def picture(path, mode="RGB", size=(WIDTH, HEIGHT), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ramp = np.linspace(0, 1, size[0] * size[1]).reshape(size[::-1])
-    if mode == "I;16":
-        made = Image.fromarray((ramp * 65535).astype(np.uint16))
-    else:
-        made = Image.fromarray((ramp * 255).astype(np.uint8)).convert(mode)
-    made.save(path, **options)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("stated", "stored"),
-    [
-        ("COCO_val2014_000000000009.jpg", "val2017/000000000009.jpg"),
-        ("000000000009.jpg", "deep/er/COCO_train2014_000000000009.jpg"),
-        ("val2014/COCO_val2014_000000000009.jpg", "images/COCO_val2014_000000000009.jpg"),
-        ("a.png", "a.png"),
-        ("sub\\a.png", "sub/a.png"),
-    ],
-)
-def test_images_are_found_under_either_name_in_any_folder(write, tmp_path, stated, stored):
-    file = picture(tmp_path / stored)
-    read = CocoIndex.from_json(write(document(images=[image(9, stated)])))
-    assert read.path(9) == file
-    assert read.read_image(9).size == (WIDTH, HEIGHT)
-
-
-def test_equal_names_are_told_apart_by_their_folder_or_refused(write, tmp_path):
-    picture(tmp_path / "train/1.jpg")
-    wanted = picture(tmp_path / "val/1.jpg")
-    picture(tmp_path / "a/2.jpg")
-    picture(tmp_path / "b/2.jpg")
-    images = [image(1, "val/1.jpg"), image(2, "2.jpg"), image(3, "3.jpg"), image(4, "1.jpg")]
-    read = CocoIndex.from_json(write(document(images=images), "instances_val.json"))
-    assert read.path(1) == wanted
-    assert read.path(4) == wanted, "the annotation file is that of the split"
-    with pytest.raises(ValueError, match="image 2 of .* are both named 2.jpg; keep one"):
-        read.path(2)
-    with pytest.raises(
-        FileNotFoundError, match="image 3 of .* no file 3.jpg under .* put it there"
-    ):
-        read.path(3)
-
-
-def test_links_are_followed_once_and_files_outside_are_not_found(write, tmp_path):
-    picture(tmp_path / "elsewhere/1.jpg")
-    (tmp_path / "data").mkdir()
-    os.symlink(tmp_path / "elsewhere", tmp_path / "data/train2017")
-    os.symlink(tmp_path / "data", tmp_path / "data/loop")
-    picture(tmp_path / "secret.jpg")
-    content = document(images=[image(1, "1.jpg"), image(2, "../secret.jpg")])
-    read = CocoIndex.from_json(write(content), images=tmp_path / "data")
-    assert read.path(1) == tmp_path / "data/train2017/1.jpg"
-    with pytest.raises(FileNotFoundError, match="image 2"):
-        read.path(2)
-
-
-def test_a_missing_image_folder_is_named(write, tmp_path):
-    read = CocoIndex.from_json(write(document()), images=tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match="image 9 of .* no folder .*gone"):
-        read.read_image(9)
-
-
-@pytest.mark.parametrize(
-    ("mode", "name"),
-    [("L", "a.png"), ("I;16", "a.png"), ("I;16", "a.tif"), ("P", "a.png"), ("P", "a.gif")]
-    + [("CMYK", "a.jpg"), ("RGBA", "a.png"), ("LA", "a.png"), ("1", "a.png"), ("YCbCr", "a.jpg")],
-)
-def test_every_kind_of_image_becomes_rgb_of_the_same_brightness(write, tmp_path, mode, name):
-    picture(tmp_path / name, mode)
-    read = CocoIndex.from_json(write(document(images=[image(9, name)])))
-    pixels = np.asarray(read.read_image(9))
-    assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8
-    assert pixels[:3].mean() < 40 and pixels[-3:].mean() > 215
-
-
-def test_transparency_in_a_palette_is_dropped_without_a_warning(write, tmp_path):
-    picture(tmp_path / "a.png", "P", transparency=bytes(range(256)))
-    read = CocoIndex.from_json(write(document(images=[image(9, "a.png")])))
-    assert read.read_image(9).mode == "RGB"
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_exif_rotation_is_applied_only_where_the_stated_size_asks_for_it(
-    write, tmp_path, orientation
-):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture(tmp_path / "a.jpg", exif=exif)
-    read = CocoIndex.from_json(write(document(images=[image(9, "a.jpg")])))
-    raw = np.asarray(Image.open(tmp_path / "a.jpg").convert("RGB"))
-    np.testing.assert_array_equal(np.asarray(read.read_image(9)), raw)
-    turned = document(images=[image(9, "a.jpg", height=WIDTH, width=HEIGHT)])
-    read = CocoIndex.from_json(write(turned))
-    if orientation in (6, 8):
-        expected = np.rot90(raw, -1 if orientation == 6 else 1)
-        np.testing.assert_array_equal(np.asarray(read.read_image(9)), expected)
-    else:
-        with pytest.raises(ValueError, match="40 x 30 pixels, the annotations say 30 x 40"):
-            read.read_image(9)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other size", "bomb", "folder"])
-def test_an_image_that_cannot_be_used_is_named_with_its_id(write, tmp_path, damage):
-    path = picture(tmp_path / "a.png", size=(41, 30) if damage == "other size" else (WIDTH, HEIGHT))
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-60])
-    elif damage == "bomb":
-        Image.new("1", (20_000, 20_000)).save(path)
-    elif damage != "other size":
-        path.write_bytes({"empty": b"", "text": b"hello", "folder": b""}[damage])
-    read = CocoIndex.from_json(write(document(images=[image(9, "a.png")])))
-    with pytest.raises(ValueError, match="image 9 of .*a.png: .*; replace the file") as caught:
-        read.read_image(9)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_one_pixel_image_is_an_image(write, tmp_path):
-    picture(tmp_path / "a.png", size=(1, 1))
-    entry = annotation(1, bbox=[0, 0, 1, 1], segmentation={"size": [1, 1], "counts": [0, 1]})
-    read = CocoIndex.from_json(write(document([entry], [image(9, "a.png", 1, 1)])))
-    assert read.read_image(9).size == (1, 1)
-    assert read.mask(0).tolist() == [[True]]
-
-
-def test_splits_are_told_by_file_names_and_the_older_release_comes_first(tmp_path, write):
-    for name in ("train2014", "train2017", "val2014", "val2017"):
-        write("{}", f"instances_{name}.json")
-    write("{}", "captions_val2014.json")
-    splits = find(tmp_path)
-    assert {split: file.name for split, file in splits.items()} == {
-        "train": "instances_train2014.json",
-        "val": "instances_val2014.json",
-    }
-
-
-def test_a_single_file_serves_as_both_splits(tmp_path, write):
-    path = write("{}", "instances_visible.json")
-    assert find(tmp_path) == {"train": path, "val": path}
-
-
-def test_folders_that_are_not_in_coco_format_are_refused_in_a_sentence(tmp_path, write):
-    with pytest.raises(FileNotFoundError, match="no folder .*gone; give a folder in COCO format"):
-        find(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"no annotations/instances_\*.json in"):
-        find(tmp_path)
-    write("{}", "instances_train.json")
-    write("{}", "instances_other.json")
-    with pytest.raises(
-        ValueError, match="no instances_val.* among instances_other.json, instances_tr"
-    ):
-        find(tmp_path)
