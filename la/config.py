@@ -8,7 +8,7 @@ Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for th
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,10 +140,23 @@ class Config:
 
 
 def digest(config: "DataclassInstance | dict[str, Any]") -> str:
-    """Twelve hex digits that change with any field of a configuration or any value of a dict."""
-    plain = config if isinstance(config, dict) else asdict(config)
+    """Twelve hex digits that change with any setting of a configuration or any value of a dict."""
+    plain = config if isinstance(config, dict) else settings(config)
     text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def settings(config: "DataclassInstance") -> dict[str, Any]:
+    """The fields that differ from their defaults, so that a new field changes no digest."""
+    plain: dict[str, Any] = {}
+    for one in fields(config):
+        value = getattr(config, one.name)
+        default = one.default
+        if one.default_factory is not MISSING:
+            default = one.default_factory()
+        if value != default:
+            plain[one.name] = settings(value) if is_dataclass(value) else value
+    return plain
 
 
 ABLATIONS: dict[str, dict[str, Any]] = {  # the rows of Table 4, as changes to the complete model
@@ -163,7 +176,7 @@ _QUICK = Config(
         norm_first=True, first_residual=True, background="token", start="agreeing",
     ),
     episodes=EpisodeConfig(
-        shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (6, 5, 1)), max_points=4
+        shapes=((16, 1, 1), (8, 1, 4), (8, 2, 2), (8, 4, 1), (4, 4, 2)), max_points=4
     ),
     train=TrainConfig(
         steps=1_000, lr=4e-4, warmup_steps=60, clip=1.0, class_weight="power", target_side=48,

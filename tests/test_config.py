@@ -1,10 +1,10 @@
 """Profiles by name, and with another number of training steps."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from la.config import PROFILES, profile
+from la.config import PROFILES, digest, profile, settings
 from la.experiment.workbench import Workbench
 
 
@@ -29,3 +29,28 @@ def test_the_short_profiles_train_a_twentieth(backbone):
 def test_a_short_look_has_results_of_its_own(tmp_path):
     benches = [Workbench(profile(name), None, tmp_path) for name in ("quick", "quick@300")]
     assert benches[0].results != benches[1].results
+
+
+@dataclass(frozen=True)
+class Before:
+    shape: str
+    width: int = 3
+    inner: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class After(Before):
+    depth: int = 2
+
+
+def test_a_new_field_with_its_default_changes_no_digest_and_any_other_value_does():
+    assert digest(Before("a", 4)) == digest(After("a", 4))
+    assert digest(After("a", 4, depth=3)) != digest(After("a", 4))
+    assert len({digest(Before("a")), digest(Before("b")), digest(Before("a", inner=(1,)))}) == 3
+
+
+def test_a_default_that_is_made_by_a_factory_counts_as_a_default():
+    usual = profile("paper-sam")
+    changed = replace(usual, episodes=replace(usual.episodes, max_points=3))
+    assert "episodes" not in settings(usual)
+    assert settings(changed)["episodes"] == {"max_points": 3}

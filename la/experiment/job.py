@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
-from la.config import Protocol, digest, weights_folder
+from la.config import Protocol, digest, settings, weights_folder
 from la.data.download import published_model
 from la.experiment.code import is_todays, scoring_code
 from la.experiment.measurements import Fit, Measurement, Result
@@ -65,9 +65,9 @@ class Job:
             "frame": (shape.image_size, shape.resize, shape.mask_size),
             "folds": bench.config.evaluation.folds,
             "points": bench.config.episodes.max_points,
-            "protocol": bench.rules(self.measurement.protocol),
+            "protocol": settings(bench.rules(self.measurement.protocol)),
             "fitting": (method.biases, method.raw_bias, method.option, method.options),
-            "fitting list": self.fitting,
+            "fitting list": settings(self.fitting),
         }
         return digest(parts)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from la.config import digest
+from la.config import digest, settings
 from la.learn.metrics import Scores
 from la.types import PromptKind
 
@@ -49,7 +49,7 @@ class Measurement:
 
     def key(self, identity: str) -> str:
         """Different for whatever else (`identity`) the number depends on."""
-        return digest({"measurement": asdict(self), "identity": identity})
+        return digest({"measurement": settings(self), "identity": identity})
 
 
 @dataclass(frozen=True)

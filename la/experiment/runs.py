@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from la.config import Config, digest
+from la.config import Config, digest, settings
 from la.data.batches import TrainingBatches
 from la.data.episodes import EpisodeSampler
 from la.data.index import CocoIndex
@@ -58,9 +58,9 @@ class Run:
         number = seed % bench.config.evaluation.trainings
         config = replace(config, train=replace(config.train, seed=config.train.seed + number))
         identity = {
-            "model": config.model,
-            "episodes": config.episodes,
-            "train": config.train,
+            "model": settings(config.model),
+            "episodes": settings(config.episodes),
+            "train": settings(config.train),
             "folds": config.evaluation.folds,
             "protocol": config.evaluation.protocol,
             "data": bench.data.fingerprint,
@@ -68,7 +68,7 @@ class Run:
         }
         if config.views:
             identity["views"] = config.views
-        key = digest({name: str(value) for name, value in identity.items()})
+        key = digest(identity)
         classes = "all" if fold is None else f"fold{fold}"
         name = f"{method.trains_as}_{classes}_training{number}_{key}"
         return cls(bench, config, fold, bench.home / "runs" / config.profile / name)
