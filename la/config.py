@@ -155,7 +155,8 @@ def settings(config: "DataclassInstance") -> dict[str, Any]:
         if one.default_factory is not MISSING:
             default = one.default_factory()
         if value != default:
-            plain[one.name] = settings(value) if is_dataclass(value) else value
+            is_config = is_dataclass(value) and not isinstance(value, type)
+            plain[one.name] = settings(value) if is_config else value
     return plain
 
 

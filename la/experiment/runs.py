@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,7 +58,7 @@ class Run:
         config = method.configure(bench.config)
         number = seed % bench.config.evaluation.trainings
         config = replace(config, train=replace(config.train, seed=config.train.seed + number))
-        identity = {
+        identity: dict[str, Any] = {
             "model": settings(config.model),
             "episodes": settings(config.episodes),
             "train": settings(config.train),
