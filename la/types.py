@@ -96,6 +96,14 @@ class Episode:
         """N, foreground classes."""
         return len(self.class_ids)
 
+    def class_of(self, example: Example) -> int:
+        """The category id of an example."""
+        return self.class_ids[example.row - 1]
+
+    def image_of(self, example: Example) -> int:
+        """The id of an example's support image."""
+        return self.support_ids[example.support]
+
     def to_json(self) -> str:
         """One line of an episode list; the same episode always gives the same bytes."""
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)

@@ -59,6 +59,12 @@ def test_an_episode_is_a_key_and_always_gives_the_same_bytes():
     )
 
 
+def test_an_example_has_its_class_and_image_in_the_episode():
+    mask, vector = EPISODE.examples
+    assert (EPISODE.class_of(mask), EPISODE.image_of(mask)) == (3, 7)
+    assert (EPISODE.class_of(vector), EPISODE.image_of(vector)) == (44, 1)
+
+
 def test_check_shapes_returns_the_sizes_it_binds():
     sizes = check_shapes("f", a=(torch.zeros(2, 3), "B C"), b=(torch.zeros(3, 4), "C 4"))
     assert (sizes["B"], sizes["C"]) == (2, 3)

@@ -71,11 +71,14 @@ class BatchLoader:
         rng = stream(episode.seed, "prompts")
         drawn = []
         for example in episode.examples:
-            image_id = episode.support_ids[example.support]
-            instances = self.instances(image_id, episode.class_ids[example.row - 1])
-            size = self._frame(image_id).size
+            image_id = episode.image_of(example)
             prompts = draw_prompts(
-                instances, size, example.kinds, rng, self.episodes, jitter=self.jitter
+                self.instances(image_id, episode.class_of(example)),
+                self._frame(image_id).size,
+                example.kinds,
+                rng,
+                self.episodes,
+                jitter=self.jitter,
             )
             drawn.append(prompts)
         return drawn
@@ -133,7 +136,7 @@ class BatchLoader:
         first_support = 0
         for episode in episodes:
             for example, prompts in zip(episode.examples, self.draw(episode), strict=True):
-                frame = self._frame(episode.support_ids[example.support])
+                frame = self._frame(episode.image_of(example))
                 drawn.append((frame, prompts))
                 supports.append(first_support + example.support)
                 rows.append(example.row)
@@ -145,10 +148,10 @@ class BatchLoader:
         masks = []
         for episode in episodes:
             for example in episode.examples:
-                image_id = episode.support_ids[example.support]
+                image_id = episode.image_of(example)
                 frame = self._frame(image_id)
                 canvas = np.zeros(frame.size, dtype=bool)
-                for instance in self.instances(image_id, episode.class_ids[example.row - 1]):
+                for instance in self.instances(image_id, episode.class_of(example)):
                     instance.paint(canvas, True)
                 masks.append(frame.mask(canvas, self.model.mask_size))
         return torch.from_numpy(np.stack(masks))

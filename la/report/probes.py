@@ -82,8 +82,8 @@ def embeddings(model: LabelAnything, batch: Batch, episodes: Iterable[Episode]) 
     image_ids = []
     for episode in episodes:
         for example in episode.examples:
-            class_ids.append(episode.class_ids[example.row - 1])
-            image_ids.append(episode.support_ids[example.support])
+            class_ids.append(episode.class_of(example))
+            image_ids.append(episode.image_of(example))
     vectors = F.normalize(pairs.embeddings[: len(class_ids)], dim=1)
     return Embeddings(vectors.cpu(), torch.tensor(class_ids), torch.tensor(image_ids))
 

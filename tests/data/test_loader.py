@@ -200,7 +200,7 @@ def test_prompts_lie_in_the_input_frame_where_they_were_drawn(tiny_index, model)
     e = m = first = 0
     for episode in episodes:
         for example, drawn in zip(episode.examples, loader.draw(episode), strict=True):
-            image_id = episode.support_ids[example.support]
+            image_id = episode.image_of(example)
             size = tiny_index.sizes[np.searchsorted(tiny_index.image_ids, image_id)].tolist()
             frame = Frame(tuple(size), 96, model.resize)
             assert prompts.example_support[e] == first + example.support
@@ -229,10 +229,10 @@ def test_every_instance_of_the_class_is_prompted_once_and_crowds_are_not(tiny_in
         for example, drawn in zip(
             episode.examples, loader_of(tiny_index).draw(episode), strict=True
         ):
-            class_id = episode.class_ids[example.row - 1]
+            class_id = episode.class_of(example)
             masks = [
                 tiny_index.mask(a)
-                for a in tiny_index.annotations_of(episode.support_ids[example.support])
+                for a in tiny_index.annotations_of(episode.image_of(example))
                 if tiny_index.category_ids[tiny_index.annotation_category[a]] == class_id
                 and not tiny_index.annotation_crowd[a]
             ]
