@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from la.comparators.raster import Raster
 from la.comparators.tokens import tokens
 from la.data.episodes import presence
+from la.errors import UserError
 from la.experiment.measurements import Measurement
 from la.experiment.scoring import sharded_count
 from la.experiment.workbench import Workbench
@@ -75,7 +76,7 @@ def pools(bench: Workbench, fold: int, *, n_candidates: int, n_queries: int) -> 
     index = bench.data.test
     class_ids = bench.classes(fold, seen=False)
     shown = presence(index, class_ids, bench.rules("clean"))  # (n_images, n_classes)
-    found = []
+    of_classes = []
     for column, class_id in enumerate(class_ids):
         images = index.image_ids[shown[:, column]]
         if len(images) <= n_candidates:
@@ -83,8 +84,8 @@ def pools(bench: Workbench, fold: int, *, n_candidates: int, n_queries: int) -> 
         order = stream(class_id, "pool").permutation(len(images))
         shuffled = images[order].tolist()
         queries = shuffled[n_candidates : n_candidates + n_queries]
-        found.append(Pool(class_id, tuple(shuffled[:n_candidates]), tuple(queries)))
-    return found
+        of_classes.append(Pool(class_id, tuple(shuffled[:n_candidates]), tuple(queries)))
+    return of_classes
 
 
 def describe(bench: Workbench, pool: Pool, fold: int, kind: PromptKind) -> np.ndarray:
@@ -118,15 +119,15 @@ def compare(
         Columns class_id, chosen and random: the IoU of the class over its queries, in percent.
 
     Raises:
-        ValueError: no class of the fold has more than `n_candidates` images.
+        UserError: no class of the fold has more than `n_candidates` images.
     """
     rows = []
-    found = pools(bench, fold, n_candidates=n_candidates, n_queries=n_queries)
-    if not found:
-        raise ValueError(
+    of_classes = pools(bench, fold, n_candidates=n_candidates, n_queries=n_queries)
+    if not of_classes:
+        raise UserError(
             f"no class of fold {fold} has more than {n_candidates} images; ask for fewer candidates"
         )
-    for pool in found:
+    for pool in of_classes:
         vectors = describe(bench, pool, fold, kind)
         supports = [[pool.candidates[i] for i in medoids(vectors, k_shots)]]
         for draw in range(n_draws):

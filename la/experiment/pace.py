@@ -29,7 +29,7 @@ def measure(config: Config, device: torch.device) -> Pace:
     A GPU runs every (B, N, K) of the profile twice, a CPU (1, 1, 1) once; the rest is scaled.
 
     Raises:
-        ValueError: a (B, N, K) does not fit into the memory of the GPU.
+        UserError: a (B, N, K) does not fit into the memory of the GPU.
     """
     cuda, model = device.type == "cuda", config.model
     backbone = empty_backbone(model)

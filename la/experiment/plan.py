@@ -57,14 +57,14 @@ class Plan:
         return "\n".join([*lines, stop or "Nothing is missing."])
 
 
-def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = None) -> Plan:
-    """The plan of computing the measurements `wanted`; nothing is made.
+def plan(bench: Workbench, measurements: Sequence[Measurement], pace: Pace | None = None) -> Plan:
+    """The plan of computing the measurements; nothing is made.
 
     Args:
         pace: from `measure`; without it no hours are given.
 
     Raises:
-        FileNotFoundError, ValueError: the data that exist cannot be used.
+        MissingFile, UserError: the data that exist cannot be used.
     """
     config, cuda = bench.config, bench.device.type == "cuda"
     what = fetching.weights_of(config)
@@ -77,10 +77,10 @@ def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = No
     elif here:
         indices = (bench.data.train, bench.data.test)
         images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
-    steps = _steps_left(bench, wanted, here)
-    missing = list(wanted)
+    steps = _steps_left(bench, measurements, here)
+    missing = list(measurements)
     if here:
-        keys = {Job(bench, m).key: m for m in wanted}
+        keys = {Job(bench, m).key: m for m in measurements}
         stored = Store(bench.results / "measurements").find(keys)
         missing = [m for key, m in keys.items() if key not in stored]
     n_episodes = sum(m.episodes for m in missing)
@@ -129,21 +129,24 @@ def plan(bench: Workbench, wanted: Sequence[Measurement], pace: Pace | None = No
     return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
 
 
-def prepare(bench: Workbench, wanted: Sequence[Measurement]) -> None:
-    """Nothing, if the run can go through; what is missing is fetched if nothing else hinders.
+def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
+    """Check that the measurements can be computed, and download what is missing.
 
-    Every run of a paper profile starts with this.
+    Every run of a paper profile starts with this. Nothing is downloaded if another problem would
+    stop the run anyway.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: what would stop it first, and how to mend it.
+        MissingFile, UserError, OSError: the first problem, and how to mend it.
     """
-    found = plan(bench, wanted)
-    for problem in found.problems[len(found.to_fetch) :]:
+    first_plan = plan(bench, measurements)
+    n_downloads = len(first_plan.to_fetch)  # the problems of missing files come first
+    for problem in first_plan.problems[n_downloads:]:
         raise problem
-    for what, root in found.to_fetch.items():
+    for what, root in first_plan.to_fetch.items():
         fetching.fetch(what, root)
-    for problem in plan(bench, wanted).problems if found.to_fetch else ():
-        raise problem
+    if n_downloads:
+        for problem in plan(bench, measurements).problems:
+            raise problem
 
 
 def auto_profile(home: Path = HOME) -> tuple[str, str]:
@@ -186,14 +189,14 @@ def _lacking(
     return to_fetch, needs, problems
 
 
-def _steps_left(bench: Workbench, wanted: Sequence[Measurement], here: bool) -> list[int]:
+def _steps_left(bench: Workbench, measurements: Sequence[Measurement], here: bool) -> list[int]:
     """Steps that are left of each training that the measurements need and that is not done.
 
     `here` says whether the data are there, without which no training can have begun.
     """
     trainings = bench.config.evaluation.trainings
     models = {}
-    for m in wanted:
+    for m in measurements:
         if method(m.method).configure is not None:
             models[method(m.method).trains_as, m.fold, m.seed % trainings] = m
     left = []

@@ -55,7 +55,7 @@ class Workbench:
         """The named profile on its own data, or on a COCO-format folder.
 
         Raises:
-            ValueError: there is no such profile.
+            UserError: there is no such profile.
         """
         return cls(configs.profile(profile), Path(data) if data else None)
 
@@ -233,10 +233,10 @@ class Workbench:
         return store
 
     def check_frame(self, model: ModelConfig, name: str) -> None:
-        """Refuse a model that works on the features of another backbone or frame.
+        """Check that a model works on the features of this profile's backbone and frame.
 
         Raises:
-            ValueError: it does; choose the profile that has its backbone.
+            UserError: it does; the message says which profile to choose.
         """
         own, has = ((m.backbone, m.image_size, m.resize) for m in (model, self.config.model))
         if own != has:
