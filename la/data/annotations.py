@@ -10,8 +10,8 @@ Reasons that `parse` counts; of several faults of an entry the first that is met
     image id      an id that an earlier image has
     category      not an object, or without a usable id or name
     category id   an id that an earlier category has
-    annotation    not an object, or a repetition of an earlier annotation
-    reference     of an image or a category that the file does not have
+    annotation    not an object, or a repetition of an earlier one
+    reference     of an image or a category that is not in the file
     box           neither a usable box nor a mask with a pixel
     segmentation  of wrong types, far off the image, or run lengths of another size
 """
@@ -25,7 +25,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from la.data.entries import Skipped, as_object, text_of, to_number, usable_box, whole_number
+from la.data.entries import (
+    Skipped,
+    as_object,
+    check_pixels,
+    text_of,
+    to_number,
+    usable_box,
+    whole_number,
+)
 from la.data.segmentations import Outline, Unusable, bounding_box, outline
 from la.errors import UserError
 
@@ -61,7 +69,7 @@ def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     skipped = Skipped()
     images = _by_id(file["images"], _image, "image", "id, file_name, height, width", skipped, path)
     categories = _by_id(file["categories"], _name, "category", "id, name", skipped, path)
-    _check_pixels(file["annotations"], path)
+    check_pixels(file["annotations"], path)
     parsed, notes = _annotations(file["annotations"], images, categories, skipped)
     arrays = _arrays(parsed)
     arrays["image_ids"] = np.array(list(images), np.int64)
@@ -135,24 +143,6 @@ def _image(entry: dict[str, Any]) -> _Image:
     if min(sides) < 1 or height * width > MAX_PIXELS:
         raise Unusable(f"an image of {width} x {height} pixels cannot be read")
     return _Image(text_of(entry, "file_name"), height, width)
-
-
-def _check_pixels(entries: list[Any], path: Path) -> None:
-    """Raise where every coordinate of every polygon is a fraction of the image."""
-    largest, n_polygons = 0.0, 0
-    for entry in entries:
-        shape = entry.get("segmentation") if isinstance(entry, dict) else None
-        for points in shape if isinstance(shape, list) else ():
-            numbers = [x for x in points if type(x) in (int, float)] if type(points) is list else []
-            largest = max([largest, *numbers])
-            n_polygons += bool(numbers)
-        if largest > 1:
-            return
-    if n_polygons:
-        raise UserError(
-            f"{path}: all coordinates of polygons lie between 0 and 1; COCO's are pixels, so "
-            "multiply x by the image's width and y by its height"
-        )
 
 
 def _annotations(

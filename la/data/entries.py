@@ -3,9 +3,11 @@
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from la.data.segmentations import Unusable
+from la.errors import UserError
 
 NAMED = 3  # entries that are described for each reason; the others are counted
 
@@ -87,3 +89,25 @@ def usable_box(value: object, height: int, width: int) -> tuple[float, ...] | No
     has_size = 0 < box_width <= limit and 0 < box_height <= limit
     is_on_image = -box_width < x < width and -box_height < y < height
     return (x, y, box_width, box_height) if has_size and is_on_image else None
+
+
+def check_pixels(entries: list[Any], path: Path) -> None:
+    """Check that the coordinates of polygons are pixels.
+
+    Raises:
+        UserError: every coordinate of every polygon is a fraction of the image.
+    """
+    largest, n_polygons = 0.0, 0
+    for entry in entries:
+        shape = entry.get("segmentation") if isinstance(entry, dict) else None
+        for points in shape if isinstance(shape, list) else ():
+            numbers = [x for x in points if type(x) in (int, float)] if type(points) is list else []
+            largest = max([largest, *numbers])
+            n_polygons += bool(numbers)
+        if largest > 1:
+            return
+    if n_polygons:
+        raise UserError(
+            f"{path}: all coordinates of polygons lie between 0 and 1; COCO's are pixels, so "
+            "multiply x by the image's width and y by its height"
+        )

@@ -5,28 +5,26 @@ and memory-mapped from then on. Segmentations stay rings and run lengths until `
 pixels.
 """
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
 
+from la.data import index_cache
 from la.data.annotations import parse
 from la.data.contents import picture_digest, picture_digests
 from la.data.images import ImageFolder, read_rgb
 from la.data.segmentations import Outline
 from la.errors import MissingFile, UserError
-from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +78,14 @@ class CocoIndex:
             raise MissingFile(f"no annotation file {path}; give an instances_*.json")
         if images is None:
             images = path.parent.parent if path.parent.name == "annotations" else path.parent
-        sha256 = _sha256(path, cache)
+        sha256 = index_cache.file_sha256(path, cache)
         stored = cache and Path(cache) / f"index-{FORMAT}-{sha256}.pt"
         try:
-            arrays, words = _load(stored)
+            arrays, words = index_cache.load(stored)
         except (OSError, RuntimeError, UnpicklingError, TypeError, KeyError):  # none, or damaged
             arrays, words = parse(path.read_bytes(), path)
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            _try_to_keep(stored, partial(torch.save, (tensors, json.dumps(words))))
+            index_cache.try_to_keep(stored, partial(torch.save, (tensors, json.dumps(words))))
         _warn(path, words)
         split = re.match("instances_(train|val)", path.stem)
         return cls(
@@ -240,36 +238,3 @@ def _warn(path: Path, words: dict) -> None:
         )
     for note in words["notes"]:
         logger.warning("%s: %s", path, note)
-
-
-def _sha256(path: Path, cache: Path | None) -> str:
-    """Of a file; remembered in `cache` by the file's path, size and time of change."""
-    stat = path.stat()
-    mark = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()
-    note = cache and Path(cache) / f"known-{hashlib.sha256(mark).hexdigest()[:32]}.txt"
-    if note and note.is_file():
-        known = note.read_text(errors="replace")
-        if re.fullmatch("[0-9a-f]{64}", known):
-            return known
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    _try_to_keep(note, lambda file: file.write(sha256.encode()))
-    return sha256
-
-
-def _try_to_keep(path: Path | None, write: Callable[[BinaryIO], object]) -> None:
-    """Write a cache file if that can be done; without it all works, only slower."""
-    try:
-        if path is not None:
-            with atomic_write(path) as file:
-                write(file)
-    except OSError as error:
-        logger.warning("%s cannot be written (%s); the file is parsed anew each time", path, error)
-
-
-def _load(path: Path | None) -> tuple[dict[str, np.ndarray], dict]:
-    """The kept arrays, memory-mapped, and words."""
-    if path is None:
-        raise FileNotFoundError
-    tensors, words = torch.load(path, mmap=True, weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}, json.loads(words)
