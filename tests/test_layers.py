@@ -14,6 +14,7 @@ LAYERS = [  # a wing imports only from earlier lines, or from itself
     {"data", "model"},
     {"learn"},
     {"comparators"},
+    {"formats"},
     {"experiment", "predict"},
     {"report"},
     {"widgets", "commands"},

@@ -1,5 +1,6 @@
 """A drawing: images, classes and the vector prompts on them, and what a model takes of it (3.1)."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -63,15 +64,18 @@ class Drawing:
 
     def annotations(self) -> list[dict[str, list[Annotation]]]:
         """For each image what `Predictor.support` takes: points, boxes, one mask by class."""
-        by_place: dict[tuple[int, int], list[VectorPrompt]] = {}
+        by_place = defaultdict(list)
         for prompt in self.prompts:
-            by_place.setdefault((prompt.img, prompt.cls), []).append(prompt)
+            place = (prompt.img, prompt.cls)
+            by_place[place].append(prompt)
         annotations: list[dict[str, list[Annotation]]] = [{} for _ in self.images]
-        for (img, cls), prompts in sorted(by_place.items(), key=lambda item: item[0]):
+        for place in sorted(by_place):
+            img, cls = place
             image = self.images[img]
-            merged = _merged(prompts, (image.height, image.width))
+            merged = _merged(by_place[place], (image.height, image.width))
             if merged:
-                annotations[img][self.classes[cls - 1]] = merged
+                name = self.classes[cls - 1]
+                annotations[img][name] = merged
         return annotations
 
 
@@ -84,9 +88,12 @@ def _check(
         raise UserError(f"{where}.cls must be a number from 1 to {len(classes)}")
     width, height = images[prompt.img].width, images[prompt.img].height
     # Written so that a coordinate that is not a number fails too.
-    if not all(0 <= x <= width and 0 <= y <= height for x, y in prompt.pts):
-        size = f"{width} x {height} pixels"
-        raise UserError(f"{where}.pts must hold [x, y] inside the {size} of image {prompt.img}")
+    for x, y in prompt.pts:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise UserError(
+                f"{where}.pts must hold [x, y] inside the {width} x {height} pixels of "
+                f"image {prompt.img}"
+            )
     if isinstance(prompt, MaskPrompt) and sum(prompt.counts) != width * height:
         raise UserError(f"{where}.counts must be run lengths of {width * height} pixels in all")
     if isinstance(prompt, BoxPrompt):
@@ -104,7 +111,9 @@ def _merged(prompts: Sequence[VectorPrompt], size: tuple[int, int]) -> list[Anno
             merged.append(Point(x, y, positive=prompt.label > 0))
         elif isinstance(prompt, BoxPrompt):
             (x0, y0), (x1, y1) = prompt.pts
-            merged.append(Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+            left, right = sorted((x0, x1))
+            top, bottom = sorted((y0, y1))
+            merged.append(Box(left, top, right, bottom))
     mask = rasterize(prompts, size)
     if mask.any():
         merged.append(mask)
@@ -113,10 +122,12 @@ def _merged(prompts: Sequence[VectorPrompt], size: tuple[int, int]) -> list[Anno
 
 def vector_prompts(drawn: Drawn, img: int, cls: int) -> Iterable[VectorPrompt]:
     """The boxes, points and mask of one class on one image as vector prompts."""
-    for x0, y0, x1, y1 in (box.tolist() for box in drawn.boxes):
+    for box in drawn.boxes:
+        x0, y0, x1, y1 = box.tolist()
         yield BoxPrompt(img, cls, ((x0, y0), (x1, y1)))
     for points, labels in zip(drawn.points, drawn.labels, strict=True):
-        for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+        for point, label in zip(points.tolist(), labels.tolist(), strict=True):
+            x, y = point
             yield PointPrompt(img, cls, ((x, y),), label)
     if drawn.mask is not None:
         yield mask_prompt(drawn.mask, img, cls)

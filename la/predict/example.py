@@ -1,5 +1,6 @@
 """One generated episode to begin with, of classes that fold 0 keeps for the test."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,21 @@ def example_episode(seed: int = 0) -> ExampleEpisode:
     classes = kinds("benchmark")[0:12:4]
     names = tuple(kind.name for kind in classes)
     *supports, query = _scenes(classes, seed, count=3)
+    to_prompts: list[Callable[[np.ndarray], Prompt]] = [np.array, _box, _point]
     examples = []
     for number, scene in enumerate(supports):
         prompts: dict[str, list[Prompt]] = {name: [] for name in names}
         for kind, mask in scene.instances:
-            to_prompt = (np.array, _box, _point)[(kind + number) % 3]
-            prompts[names[kind]].append(to_prompt(mask))
+            to_prompt = to_prompts[(kind + number) % 3]
+            prompt = to_prompt(mask)
+            prompts[names[kind]].append(prompt)
         examples.append((Image.fromarray(scene.image), prompts))
-    return ExampleEpisode(tuple(examples), Image.fromarray(query.image), query.class_map(), names)
+    return ExampleEpisode(
+        examples=tuple(examples),
+        query=Image.fromarray(query.image),
+        target=query.class_map(),
+        class_names=names,
+    )
 
 
 def _scenes(classes: tuple[Kind, ...], seed: int, count: int) -> list[Scene]:
@@ -46,7 +54,10 @@ def _scenes(classes: tuple[Kind, ...], seed: int, count: int) -> list[Scene]:
     number = 0
     while len(scenes) < count:
         scene = draw_scene(classes, stream(seed, "example episode", number))
-        visible = {kind for kind, mask in scene.instances if mask.sum() > MIN_PIXELS}
+        visible = set()
+        for kind, mask in scene.instances:
+            if mask.sum() > MIN_PIXELS:
+                visible.add(kind)
         if len(visible) == len(classes):
             scenes.append(scene)
         number += 1
@@ -60,6 +71,7 @@ def _box(mask: np.ndarray) -> Box:
 def _point(mask: np.ndarray) -> Point:
     """The centre of the object's pixel that is nearest to its middle."""
     pixels = np.argwhere(mask)
-    squared_distances = ((pixels - pixels.mean(0)) ** 2).sum(1)
-    y, x = pixels[squared_distances.argmin()].tolist()
+    offsets = pixels - pixels.mean(0)
+    nearest = (offsets**2).sum(1).argmin()
+    y, x = pixels[nearest].tolist()
     return Point(x + 0.5, y + 0.5)

@@ -14,8 +14,8 @@ from la.data.contents import picture_digest
 from la.data.index import CocoIndex
 from la.errors import MissingFile, UserError
 from la.files import progress_bar, write_whole
-from la.predict.export import exporters, write_legend
-from la.predict.label_maps import LabelMap, coco
+from la.formats.export import exporters, write_legend
+from la.formats.label_maps import LabelMap, coco
 from la.predict.predictor import Predictor, SupportSet
 from la.predict.scoring import add_iou
 
@@ -46,7 +46,7 @@ def predict_folder(
         images: the folder of photographs.
         out: where masks and `predictions.json` are written.
         classes: the list that numbers the classes; when omitted, that of the support set.
-        formats: further files to write, names of `la.predict.export.FORMATS`.
+        formats: further files to write, names of `la.formats.export.FORMATS`.
         truth: annotations; those photographs that they name get their IoU, see `add_iou`.
         progress: whether a progress bar is shown.
 

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from la.errors import MissingFile, UserError
-from la.predict.annotation_files import (
+from la.formats.annotation_files import (
     Marked,
     Polygons,
     RelativeBox,

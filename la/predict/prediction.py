@@ -12,7 +12,7 @@ from torch import Tensor
 from la import colours
 from la.data.geometry import Frame
 from la.files import atomic_write
-from la.predict.label_maps import LabelMap, coco
+from la.formats.label_maps import LabelMap, coco
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Prediction:
     @property
     def probabilities(self) -> np.ndarray:
         """(C, H, W) float32, background first; computed at each use."""
-        return self.frame.original_logits(self.logits[None])[0].softmax(0).numpy()
+        original = self.frame.original_logits(self.logits[None])[0]
+        return original.softmax(0).numpy()
 
     @property
     def margins(self) -> np.ndarray:
@@ -36,8 +37,10 @@ class Prediction:
 
         Computed at the decoder's resolution, so that many classes on a large image fit in memory.
         """
-        first, second = self.logits.softmax(0).topk(2, dim=0).values  # (h, w) each
-        return self.frame.original_logits((first - second)[None, None])[0, 0].numpy()
+        probabilities = self.logits.softmax(0)
+        first, second = probabilities.topk(2, dim=0).values  # (h, w) each
+        margins = (first - second)[None, None]  # (1, 1, h, w)
+        return self.frame.original_logits(margins)[0, 0].numpy()
 
     def to_png(self, path: str | Path | None = None) -> Image.Image:
         """The label map as a palette image, index n in the colour of class n; written if `path`."""
@@ -49,10 +52,11 @@ class Prediction:
 
     def to_coco(self, file_name: str = "image.png") -> dict[str, Any]:
         """A COCO file's content: the image, the categories, and a mask for each class found."""
-        return coco([self.label_map(file_name, self.class_names)], self.class_names)
+        label_map = self.label_map(file_name, self.class_names)
+        return coco([label_map], self.class_names)
 
     def label_map(self, file_name: str, classes: Sequence[str]) -> LabelMap:
-        """The label map and its margins, with the class numbers of another list of classes."""
+        """The label map and its margins; classes are numbered by their place in `classes`."""
         labels = label_rows(self.labels, self.class_names, classes)
         return LabelMap.of(file_name, labels, self.margins)
 
@@ -73,5 +77,8 @@ def label_rows(
         class_names: the classes of `labels`, all of them in `classes`.
         classes: the list whose numbers the result has.
     """
-    rows = [0] + [classes.index(name) + 1 for name in class_names]
-    return np.array(rows, np.uint8)[labels]
+    rows = [0]
+    for name in class_names:
+        rows.append(classes.index(name) + 1)
+    table = np.array(rows, np.uint8)
+    return table[labels]

@@ -45,6 +45,7 @@ class EncodedImage:
     embeddings: Tensor  # (1, D, h, w), after backbone and neck
 
 
+PAIRS = [field.name for field in fields(Pairs)]
 Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
 
 
@@ -78,7 +79,7 @@ class SupportSet:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["la_support"])
             tensors = load_file(path)
-            pairs = Pairs(**{field.name: tensors[f"pairs.{field.name}"] for field in fields(Pairs)})
+            pairs = Pairs(**{name: tensors[f"pairs.{name}"] for name in PAIRS})
             value = Support(tensors["prototypes"], tensors["class_valid"], pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -101,7 +102,8 @@ class Predictor:
         self.bfloat16 = bfloat16
         self.card = card or model.card or _unnamed(model)
         self.device = next(model.parameters()).device
-        self._backbone = (model.backbone or build_backbone(model.config)).to(self.device).eval()
+        backbone = model.backbone or build_backbone(model.config)
+        self._backbone = backbone.to(self.device).eval()
 
     def describe(self) -> dict[str, str]:
         """Name, hash (twelve digits) and training data of the weights."""
@@ -130,7 +132,8 @@ class Predictor:
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
         pixels = frame.image(photo)[None].to(self.device)  # (1, 3, side, side)
         with self._autocast():
-            embeddings = self.model.encode_features(self._backbone(pixels))
+            features = self._backbone(pixels)
+            embeddings = self.model.encode_features(features)
         return EncodedImage(photo, frame, embeddings)
 
     def support(self, examples: Examples) -> SupportSet:
@@ -169,8 +172,13 @@ class Predictor:
         logits[:, 0] += self.card.bias
         original = query.frame.original_logits(logits)[0]  # (C, H, W)
         rows = original.max(0).indices  # argmax is ten times slower
-        labels = rows.to(torch.uint8).cpu().numpy()
-        return Prediction(labels, support.class_names, query.image, query.frame, logits[0].cpu())
+        return Prediction(
+            labels=rows.to(torch.uint8).cpu().numpy(),
+            class_names=support.class_names,
+            image=query.image,
+            frame=query.frame,
+            logits=logits[0].cpu(),
+        )
 
     @torch.inference_mode()
     def _support(self, earlier: SupportSet | None, examples: Examples) -> SupportSet:
@@ -214,11 +222,15 @@ class Predictor:
         self, images: Sequence[EncodedImage], examples: Examples, names: Sequence[str]
     ) -> Prompts:
         """The prompts of all examples as tensors, in input pixels."""
-        drawn, supports, rows = [], [], []
-        for number, (image, (_, prompts_of_class)) in enumerate(zip(images, examples, strict=True)):
+        drawn = []
+        supports = []
+        rows = []
+        for number, (_, prompts_of_class) in enumerate(examples):
+            frame = images[number].frame
             for name, prompts in prompts_of_class.items():
                 where = f"class {name!r} of support image {number + 1}"
-                drawn.append((image.frame, to_drawn(prompts, image.frame.size, where)))
+                checked = to_drawn(prompts, frame.size, where)
+                drawn.append((frame, checked))
                 supports.append(number)
                 rows.append(names.index(name) + 1)
         collated = collate_prompts(drawn, supports, rows, self.model.config.mask_size)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from la.errors import UserError
 from la.files import write_whole
-from la.predict.coco import CocoWriter, geometry
+from la.formats.coco import CocoWriter, geometry
 from la.predict.drawing import Drawing, DrawnImage, Name
 from la.predict.vector_prompts import VectorPrompt, to_json
 

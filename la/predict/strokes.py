@@ -36,7 +36,8 @@ def _paint_stroke(mask: np.ndarray, brush: BrushPrompt) -> None:
 
 
 def _paint_segment(mask: np.ndarray, start: XY, end: XY, radius: float, *, value: bool) -> None:
-    (x0, y0), (x1, y1) = start, end
+    x0, y0 = start
+    x1, y1 = end
     # Only pixels of the window around the segment can be near enough.
     left = max(0, int(min(x0, x1) - radius - 1))
     top = max(0, int(min(y0, y1) - radius - 1))
@@ -45,13 +46,19 @@ def _paint_segment(mask: np.ndarray, start: XY, end: XY, radius: float, *, value
     window = mask[top:bottom, left:right]
     height, width = window.shape
     # Pixel centres relative to the start of the segment.
-    x = np.arange(left, left + width) + 0.5 - x0
-    y = (np.arange(top, top + height) + 0.5 - y0)[:, None]
-    dx, dy = x1 - x0, y1 - y0
+    columns = np.arange(left, left + width)
+    rows = np.arange(top, top + height)[:, None]
+    x = columns + 0.5 - x0
+    y = rows + 0.5 - y0
+    dx = x1 - x0
+    dy = y1 - y0
     squared_length = max(dx * dx + dy * dy, 1e-12)
-    nearest = np.clip((x * dx + y * dy) / squared_length, 0, 1)  # share of the segment
-    squared_distance = (x - nearest * dx) ** 2 + (y - nearest * dy) ** 2
-    window[squared_distance <= radius * radius] = value
+    projection = (x * dx + y * dy) / squared_length
+    nearest = projection.clip(0, 1)  # share of the segment
+    x_distance = x - nearest * dx
+    y_distance = y - nearest * dy
+    squared_distance = x_distance**2 + y_distance**2
+    window[squared_distance <= radius**2] = value
 
 
 def _polygon(pts: Sequence[XY], size: tuple[int, int]) -> np.ndarray:
@@ -66,7 +73,8 @@ def _polygon(pts: Sequence[XY], size: tuple[int, int]) -> np.ndarray:
         rows = np.arange(first, end, dtype=int)
         slope = (x1 - x0) / ((y1 - y0) or 1)
         crossing = x0 + (rows + 0.5 - y0) * slope
-        column = np.ceil(crossing - 0.5).clip(0, width).astype(int)
+        column = np.ceil(crossing - 0.5)
+        column = column.clip(0, width).astype(int)
         direction = 1 if y1 > y0 else -1
         np.add.at(winding, (rows, column), direction)
     return winding[:, :-1].cumsum(axis=1) != 0

@@ -55,11 +55,14 @@ class DrawingWidget(Widget):
         query: Photo | None = None,
     ) -> None:
         """Replace images, classes and prompts; `query`, or else the first query, is segmented."""
-        queries = [i for i, photo in enumerate(photos) if photo.role == "query"]
+        queries = []
+        for number, photo in enumerate(photos):
+            if photo.role == "query":
+                queries.append(number)
         segmented = queries[0] if queries else -1
-        for i in queries:
-            if photos[i] is query:
-                segmented = i
+        for number in queries:
+            if photos[number] is query:
+                segmented = number
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
             self._photos = photos
             self.images = [to_browser(photo.image, photo.name, photo.role) for photo in photos]
@@ -118,7 +121,10 @@ class DrawingWidget(Widget):
         Raises:
             MissingFile, UserError: an image is missing or has another size.
         """
-        photo_of = {Path(photo.path or photo.name).resolve(): photo for photo in self._photos}
+        photo_of = {}
+        for photo in self._photos:
+            path = Path(photo.path or photo.name)
+            photo_of[path.resolve()] = photo
         photos = []
         for image in drawing.images:
             path = Path(folder, image.file_name)
@@ -165,7 +171,8 @@ class DrawingWidget(Widget):
         """
         new = Photo.open(source, role, name)
         with self._lock:
-            while new.name in (photo.name for photo in self._photos):
+            names = [photo.name for photo in self._photos]
+            while new.name in names:
                 new.name = f"another {new.name}"
             photos = [*self._photos, new]
             query = new if role == "query" else photos[self.query]

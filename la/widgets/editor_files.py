@@ -9,7 +9,7 @@ import numpy as np
 
 from la.colours import palette_png
 from la.files import write_whole
-from la.predict.coco import CocoWriter, geometry
+from la.formats.coco import CocoWriter, geometry
 from la.predict.drawing import Annotation, Drawing
 from la.predict.prediction import label_rows
 from la.widgets.photos import LivePredictor, Photo

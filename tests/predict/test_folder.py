@@ -1,5 +1,6 @@
 """A folder of photographs, segmented with resume; prompts files and their photographs."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from la.errors import UserError
+from la.formats.export import FORMATS
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.folder import find_photos, predict_folder
@@ -203,3 +205,46 @@ def test_names_with_backslashes_and_a_byte_order_mark_are_read(photo, tmp_path):
     path = write(replace(drawing("photos\\one.png")), tmp_path / "prompts.json")
     path.write_text(path.read_text(), encoding="utf-8-sig")
     assert read_support_file(path).photos[0].path == tmp_path / "photos" / "one.png"
+
+
+def test_predict_folder_writes_a_legend_and_the_formats_that_are_asked_for(
+    predictor, photo, tmp_path
+):
+    (tmp_path / "photos").mkdir()
+    photo(1).save(tmp_path / "photos" / "a.png")
+    support = predictor.support([(photo(2), {"dog": [np.ones((40, 60), bool)]})])
+    out = tmp_path / "out"
+    predict_folder(
+        predictor,
+        support,
+        tmp_path / "photos",
+        out,
+        classes=("cat", "dog"),
+        formats=list(FORMATS),
+        progress=False,
+    )
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert written == {
+        "support.safetensors",
+        "predictions.json",
+        "masks/a.png.png",
+        "masks/legend.csv",
+        "coco-instances.json",
+        "coco-polygons.json",
+        "coco-instance-polygons.json",
+        "yolo/data.yaml",
+        "yolo/labels/a.txt",
+        "labelme/a.json",
+    }
+    text = (out / "masks" / "legend.csv").read_text()
+    legend = list(csv.DictReader(text.splitlines()))
+    assert [(row["index"], row["name"]) for row in legend] == [
+        ("0", "background"),
+        ("1", "cat"),
+        ("2", "dog"),
+    ]
+    with Image.open(out / "masks" / "a.png.png") as png:
+        palette = png.getpalette()
+    for row in legend:
+        start = 3 * int(row["index"])
+        assert bytes(palette[start : start + 3]).hex() == row["colour"][1:].lower()

@@ -9,11 +9,11 @@ from pycocotools import mask as coco_mask
 
 from la.__main__ import main
 from la.errors import MissingFile, UserError
+from la.formats.coco import CocoWriter
+from la.formats.export import FORMATS, write_legend
+from la.formats.label_maps import LabelMap, coco
 from la.predict import prompts_file
-from la.predict.coco import CocoWriter
-from la.predict.export import FORMATS, write_legend
 from la.predict.from_annotations import read_annotations
-from la.predict.label_maps import LabelMap, coco
 from la.predict.support_file import read_support_file
 from la.types import Box, Point
 

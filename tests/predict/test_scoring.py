@@ -10,10 +10,11 @@ from PIL import Image
 from la.__main__ import main
 from la.data.index import CocoIndex
 from la.errors import UserError
+from la.formats.label_maps import LabelMap, coco
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
-from la.predict.label_maps import LabelMap, coco
-from la.predict.scoring import SupportScores, count, evaluate, target_rows
+from la.predict.iou import SupportScores, count
+from la.predict.scoring import evaluate, target_rows
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.types import IGNORE

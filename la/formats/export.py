@@ -15,9 +15,9 @@ from scipy import ndimage
 from la.colours import OKABE_ITO
 from la.errors import UserError
 from la.files import write_whole
-from la.predict.coco import geometry
-from la.predict.label_maps import LabelMap, coco
-from la.predict.polygons import polygons
+from la.formats.coco import geometry
+from la.formats.label_maps import LabelMap, coco
+from la.formats.polygons import polygons
 
 # (label maps, classes, folder of the photographs, file or folder to write)
 Exporter = Callable[[Iterable[LabelMap], Sequence[str], Path, Path], None]

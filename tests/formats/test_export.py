@@ -1,22 +1,19 @@
 """Exports are read back, by pycocotools and by matplotlib's polygons, to the same pixels."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 import yaml
 from matplotlib.path import Path as Polygon
-from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage
 
 from la.commands import own_data
 from la.errors import UserError
-from la.predict.export import FORMATS, exporters
-from la.predict.folder import predict_folder
-from la.predict.label_maps import LabelMap
-from la.predict.polygons import polygons
+from la.formats.export import FORMATS, exporters
+from la.formats.label_maps import LabelMap
+from la.formats.polygons import polygons
 
 CLASSES = ("dog", 'the "other" one', "cat")
 
@@ -134,46 +131,3 @@ def test_an_unknown_format_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="no format 'voc'; known: coco-instances, .*labelme"):
         exporters(["yolo", "voc"])
     assert ", ".join(FORMATS) == own_data.FORMATS
-
-
-def test_predict_folder_writes_a_legend_and_the_formats_that_are_asked_for(
-    predictor, photo, tmp_path
-):
-    (tmp_path / "photos").mkdir()
-    photo(1).save(tmp_path / "photos" / "a.png")
-    support = predictor.support([(photo(2), {"dog": [np.ones((40, 60), bool)]})])
-    out = tmp_path / "out"
-    predict_folder(
-        predictor,
-        support,
-        tmp_path / "photos",
-        out,
-        classes=("cat", "dog"),
-        formats=list(FORMATS),
-        progress=False,
-    )
-    written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
-    assert written == {
-        "support.safetensors",
-        "predictions.json",
-        "masks/a.png.png",
-        "masks/legend.csv",
-        "coco-instances.json",
-        "coco-polygons.json",
-        "coco-instance-polygons.json",
-        "yolo/data.yaml",
-        "yolo/labels/a.txt",
-        "labelme/a.json",
-    }
-    text = (out / "masks" / "legend.csv").read_text()
-    legend = list(csv.DictReader(text.splitlines()))
-    assert [(row["index"], row["name"]) for row in legend] == [
-        ("0", "background"),
-        ("1", "cat"),
-        ("2", "dog"),
-    ]
-    with Image.open(out / "masks" / "a.png.png") as png:
-        palette = png.getpalette()
-    for row in legend:
-        start = 3 * int(row["index"])
-        assert bytes(palette[start : start + 3]).hex() == row["colour"][1:].lower()

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from la.colours import palette_png
 from la.files import atomic_write
-from la.predict.coco import CocoWriter, geometry
+from la.formats.coco import CocoWriter, geometry
 
 PNG_FIELD = "label-anything"  # the text of a PNG file that holds the scores, as JSON
 
@@ -76,7 +76,7 @@ def coco(
     Args:
         maps: label maps in rows of `classes`.
         classes: the names; category n is the n-th.
-        geometries: the annotations of a mask (H, W), see `la.predict.coco.geometry`.
+        geometries: the annotations of a mask (H, W), see `la.formats.coco.geometry`.
     """
     writer = CocoWriter(classes)
     for label_map in maps:

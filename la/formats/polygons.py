@@ -1,7 +1,5 @@
 """Masks as polygons for annotation tools, from which the same pixels can be drawn again."""
 
-from itertools import pairwise
-
 import numpy as np
 from contourpy import FillType, contour_generator
 
@@ -18,19 +16,23 @@ def polygons(mask: np.ndarray) -> list[np.ndarray]:
     for points, offsets in zip(*generator.filled(0.5, 2), strict=True):
         # Index i of the padded mask is the pixel i - 1, whose centre is at i - 0.5.
         corners = points - 0.5
-        outer, *holes = [corners[start:end] for start, end in pairwise(offsets)]
+        outer, *holes = np.split(corners, offsets[1:-1])
         pieces = [outer]
         for hole in holes:
-            pieces += [hole, outer[:1]]
-        rings.append(_without_straight_corners(np.concatenate(pieces)))
+            pieces.append(hole)
+            pieces.append(outer[:1])
+        ring = np.concatenate(pieces)
+        rings.append(_without_straight_corners(ring))
     return rings
 
 
 def _without_straight_corners(ring: np.ndarray) -> np.ndarray:
     """A closed ring (n, 2) without its last point and without corners on a straight line."""
     steps = np.diff(ring, axis=0)
-    before, after = steps[:-1], steps[1:]
+    before = steps[:-1]
+    after = steps[1:]
     cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
     turns_back = (before * after).sum(1) < 0
-    is_corner = np.concatenate([[True], (cross != 0) | turns_back])
-    return ring[:-1][is_corner]
+    is_corner = (cross != 0) | turns_back
+    start = ring[:1]
+    return np.concatenate([start, ring[1:-1][is_corner]])
