@@ -40,7 +40,9 @@ class Backbone(nn.Module):
             UserError: a tensor is missing, unexpected or mis-shaped.
         """
         canonical = self.spec.canonical
-        own_names = {canonical(key): key for key in self.encoder.state_dict()}
+        own_names = {}
+        for key in self.encoder.state_dict():
+            own_names[canonical(key)] = key
         renamed = {}
         for key, value in weights.items():
             if not key.startswith(self.spec.unused):
@@ -95,7 +97,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_strictly(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def load_strictly(
+    module: nn.Module,
+    weights: dict[str, Tensor],
+    source: str,
+) -> None:
     """`load_state_dict` that names the first tensor that does not fit.
 
     Raises:
@@ -126,5 +132,4 @@ def _read(path: Path, spec: BackboneSpec) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise UserError(f"{path} is not a whole safetensors file: {error}") from None
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return tensors
+    return torch.load(path, map_location="cpu", weights_only=True)

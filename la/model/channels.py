@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from la.config import ModelConfig
-from la.model.layers import FourierPosition
+from la.model.position import FourierPosition
 
 OBJECT_FREQUENCY = 1.0  # of a positional encoding whose bump is a fifth of the image wide
 MAX_CELLS = 100_000  # of the features, from which the covariance is computed
@@ -33,28 +33,35 @@ class Channels:
 
     @classmethod
     def of(
-        cls, config: ModelConfig, position: FourierPosition, generator: torch.Generator
+        cls,
+        config: ModelConfig,
+        position: FourierPosition,
+        generator: torch.Generator,
     ) -> "Channels":
         """Share out the channels of a model with this positional encoding."""
-        dim, inner = config.embed_dim, config.embed_dim // config.attention_downsample
+        dim = config.embed_dim
+        n_content = dim // config.attention_downsample
+        n_pairs = (n_content // config.n_heads - 2) // 2  # of sine and cosine, for each head
         matrix = position.positional_encoding_gaussian_matrix  # (2, D / 2)
-        n_pairs = (inner // config.n_heads - 2) // 2  # of sine and cosine, for each head
-        by_width = (matrix.norm(dim=0) - OBJECT_FREQUENCY).abs().argsort()
-        frequencies = by_width[: config.n_heads * n_pairs]
+        distance = (matrix.norm(dim=0) - OBJECT_FREQUENCY).abs()
+        frequencies = distance.argsort()[: config.n_heads * n_pairs]
         is_free = torch.ones(dim, dtype=torch.bool)
         is_free[frequencies] = False
         is_free[frequencies + dim // 2] = False
-        content, others = is_free.nonzero()[:, 0].split([inner, int(is_free.sum()) - inner])
+        free = is_free.nonzero()[:, 0]
+        content, others = free[:n_content], free[n_content:]
         # Their means are zero, since a layer norm removes the mean of a vector.
         vectors = torch.randn(len(others), 2, generator=generator)
         vectors = torch.linalg.qr(vectors - vectors.mean(0)).Q
         flag, backdrop = torch.zeros(2, dim).index_copy(1, others, vectors.T)
-        return cls(frequencies.view(n_pairs, -1).T, content, flag, backdrop)
+        by_head = frequencies.view(n_pairs, -1).T
+        return cls(by_head, content, flag, backdrop)
 
 
 def main_directions(features: Tensor) -> Tensor:
     """Principal directions of the cells of (n, V, h, w), by falling variance: (V, V), rows."""
     cells = features.movedim(1, 0).flatten(1)  # (V, n*h*w)
     step = math.ceil(cells.shape[1] / MAX_CELLS)
-    _, columns = torch.linalg.eigh(torch.cov(cells[:, ::step].float()))
+    covariance = torch.cov(cells[:, ::step].float())
+    _, columns = torch.linalg.eigh(covariance)
     return columns.flip(1).T

@@ -23,8 +23,13 @@ class Pairs:
 
     def joined(self, other: "Pairs") -> "Pairs":
         """These pairs and then the others, as they are."""
-        both = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Pairs(*(torch.cat([a, b]) for a, b in both))
+        return Pairs(
+            embeddings=torch.cat([self.embeddings, other.embeddings]),
+            support=torch.cat([self.support, other.support]),
+            episode=torch.cat([self.episode, other.episode]),
+            row=torch.cat([self.row, other.row]),
+            present=torch.cat([self.present, other.present]),
+        )
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,27 @@ class Support:
 
 def mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
     """(E, E) bool: pairs of one support image, of one class (Eq. 4), or of one episode."""
-    same = {"class": [pairs.support], "example": [pairs.episode, pairs.row]}
-    indices = same.get(mixer, [pairs.episode])
-    return torch.stack([index[:, None] == index for index in indices]).all(0)
+    if mixer == "class":
+        return pairs.support[:, None] == pairs.support
+    same_episode = pairs.episode[:, None] == pairs.episode
+    if mixer == "class_example":
+        return same_episode
+    same_row = pairs.row[:, None] == pairs.row
+    return same_episode & same_row
 
 
-def class_means(values: Tensor, pairs: Pairs, n_episodes: int, n_rows: int) -> Tensor:
+def class_means(
+    values: Tensor,
+    pairs: Pairs,
+    n_episodes: int,
+    n_rows: int,
+) -> Tensor:
     """Mean of (E, X) over the present pairs of each class -> (B, C, X); 0 where there is none."""
-    slot = pairs.episode * n_rows + pairs.row
+    n_classes = n_episodes * n_rows
+    class_of_pair = pairs.episode * n_rows + pairs.row
     present = pairs.present.to(values.dtype)
-    total = values.new_zeros(n_episodes * n_rows, values.shape[1])
-    total = total.index_add(0, slot, values * present[:, None])
-    count = values.new_zeros(n_episodes * n_rows).index_add(0, slot, present)
-    return (total / count.clamp(min=1)[:, None]).view(n_episodes, n_rows, -1)
+    total = values.new_zeros(n_classes, values.shape[1])
+    total = total.index_add(0, class_of_pair, values * present[:, None])
+    count = values.new_zeros(n_classes).index_add(0, class_of_pair, present)
+    means = total / count.clamp(min=1)[:, None]
+    return means.view(n_episodes, n_rows, -1)

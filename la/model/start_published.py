@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from la.model.layers import Attention
+from la.model.layers import MultiHead
 from la.model.prompt_encoder import TokenPool
 
+QUIET = 0.2  # share of the usual weights left to a branch that would drown its residual
 NOISE = 0.1  # share of the usual weights left beneath a projection that is set here
 LINEAR = 2.0  # GELU is close to the identity around this input
 OWN_MARGIN = 8.0  # score of a token with itself, above that of an unrelated token
 BACKDROP_GAIN = 3.0  # the background's mark, relative to the image to which it is added
 
 
-def pass_tokens_on(attention: Attention) -> None:
+def pass_tokens_on(attention: MultiHead) -> None:
     """Each token attends to itself and keeps its content, as a residual would let it.
 
     The published first self-attention replaces its tokens (D each, of length sqrt(D)), among
@@ -60,7 +61,8 @@ def pass_pixels_on(layers: nn.Module) -> None:
             channels = range(layer.out_channels)
             layer.weight.mul_(NOISE)
             layer.weight[channels, channels, 1, 1] += 1.0
-            layer.bias.copy_(-layer.weight.sum((1, 2, 3)) * offset)
+            bias = layer.get_parameter("bias")
+            bias.copy_(-layer.weight.sum((1, 2, 3)) * offset)
         elif isinstance(layer, nn.LayerNorm):
             layer.bias.fill_(LINEAR)
             offset = F.gelu(torch.tensor(LINEAR))

@@ -11,31 +11,26 @@ from torch import Tensor, nn
 from la.config import ModelConfig
 from la.model.layers import Attention, Mlp, TokenToImageAttention
 
-Context = Callable[[Tensor], Tensor]  # (B, T, X) -> (B, Tk, X), what each of B sequences may see
-
-
-def _attention(config: ModelConfig, inner: int | None = None) -> Attention:
-    """As wide as the model's cross-attentions and mixers, or `inner`."""
-    inner = inner or config.embed_dim // config.attention_downsample
-    return Attention(config.embed_dim, inner, config.n_heads)
-
-
-def _reading_attention(config: ModelConfig) -> TokenToImageAttention:
-    inner = config.embed_dim // config.attention_downsample
-    return TokenToImageAttention(config.embed_dim, inner, config.n_heads)
+Context = Callable[[Tensor], Tensor]  # (B, T, X) -> (B, Tk, X), what each sequence attends to
 
 
 class MixBlock(nn.Module):
     """Self-attention and an MLP, each with a residual; as published, with one norm for both."""
 
-    def __init__(self, config: ModelConfig, inner: int | None = None) -> None:
+    def __init__(self, config: ModelConfig, inner: int) -> None:
         super().__init__()
-        self.attn = _attention(config, inner)
-        self.norm = nn.LayerNorm(config.embed_dim)
-        self.mlp = Mlp(config.embed_dim, config.mlp_dim, nn.GELU())
-        self.norm_mlp = nn.LayerNorm(config.embed_dim) if config.norm_first else None
+        dim = config.embed_dim
+        self.attn = Attention(dim, inner, config.n_heads)
+        self.norm = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, config.mlp_dim, nn.GELU())
+        self.norm_mlp = nn.LayerNorm(dim) if config.norm_first else None
 
-    def forward(self, x: Tensor, allowed: Tensor | None, context: Context | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        allowed: Tensor | None,
+        context: Context | None = None,
+    ) -> Tensor:
         """(B, T, D) -> (B, T, D). A sequence attends to itself, or to what `context` gives it."""
         if self.norm_mlp is None:
             x = self.norm(x + self._attend(x, allowed, context))
@@ -43,11 +38,18 @@ class MixBlock(nn.Module):
         x = x + self._attend(self.norm(x), allowed, context)
         return x + self.mlp(self.norm_mlp(x))
 
-    def _attend(self, x: Tensor, allowed: Tensor | None, context: Context | None) -> Tensor:
-        k, v = self.attn.k_proj(x), self.attn.v_proj(x)
+    def _attend(
+        self,
+        x: Tensor,
+        allowed: Tensor | None,
+        context: Context | None,
+    ) -> Tensor:
+        keys = self.attn.k_proj(x)
+        values = self.attn.v_proj(x)
         if context is not None:
-            k, v = context(k), context(v)
-        return self.attn.attend_projected(x, k, v, allowed)
+            keys = context(keys)
+            values = context(values)
+        return self.attn.attend_projected(x, keys, values, allowed)
 
 
 class TwoWayLayer(nn.Module):
@@ -59,53 +61,71 @@ class TwoWayLayer(nn.Module):
     def __init__(self, config: ModelConfig, is_first: bool) -> None:
         super().__init__()
         dim = config.embed_dim
-        self.self_attn = _attention(config, dim)
+        inner = dim // config.attention_downsample
+        self.self_attn = Attention(dim, dim, config.n_heads)
         self.norm1 = nn.LayerNorm(dim)
-        self.cross_attn_token_to_image = _reading_attention(config)
+        self.cross_attn_token_to_image = TokenToImageAttention(dim, inner, config.n_heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, config.mlp_dim, nn.ReLU())
-        self.norm3, self.norm4 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.cross_attn_image_to_token = _attention(config)
-        self.norm_first, self.is_first = config.norm_first, is_first
-        self.replaces = is_first and not config.first_residual  # as published
+        self.norm3 = nn.LayerNorm(dim)
+        self.norm4 = nn.LayerNorm(dim)
+        self.cross_attn_image_to_token = Attention(dim, inner, config.n_heads)
+        self.norm_first = config.norm_first
+        self.is_first = is_first
+        self.has_residual = config.first_residual or not is_first  # around the self-attention
         if config.norm_first:
-            self.norm5, self.norm6 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+            self.norm5 = nn.LayerNorm(dim)
+            self.norm6 = nn.LayerNorm(dim)
             self.image_mlp = Mlp(dim, config.mlp_dim, nn.GELU())
 
     def forward(
-        self, tokens: Tensor, image: Tensor, start: Tensor, position: Tensor, valid: Tensor | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        start: Tensor,
+        position: Tensor,
+        valid: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, D), image (B, h*w, D) -> the same, updated.
 
-        `start` are the tokens before the first layer; they serve as the tokens' position.
+        Args:
+            start: the tokens before the first layer, which are the tokens' position.
+            position: (h*w, D) of the image's cells.
+            valid: (B, T), which of the tokens count; None for all.
         """
-        read, write = self.cross_attn_token_to_image, self.cross_attn_image_to_token.write
+        read = self.cross_attn_token_to_image
+        write = self.cross_attn_image_to_token.write
         if not self.norm_first:
             tokens = self.norm1(self._self_attention(tokens, tokens, start, valid))
-            tokens = self.norm2(tokens + read(tokens + start, image, position))
+            tokens = self.norm2(tokens + read(tokens + start, image, position))  # Eq. 1
             tokens = self.norm3(tokens + self.mlp(tokens))
-            update = write(image, position, tokens + start, tokens, valid)
+            update = write(image, position, tokens + start, tokens, valid)  # Eq. 2
             return tokens, self.norm4(image + update)
         tokens = self._self_attention(tokens, self.norm1(tokens), start, valid)
-        seen = self.norm4(image)
-        tokens = tokens + read(self.norm2(tokens) + start, seen, position)
+        normed_image = self.norm4(image)
+        tokens = tokens + read(self.norm2(tokens) + start, normed_image, position)  # Eq. 1
         tokens = tokens + self.mlp(self.norm3(tokens))
-        x = self.norm5(tokens)
-        image = image + write(seen, position, x + start, x, valid)
+        normed = self.norm5(tokens)
+        update = write(normed_image, position, normed + start, normed, valid)  # Eq. 2
+        image = image + update
         return tokens, image + self.image_mlp(self.norm6(image))
 
     def _self_attention(
-        self, tokens: Tensor, x: Tensor, start: Tensor, valid: Tensor | None
+        self,
+        tokens: Tensor,
+        x: Tensor,
+        start: Tensor,
+        valid: Tensor | None,
     ) -> Tensor:
-        """`tokens` plus the self-attention of `x`; the first layer knows no position."""
-        place = x if self.is_first else x + start
+        """`tokens` plus the self-attention of `x`; the first layer adds no position."""
+        placed = x if self.is_first else x + start
         allowed = None if valid is None else valid[:, None, None, :]
-        update = self.self_attn(place, place, x, allowed)
-        return update if self.replaces else tokens + update
+        update = self.self_attn(placed, placed, x, allowed)
+        return tokens + update if self.has_residual else update
 
 
 class TwoWayTransformer(nn.Module):
-    """Two two-way layers, then a last look of the tokens at the image.
+    """Two two-way layers, then a final token-to-image attention.
 
     `forward` and `image_mean` take tokens (B, T, D) of which `valid` (B, T) count, or all, an image
     (B, h*w, D) and the position (h*w, D) of its cells.
@@ -114,31 +134,50 @@ class TwoWayTransformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.embed_dim
-        self.layers = nn.ModuleList([TwoWayLayer(config, True), TwoWayLayer(config, False)])
-        self.final_attn_token_to_image = _reading_attention(config)
+        inner = dim // config.attention_downsample
+        first = TwoWayLayer(config, is_first=True)
+        self.layers = nn.ModuleList([first, TwoWayLayer(config, is_first=False)])
+        self.final_attn_token_to_image = TokenToImageAttention(dim, inner, config.n_heads)
         self.norm_final_attn = nn.LayerNorm(dim)
         self.norm_image = nn.LayerNorm(dim) if config.norm_first else nn.Identity()
 
     def forward(
-        self, tokens: Tensor, image: Tensor, position: Tensor, valid: Tensor | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        position: Tensor,
+        valid: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Tokens and image, updated."""
         start = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, start, position, valid)
+        tokens, image = self._two_way(tokens, image, position, valid)
         image = self.norm_image(image)
         update = self.final_attn_token_to_image(tokens + start, image, position)
         return self.norm_final_attn(tokens + update), image
 
     def image_mean(
-        self, tokens: Tensor, image: Tensor, position: Tensor, valid: Tensor | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        position: Tensor,
+        valid: Tensor | None,
     ) -> Tensor:
-        """The updated image averaged over its cells, (B, D); without the last look, of tokens only.
+        """The updated image averaged over its cells, (B, D); the final attention is not needed.
 
         A final norm comes after the mean: before it, each cell would weigh the same, however
         strongly it is prompted.
         """
+        _, image = self._two_way(tokens, image, position, valid)
+        return self.norm_image(image.mean(1))
+
+    def _two_way(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        position: Tensor,
+        valid: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         start = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, start, position, valid)
-        return self.norm_image(image.mean(1))
+        return tokens, image

@@ -60,7 +60,7 @@ def test_both_ways_of_crossing_are_taken_and_have_the_same_gradient(monkeypatch)
     image.requires_grad_()
     gradients = []
     for few in (True, False):
-        monkeypatch.setattr(Attention, "_few", lambda self, n, few=few: few)
+        monkeypatch.setattr(Attention, "_projects_tokens", lambda self, n, few=few: few)
         image.grad = None
         out = module.read(tokens, image, position).sin().sum()
         out = out + module.write(image, position, tokens, values, None).sin().sum()

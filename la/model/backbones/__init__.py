@@ -7,7 +7,8 @@ from la.model.backbones.spec import BackboneSpec
 from la.model.backbones.tiny import TINY
 from la.model.backbones.vit import DINOV2_BASE, DINOV2_SMALL, MAE
 
-BACKBONES = {spec.name: spec for spec in (SAM, MAE, DINOV2_SMALL, DINOV2_BASE, LITE0, TINY)}
+SPECS = (SAM, MAE, DINOV2_SMALL, DINOV2_BASE, LITE0, TINY)
+BACKBONES = {spec.name: spec for spec in SPECS}
 
 
 def backbone_spec(name: str) -> BackboneSpec:

@@ -8,6 +8,8 @@ Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Net
 the published file.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,18 +36,32 @@ class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's "same" padding: of an odd amount, more right and bottom."""
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
+        left, right = self._padding(x.shape[3])
+        top, bottom = self._padding(x.shape[2])
+        padded = F.pad(x, (left, right, top, bottom))
+        return super().forward(padded)
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        """Cells before and after a side of this size, so that ceil(size / stride) come out."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        rows = max(0, (-(-height // stride) - 1) * stride + kernel - height)
-        columns = max(0, (-(-width // stride) - 1) * stride + kernel - width)
-        top, left = rows // 2, columns // 2
-        return super().forward(F.pad(x, (left, columns - left, top, rows - top)))
+        n_out = math.ceil(size / stride)
+        needed = (n_out - 1) * stride + kernel
+        total = max(0, needed - size)
+        before = total // 2
+        return before, total - before
 
 
 class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution and projection, with a residual where the shape is kept."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+    ) -> None:
         super().__init__()
         n_hidden = n_in * expansion
         self.expands = expansion > 1
@@ -65,7 +81,7 @@ class InvertedResidual(nn.Module):
         if self.expands:
             hidden = F.relu6(self._bn0(self._expand_conv(hidden)))
         hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
-        projected: Tensor = self._bn2(self._project_conv(hidden))
+        projected = self._bn2(self._project_conv(hidden))
         return x + projected if self.keeps_shape else projected
 
 

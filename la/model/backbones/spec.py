@@ -97,5 +97,4 @@ class BackboneSpec:
 
 def call(encoder: nn.Module, images: Tensor) -> Tensor:
     """Features of an encoder whose output is already what `BackboneSpec.read` returns."""
-    features: Tensor = encoder(images)
-    return features
+    return encoder(images)

@@ -20,15 +20,20 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, mlp_dim),
+            nn.GELU(),
+            nn.Linear(mlp_dim, dim),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.n_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, V / heads)
+        qkv = self.qkv(self.norm1(x))
+        by_head = qkv.unflatten(2, (3, self.n_heads, -1))
+        q, k, v = by_head.permute(2, 0, 3, 1, 4)  # (B, heads, T, V / heads)
         attended = F.scaled_dot_product_attention(q, k, v)
-        x = x + self.proj(attended.transpose(1, 2).flatten(2))
-        y: Tensor = x + self.mlp(self.norm2(x))
-        return y
+        merged = attended.transpose(1, 2).flatten(2)
+        x = x + self.proj(merged)
+        return x + self.mlp(self.norm2(x))
 
 
 class TinyViT(nn.Module):
@@ -45,12 +50,14 @@ class TinyViT(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for n_in, n_out in ((3, 32), (32, 64), (64, dim)):
-            layers.append(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False))
+            conv = nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False)
+            layers.append(conv)
             layers.append(nn.BatchNorm2d(n_out))
             layers.append(nn.GELU())
         layers.append(nn.Conv2d(dim, dim, 1))
         self.stem = nn.Sequential(*layers)
-        self.blocks = nn.Sequential(*(Block(dim, 2, 3 * dim) for _ in range(4)))
+        blocks = [Block(dim, n_heads=2, mlp_dim=3 * dim) for _ in range(4)]
+        self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(dim)
         self.register_buffer("mean", torch.zeros(dim, 1, 1))
         self.register_buffer("std", torch.ones(dim, 1, 1))
@@ -64,7 +71,7 @@ class TinyViT(nn.Module):
         place = positions(height, width, x.shape[1]).to(x)
         tokens = x.flatten(2).transpose(1, 2) + place  # (B, T, V)
         tokens = self.norm(self.blocks(tokens))
-        features: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
+        features = tokens.transpose(1, 2).unflatten(2, (height, width))
         return (features - self.mean) / self.std
 
 
@@ -75,7 +82,9 @@ def positions(height: int, width: int, dim: int) -> Tensor:
     column_angle = torch.arange(width)[:, None] * rate
     row = torch.cat([row_angle.sin(), row_angle.cos()], 1)
     column = torch.cat([column_angle.sin(), column_angle.cos()], 1)
-    return torch.cat([row.repeat_interleave(width, 0), column.repeat(height, 1)], 1)
+    row = row.repeat_interleave(width, 0)
+    column = column.repeat(height, 1)
+    return torch.cat([row, column], 1)
 
 
 def build_tiny(image_size: int) -> nn.Module:

@@ -33,16 +33,16 @@ def build_mae(image_size: int) -> nn.Module:
     return ViTModel(ViTConfig(layer_norm_eps=1e-12), add_pooling_layer=False)
 
 
-def build_dinov2(image_size: int, *, dim: int, n_heads: int) -> nn.Module:
+def build_dinov2(image_size: int, *, dim: int) -> nn.Module:
     """ViT/14; its positions are those of 518 pixels, whatever the side of the images."""
     from transformers import Dinov2Config, Dinov2Model
 
-    return Dinov2Model(Dinov2Config(image_size=518, hidden_size=dim, num_attention_heads=n_heads))
+    return Dinov2Model(Dinov2Config(image_size=518, hidden_size=dim, num_attention_heads=dim // 64))
 
 
 def read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
     """Features of MAE, which interpolates its positions only when it is told to."""
-    tokens: Tensor = encoder(images, interpolate_pos_encoding=True).last_hidden_state
+    tokens = encoder(images, interpolate_pos_encoding=True).last_hidden_state
     return _on_grid(tokens, images, 16)
 
 
@@ -52,7 +52,7 @@ def read_dinov2(encoder: nn.Module, images: Tensor) -> Tensor:
         raise UserError(
             f"image sides must be multiples of 14 for DINOv2, not {tuple(images.shape[2:])}"
         )
-    tokens: Tensor = encoder(images).last_hidden_state
+    tokens = encoder(images).last_hidden_state
     return _on_grid(tokens, images, 14)
 
 
@@ -97,12 +97,24 @@ MAE = BackboneSpec(
     canonical=name_in_transformers_5,
 )
 
-DINOV2_SMALL = BackboneSpec(
-    name="dinov2_small",
+
+def _dinov2(size: str, dim: int, weights: PublishedFile) -> BackboneSpec:
+    return BackboneSpec(
+        name=f"dinov2_{size}",
+        dim=dim,
+        patch_size=14,
+        build=partial(build_dinov2, dim=dim),
+        read=read_dinov2,
+        weights=weights,
+        images_at_once=16,
+        licence="Apache-2.0",
+        canonical=name_in_transformers_5,
+    )
+
+
+DINOV2_SMALL = _dinov2(
+    "small",
     dim=384,
-    patch_size=14,
-    build=partial(build_dinov2, dim=384, n_heads=6),
-    read=read_dinov2,
     weights=PublishedFile(
         fetch_name="dinov2-small",
         file_name="dinov2-small.safetensors",
@@ -110,17 +122,10 @@ DINOV2_SMALL = BackboneSpec(
         size=88_249_960,
         sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
     ),
-    images_at_once=16,
-    licence="Apache-2.0",
-    canonical=name_in_transformers_5,
 )
-
-DINOV2_BASE = BackboneSpec(
-    name="dinov2_base",
+DINOV2_BASE = _dinov2(
+    "base",
     dim=768,
-    patch_size=14,
-    build=partial(build_dinov2, dim=768, n_heads=12),
-    read=read_dinov2,
     weights=PublishedFile(
         fetch_name="dinov2-base",
         file_name="dinov2-base.safetensors",
@@ -128,7 +133,4 @@ DINOV2_BASE = BackboneSpec(
         size=346_345_912,
         sha256="d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
     ),
-    images_at_once=16,
-    licence="Apache-2.0",
-    canonical=name_in_transformers_5,
 )
