@@ -6,6 +6,8 @@ import pytest
 from hand_made import with_iou
 
 from la.data.embedded import synthetic
+from la.experiment import code
+from la.experiment.job import Job
 from la.experiment.run import compute
 from la.experiment.workbench import Workbench
 from la.report.notebooks import plan_of
@@ -67,3 +69,22 @@ def test_a_number_that_differs_is_named_and_fails(small, capsys, monkeypatch):
     assert verify.verify(small, "figure3") == 1
     out = capsys.readouterr().out
     assert "99.0" in out and "3.0" in out and "FAIL: 4 numbers differ" in out
+
+
+def test_equal_counts_of_other_code_are_accepted_and_then_current(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(code, "EQUAL", tmp_path / "equal.txt")
+    code.EQUAL.write_text("")
+    code._equal_to.cache_clear()
+    measurements = plan_of("figure3", "smoke", {})[1]
+    (made,) = compute(small, "figure3", measurements)
+    stored = small.results / "measurements" / "figure3.jsonl"
+    stored.write_text(stored.read_text().replace(made.code, "older"))
+    job = Job(small, made.measurement)
+    (job.run.folder / "code.txt").write_text("trained-before\n")
+    (older,) = compute(small, "figure3", measurements)
+    assert older.code == "older" and not job.is_current(older)
+    assert verify.verify(small, "figure3", accepting=True) == 0
+    lines = [line.split()[:2] for line in code.EQUAL.read_text().splitlines()]
+    assert lines == [["older", made.code], ["trained-before", code.training_code()]]
+    assert Job(small, made.measurement).is_current(older)
+    code._equal_to.cache_clear()
