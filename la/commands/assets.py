@@ -25,15 +25,25 @@ from la.commands.options import (
 
 
 @app.command()
-def data(profile: Profile = "quick", data: Data = None) -> None:
-    """Write the embedded data set, or describe a folder."""
-    opened = options.workbench(profile, data).data
+def data(
+    folder: Annotated[Path | None, Argument(help="to be checked, in COCO format")] = None,
+    profile: Profile = "quick",
+    data: Data = None,
+) -> None:
+    """Check a folder of images and annotations; without one, write the embedded data set."""
+    from la.data.check import check
+
+    source = folder or data
+    bench = options.workbench(profile, source)
+    opened = bench.data
     for split, index in (("train", opened.train), ("test", opened.test)):
         print(
             f"{split}: {len(index.image_ids)} images, {len(index.annotation_image)} instances of "
             f"{len(index.category_ids)} classes, {index.source.name}"
         )
     print(f"{opened.name} {opened.fingerprint}: {opened.note}")
+    if source is not None:
+        print(check(opened, source, bench.config.evaluation.folds))
 
 
 @app.command()

@@ -57,8 +57,8 @@ def evaluate_support(support: Path, data: Path | None, model: Path | None) -> No
     Raises:
         MissingFile, UserError: see `la.predict.scoring.evaluate`.
     """
-    from la.data.dataset import find
-    from la.data.index import CocoIndex
+    from la.data.dataset import open_index
+    from la.data.layouts import find
     from la.experiment.workbench import HOME
     from la.learn.checkpoints import load
     from la.predict.predictor import Predictor
@@ -67,8 +67,7 @@ def evaluate_support(support: Path, data: Path | None, model: Path | None) -> No
 
     if data is None:
         raise UserError("--support needs --data, a folder in COCO format with the true masks")
-    annotations = find(data)["val"]
-    index = CocoIndex.from_json(annotations, data, HOME / "cache" / "index")
+    index = open_index(find(data)["val"], data, HOME / "cache")
     predictor = Predictor(load(str(model or "quick")))
     evaluation = evaluate(predictor, read_support_file(support), index)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1))

@@ -36,10 +36,7 @@ def picture_digests(
     Raises:
         OSError: a file cannot be read.
     """
-    kept = None
-    if cache is not None:
-        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
-        kept = cache / f"pictures-{FORMAT}-{name}.json"
+    kept = _kept(folder, cache)
     digest_of = _read(kept)
     marks = [None if path is None else _mark(path) for path in paths]
     new = {
@@ -59,6 +56,15 @@ def picture_digests(
             digest_of |= dict(zip(new, bar, strict=True))
         _keep(kept, digest_of)
     return tuple("" if mark is None else digest_of[mark] for mark in marks)
+
+
+def replaced_pictures(folder: Path, cache: Path | None) -> list[str]:
+    """Paths of the files that held another picture when they were read before."""
+    digests: dict[str, set[str]] = {}
+    for mark, digest in _read(_kept(folder, cache)).items():
+        path = mark.rsplit("|", 2)[0]
+        digests.setdefault(path, set()).add(digest)
+    return sorted(path for path, of_path in digests.items() if len(of_path) > 1)
 
 
 def picture_digest(path: Path) -> str:
@@ -83,6 +89,14 @@ def picture_digest(path: Path) -> str:
             pass  # damaged: whoever needs its pixels reports it
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _kept(folder: Path, cache: Path | None) -> Path | None:
+    """The file that keeps the digests of a folder."""
+    if cache is None:
+        return None
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+    return cache / f"pictures-{FORMAT}-{name}.json"
 
 
 def _mark(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What a run trains and tests on: the embedded data set, or a COCO-format folder."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,14 @@ from la.data.embedded import synthetic
 from la.data.folds import holds_none_out
 from la.data.index import CocoIndex
 from la.data.layouts import find, image_root
-from la.data.reconcile import identifies, ids_by_name, with_common_classes, without_repetitions
+from la.data.reconcile import (
+    identifies,
+    ids_by_name,
+    with_common_classes,
+    without_absent,
+    without_empty_classes,
+    without_repetitions,
+)
 from la.errors import UserError
 from la.rng import stream
 
@@ -24,6 +32,7 @@ class Data:
     test: CocoIndex
     whole: CocoIndex  # of one annotation file all images; of two files those to train on
     note: str  # how train and test came apart
+    files: tuple[CocoIndex, ...]  # the annotation files as they are, before entries were merged
     small_area: float = Protocol.small_area  # square pixels; what protocols call small
 
     @cached_property
@@ -49,25 +58,38 @@ def open_data(source: Path | None, cache: Path) -> Data:
             `la.data.reconcile`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
-    files = find(folder)
-    train = _open(files["train"], folder, cache)
-    if files["train"] == files["val"]:
-        whole, note = _once(train)
-        train, test, split_note = _halves(whole)
-    else:
-        train, test, split_note = _two_files(train, _open(files["val"], folder, cache))
-        whole, note = train, ""
-    note = split_note + note
+    paths = find(folder)
+    files = [open_index(path, folder, cache) for path in dict.fromkeys(paths.values())]
     if source is None:
-        return Data("embedded", train, test, whole, note, synthetic.SMALL_AREA)
+        train, test, whole, note = _split(files)
+        return Data("embedded", train, test, whole, note, tuple(files), synthetic.SMALL_AREA)
+    present, absent = zip(*(without_absent(index) for index in files), strict=True)
+    parts = _split(present)
+    (train, test, whole), empty = without_empty_classes(parts[:3])
+    note = "".join([parts[3], *absent, empty])
     n_classes = len(test.category_ids)
     if holds_none_out(test.category_ids):
         note += f"; {n_classes} classes are too few to hold any out, so all are trained and tested"
-    return Data(folder.resolve().name, train, test, whole, note)
+    return Data(folder.resolve().name, train, test, whole, note, tuple(files))
 
 
-def _open(file: Path, folder: Path, cache: Path) -> CocoIndex:
+def open_index(file: Path, folder: Path, cache: Path) -> CocoIndex:
+    """The index of an annotation file of a folder, see `la.data.layouts.find`.
+
+    Raises:
+        MissingFile, UserError: see `CocoIndex.from_json`.
+    """
     return CocoIndex.from_json(file, image_root(folder, file), cache / "index")
+
+
+def _split(files: Sequence[CocoIndex]) -> tuple[CocoIndex, CocoIndex, CocoIndex, str]:
+    """What is trained on, tested on, and the whole of what may be trained on; and a note."""
+    if len(files) == 1:
+        whole, repeated = _once(files[0])
+        train, test, note = _halves(whole)
+        return train, test, whole, note + repeated
+    train, test, note = _two_files(*files)
+    return train, test, train, note
 
 
 def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:

@@ -140,24 +140,29 @@ class CocoIndex:
         return mask
 
     def path(self, image_id: int) -> Path:
-        """The image's file; COCO's 2014 and 2017 names stand for one another.
+        """The image's file, see `ImageFolder.find`.
 
         Raises:
-            FileNotFoundError: no file of that name lies under `images`.
-            ValueError: several do.
+            MissingFile: no such file lies under `images`.
+            UserError: several files fit.
         """
         name = self.file_names[self._row(image_id)]
         try:
             return self.folder.find(name)
         except UserError as error:
-            raise type(error)(f"image {image_id} of {self.source}: {error}") from None
+            text = f"image {image_id} of {self.source}: {error}"
+            n_lacking = self._paths.count(None)
+            if n_lacking > 1:
+                n_images = len(self.image_ids)
+                text += f"; {n_lacking} of {n_images} images have no file, `la data` lists them"
+            raise type(error)(text) from None
 
     def read_image(self, image_id: int) -> Image.Image:
         """The image as 8-bit RGB, of the stated size, in the frame of its annotations.
 
         Raises:
-            FileNotFoundError: see `path`.
-            ValueError: the file is damaged, no image, or of another size than stated.
+            MissingFile: see `path`.
+            UserError: the file is damaged, no image, or of another size than stated.
         """
         path = self.path(image_id)
         try:
@@ -172,13 +177,18 @@ class CocoIndex:
         Raises:
             OSError: a file cannot be read.
         """
+        return picture_digests(self._paths, self.images, self.cache)
+
+    @cached_property
+    def _paths(self) -> list[Path | None]:
+        """n files; None for an image without exactly one."""
         paths: list[Path | None] = []
-        for image_id in self.image_ids.tolist():
+        for name in self.file_names:
             try:
-                paths.append(self.path(image_id))
-            except UserError:  # raised again when somebody needs the image
+                paths.append(self.folder.find(name))
+            except UserError:  # raised again when the image is needed
                 paths.append(None)
-        return picture_digests(paths, self.images, self.cache)
+        return paths
 
     def picture(self, image_id: int) -> str:
         """The digest of an image's picture.

@@ -5,6 +5,7 @@ are, whatever their ids and file names.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,47 @@ def without_repetitions(index: CocoIndex) -> CocoIndex:
     }
     fields["annotation_image"] = image[kept]
     return replace(index, **fields).subset(index.image_ids[rows])
+
+
+def without_absent(index: CocoIndex) -> tuple[CocoIndex, str]:
+    """The index without images that have neither a file nor an annotation, and the end of a note.
+
+    No episode needs them. An image that has annotations and no file stays, and is reported when an
+    episode needs it.
+    """
+    annotated = set(index.annotation_image.tolist())
+    kept = []
+    for row, picture in enumerate(index.pictures):
+        if picture or row in annotated:
+            kept.append(row)
+    n_absent = len(index.image_ids) - len(kept)
+    if not n_absent:
+        return index, ""
+    note = f"; {n_absent} images of {index.source.name} without a file or annotations are left out"
+    return index.subset(index.image_ids[kept]), note
+
+
+def without_empty_classes(indexes: Sequence[CocoIndex]) -> tuple[list[CocoIndex], str]:
+    """Indexes of equal classes without those that none of them annotates, and the end of a note.
+
+    A list of COCO's 80 classes often comes with annotations of three: folds are made of the three.
+    """
+    rows = np.unique(np.concatenate([index.annotation_category for index in indexes]))
+    n_empty = len(indexes[0].category_ids) - len(rows)
+    if not n_empty or not len(rows):
+        return list(indexes), ""
+    reduced = []
+    for index in indexes:
+        names = tuple(index.category_names[row] for row in rows.tolist())
+        reduced.append(
+            replace(
+                index,
+                category_ids=index.category_ids[rows],
+                category_names=names,
+                annotation_category=rows.searchsorted(index.annotation_category),
+            )
+        )
+    return reduced, f"; {n_empty} listed classes have no annotation and are left out"
 
 
 def identifies(picture: str) -> bool:

@@ -1,0 +1,201 @@
+"""The report on a folder names each fault that was planted, and nothing else."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from la.__main__ import main
+from la.data.check import check
+from la.data.dataset import open_data
+from la.errors import MissingFile
+from la.rng import stream
+
+NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
+
+
+def picture(path, seed, size=(30, 20), **options):
+    noise = stream(seed, "picture").integers(256, size=size[::-1], dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path, **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write n images with two classes each, of the first c names; `edit` may change the lists."""
+
+    def folder(n_images=24, n_classes=8, edit=lambda content: None):
+        content = {"images": [], "annotations": [], "categories": []}
+        for i in range(1, n_images + 1):
+            name = f"{i:03}.png"
+            picture(tmp_path / "data/images" / name, i)
+            content["images"].append({"id": i, "file_name": name, "width": 30, "height": 20})
+            for k in range(min(2, n_classes)):
+                x = 3 + 12 * k
+                annotation = {
+                    "id": 2 * i + k,
+                    "image_id": i,
+                    "category_id": 1 + (i + k) % n_classes,
+                }
+                annotation["segmentation"] = [[x, 4, x + 9, 4, x + 9, 13, x, 13]]
+                content["annotations"].append(annotation)
+        for c in range(n_classes):
+            content["categories"].append({"id": c + 1, "name": NAMES[c % 8] + str(c // 8 or "")})
+        edit(content)
+        path = tmp_path / "data/annotations/instances_default.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+        return tmp_path / "data"
+
+    return folder
+
+
+def report_of(path, tmp_path):
+    return check(open_data(path, tmp_path / "cache"), path, "interleaved")
+
+
+def test_a_healthy_folder_has_counts_and_no_fault(folder, tmp_path):
+    path = folder()
+    lines = report_of(path, tmp_path).splitlines()
+    data = open_data(path, tmp_path / "cache")
+    can_be_query = [0] * 8
+    for row, name in enumerate(NAMES):
+        images = []
+        for index in (data.train, data.test):
+            of_class = index.annotation_category == row
+            images.append(len(set(index.annotation_image[of_class].tolist())))
+        assert lines[1 + row].split() == [str(row + 1), name, *map(str, images), "6", "0"]
+        can_be_query[row] = images[1] >= 2
+    ways = [can_be_query[fold] + can_be_query[fold + 4] for fold in range(4)]
+    listed = ", ".join(map(str, ways))
+    assert lines[9] == f"1-shot episodes: N is at most {listed} in folds 0, 1, 2, 3"
+    next_line = f"next: python -m la evaluate --data {path} --checkpoint quick --ways {min(ways)}"
+    assert lines[-1] == next_line
+    assert not any(line.startswith("annotations/") for line in lines)
+
+
+def faults(path):
+    """Plant one fault of each kind; returns what the report says of it."""
+    images = path / "images"
+    for name in ("001.png", "002.png", "003.png", "004.png"):
+        (images / name).unlink()
+    (images / "005.png").write_bytes(b"hello")
+    picture(images / "006.png", 6, size=(31, 20))
+    shutil.copy(images / "007.png", images / "008.png")
+    exif = Image.Exif()
+    for name, orientation, size in (
+        ("009", 3, (30, 20)),
+        ("010", 6, (20, 30)),
+        ("011", 6, (30, 20)),
+    ):
+        exif[0x112] = orientation
+        picture(images / f"{name}.png", int(name), size=size, exif=exif)
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(images / "012.png")
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(images / "013.png")
+    picture(images / "more/014.png", 99)
+    picture(images / "new.jpg", 100)
+    return (
+        "have no file: 4 .001.png, 002.png, 003.png, ....; put it there, or take",
+        "cannot be read: 1 .005.png: .*; replace the file",
+        "have another size than the file states: 1 .006.png: 31 x 20, stated 30 x 20.; export",
+        "have several files of their name: 1 .014.png.; keep one",
+        "show a picture that an earlier entry shows: 1 .008.png.; they are merged",
+        "stored rotated .*: 1 .010.png.; the stated size is the upright one",
+        "stored rotated .* fits both ways: 1 .009.png.; they are read upright",
+        "stored rotated .* is that of the stored pixels: 1 .011.png.; they are not turned",
+        "are greys of more than 8 bits: 1 .012.png.; each is scaled",
+        "have one colour: 1 .013.png.$",
+        "have no annotation: 1 .024.png.; no episode",
+        r"in no entry of the list `images`: \d .*new.jpg.*; they are not used",
+    )
+
+
+def test_every_fault_is_named_with_a_count_and_its_mend(folder, tmp_path):
+    def edit(content):
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 24]
+        for i in range(5):
+            content["annotations"].append({"id": 900 + i, "image_id": 77, "category_id": 1})
+
+    path = folder(edit=edit)
+    said = faults(path)
+    report = report_of(path, tmp_path)
+    for sentence in said:
+        (line,) = [line for line in report.splitlines() if re.search(sentence, line)]
+        assert line.startswith("annotations/instances_default.json: ")
+    assert "5 entries are left out (reference), such as\n    annotations[46]: " in report
+    assert report.count("    annotations[") == 3
+
+
+def test_a_replaced_picture_is_named(folder, tmp_path):
+    path = folder()
+    assert "were replaced" not in report_of(path, tmp_path)
+    picture(path / "images/003.png", 333)
+    assert "were replaced since they were first read: 1 (003.png); " in report_of(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "n_classes", "said"),
+    [
+        (12, 3, "1-shot episodes: N is at most 3\n"),
+        (5, 1, "1-shot episodes: N is at most 1\n"),
+        (200, 8, "N is at most 2, 2, 2, 2 in folds 0, 1, 2, 3\n"),
+        (200, 4, "N is at most 1, 1, 1, 1 in folds 0, 1, 2, 3\n"),
+        (3, 8, "next: annotate more images of each class, or score a fixed set of examples"),
+    ],
+)
+def test_the_possible_n_fit_small_sets(folder, tmp_path, n_images, n_classes, said):
+    assert said in report_of(folder(n_images, n_classes), tmp_path)
+
+
+def test_a_thousand_classes_make_a_short_report(folder, tmp_path):
+    report = report_of(folder(1000, 1000), tmp_path)
+    assert len(report) < 20_000
+    assert re.search(r"and 900 classes with \d+ test images or more", report)
+
+
+def test_classes_without_annotations_do_not_count_for_folds(folder, tmp_path):
+    def edit(content):
+        content["categories"] += [{"id": i, "name": f"unused {i}"} for i in range(9, 81)]
+
+    data = open_data(folder(edit=edit), tmp_path / "cache")
+    assert data.test.category_names == data.train.category_names == data.whole.category_names
+    assert data.test.category_names == NAMES
+    assert "72 listed classes have no annotation" in data.note
+    for index in (data.train, data.test):
+        for a in range(len(index.annotation_area)):
+            image_id = int(index.image_ids[index.annotation_image[a]])
+            shown = {1 + (image_id + k) % 8 for k in range(2)}
+            assert int(index.category_ids[index.annotation_category[a]]) in shown
+
+
+def test_entries_without_file_and_annotation_are_left_out(folder, tmp_path):
+    def edit(content):
+        for i in range(900, 930):
+            content["images"].append({"id": i, "file_name": f"{i}.png", "width": 3, "height": 2})
+
+    right = open_data(folder(), tmp_path / "cache")
+    data = open_data(folder(edit=edit), tmp_path / "cache")
+    assert data.test.image_ids.tolist() == right.test.image_ids.tolist()
+    assert "30 images of instances_default.json without a file or annotations" in data.note
+
+
+def test_an_error_about_a_missing_file_counts_the_others(folder, tmp_path):
+    path = folder()
+    for i in range(1, 24, 2):
+        (path / f"images/{i:03}.png").unlink()
+    index = open_data(path, tmp_path / "cache").whole
+    with pytest.raises(MissingFile, match="image 3 of .*; 12 of 24 images have no file, `la data`"):
+        index.read_image(3)
+
+
+def test_the_command_prints_the_report(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("la.experiment.workbench.HOME", tmp_path / "home")
+    path = folder(12, 3)
+    assert main(["data", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert "train: 6 images, 12 instances of 3 classes" in out
+    assert out.splitlines()[-1].startswith("next: python -m la evaluate")
+    assert "3 classes are too few to hold any out" in err
