@@ -92,5 +92,5 @@ def prompts(
         files=files.split(",") if files else None,
     )
     prompts_file.write(drawing, out)
-    n_images, n_prompts = len(drawing.images), len(drawing.prompts)
-    print(f"{out}: {n_prompts} prompts of {', '.join(drawing.classes)} on {n_images} photographs")
+    names = ", ".join(drawing.classes[:10]) + (", ..." if len(drawing.classes) > 10 else "")
+    print(f"{out}: {len(drawing.prompts)} prompts on {len(drawing.images)} photographs: {names}")

@@ -157,7 +157,7 @@ def test_the_command_writes_prompts_that_predict_reads(maps, images, tmp_path, c
     out = tmp_path / "work" / "prompts.json"
     words = ["prompts", str(path), "--images", str(images), "--out", str(out)]
     assert main([*words, "--classes", "cat,dog", "--files", "b"]) == 0
-    assert "prompts of cat, dog on 1 photographs" in capsys.readouterr().out
+    assert "prompts on 1 photographs: cat, dog" in capsys.readouterr().out
     file = read_support_file(out)
     assert file.classes == ("cat", "dog") and len(file.photos) == 1
     assert file.photos[0].path.resolve() == (images / "more" / "b.png").resolve()
