@@ -32,7 +32,7 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
 # Tests that start training, notebooks or make as a user does.
-WHOLE := test_disk.py test_kills.py test_make.py test_ranks.py test_rehearsal.py test_verify.py \
+WHOLE := test_devices.py test_disk.py test_kills.py test_make.py test_ranks.py test_rehearsal.py test_verify.py \
          report/test_notebooks.py
 
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)

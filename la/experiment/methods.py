@@ -152,7 +152,15 @@ CURVES = {
 LADDER = {f"la start without {part}": _without(part) for part in get_args(StartPart)}
 
 
-KNOWN = METHODS | VARIANTS | CURVES | LADDER | {"published": PUBLISHED}
+def _in_bfloat16(config: Config) -> Config:
+    """LA trained under bfloat16 autocast, whatever the profile's precision is."""
+    return replace(config, train=replace(config.train, precision="bfloat16"))
+
+
+BFLOAT16 = Method("LA, bfloat16", "la-bfloat16", _in_bfloat16, biases=LOGITS)
+
+OTHERS = {"la bfloat16": BFLOAT16, "published": PUBLISHED}
+KNOWN = METHODS | VARIANTS | CURVES | LADDER | OTHERS
 
 
 def method(name: str) -> Method:
