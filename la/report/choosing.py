@@ -9,7 +9,7 @@ from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import label
 from la.experiment.workbench import Workbench
-from la.report.findings import Finding
+from la.report.finding import Finding
 from la.report.statistics import t_interval
 
 METHODS = ("la", "threshold_prototype")

@@ -33,7 +33,10 @@ def inputs_of_page(bench: Workbench, name: str, parameters: dict[str, object]) -
     # Where the data lie does not matter; what they are is below.
     chosen = {key: value for key, value in parameters.items() if key != "data"}
     measurements = bench.results / "measurements"
-    tables = sorted(measurements.glob(f"{name}.jsonl")) or sorted(measurements.glob("*.jsonl"))
+    tables = sorted(measurements.glob(f"{name}.jsonl"))
+    if not tables:  # the page of another notebook shows results of any table, and times
+        tables = sorted(measurements.glob("*.jsonl"))
+        tables += sorted(bench.results.glob("curves.csv"))
     return {
         "notebook": notebook_digest(NOTEBOOKS / f"{name}.ipynb"),
         "parameters": digest(chosen | {"profile": digest(bench.config)}),

@@ -142,6 +142,12 @@ def test_a_finding_is_shown_in_bold_with_claim_verdict_and_interval():
     assert Finding("A.").markdown == "**A.**"
 
 
+def test_without_la_the_compared_method_is_named_and_the_claim_is_not_judged():
+    finding = found_in(scored(affinity=50, ridge=45))
+    assert finding.sentence.startswith("Affinity scores 50.0 % in 1-way 1-shot, 5.0 points more")
+    assert finding.verdict == "not run"
+
+
 def test_the_interval_of_a_claim_is_that_of_the_closest_rivals():
     finding = found_in(scored(la=50, affinity=40, ridge=45, token_grid=70, floor=0))
     assert finding.interval == "+5.0 ± 0.0 in 1-way 1-shot (Ridge classifier)"

@@ -54,3 +54,13 @@ def test_inputs_change_with_parameters_and_with_the_tables_own_measurements(tmp_
     assert {k for k in before if before[k] != of_table2[k]} == {"measurements"}
     (folder / "table3.jsonl").write_text("{}\n{}\n")
     assert freshness.inputs_of_page(bench, "table2", {"folds": [0]}) == of_table2
+
+
+def test_the_front_page_changes_with_the_times_that_the_curves_measured(tmp_path, tiny_coco):
+    bench = Workbench.open("smoke", tiny_coco.parents[1])
+    bench = Workbench(bench.config, bench.source, tmp_path)
+    bench.results.mkdir(parents=True)
+    before = freshness.inputs_of_page(bench, "summary", {})
+    (bench.results / "curves.csv").write_text("method\n")
+    after = freshness.inputs_of_page(bench, "summary", {})
+    assert {key for key in before if before[key] != after[key]} == {"measurements"}
