@@ -1,8 +1,10 @@
 """The paper profiles from an empty disk to a notebook, at reduced size; see tests/rehearsal.py."""
 
+from dataclasses import replace
+
 import pytest
 
-from la.model import backbone
+from la.model.backbones import BACKBONES, MAE
 from tests.conftest import write_coco
 from tests.rehearsal import PHOTOS, rehearse, small_mae
 from tests.rehearsal_published import rehearse_published, stand_ins
@@ -30,7 +32,7 @@ def test_every_stage_has_a_command_of_its_own(tmp_path, photos):
 
 
 def test_the_published_models_are_fetched_and_scored_in_one_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(backbone, "_mae", small_mae)
+    monkeypatch.setitem(BACKBONES, "mae_vit_b", replace(MAE, build=small_mae))
     write_coco(tmp_path / "coco", n_images=240, class_ids=[*range(1, 81)])
     models = stand_ins(tmp_path / "made")
     page = rehearse_published(tmp_path / "disk", tmp_path / "coco", models)

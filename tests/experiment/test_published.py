@@ -7,8 +7,8 @@ import pytest
 import la
 from la.data.download import published_folder, published_model
 from la.data.embedded import synthetic
-from la.model import backbone
 from la.model.backbone import file_sha256
+from la.model.backbones import BACKBONES, MAE
 from la.report import tables
 from tests.rehearsal import SIZE, small_mae
 from tests.rehearsal_published import stand_ins
@@ -17,7 +17,7 @@ from tests.rehearsal_published import stand_ins
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A folder with four small stand-ins in the authors' file format; each has its own weights."""
-    monkeypatch.setattr(backbone, "_mae", small_mae)
+    monkeypatch.setitem(BACKBONES, "mae_vit_b", replace(MAE, build=small_mae))
     monkeypatch.setenv("LA_WEIGHTS", str(tmp_path / "weights"))
     for fold, files in enumerate(stand_ins(tmp_path / "made")):
         folder = published_folder(tmp_path / "weights", fold)
