@@ -167,6 +167,8 @@ class Batch:
     class_valid: Tensor  # (B, C) bool; row 0 always True
     target: Tensor  # (B, H, W) int in [0, C) or IGNORE; original pixels, padded with IGNORE
     query_size: Tensor  # (B, 2) int64, original (H, W); on the CPU
+    # (B, C) int64 category ids, -1 for background and padded rows; None if they are not known
+    class_ids: Tensor | None = None
     # (E, Hm, Wm) bool: the prompted object of each example, whatever prompts it; None unless
     # training has a loss for where prompt tokens look
     objects: Tensor | None = None

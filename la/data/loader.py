@@ -57,6 +57,7 @@ class BatchLoader:
             class_valid=torch.arange(n_rows) <= n_ways[:, None],
             target=self._targets(episodes),
             query_size=torch.tensor(query_sizes),
+            class_ids=_class_ids(episodes, n_rows),
             objects=self._objects(episodes) if self.objects else None,
         )
 
@@ -182,6 +183,14 @@ class BatchLoader:
     def _frame(self, image_id: int) -> Frame:
         size = self.index.size(image_id)
         return _frame(size, self.model.image_size, self.model.resize)
+
+
+def _class_ids(episodes: list[Episode], n_rows: int) -> Tensor:
+    """(B, C) the category id of each row; -1 for background and padded rows."""
+    class_ids = torch.full((len(episodes), n_rows), -1)
+    for row, episode in zip(class_ids, episodes, strict=True):
+        row[1 : 1 + episode.n_ways] = torch.tensor(episode.class_ids)
+    return class_ids
 
 
 _frame = lru_cache(maxsize=4096)(Frame)  # a data set has few image sizes

@@ -17,6 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 EQUAL = PACKAGE / "experiment" / "equal_code.txt"
 TRAINING = ("rng.py", "types.py", "data", "model", "learn")
+LEARNED = PACKAGE / "comparators" / "learned.py"  # what every trained comparator imports
 COUNTING = (
     "rng.py",
     "types.py",
@@ -38,9 +39,13 @@ NOT_COUNTED = (
 
 
 @cache
-def training_code() -> str:
-    """Twelve hex digits for the code that trains a model."""
-    return code_digest(_files(TRAINING))
+def training_code(module: str = "") -> str:
+    """Twelve hex digits for the code that trains a model.
+
+    Args:
+        module: the module of `la` that defines a comparator; "" for Label Anything.
+    """
+    return code_digest(set(_files(TRAINING) + _imported_by(module)))
 
 
 @cache
@@ -48,11 +53,14 @@ def scoring_code(module: str) -> str:
     """Twelve hex digits for the code that fits and counts a method.
 
     Args:
-        module: the module of `la` that defines a training-free method; "" for a trained one, whose
-            number depends on the code that trains as well.
+        module: the module of `la` that defines a comparator; "" for Label Anything. The number
+            of a trained method depends on the code that trains as well.
     """
-    files = _files(COUNTING)
-    files += _imported_by(module) if module else _files(TRAINING)
+    own_files = _imported_by(module)
+    is_trained = not module or LEARNED in own_files
+    files = _files(COUNTING) + own_files
+    if is_trained:
+        files += _files(TRAINING)
     return code_digest(set(files))
 
 

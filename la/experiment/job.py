@@ -97,11 +97,20 @@ class Job:
         if self.method.build is not None:
             plain = Fitted(self.method.build(self.bench.config.model))
         elif self.run is not None:
-            plain = loaded(self.bench, self.run.train(report=report))
+            plain = self._trained(self.run.train(report=report))
         else:
             source = published_model(weights_folder(), self.measurement.fold)
             plain = loaded(self.bench, source)
         return replace(plain, fit=Fit(self.method.raw_bias, self.method.raw_bias))
+
+    def _trained(self, path: Path) -> Fitted:
+        """The method's own model from a checkpoint."""
+        network = self.method.network
+        if network is None:
+            return loaded(self.bench, path)
+        model, card = checkpoints.load_comparator(network, path)
+        segmenter = self.method.wrap(model.to(self.bench.device))
+        return Fitted(segmenter, Fit(card.bias), card.sha256)
 
     def fitted(self, report: Report = lambda n_steps: None) -> Fitted:
         """The segmenter as the tables score it: calibrated on seen classes, once per setting."""

@@ -8,13 +8,24 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from la.comparators import dcama
 from la.comparators.affinity import Affinity
+from la.comparators.dcama import DCAMA
+from la.comparators.denet import DENet
+from la.comparators.emat import EMAT
+from la.comparators.fptrans import FPTrans
+from la.comparators.insid3 import Insid3
+from la.comparators.learned import Learned
+from la.comparators.mfnet import MFNet
+from la.comparators.panet import PANet
 from la.comparators.part_prototypes import PartPrototypes
+from la.comparators.ppnet import PPNet
+from la.comparators.ppnet_u import PPNetU
 from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.comparators.references import ClassPrior, Floor, TokenGrid
 from la.comparators.ridge import Ridge
-from la.config import ABLATIONS, Config, ModelConfig, StartPart
+from la.config import ABLATIONS, Config, ModelConfig, StartPart, TrainConfig
 from la.errors import UserError
 from la.types import Segmenter
 
@@ -35,14 +46,17 @@ class Method:
     """A row of a table.
 
     A trained method has `configure`, a change of the profile, and `trains_as`, which names its
-    runs: methods of one name share a training. One without training has `build`; one with neither
-    has the authors' weights.
+    runs: methods of one name share a training. A trained comparator also has `network`; without
+    one Label Anything is trained. A method without training has `build`, and one with neither has
+    the authors' weights.
     """
 
     label: str
     trains_as: str = ""
     configure: Callable[[Config], Config] | None = None
     build: Callable[[ModelConfig], Segmenter] | None = None
+    network: type[Learned] | None = None
+    wrap: Callable[[Segmenter], Segmenter] = lambda segmenter: segmenter  # after training
     biases: tuple[float, ...] = ()  # tried on seen classes; none for a method without scores
     raw_bias: float = 0.0  # without calibration
     option: str = ""  # a field of what `build` makes, chosen together with the bias
@@ -50,7 +64,9 @@ class Method:
 
     @cached_property
     def module(self) -> str:
-        """The module that defines what `build` makes; "" for a method with weights."""
+        """The module that defines a comparator; "" for Label Anything."""
+        if self.network is not None:
+            return self.network.__module__
         return "" if self.build is None else type(self.build(ModelConfig())).__module__
 
 
@@ -101,6 +117,59 @@ METHODS = {
     "token_grid": Method(
         "Token grid reference",
         build=lambda model: TokenGrid(model.image_size, model.resize),
+    ),
+}
+
+
+def _on_the_same_steps(config: Config) -> Config:
+    """The profile as trained comparators need it.
+
+    The attention loss is about the tokens of Label Anything, and losses of comparators need the
+    target in the input frame.
+    """
+    side = config.train.target_side or TrainConfig.target_side
+    return replace(config, train=replace(config.train, attention_loss=0.0, target_side=side))
+
+
+def _trained(
+    name: str,
+    network: type[Learned],
+    biases: tuple[float, ...] = LOGITS,
+    wrap: Callable[[Segmenter], Segmenter] = lambda segmenter: segmenter,
+) -> Method:
+    """A comparator that is trained on the same episodes and steps as Label Anything."""
+    return Method(
+        f"{name}, in this harness",
+        trains_as=network.__name__.lower(),
+        configure=_on_the_same_steps,
+        network=network,
+        biases=biases,
+        wrap=wrap,
+    )
+
+
+def _insid3(model: ModelConfig) -> Segmenter:
+    return Insid3(Raster(model.image_size, model.mask_size), model)
+
+
+RIVALS = {  # of METHODS=all, see docs/comparators.md
+    "panet": _trained("PANet", PANet, SCALED_COSINES),
+    "ppnet": _trained("PPNet without U", PPNet, SCALED_COSINES),
+    "ppnet_u": _trained("PPNet with U", PPNetU, SCALED_COSINES),
+    "denet": _trained("DENet", DENet),
+    "mfnet": _trained("MFNet-style", MFNet),
+    "dcama": _trained("DCAMA", DCAMA),
+    "dcama_one_class": _trained("DCAMA one class at a time", DCAMA, wrap=dcama.one_class_at_a_time),
+    "dcama_mispaired": _trained("DCAMA mispaired", DCAMA, wrap=dcama.mispaired),
+    "fptrans": _trained("FPTrans on frozen features", FPTrans, SCALED_COSINES),
+    "emat": _trained("EMAT", EMAT),
+    "insid3": Method(
+        "INSID3, in this harness",
+        build=_insid3,
+        biases=SHARES,
+        raw_bias=0.2,
+        option="similarity",
+        options=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     ),
 }
 PUBLISHED = Method("LA (MAE), the authors' weights", biases=LOGITS)
@@ -160,7 +229,7 @@ def _in_bfloat16(config: Config) -> Config:
 BFLOAT16 = Method("LA, bfloat16", "la-bfloat16", _in_bfloat16, biases=LOGITS)
 
 OTHERS = {"la bfloat16": BFLOAT16, "published": PUBLISHED}
-KNOWN = METHODS | VARIANTS | CURVES | LADDER | OTHERS
+KNOWN = METHODS | RIVALS | VARIANTS | CURVES | LADDER | OTHERS
 
 
 def method(name: str) -> Method:

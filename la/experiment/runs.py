@@ -43,6 +43,7 @@ class Run:
     config: Config  # as the method changes the profile, with the seed of this training
     fold: int | None  # None holds out no class and no image
     folder: Path
+    method: Method
 
     @classmethod
     def of(cls, bench: Workbench, method: Method, fold: int | None, seed: int) -> "Run":
@@ -72,7 +73,7 @@ class Run:
         key = digest(identity)
         classes = "all" if fold is None else f"fold{fold}"
         name = f"{method.trains_as}_{classes}_training{number}_{key}"
-        return cls(bench, config, fold, bench.home / "runs" / config.profile / name)
+        return cls(bench, config, fold, bench.home / "runs" / config.profile / name, method)
 
     @property
     def model(self) -> Path:
@@ -98,9 +99,14 @@ class Run:
         return note.read_text().strip() if note.exists() else ""
 
     @property
+    def code(self) -> str:
+        """Digest of today's code that trains the model."""
+        return training_code(self.method.module)
+
+    @property
     def is_outdated(self) -> bool:
         """Whether there is a model that other code than today's trained."""
-        return self.model.exists() and not is_todays(self.trained_by, training_code())
+        return self.model.exists() and not is_todays(self.trained_by, self.code)
 
     def set_aside(self) -> None:
         """Rename the folder of a model that other code trained, so that it is trained anew."""
@@ -126,14 +132,16 @@ class Run:
             report: called with the number of steps done since the last call.
 
         Raises:
-            UserError: the fold cannot be drawn in the training shapes, or the tracker is not
-                installed.
+            UserError: the fold cannot be drawn in the training shapes, the tracker is not
+                installed, or `init` is given for a comparator.
             Stopped, Diverged: see `la.learn.training.fit`.
         """
         bench, config = self.bench, self.config
         if init is None:
             folder, start = self.folder, None
         else:
+            if self.method.network is not None:
+                raise UserError(f"{self.method.label} cannot be fine-tuned; leave out init")
             start = checkpoints.load(init)
             bench.check_frame(start.config, init)
             start.backbone = None  # frozen: its features are cached
@@ -148,8 +156,8 @@ class Run:
                 )
             report(config.train.steps)
             return path
-        model = start or self.fresh_model()
-        bench.once(lambda: write_whole(folder / CODE, training_code() + "\n"))
+        model = start or self.fresh_comparator() or self.fresh_model()
+        bench.once(lambda: write_whole(folder / CODE, self.code + "\n"))
         batches = self._batches()
         fit(
             model,
@@ -164,6 +172,14 @@ class Run:
         )
         bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=self.trained_on))
         return path
+
+    def fresh_comparator(self) -> torch.nn.Module | None:
+        """Weights of a comparator that depend on the seed of this training alone."""
+        if self.method.network is None:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.train.seed)
+            return self.method.network(self.config.model)
 
     def fresh_model(self) -> LabelAnything:
         """Weights that depend on the seed of this training alone, see `la.model.start`."""

@@ -10,12 +10,12 @@ import json
 import pickle
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from la.config import Mixer, ModelConfig
 from la.errors import UserError
@@ -27,6 +27,7 @@ from la.model.label_anything import LabelAnything
 from la.types import ModelCard
 
 MIXERS: tuple[Mixer, ...] = ("class", "example", "class_example")
+Network = TypeVar("Network", bound=nn.Module)
 ENCODER = "image_encoder."  # names of the backbone's tensors begin with it
 
 
@@ -50,6 +51,11 @@ def load(source: str | Path) -> LabelAnything:
     """
     path = hub.find(str(source))
     weights, note = _read(path)
+    if note.method:
+        raise UserError(
+            f"{path} holds weights of the comparator {note.method}, and only Label Anything can "
+            "be loaded here; score the comparator as a row of a table, with METHODS"
+        )
     if all(key.startswith("model.") for key in weights):
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
     config = note.config or infer(weights, _options(path))
@@ -124,14 +130,39 @@ def _is_mae(weights: dict[str, Tensor], options: dict) -> bool:
     return squashes and ENCODER + "pos_embed" not in weights
 
 
-def save(model: LabelAnything, path: Path, *, trained_on: str = "", bias: float = 0.0) -> None:
+def load_comparator(network: type[Network], path: Path) -> tuple[Network, ModelCard]:
+    """Load a comparator that a training run saved, in evaluation mode.
+
+    Args:
+        network: its class, which is constructed from a `ModelConfig`.
+
+    Raises:
+        UserError: the file holds another method's weights, or they do not fit.
+    """
+    weights, note = _read(path)
+    if note.config is None or note.method != network.__name__:
+        raise UserError(
+            f"{path} holds weights of {note.method or 'Label Anything'}, not of "
+            f"{network.__name__}; train the method again with RECOMPUTE=1"
+        )
+    model = network(note.config)
+    load_strictly(model, weights, str(path))
+    card = ModelCard(path.name, file_sha256(path), note.trained_on, note.bias)
+    return model.eval(), card
+
+
+def save(model: nn.Module, path: Path, *, trained_on: str = "", bias: float = 0.0) -> None:
     """Write our own file, without the backbone: that is frozen and has a file of its own.
 
     Args:
+        model: Label Anything, or a comparator, whose class the file then names.
         trained_on: data and classes, for people to read.
         bias: added to the background's logit, calibrated on seen classes.
     """
-    note = {"model": asdict(model.config), "trained_on": trained_on, "bias": bias}
+    config = asdict(cast(ModelConfig, model.config))
+    note = {"model": config, "trained_on": trained_on, "bias": bias}
+    if not isinstance(model, LabelAnything):
+        note["method"] = type(model).__name__
     # One entry, as safetensors writes several in no fixed order.
     metadata = {"la": json.dumps(note, sort_keys=True)}
     weights = {}
@@ -162,6 +193,7 @@ class _Note:
     config: ModelConfig | None = None
     trained_on: str = ""
     bias: float = 0.0
+    method: str = ""  # the class of a comparator; "" for Label Anything
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], _Note]:
@@ -178,7 +210,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], _Note]:
         return weights, _Note()
     note = json.loads(metadata["la"])
     config = _model_config(note["model"], path)
-    return weights, _Note(config, note["trained_on"], note.get("bias", 0.0))
+    bias, method = note.get("bias", 0.0), note.get("method", "")
+    return weights, _Note(config, note["trained_on"], bias, method)
 
 
 def _model_config(values: dict[str, Any], path: Path) -> ModelConfig:

@@ -36,7 +36,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
-    """The segmentation loss of a batch, and the attention loss where its weight is not 0.
+    """The segmentation loss of a batch, and what is added to it.
+
+    Added are the attention loss where its weight is not 0, and the `extra_loss` that a
+    comparator sets in its forward pass, see `la.comparators.learned`.
 
     Returns:
         () in the precision of the logits, at least float32.
@@ -45,7 +48,9 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
         ValueError: the batch lacks the objects that the attention loss needs.
     """
     if config.attention_loss == 0:
-        return segmentation_loss(model, batch, config)
+        loss = segmentation_loss(model, batch, config)
+        extra_loss = getattr(_unwrapped(model), "extra_loss", None)
+        return loss if extra_loss is None else loss + cast(Tensor, extra_loss)
     if batch.objects is None:
         raise ValueError(
             "the attention loss needs the masks of the prompted objects; "

@@ -1,0 +1,115 @@
+"""What is left of FPTrans on frozen features: proxies, and a purifier that is trained.
+
+Zhang, Sun, Yang, Chen: "Feature-Proxy Transformer for Few-Shot Segmentation", 2022.
+Background is heterogeneous, so each support gives several local proxies of it. Prompt
+tokens inside the transformer and its fine-tuning are not possible on a frozen feature map.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from la.comparators.k_means import nearest
+from la.comparators.learned import Learned, mean_where, query_rows, start_at_zero, support_rows
+from la.comparators.prototypes import SCALE, directions
+from la.comparators.tokens import Tokens, as_maps, share, tokens
+from la.config import ModelConfig
+from la.types import IGNORE, Batch
+
+PROXIES = 5  # of background, of each support
+PAIR_SCALE = 10  # of cosines in the pairwise loss
+PAIR_WEIGHT = 1e-4  # of the pairwise loss, as on COCO
+
+
+class FPTrans(Learned):
+    """20 cos to the proxy of each class; for background the largest over its proxies."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        width, dim = config.backbone_dim, config.embed_dim
+        last = nn.Conv2d(dim, width, 1)
+        start_at_zero(last)  # the purified features start as the frozen ones
+        self.purifier = nn.Sequential(  # G
+            nn.Conv2d(width, dim, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(dim, dim, 2, stride=2),
+            nn.ReLU(),
+            last,
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, C, 2 h, 2 w)."""
+        t = tokens(batch, self.raster, self.purify)
+        if self.training:
+            rows = query_rows(batch, t.size)
+            self.extra_loss = PAIR_WEIGHT * pairwise_loss(t, rows)
+        classes = t.query_hat @ directions(t)[..., 1:]
+        proxies, empty = background_proxies(t)
+        proxies = F.normalize(proxies, dim=-1)
+        background = nearest(t.query_hat, proxies[:, None], empty[:, None])
+        scores = SCALE * torch.cat([background, classes], dim=-1)
+        return as_maps(scores, t, batch)
+
+    def purify(self, features: Tensor) -> Tensor:
+        """F = up2(x) + G(x): (n, V, h, w) to (n, V, 2 h, 2 w)."""
+        enlarged = F.interpolate(features, scale_factor=2, mode="bilinear")
+        return enlarged + self.purifier(features)
+
+
+def background_proxies(t: Tokens) -> tuple[Tensor, Tensor]:
+    """Means of background cells by place.
+
+    Returns:
+        u_0 (B, L * proxies, V), and (B, L * proxies) bool: whether no cell belongs to it.
+    """
+    is_background = t.weights[..., 0] >= 0.5  # (B, L, T)
+    member = voronoi(is_background, t.size)  # (B, L, T, proxies)
+    means = torch.einsum("bltm,bltv->blmv", share(member, dim=2), t.support)
+    empty = member.sum(2) == 0
+    return means.flatten(1, 2), empty.flatten(1, 2)
+
+
+def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
+    """The cells inside, each assigned to the nearest of a few far-apart ones.
+
+    Farthest-point sampling starts at the first cell in reading order.
+
+    Args:
+        is_inside: (..., T) bool, T = h * w cells in reading order.
+
+    Returns:
+        (..., T, proxies), 1 where a cell belongs to a proxy.
+    """
+    height, width = size
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    place = torch.stack([y, x], dim=-1).flatten(0, 1).to(is_inside.device)  # (T, 2)
+    between = (place[:, None] - place).square().sum(-1)  # (T, T) squared distances
+    far = 2 * between.max() + 1
+    seed = is_inside.int().argmax(-1)
+    to_seed = []
+    nearest_seed = far.expand_as(is_inside)
+    for _ in range(PROXIES):
+        distance = between[seed]  # (..., T)
+        to_seed.append(distance)
+        nearest_seed = torch.minimum(nearest_seed, distance)
+        seed = nearest_seed.masked_fill(~is_inside, -1).argmax(-1)
+    owner = torch.stack(to_seed, dim=-1).argmin(-1)
+    return F.one_hot(owner, PROXIES) * is_inside[..., None].float()
+
+
+def pairwise_loss(t: Tokens, rows: Tensor) -> Tensor:
+    """() binary cross-entropy of 10 cos(q_i, s_j) with [the rows of i and j are equal].
+
+    Pairs of two background tokens do not count.
+
+    Args:
+        rows: (B, I), of the query tokens, or IGNORE.
+    """
+    query = rows[:, :, None]
+    support = support_rows(t)[:, None]
+    counted = (query != IGNORE) & (support != IGNORE)
+    counted = counted & ((query > 0) | (support > 0))
+    cosines = t.query_hat @ t.support_hat.transpose(1, 2)  # (B, I, J)
+    same = (query == support).to(cosines.dtype)
+    loss = F.binary_cross_entropy_with_logits(PAIR_SCALE * cosines, same, reduction="none")
+    return mean_where(loss, counted)

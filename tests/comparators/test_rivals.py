@@ -1,0 +1,115 @@
+"""What holds for every trained comparator: rows, episodes, order, prompts, precision."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from la.comparators.learned import Learned
+from la.comparators.one_class import OneClassAtATime
+from la.config import TrainConfig
+from la.experiment.methods import RIVALS
+from la.learn.steps import batch_loss
+from la.types import Batch, Features, Segmenter
+from tests.comparators.episodes import make_prompts
+from tests.comparators.rival_episodes import (
+    CONFIG,
+    exchanged,
+    iou,
+    shaken,
+    twins,
+    wide_episodes,
+)
+
+NETWORKS = {rival.network.__name__: rival.network for rival in RIVALS.values() if rival.network}
+TRAIN = TrainConfig(attention_loss=0.0, target_side=32)
+
+
+def segmenters() -> dict[str, Segmenter]:
+    """Every network with weights of its own, and the wrapper that runs classes apart."""
+    models: dict[str, Segmenter] = {name: shaken(kind) for name, kind in NETWORKS.items()}
+    models["one class"] = OneClassAtATime(shaken(NETWORKS["DCAMA"]))
+    return models
+
+
+@pytest.mark.parametrize("name", segmenters())
+@torch.inference_mode()
+def test_rows_that_an_episode_lacks_are_minus_infinity_and_the_others_finite(name: str) -> None:
+    batch = wide_episodes()
+    scores = segmenters()[name](batch)
+    valid = batch.class_valid[:, :, None, None].expand_as(scores)
+    assert scores[valid].isfinite().all() and (scores[~valid] == -torch.inf).all()
+
+
+@pytest.mark.parametrize("name", segmenters())
+@torch.inference_mode()
+def test_an_episode_scores_the_same_alone_and_in_a_batch(name: str) -> None:
+    batch = wide_episodes()
+    together = segmenters()[name](batch)[1, :2]
+    alone = Batch(
+        source=Features(batch.source.query[1:], batch.source.support[3:]),
+        support_episode=torch.tensor([0]),
+        prompts=make_prompts(batch.prompts.masks[4:], supports=[0], rows=[1]),
+        token_rows=batch.token_rows[1:, :2],
+        class_valid=batch.class_valid[1:, :2],
+        target=batch.target[1:],
+        query_size=batch.query_size[1:],
+        class_ids=batch.class_ids[1:, :2],
+    )
+    torch.testing.assert_close(segmenters()[name](alone)[0], together, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", segmenters())
+@torch.inference_mode()
+def test_permuted_classes_permute_the_scores(name: str) -> None:
+    batch = wide_episodes()
+    swap = torch.tensor([0, 2, 1])
+    swapped = replace(
+        batch,
+        prompts=replace(batch.prompts, example_row=swap[batch.prompts.example_row]),
+        class_valid=batch.class_valid[:, swap],
+        class_ids=batch.class_ids[:, swap],
+    )
+    model = segmenters()[name]
+    scores, permuted = model(batch)[0], model(swapped)[0, swap]
+    torch.testing.assert_close(permuted, scores, atol=1e-4, rtol=1e-4)
+
+
+def trained_on(batch: Batch, network: type[Learned], steps: int) -> Learned:
+    torch.manual_seed(0)
+    model = network(CONFIG).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        batch_loss(model, batch, TRAIN).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eight_episodes_are_overfitted_by_reading_their_prompts(name: str) -> None:
+    batch = twins()
+    model = trained_on(batch, NETWORKS[name], steps=60)
+    with torch.inference_mode():
+        own, other = iou(model(batch), batch), iou(model(exchanged(batch)), batch)
+    assert own > 0.8, own
+    assert other < 0.4 * own, (own, other)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_gradient_reaches_every_weight_in_single_and_half_precision(name: str) -> None:
+    batch = wide_episodes()
+    for half in (False, True):
+        model = shaken(NETWORKS[name]).train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = batch_loss(model, batch, TRAIN)
+        loss.backward()
+        assert loss.isfinite()
+        for key, parameter in model.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+
+
+def test_episodes_without_class_ids_are_scored() -> None:
+    batch = replace(wide_episodes(), class_ids=None)
+    scores = shaken(NETWORKS["DENet"])(batch)
+    assert scores[batch.class_valid].isfinite().all()
