@@ -94,12 +94,13 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
     settings = list(means["setting"].unique())
     kinds = list(means["prompts"].unique())
     styles = _styles(means["method"].unique())
-    figure, axes = _stacked(len(settings), 0.6 + 0.45 * len(kinds), shares_x=True)
+    n_marks = len(kinds) * len(styles)
+    figure, axes = _stacked(len(settings), 0.6 + 0.14 * n_marks, shares_x=True)
     for axis, setting in zip(axes, settings, strict=True):
         for number, (method, style) in enumerate(styles.items()):
             is_shown = (means["setting"] == setting) & (means["method"] == method)
             shown = means[is_shown]
-            shift = 0.22 * (number - (len(styles) - 1) / 2)
+            shift = 0.7 * ((number + 0.5) / len(styles) - 0.5)
             rows = [kinds.index(kind) + shift for kind in shown["prompts"]]
             axis.errorbar(
                 shown["value"],
