@@ -29,10 +29,12 @@ class LabelMap:
     @classmethod
     def of(cls, file_name: str, labels: np.ndarray, margins: np.ndarray) -> "LabelMap":
         """From the margin of each pixel, (H, W)."""
-        total = np.bincount(labels.ravel(), margins.ravel())
         count = np.bincount(labels.ravel())
-        present = np.flatnonzero(count)
-        means = {row: float(total[row] / count[row]) for row in present.tolist() if row > 0}
+        total = np.bincount(labels.ravel(), margins.ravel())
+        means = {}
+        for row in np.flatnonzero(count).tolist():
+            if row > 0:
+                means[row] = float(total[row] / count[row])
         return cls(file_name, labels, float(margins.mean()), means)
 
     def save(self, path: Path, picture: str) -> None:

@@ -16,8 +16,9 @@ from la.errors import MissingFile, UserError
 from la.files import progress_bar, write_whole
 from la.formats.export import exporters, write_legend
 from la.formats.label_maps import LabelMap, coco
-from la.predict.predictor import Predictor, SupportSet
+from la.predict.predictor import Predictor
 from la.predict.scoring import add_iou
+from la.predict.support_set import SupportSet
 
 log = logging.getLogger(__name__)
 

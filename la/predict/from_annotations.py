@@ -129,8 +129,10 @@ def _annotation(entry: Marked, size: tuple[int, int], path: Path) -> Annotation:
         case Point():
             return entry.shape
         case RelativeBox(x, y, box_width, box_height):
-            x0, x1 = (x - box_width / 2) * width, (x + box_width / 2) * width
-            y0, y1 = (y - box_height / 2) * height, (y + box_height / 2) * height
+            x0 = (x - box_width / 2) * width
+            x1 = (x + box_width / 2) * width
+            y0 = (y - box_height / 2) * height
+            y1 = (y + box_height / 2) * height
             return _cropped(Box(x0, y0, x1, y1), size)
         case Box():
             return _cropped(entry.shape, size)
@@ -147,7 +149,12 @@ def _marks_pixels(annotation: Annotation) -> bool:
 def _cropped(box: Box, size: tuple[int, int]) -> Box:
     """The part of a box on an image of `size` (H, W); annotators often go a little beyond."""
     height, width = size
-    return Box(max(0, box.x0), max(0, box.y0), min(width, box.x1), min(height, box.y1))
+    return Box(
+        x0=max(0, box.x0),
+        y0=max(0, box.y0),
+        x1=min(width, box.x1),
+        y1=min(height, box.y1),
+    )
 
 
 def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
@@ -158,9 +165,13 @@ def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
     # pycocotools takes more than its types say.
     encoded: Any = shape
     if isinstance(shape, Polygons):
-        scale = np.array((width, height) if shape.relative else (1, 1))
-        rings: Any = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in shape.rings]
-        encoded = coco_mask.merge(coco_mask.frPyObjects(rings, height, width))
+        scale = (width, height) if shape.relative else (1, 1)
+        rings: Any = []
+        for ring in shape.rings:
+            points = np.reshape(ring, (-1, 2)) * scale
+            rings.append(points.ravel().tolist())
+        parts = coco_mask.frPyObjects(rings, height, width)
+        encoded = coco_mask.merge(parts)
     elif isinstance(shape, dict):
         if list(shape["size"]) != [height, width]:
             raise UserError(f"its run lengths are for {shape['size']}, not [{height}, {width}]")

@@ -96,8 +96,10 @@ def count(labels: np.ndarray, target: np.ndarray, n_classes: int) -> np.ndarray:
     """
     kept = target != IGNORE
     n_rows = n_classes + 1
-    pairs = target[kept].astype(np.int64) * n_rows + labels[kept]
-    confusion = np.bincount(pairs, minlength=n_rows * n_rows).reshape(n_rows, n_rows)
+    true_row = target[kept].astype(np.int64)
+    pair = true_row * n_rows + labels[kept]
+    counts = np.bincount(pair, minlength=n_rows * n_rows)
+    confusion = counts.reshape(n_rows, n_rows)  # [target, prediction]
     intersection = confusion.diagonal()[1:]
     truth = confusion.sum(1)[1:]
     predicted = confusion.sum(0)[1:]

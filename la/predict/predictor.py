@@ -4,31 +4,26 @@ No state is kept between calls: `encode` returns an image as a value, `support` 
 `predict` takes both. Each is computed once and can be used any number of times in any order.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
 
-import safetensors
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
 from la.data.geometry import Frame
 from la.data.prompts import collate_prompts
 from la.errors import UserError
-from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
-from la.model.prototypes import Pairs, Support
 from la.predict.photos import Photo, Prompt, open_photo, to_drawn
 from la.predict.prediction import Prediction
+from la.predict.support_set import SupportSet
 from la.types import ModelCard, Prompts, to_device
 
 log = logging.getLogger(__name__)
@@ -45,45 +40,7 @@ class EncodedImage:
     embeddings: Tensor  # (1, D, h, w), after backbone and neck
 
 
-PAIRS = [field.name for field in fields(Pairs)]
 Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
-
-
-@dataclass(frozen=True)
-class SupportSet:
-    """Prototypes of named classes, and the class-example embeddings that they are the means of."""
-
-    class_names: tuple[str, ...]  # of rows 1, 2, ...; row 0 is background
-    model: str  # hash of the weights that made it
-    value: Support
-
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file with the names as JSON in its metadata; whole or not at all."""
-        about = json.dumps({"class_names": self.class_names, "model": self.model})
-        tensors = {
-            "prototypes": self.value.prototypes,
-            "class_valid": self.value.class_valid,
-        }
-        for name, tensor in vars(self.value.pairs).items():
-            tensors[f"pairs.{name}"] = tensor
-        write_whole(Path(path), as_bytes(tensors, {"la_support": about}))
-
-    @classmethod
-    def load(cls, path: str | Path) -> "SupportSet":
-        """The inverse of `save`.
-
-        Raises:
-            UserError: the file is no support set.
-        """
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {})["la_support"])
-            tensors = load_file(path)
-            pairs = Pairs(**{name: tensors[f"pairs.{name}"] for name in PAIRS})
-            value = Support(tensors["prototypes"], tensors["class_valid"], pairs)
-            return cls(tuple(about["class_names"]), about["model"], value)
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is no saved support set: {error!r}") from None
 
 
 class Predictor:

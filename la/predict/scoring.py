@@ -16,8 +16,9 @@ from la.files import progress_bar
 from la.formats.label_maps import LabelMap
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
 from la.predict.prediction import label_rows
-from la.predict.predictor import Predictor, SupportSet
+from la.predict.predictor import Predictor
 from la.predict.support_file import SupportFile
+from la.predict.support_set import SupportSet
 from la.types import IGNORE
 
 

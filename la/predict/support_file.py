@@ -12,7 +12,8 @@ from la.errors import MissingFile, UserError
 from la.predict import prompts_file
 from la.predict.drawing import Annotation, DrawnImage
 from la.predict.photos import open_photo
-from la.predict.predictor import Predictor, SupportSet
+from la.predict.predictor import Predictor
+from la.predict.support_set import SupportSet
 from la.types import Box, Point
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the origina
 HERE = Path(__file__).parent
 # One module of plain JavaScript; a file uses what those before it define, and there is no bundler.
 SOURCES = ("controls.js", "pixels.js", "stage.js", "scene.js", "editor.js", "viewer.js")
-MODULE = "\n".join((HERE / name).read_text() for name in SOURCES)
+SCRIPTS = [(HERE / name).read_text() for name in SOURCES]
+MODULE = "\n".join(SCRIPTS)
 
 
 class Widget(anywidget.AnyWidget):
@@ -35,8 +36,9 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and `snapshot` as it is when the cell runs."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        picture = self.snapshot(timeout=20).quantize(128)
         png = BytesIO()
-        self.snapshot(timeout=20).quantize(128).save(png, "PNG", optimize=True)
+        picture.save(png, "PNG", optimize=True)
         text = f"{type(self).__name__}, live in JupyterLab: run this cell"
         data["image/png"] = b64encode(png.getvalue()).decode()
         data["text/plain"] = text
@@ -61,12 +63,13 @@ def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dic
 
 def plane(values: np.ndarray, long_side: int = LONG_SIDE) -> dict[str, Any]:
     """A map (H, W) of bytes for the browser, subsampled like the images and deflated."""
-    small = Image.fromarray(np.ascontiguousarray(values, np.uint8))
-    shrink = min(1, long_side / max(small.size))
-    width = max(1, round(small.width * shrink))
-    height = max(1, round(small.height * shrink))
-    small = small.resize((width, height), Image.Resampling.NEAREST)
-    return {"size": [width, height], "data": zlib.compress(small.tobytes(), 1)}
+    whole = Image.fromarray(np.ascontiguousarray(values, np.uint8))
+    shrink = min(1, long_side / max(whole.size))
+    width = max(1, round(whole.width * shrink))
+    height = max(1, round(whole.height * shrink))
+    small = whole.resize((width, height), Image.Resampling.NEAREST)
+    deflated = zlib.compress(small.tobytes(), 1)
+    return {"size": [width, height], "data": deflated}
 
 
 def as_picture(figure: Figure, title: str) -> Image.Image:

@@ -14,8 +14,9 @@ from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
-from la.predict.predictor import Predictor, SupportSet
+from la.predict.predictor import Predictor
 from la.predict.support_file import read_support
+from la.predict.support_set import SupportSet
 from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 

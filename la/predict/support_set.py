@@ -1,0 +1,52 @@
+"""A support set as a value: made once, saved, extended, and used for any number of images (3.2)."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file
+
+from la.errors import UserError
+from la.files import write_whole
+from la.learn.checkpoints import as_bytes
+from la.model.prototypes import Pairs, Support
+
+PAIRS = [field.name for field in fields(Pairs)]
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """Prototypes of named classes, and the class-example embeddings that they are the means of."""
+
+    class_names: tuple[str, ...]  # of rows 1, 2, ...; row 0 is background
+    model: str  # hash of the weights that made it
+    value: Support
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file with the names as JSON in its metadata; whole or not at all."""
+        about = json.dumps({"class_names": self.class_names, "model": self.model})
+        tensors = {
+            "prototypes": self.value.prototypes,
+            "class_valid": self.value.class_valid,
+        }
+        for name, tensor in vars(self.value.pairs).items():
+            tensors[f"pairs.{name}"] = tensor
+        write_whole(Path(path), as_bytes(tensors, {"la_support": about}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SupportSet":
+        """The inverse of `save`.
+
+        Raises:
+            UserError: the file is no support set.
+        """
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["la_support"])
+            tensors = load_file(path)
+            pairs = Pairs(**{name: tensors[f"pairs.{name}"] for name in PAIRS})
+            value = Support(tensors["prototypes"], tensors["class_valid"], pairs)
+            return cls(tuple(about["class_names"]), about["model"], value)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is no saved support set: {error!r}") from None
