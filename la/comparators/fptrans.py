@@ -41,8 +41,9 @@ class FPTrans(Learned):
         """Logits (B, C, 2 h, 2 w)."""
         t = tokens(batch, self.raster, self.purify)
         if self.training:
-            rows = query_rows(batch, t.size)
-            self.extra_loss = PAIR_WEIGHT * pairwise_loss(t, rows)
+            pairs = coarser(t)
+            rows = query_rows(batch, pairs.size)
+            self.extra_loss = PAIR_WEIGHT * pairwise_loss(pairs, rows)
         classes = t.query_hat @ directions(t)[..., 1:]
         proxies, empty = background_proxies(t)
         proxies = F.normalize(proxies, dim=-1)
@@ -95,6 +96,23 @@ def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
         seed = nearest_seed.masked_fill(~is_inside, -1).argmax(-1)
     owner = torch.stack(to_seed, dim=-1).argmin(-1)
     return F.one_hot(owner, PROXIES) * is_inside[..., None].float()
+
+
+def coarser(t: Tokens) -> Tokens:
+    """The tokens as means of 2x2 cells, a sixteenth of the pairs."""
+
+    def pooled(values: Tensor) -> Tensor:
+        maps = values.unflatten(-2, t.size).movedim(-1, -3)  # (..., V, h, w)
+        means = F.avg_pool2d(maps.flatten(0, -4), 2)
+        return means.flatten(2).transpose(1, 2).unflatten(0, values.shape[:-2])
+
+    height, width = t.size
+    return Tokens(
+        query=pooled(t.query),
+        support=pooled(t.support),
+        weights=pooled(t.weights),
+        size=(height // 2, width // 2),
+    )
 
 
 def pairwise_loss(t: Tokens, rows: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """INSID3-style segmentation without training: matching, then clusters of the query.
 
-"INSID3", 2026, on DINOv3. Self-supervised features carry a signal of their position;
+The original, INSID3, reads DINOv3. Self-supervised features carry a signal of their position;
 projecting it away makes matching semantic. Clusters of the query's own features then turn
 matched cells into objects. Any frozen backbone takes the place of DINOv3 here.
 """

@@ -10,7 +10,7 @@ import pandas as pd
 from la.config import PROTOCOLS, PUBLISHED, profile
 from la.errors import UserError
 from la.experiment.measurements import Classes, Measurement, Result, Supports
-from la.experiment.methods import CURVES, LADDER, METHODS, VARIANTS, label, method
+from la.experiment.methods import CURVES, LADDER, METHODS, RIVALS, VARIANTS, label, method
 from la.report.statistics import t_interval
 from la.types import PromptKind
 
@@ -87,6 +87,8 @@ def measurements(
         raise UserError(f"{episodes} episodes cannot be scored; use at least 1")
     table, usual = TABLES[name], profile(profile_name).evaluation
     rows = tuple(methods or table.methods)
+    if rows == ("all",):
+        rows = (*table.methods, *RIVALS)
     if profile_name == PUBLISHED:
         rows = ("published", "floor")
         if name == "table2":  # one command scores the authors' models, so 1-way is in it too

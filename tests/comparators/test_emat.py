@@ -2,8 +2,9 @@
 
 import torch
 
-from la.comparators.emat import EMAT, attend, correlations, drop, inside
+from la.comparators.emat import EMAT, correlations, inside
 from la.comparators.one_class import one_class
+from la.comparators.squeeze import attend, drop
 from tests.comparators.episodes import cosine
 from tests.comparators.rival_episodes import WIDE, shaken, wide_episodes
 

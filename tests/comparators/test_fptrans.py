@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from la.comparators import fptrans
-from la.comparators.fptrans import FPTrans, background_proxies, pairwise_loss, voronoi
+from la.comparators.fptrans import (
+    FPTrans,
+    background_proxies,
+    coarser,
+    pairwise_loss,
+    voronoi,
+)
 from la.comparators.prototypes import directions
 from la.comparators.tokens import Tokens, tokens
 from la.types import IGNORE
@@ -71,3 +77,14 @@ def test_the_pairwise_loss_is_its_definition_written_out() -> None:
             losses.append(-math.log(p if y == z else 1 - p))
     t = Tokens(query, support, weights, size=(2, 2))
     assert pairwise_loss(t, rows).item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_coarser_tokens_are_means_of_four_cells() -> None:
+    t = tokens(wide_episodes(), FPTrans(CONFIG).raster)
+    half = coarser(t)
+    assert half.size == (2, 2)
+    for b, y, x in itertools.product(range(2), range(2), range(2)):
+        cells = [4 * (2 * y + dy) + 2 * x + dx for dy in range(2) for dx in range(2)]
+        torch.testing.assert_close(half.query[b, 2 * y + x], t.query[b, cells].mean(0))
+        expected = t.weights[b, 1, cells].mean(0)
+        torch.testing.assert_close(half.weights[b, 1, 2 * y + x], expected)
