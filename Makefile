@@ -23,7 +23,7 @@ SETUP := $(if $(LOCKED),.venv/.installed-locked,$(or $(wildcard .venv/.installed
 endif
 
 export JUPYTER_PREFER_ENV_PATH := 1
-INTERACTIVE := start_here draw_prompts episodes inspect_predictions
+INTERACTIVE := start_here draw_prompts photographs episodes inspect_predictions
 PAGES := $(filter-out $(INTERACTIVE) summary,$(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)))
 WHERE := --profile $(PROFILE) $(if $(DATA),--data "$(DATA)")
 RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds $(SEEDS)) \

@@ -13,7 +13,14 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
-USE = ("docs/own_data.md", "docs/data.md", "docs/cluster.md", "docs/speed.md", "results/bench.md")
+USE = (
+    "docs/own_data.md",
+    "docs/photos.md",
+    "docs/data.md",
+    "docs/cluster.md",
+    "docs/speed.md",
+    "results/bench.md",
+)
 READ = ("docs/scoring.md", "docs/differences.md")
 WORK = ("CONTRIBUTING.md", "CHANGELOG.md")
 TITLES = {"results/bench.md": "Speed, as measured"}  # in the navigation, where two are alike

@@ -244,7 +244,7 @@ _PHOTOS = replace(
         all_classes_probability=0.2,
         max_points=10,
     ),
-    train=replace(_QUICK.train, steps=800, target_side=120),
+    train=replace(_QUICK.train, steps=1_200, target_side=120),
     evaluation=EvalConfig(
         episodes=200, seeds=(0, 1, 2), batch_size=8, seen_episodes=160, validation_episodes=0
     ),

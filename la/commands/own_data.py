@@ -22,7 +22,7 @@ def predict(
     support: Annotated[Path, Option(help="a prompts.json, or a saved support set")],
     images: Annotated[Path, Option(help="a folder of photographs")],
     out: Annotated[Path, Option(help="a folder for the predictions")],
-    model: Model = "quick",
+    model: Model = "photos",
     formats: Annotated[
         str, Option("--format", help="further files, joined by , : " + FORMATS)
     ] = "",

@@ -6,7 +6,7 @@ from pathlib import Path
 from la.data.download import AUTHORS, PUBLISHED
 from la.errors import MissingFile
 
-SHIPPED = ("quick",)  # profiles whose models are part of this package
+SHIPPED = ("photos", "quick")  # profiles whose models are part of this package
 FILE = "model.safetensors"  # of a published model's folder
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends so
 
@@ -33,6 +33,13 @@ def _by_the_authors(name: str, megabytes: int, trained_on: str) -> KnownModel:
 
 
 KNOWN = (
+    KnownModel(
+        name="photos",
+        megabytes=4,
+        source="this package; its image encoder is an installed package of 17 MB",
+        licence="MIT; the image encoder, EfficientNet-Lite0, Apache-2.0",
+        trained_on="325 photographs of COCO 2017, all classes; the encoder on ImageNet-1k",
+    ),
     KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
     *(
         _by_the_authors(name, 381, f"COCO-20i, seen classes of fold {fold}")

@@ -1,10 +1,10 @@
-"""One generated episode to begin with, of classes that fold 0 keeps for the test."""
+"""Episodes to begin with: generated, of classes that fold 0 keeps for the test; or photographs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from la.data.embedded.classes import Kind, kinds
 from la.data.embedded.scenes import Scene, draw_scene
@@ -45,6 +45,26 @@ def example_episode(seed: int = 0) -> ExampleEpisode:
         query=Image.fromarray(query.image),
         target=query.class_map(),
         class_names=names,
+    )
+
+
+def photo_episode() -> ExampleEpisode:
+    """A flower marked by a box and a point, and a mirrored and darker part of the same picture.
+
+    The photograph is by danielbuechele (CC BY 2.0), and part of scikit-learn. Its truth is what
+    is orange in front of green and blue.
+    """
+    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
+
+    flower = Image.fromarray(load_sample_images().images[1])
+    part = flower.crop((120, 0, 640, 400)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    red, _, blue = np.moveaxis(np.array(part, int), -1, 0)
+    prompts: list[Prompt] = [Box(168, 84, 447, 360), Point(300, 180)]
+    return ExampleEpisode(
+        examples=((flower, {"flower": prompts}),),
+        query=ImageEnhance.Brightness(part).enhance(0.7),
+        target=(red > blue + 25).astype(int),
+        class_names=("flower",),
     )
 
 

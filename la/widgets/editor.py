@@ -19,7 +19,7 @@ from PIL import Image
 from traitlets import Bunch, Int, TraitError, Unicode, observe
 
 from la.predict.drawing import Drawing, vector_prompts
-from la.predict.example import example_episode
+from la.predict.example import ExampleEpisode, example_episode, photo_episode
 from la.predict.photos import Photo as Source
 from la.predict.photos import to_drawn
 from la.predict.prediction import label_rows
@@ -93,7 +93,13 @@ class PromptEditor(DrawingWidget):
 
     def load_example(self, seed: int = 0) -> None:
         """Show two generated supports with prompts of all kinds, and a query."""
-        example = example_episode(seed)
+        self._load(example_episode(seed))
+
+    def load_photo_example(self) -> None:
+        """Show a marked photograph, and another to segment."""
+        self._load(photo_episode())
+
+    def _load(self, example: ExampleEpisode) -> None:
         photos = photos_of([image for image, _ in example.examples], [example.query], "example")
         prompts: list[VectorPrompt] = []
         for img, (_, prompts_of_class) in enumerate(example.examples):
