@@ -68,7 +68,7 @@ def evaluate_support(support: Path, data: Path | None, model: Path | None) -> No
     if data is None:
         raise UserError("--support needs --data, a folder in COCO format with the true masks")
     index = open_index(find(data)["val"], data, HOME / "cache")
-    predictor = Predictor(load(str(model or "quick")))
+    predictor = Predictor(load(str(model or "photos")))
     evaluation = evaluate(predictor, read_support_file(support), index)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1))
 
