@@ -92,12 +92,12 @@ class Job:
             classes="seen",
         )
 
-    def segmenter(self, report: Report = lambda n_steps: None) -> Fitted:
+    def segmenter(self) -> Fitted:
         """The method's segmenter, not calibrated; a missing model is trained."""
         if self.method.build is not None:
             plain = Fitted(self.method.build(self.bench.config.model))
         elif self.run is not None:
-            plain = self._trained(self.run.train(report=report))
+            plain = self._trained(self.run.train())
         else:
             source = published_model(weights_folder(), self.measurement.fold)
             plain = loaded(self.bench, source)
@@ -112,9 +112,9 @@ class Job:
         segmenter = self.method.wrap(model.to(self.bench.device))
         return Fitted(segmenter, Fit(card.bias), card.sha256)
 
-    def fitted(self, report: Report = lambda n_steps: None) -> Fitted:
+    def fitted(self) -> Fitted:
         """The segmenter as the tables score it: calibrated on seen classes, once per setting."""
-        plain = self.segmenter(report)
+        plain = self.segmenter()
         if not self.method.biases:
             return plain
         # Trainings have fits of their own; for other methods all seeds share one.
@@ -132,7 +132,7 @@ class Job:
 
     def measure(self, report: Report = lambda n: None) -> Result:
         """Train, fit and count; nothing is stored."""
-        return self.count(self.fitted(report), report)
+        return self.count(self.fitted(), report)
 
     def count(
         self,
