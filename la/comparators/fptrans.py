@@ -84,17 +84,14 @@ def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     place = torch.stack([y, x], dim=-1).flatten(0, 1).to(is_inside.device)  # (T, 2)
-    between = (place[:, None] - place).square().sum(-1)  # (T, T) squared distances
-    far = 2 * between.max() + 1
     seed = is_inside.int().argmax(-1)
-    to_seed = []
-    nearest_seed = far.expand_as(is_inside)
+    distances: list[Tensor] = []
     for _ in range(PROXIES):
-        distance = between[seed]  # (..., T)
-        to_seed.append(distance)
-        nearest_seed = torch.minimum(nearest_seed, distance)
-        seed = nearest_seed.masked_fill(~is_inside, -1).argmax(-1)
-    owner = torch.stack(to_seed, dim=-1).argmin(-1)
+        offset = place[seed][..., None, :] - place
+        distances.append(offset.square().sum(-1))  # (..., T), squared
+        to_nearest = torch.stack(distances).amin(0)
+        seed = to_nearest.masked_fill(~is_inside, -1).argmax(-1)
+    owner = torch.stack(distances, dim=-1).argmin(-1)
     return F.one_hot(owner, PROXIES) * is_inside[..., None].float()
 
 

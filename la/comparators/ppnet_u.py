@@ -8,6 +8,7 @@ images, and cells are the regions. The method is therefore transductive.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from la.comparators.ppnet import PPNet
@@ -69,7 +70,8 @@ def nearest_regions(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]
         (B, C, n, R, D) regions of images (B, n, T, D), and (B, C, n, R) bool: whether
         their cosine to the class is large enough.
     """
-    cosines = torch.cosine_similarity(images[:, None], prototypes[:, :, None, None], dim=-1)
+    directions = F.normalize(prototypes, dim=-1)
+    cosines = torch.einsum("bntd,bcd->bcnt", F.normalize(images, dim=-1), directions)
     n_regions = min(REGIONS, images.shape[2])
     closest, index = cosines.topk(n_regions, dim=-1)  # (B, C, n, R)
     per_row = images[:, None].expand(-1, prototypes.shape[1], -1, -1, -1)

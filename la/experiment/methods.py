@@ -169,7 +169,7 @@ RIVALS = {  # of METHODS=all, see docs/comparators.md
         biases=SHARES,
         raw_bias=0.2,
         option="similarity",
-        options=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+        options=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     ),
 }
 PUBLISHED = Method("LA (MAE), the authors' weights", biases=LOGITS)
