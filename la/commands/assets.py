@@ -85,12 +85,16 @@ def fetch(
 
 @app.command()
 def models() -> None:
-    """List the models that can be loaded by name."""
+    """List the models that can be loaded by name, and the backbones with their licences."""
     from la.learn.hub import KNOWN
+    from la.model.backbones import BACKBONES
 
     for model in KNOWN:
         print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
         print(f"    trained on {model.trained_on}")
+    for spec in BACKBONES.values():
+        weights = spec.weights.file_name
+        print(f"backbone {spec.name}: {weights}, {spec.licence}")
 
 
 @app.command()
