@@ -10,7 +10,7 @@ from la import config as configs
 from la.__main__ import main
 from la.errors import UserError
 from la.experiment import workbench
-from la.learn import checkpoints
+from la.learn import checkpoints, hub
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ class Raises:
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(checkpoints, "KNOWN", Raises(ValueError("as a bug raises it")))
+    monkeypatch.setattr(hub, "KNOWN", Raises(ValueError("as a bug raises it")))
     with pytest.raises(ValueError, match="as a bug raises it") as error:
         main(["models"])
     assert not isinstance(error.value, UserError)
@@ -132,14 +132,14 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
 
 def test_a_full_disk_is_one_sentence_and_status_2(capsys, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
-    monkeypatch.setattr(checkpoints, "KNOWN", Raises(full))
+    monkeypatch.setattr(hub, "KNOWN", Raises(full))
     status, out, err = run(capsys, "models")
     assert (status, out) == (2, "")
     assert err == "la models: [Errno 28] No space left on device: '/data/x'\n"
 
 
 def test_ctrl_c_says_that_the_command_resumes(capsys, monkeypatch):
-    monkeypatch.setattr(checkpoints, "KNOWN", Raises(KeyboardInterrupt()))
+    monkeypatch.setattr(hub, "KNOWN", Raises(KeyboardInterrupt()))
     status, _, err = run(capsys, "models")
     assert status == 130 and "the same command resumes" in err
 
