@@ -49,7 +49,7 @@ def example_episode(seed: int = 0) -> ExampleEpisode:
 
 
 def photo_episode() -> ExampleEpisode:
-    """A flower marked by a box and a point, and a mirrored and darker part of the same picture.
+    """A flower, marked by a box and on a part by a point; another part, mirrored and darker.
 
     The photograph is by danielbuechele (CC BY 2.0), and part of scikit-learn. Its truth is what
     is orange in front of green and blue.
@@ -59,9 +59,11 @@ def photo_episode() -> ExampleEpisode:
     flower = Image.fromarray(load_sample_images().images[1])
     part = flower.crop((120, 0, 640, 400)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     red, _, blue = np.moveaxis(np.array(part, int), -1, 0)
-    prompts: list[Prompt] = [Box(168, 84, 447, 360), Point(300, 180)]
+    box: list[Prompt] = [Box(168, 84, 447, 360)]
+    point: list[Prompt] = [Point(200, 140)]
+    smaller = flower.crop((100, 40, 520, 400))
     return ExampleEpisode(
-        examples=((flower, {"flower": prompts}),),
+        examples=((flower, {"flower": box}), (smaller, {"flower": point})),
         query=ImageEnhance.Brightness(part).enhance(0.7),
         target=(red > blue + 25).astype(int),
         class_names=("flower",),

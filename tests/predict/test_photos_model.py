@@ -24,9 +24,12 @@ def is_warm(image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("kind", list(PromptKind))
 def test_a_marked_flower_is_found_again_and_nothing_in_a_temple(predictor, kind):
     example = photo_episode()
-    ((flower, prompts),) = example.examples
-    box, point = prompts["flower"]
-    prompt = {PromptKind.MASK: is_warm(flower), PromptKind.BOX: box, PromptKind.POINT: point}[kind]
+    (flower, boxes), _ = example.examples
+    prompt = {
+        PromptKind.MASK: is_warm(flower),
+        PromptKind.BOX: boxes["flower"][0],
+        PromptKind.POINT: la.Point(300, 180),
+    }[kind]
     support = predictor.support([(flower, {"flower": [prompt]})])
     painted = predictor.predict(example.query, support).labels == 1
     truth = example.target == 1
