@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from la.config import EpisodeConfig
-from la.data.episodes import EpisodeSampler, prompt_subsets
+from la.config import EpisodeConfig, Protocol
+from la.data.episodes import EpisodeSampler, presence, prompt_subsets
+from la.data.index import CocoIndex
 from la.rng import stream
 from la.types import Batch, Episode, PromptKind
 
@@ -64,6 +65,27 @@ class TrainingBatches(Dataset[Batch]):
             num_workers=min(8, os.cpu_count() or 1) if cuda else 0,
             pin_memory=cuda,
         )
+
+
+def drawable_shapes(
+    index: CocoIndex,
+    class_ids: tuple[int, ...],
+    protocol: Protocol,
+    shapes: tuple[tuple[int, int, int], ...],
+) -> tuple[tuple[int, int, int], ...]:
+    """The (B, N, K) of training, lowered where the classes have too few images for them.
+
+    K becomes the largest with which N classes have K + 1 images; if there is none, K is 1 and N the
+    number of classes with 2 images.
+    """
+    n_images = presence(index, tuple(sorted(class_ids)), protocol).sum(0)
+    lowered = []
+    for n_episodes, n_ways, k_shots in shapes:
+        while k_shots > 1 and (n_images > k_shots).sum() < n_ways:
+            k_shots -= 1
+        n_drawable = int((n_images > k_shots).sum())
+        lowered.append((n_episodes, max(1, min(n_ways, n_drawable)), k_shots))
+    return tuple(lowered)
 
 
 def _with_kinds(episode: Episode, kinds: tuple[PromptKind, ...]) -> Episode:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from la.experiment.code import is_todays, scoring_code
+from la.experiment.drawable import check_drawable, drawable
 from la.experiment.job import Job
 from la.experiment.measurements import Fit, Measurement, Result
 from la.experiment.methods import label
@@ -45,8 +46,10 @@ def compute(
         recompute: compute again what was computed, or trained, by other code than today's.
 
     Raises:
-        UserError: a setting cannot be drawn from the data.
+        UserError: a setting cannot be drawn from the data; of somebody's own data, none can.
     """
+    if bench.source is not None:
+        measurements = drawable(bench, measurements)
     store = Store(bench.results / "measurements")
     jobs = {job.key: job for job in (Job(bench, m) for m in measurements)}
 
@@ -75,7 +78,7 @@ def compute(
     # What another table has computed stands in the file of this one too.
     bench.once(lambda: store.add(table, store.lacks(table, reused)))
     if missing:
-        _check_shapes(bench, missing.values())
+        check_drawable(bench, (job.measurement for job in missing.values()))
         _compute(bench, table, list(missing.values()))
     results = store.find(jobs, table, is_current)
     bench.once(lambda: store.drop_replaced(table, results))
@@ -150,13 +153,6 @@ def costs(
             rows[key] = asdict(cost(Job(bench, m).segmenter().segmenter, batches))
     names = ["method", "n_ways", "k_shots"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
-
-
-def _check_shapes(bench: Workbench, jobs: Iterable[Job]) -> None:
-    """Draw one episode of each setting, so that an impossible one stops the run at once."""
-    settings = (replace(job.measurement, method="", seed=0, episodes=1) for job in jobs)
-    for setting in dict.fromkeys(settings):
-        bench.episodes(setting)
 
 
 def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from la.config import Config, digest, settings
-from la.data.batches import TrainingBatches
+from la.data.batches import TrainingBatches, drawable_shapes
 from la.data.episodes import EpisodeSampler
 from la.data.index import CocoIndex
 from la.errors import UserError
@@ -193,10 +193,13 @@ class Run:
 
     def _batches(self) -> TrainingBatches:
         bench, config = self.bench, self.config
-        shapes = {(n_ways, k_shots) for _, n_ways, k_shots in config.episodes.shapes}
         protocol = config.evaluation.protocol
+        rules = bench.rules(protocol)
         seen = bench.classes(self.fold, seen=True)
-        sampler = EpisodeSampler(self.index, seen, bench.rules(protocol), shapes)
+        shapes = drawable_shapes(self.index, seen, rules, config.episodes.shapes)
+        if shapes != config.episodes.shapes:
+            log.warning("too few images for the profile's episodes; trained with %s", shapes)
+        sampler = EpisodeSampler(self.index, seen, rules, {shape[1:] for shape in shapes})
         index = self.index
         if config.views:
             folder = bench.home / "cache" / "views" / self._views_key
@@ -213,7 +216,7 @@ class Run:
         return TrainingBatches(
             sampler,
             ViewLoader(loader, config.views) if config.views else loader,
-            config.episodes,
+            replace(config.episodes, shapes=shapes),
             config.train.seed,
             per_step=config.train.micro_batches,
             # Exact mode has quirks that depend on which kinds of prompt a whole batch has.

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from torch.utils.data import DataLoader
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
-from la.data.batches import TrainingBatches
+from la.data.batches import TrainingBatches, drawable_shapes
 from la.data.episodes import EpisodeSampler
 from la.data.loader import BatchLoader
 
@@ -88,3 +88,32 @@ def test_worker_processes_load_the_batches_that_this_process_loads(batches, star
         assert torch.equal(loaded.prompts.points, expected.prompts.points)
         assert torch.equal(loaded.prompts.masks, expected.prompts.masks)
         assert torch.equal(loaded.token_rows, expected.token_rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ((4, 2, 1), (4, 2, 1)),
+        ((4, 8, 1), (4, 8, 1)),
+        ((4, 9, 1), (4, 8, 1)),  # there are 8 classes
+        ((4, 2, 10_000), (4, 2, None)),
+        ((4, 8, 10_000), (4, 8, None)),
+    ],
+)
+def test_shapes_are_lowered_to_what_the_classes_allow(tiny_index, asked, expected):
+    class_ids = tuple(tiny_index.category_ids.tolist())
+    (shape,) = drawable_shapes(tiny_index, class_ids, Protocol(), (asked,))
+    n_images = []
+    for row in range(8):
+        of_class = (tiny_index.annotation_category == row) & ~tiny_index.annotation_crowd
+        n_images.append(len(set(tiny_index.annotation_image[of_class].tolist())))
+    n_ways = expected[1]
+    largest = sorted(n_images)[8 - n_ways] - 1  # the N classes with most images have at least K + 1
+    assert shape == (4, n_ways, largest if expected[2] is None else expected[2])
+    EpisodeSampler(tiny_index, class_ids, Protocol(), [shape[1:]])
+
+
+def test_no_class_with_two_images_is_left_to_the_sampler(tiny_index):
+    lonely = tiny_index.subset(tiny_index.image_ids[:1])
+    class_ids = tuple(lonely.category_ids.tolist())
+    assert drawable_shapes(lonely, class_ids, Protocol(), ((2, 4, 3),)) == ((2, 1, 1),)
