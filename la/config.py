@@ -101,7 +101,7 @@ class TrainConfig:
     # [A] side of the map on which the loss is taken; None: the query's original pixels, and the
     # loss is divided by all of them, ignored and padded ones too [O]
     target_side: int | None = 256
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, and TF32 beside it
     attention_loss: float = 0.0  # [Q] weight of la.learn.attention_loss, which the paper lacks
     micro_batches: int = 1  # (B, N, K) batches per step over all processes; [P 4.2] one per GPU
     checkpoint_every: int = 1_000

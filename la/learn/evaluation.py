@@ -9,10 +9,12 @@ from torch import Tensor
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.learn.metrics import Scores
+from la.learn.precision import tf32
 from la.types import IGNORE, Batch, Episode, Segmenter, check_shapes, to_device
 
 
 @torch.inference_mode()
+@tf32(False)
 def count(
     segmenter: Segmenter,
     episodes: Sequence[Episode],
@@ -26,7 +28,7 @@ def count(
 ) -> np.ndarray:
     """Confusion matrices of all episodes, for every bias on the background's score.
 
-    The segmenter runs once, however many biases there are.
+    The segmenter runs once, however many biases there are, in float32 without TF32.
 
     Args:
         load: makes a batch of a list of episodes, as a `BatchLoader` does.

@@ -19,6 +19,7 @@ from torch import nn
 from la.config import TrainConfig
 from la.errors import UserError
 from la.files import claim
+from la.learn.precision import tf32
 from la.learn.run import Batches, Episodes, Run, Validate
 from la.learn.states import History
 
@@ -73,7 +74,8 @@ def fit(
     lock: AbstractContextManager[bool] = nullcontext(True)
     if accelerator.is_main_process:
         lock = claim(folder / "training", wait=True)
-    with lock, _sigterm() as stop_asked, _tracking(accelerator):
+    fast = tf32(config.precision == "bfloat16")  # in what autocast leaves in float32
+    with lock, _sigterm() as stop_asked, _tracking(accelerator), fast:
         accelerator.wait_for_everyone()
         run = Run(model, config, folder, accelerator, episodes, validate)
         start = run.step
