@@ -47,7 +47,7 @@ class InstalledFile:
 
     package: str  # as Python imports it
     file_name: str  # below the package's folder
-    requirement: str = ""  # as pip installs it; "" for this package
+    requirement: str = "label-anything-workbook"  # as pip installs the package
     sha256: str = ""  # "" where the file may be made again
 
     @property
