@@ -79,12 +79,13 @@ def accept(digest: str, today: str, evidence: str) -> None:
 
 @cache
 def _equal_to(today: str) -> frozenset[str]:
-    """Digests whose code gives the numbers of today's; the file's newest lines are last."""
+    """Digests whose code gives the numbers of today's, directly or by way of other digests."""
+    pairs = [line.split()[:2] for line in EQUAL.read_text(encoding="utf-8").splitlines()]
     equal = {today}
-    for line in reversed(EQUAL.read_text(encoding="utf-8").splitlines()):
-        older, newer = line.split()[:2]
-        if newer in equal:
-            equal.add(older)
+    for _ in pairs:  # as many rounds as the longest chain can need
+        for pair in pairs:
+            if not equal.isdisjoint(pair):
+                equal.update(pair)
     return frozenset(equal)
 
 

@@ -153,5 +153,7 @@ def test_code_that_was_verified_to_give_equal_numbers_is_todays(bench, monkeypat
     assert code.is_todays("now", "now") and not code.is_todays("first", "now")
     code.accept("first", "second", "table2")
     code.accept("second", "now", "table2, fold 0")
-    assert code.is_todays("first", "now") and not code.is_todays("now", "first")
+    assert code.is_todays("first", "now") and not code.is_todays("other", "now")
+    code.accept("first", "sibling", "table5")  # equal to what is equal to today's
+    assert code.is_todays("sibling", "now")
     code._equal_to.cache_clear()
