@@ -33,7 +33,7 @@ from la.learn.run import Run as TrainingRun
 from la.learn.training import Stopped, fit
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
-from la.model.layers import FourierPosition
+from la.model.position import FourierPosition
 from la.predict.predictor import Predictor
 from la.predict.support_set import SupportSet
 from la.types import Batch, Box, Point
