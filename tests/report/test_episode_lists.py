@@ -1,32 +1,8 @@
 """Folds and lists of episodes, counted by hand."""
 
 import matplotlib.pyplot as plt
-import pytest
 
-from la.config import PROTOCOLS, profile
-from la.data.embedded import synthetic
-from la.data.episodes import EpisodeSampler, episode_list
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
 from la.report.episode_lists import episode_histograms, fold_classes
-from la.types import PromptKind
-
-
-@pytest.fixture(scope="module")
-def loader(tmp_path_factory) -> BatchLoader:
-    folder = synthetic.write(
-        tmp_path_factory.mktemp("data") / "set", n_train=8, n_val=60, progress=False
-    )
-    index = CocoIndex.from_json(folder / "annotations" / "instances_val.json")
-    config = profile("quick")
-    return BatchLoader(index, config.model, config.episodes, PROTOCOLS["clean"])
-
-
-@pytest.fixture(scope="module")
-def episodes(loader):
-    ids = loader.index.category_ids.tolist()
-    sampler = EpisodeSampler(loader.index, ids, PROTOCOLS["clean"], [(2, 1)])
-    return episode_list(sampler, n_ways=2, k_shots=1, episodes=6, seed=0, kinds=tuple(PromptKind))
 
 
 def test_histograms_count_classes_and_prompts(loader, episodes):

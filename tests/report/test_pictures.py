@@ -6,42 +6,20 @@ import pytest
 from PIL import Image
 
 from la.colours import colour, overlay
-from la.config import PROTOCOLS, profile
-from la.data.embedded import synthetic
-from la.data.episodes import EpisodeSampler, episode_list
 from la.data.geometry import Frame
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
 from la.data.prompts import Drawn
 from la.predict.example import example_episode
 from la.predict.prediction import Prediction
 from la.report import pictures as plotting
 from la.report.episode_lists import without_predictions
 from la.report.pictures import EpisodePicture, SupportPicture
-from la.types import IGNORE, Box, Point, PromptKind
+from la.types import IGNORE, Box, Point
 
 
 @pytest.fixture(autouse=True)
 def no_figure_is_held_by_pyplot():
     yield
     assert not plt.get_fignums()  # else a notebook would show it twice
-
-
-@pytest.fixture(scope="module")
-def loader(tmp_path_factory) -> BatchLoader:
-    folder = synthetic.write(
-        tmp_path_factory.mktemp("data") / "set", n_train=8, n_val=60, progress=False
-    )
-    index = CocoIndex.from_json(folder / "annotations" / "instances_val.json")
-    config = profile("quick")
-    return BatchLoader(index, config.model, config.episodes, PROTOCOLS["clean"])
-
-
-@pytest.fixture(scope="module")
-def episodes(loader):
-    ids = loader.index.category_ids.tolist()
-    sampler = EpisodeSampler(loader.index, ids, PROTOCOLS["clean"], [(2, 1)])
-    return episode_list(sampler, n_ways=2, k_shots=1, episodes=6, seed=0, kinds=tuple(PromptKind))
 
 
 def test_an_overlay_paints_labelled_pixels_and_no_others():
