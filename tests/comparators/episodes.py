@@ -95,3 +95,18 @@ def blobs(seed: int, n_episodes: int = 12) -> Batch:
         target=masks[:n_episodes].long(),
         query_size=torch.tensor([[side, side]] * n_episodes),
     )
+
+
+def second_episode(batch: Batch) -> Batch:
+    """The second episode alone: it has one class, and its support is the last image."""
+    class_ids = None if batch.class_ids is None else batch.class_ids[1:, :2]
+    return Batch(
+        source=Features(batch.source.query[1:], batch.source.support[3:]),
+        support_episode=torch.tensor([0]),
+        prompts=make_prompts(batch.prompts.masks[4:], supports=[0], rows=[1]),
+        token_rows=batch.token_rows[1:, :2],
+        class_valid=batch.class_valid[1:, :2],
+        target=batch.target[1:],
+        query_size=batch.query_size[1:],
+        class_ids=class_ids,
+    )

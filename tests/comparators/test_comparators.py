@@ -10,8 +10,8 @@ from la.data.geometry import Frame
 from la.experiment.methods import METHODS
 from la.learn.evaluation import counts_by_bias
 from la.learn.metrics import Scores
-from la.types import Batch, Features, Segmenter
-from tests.comparators.episodes import SIDE, blobs, make_prompts
+from la.types import Batch, Segmenter
+from tests.comparators.episodes import SIDE, blobs, second_episode
 
 
 def segmenters(side: int) -> dict[str, Segmenter]:
@@ -32,15 +32,7 @@ def test_rows_that_an_episode_does_not_have_are_minus_infinity_and_the_others_fi
 @pytest.mark.parametrize("name", segmenters(SIDE))
 def test_an_episode_scores_the_same_alone_and_in_a_batch(batch: Batch, name: str) -> None:
     together = segmenters(SIDE)[name](batch)[1, :2]
-    alone = Batch(
-        source=Features(batch.source.query[1:], batch.source.support[3:]),
-        support_episode=torch.tensor([0]),
-        prompts=make_prompts(batch.prompts.masks[4:], supports=[0], rows=[1]),
-        token_rows=batch.token_rows[1:, :2],
-        class_valid=batch.class_valid[1:, :2],
-        target=batch.target[1:],
-        query_size=batch.query_size[1:],
-    )
+    alone = second_episode(batch)
     torch.testing.assert_close(segmenters(SIDE)[name](alone)[0], together, atol=1e-4, rtol=1e-4)
 
 

@@ -10,8 +10,8 @@ from la.comparators.one_class import OneClassAtATime
 from la.config import TrainConfig
 from la.experiment.methods import RIVALS
 from la.learn.steps import batch_loss
-from la.types import Batch, Features, Segmenter
-from tests.comparators.episodes import make_prompts
+from la.types import Batch, Segmenter
+from tests.comparators.episodes import second_episode
 from tests.comparators.rival_episodes import (
     CONFIG,
     exchanged,
@@ -46,16 +46,7 @@ def test_rows_that_an_episode_lacks_are_minus_infinity_and_the_others_finite(nam
 def test_an_episode_scores_the_same_alone_and_in_a_batch(name: str) -> None:
     batch = wide_episodes()
     together = segmenters()[name](batch)[1, :2]
-    alone = Batch(
-        source=Features(batch.source.query[1:], batch.source.support[3:]),
-        support_episode=torch.tensor([0]),
-        prompts=make_prompts(batch.prompts.masks[4:], supports=[0], rows=[1]),
-        token_rows=batch.token_rows[1:, :2],
-        class_valid=batch.class_valid[1:, :2],
-        target=batch.target[1:],
-        query_size=batch.query_size[1:],
-        class_ids=batch.class_ids[1:, :2],
-    )
+    alone = second_episode(batch)
     torch.testing.assert_close(segmenters()[name](alone)[0], together, atol=1e-4, rtol=1e-4)
 
 
