@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes, a core each
@@ -15,6 +17,16 @@ from la.data.index import CocoIndex
 from la.rng import stream
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_held_by_pyplot() -> Iterator[None]:
+    """A figure that pyplot holds on to is shown twice by a notebook."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        held = pyplot.get_fignums()
+        pyplot.close("all")
+        assert not held
 
 
 def write_coco(folder: Path, *, n_images: int, class_ids: list[int], seed: int = 0) -> Path:

@@ -4,6 +4,7 @@ The runs are those of `device_runs`, in one process of their own.
 """
 
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -36,9 +37,18 @@ def run():
 
 
 def _call(function: str, arguments: tuple) -> object:
-    import tests.device_runs
+    """Its errors come back as plain RuntimeErrors.
 
-    return getattr(tests.device_runs, function)(*arguments)
+    An error of a class of the pretended device would import that module where it is received,
+    and register the backend for every later test of this process.
+    """
+    import tests.device_runs
+    from tests.pretended_device import MixedDevices
+
+    try:
+        return getattr(tests.device_runs, function)(*arguments)
+    except MixedDevices as error:
+        raise RuntimeError(str(error)) from None
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +134,7 @@ def test_predictions_are_those_of_the_cpu(run, root):
 def test_a_planted_mix_of_devices_is_an_error(run, data, root, fault):
     with pytest.raises(RuntimeError, match=r"got a tensor \(.*\) of the CPU at \w+/\w+.py:\d+"):
         run("faulty", data, new_home(root, fault), GPU, fault)
+    assert "tests.pretended_device" not in sys.modules
 
 
 @pytest.mark.parametrize("fault", ["a count that waits", "step counters moved to the device"])

@@ -209,7 +209,6 @@ def show(figure: Figure, alt: str) -> Image:
     """
     with BytesIO() as drawn, BytesIO() as small:
         figure.savefig(drawn, format="png", dpi=200)
-        plt.close(figure)
         PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
         return Image(small.getvalue(), alt=alt)
 
@@ -231,6 +230,7 @@ def _stacked(n_panels: int, height: float, shares_x: bool = False) -> tuple[Figu
         squeeze=False,
         layout="constrained",
     )
+    plt.close(figure)  # else a notebook would show it twice
     for axis in axes[:, 0]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(lw=0.3)

@@ -35,7 +35,7 @@ def wide_episodes() -> Batch:
 def shaken(network: type[Learned], seed: int = 0, config: ModelConfig = CONFIG) -> Learned:
     """A network in evaluation mode none of whose weights are those of the start."""
     g = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network(config).eval()
     with torch.no_grad():

@@ -16,12 +16,6 @@ from la.report.pictures import EpisodePicture, SupportPicture
 from la.types import IGNORE, Box, Point
 
 
-@pytest.fixture(autouse=True)
-def no_figure_is_held_by_pyplot():
-    yield
-    assert not plt.get_fignums()  # else a notebook would show it twice
-
-
 def test_an_overlay_paints_labelled_pixels_and_no_others():
     image = Image.new("RGB", (4, 3), (200, 100, 40))
     labels = np.array([[0, 1, 2, 9], [0, 0, 0, 0], [-100, 1, 1, 1]])
