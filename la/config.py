@@ -1,8 +1,8 @@
-"""Every default, once, with its source: frozen configurations, and the profiles that name them.
+"""All default settings with their sources: frozen configurations and the named profiles.
 
 Sources: [P 4.2] the paper's section, [O] the official code, [Q] measured for the quick profile,
 [A] our assumption.
-`dataclasses.replace` makes a variant; nothing else configures anything.
+`dataclasses.replace` makes a variant; there are no configuration files.
 """
 
 import hashlib
@@ -49,17 +49,17 @@ class ModelConfig:
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
     background: Literal["unprompted", "token"] = "unprompted"  # [O] no prompts; [Q] learned
-    # Fresh weights, see la.model.start; the paper names no start. [Q] agreeing
+    # Initialisation, see la.model.start; the paper does not state one. [Q] agreeing
     start: Literal["usual", "agreeing"] = "usual"
-    start_without: tuple[StartPart, ...] = ()  # parts of the agreeing start that are left out
+    start_without: tuple[StartPart, ...] = ()  # parts of "agreeing" to leave out
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What counts as truth. The defaults are `clean`; "paper" does as the official code."""
+    """Which pixels count as truth. The defaults are `clean`; "paper" follows the official code."""
 
     small_instances: Literal["keep", "drop", "ignore"] = "keep"  # below small_area
-    image_filter: Literal["none", "class_area"] = "none"  # images must show that much of a class
+    image_filter: Literal["none", "class_area"] = "none"  # images must show small_area of a class
     small_area: float = 2 * 32 * 32  # [O] square pixels of the original image
     crowd: Literal["ignore", "foreground", "background"] = "ignore"
     extra_unseen: Literal["background", "exclude"] = "background"  # the fold's other classes
@@ -79,7 +79,7 @@ class EpisodeConfig:
     shapes: tuple[tuple[int, int, int], ...] = (  # [P 4.2] (B, N, K); [O] has (2,1,4) and (2,1,2)
         (4, 1, 4), (2, 4, 2), (8, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1),
     )  # fmt: skip
-    all_classes_probability: float = 0.5  # [P 3.3] the coin: a query with all N classes, or any
+    all_classes_probability: float = 0.5  # [P 3.3] that a query must show all N classes
     max_points: int = 10  # [P 4.2] per instance
     box_jitter: float = 0.1  # [O] of the side, training only
     kinds: tuple[PromptKind, ...] = tuple(PromptKind)  # [P 3.3] drawn at random for each instance
@@ -114,8 +114,8 @@ class EvalConfig:
 
     episodes: int = 1_000  # [P 4.1]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [P 4.1] five
-    # [A] models per fold, the list of seed s being scored with training s; with one it is the
-    # model of all lists, and intervals then hold the lists alone
+    # [A] models per fold; the list of seed s is scored with training s. A single model is scored
+    # on all lists, and intervals then cover only the spread over lists
     trainings: int = 1
     protocol: Literal["clean", "paper", "hsnet"] = "clean"
     folds: Literal["interleaved", "blocks"] = "interleaved"  # [O]
@@ -188,7 +188,7 @@ _QUICK = Config(
         validation_episodes=100,
     ),
 )  # fmt: skip
-_SMOKE = replace(  # every line of the code in seconds; its numbers mean nothing
+_SMOKE = replace(  # runs all of the code in seconds; its numbers mean nothing
     _QUICK,
     profile="smoke",
     train=replace(_QUICK.train, steps=4, warmup_steps=2),
@@ -210,7 +210,7 @@ _MAE = replace(
     model=ModelConfig(backbone="mae_vit_b", image_size=480, resize="squash"),
 )
 
-# A first look: a twentieth of the steps.
+# For a first impression: a twentieth of the steps.
 _SAM_SHORT = replace(
     _SAM, profile="paper-sam-short", train=replace(_SAM.train, steps=_SAM.train.steps // 20)
 )
@@ -236,11 +236,11 @@ _PHOTOS = replace(
         patch_size=16,
         mask_size=120,
         logit_downsample=4,
-        spatial_convs=False,  # they take two fifths of a step
+        spatial_convs=False,  # these take two fifths of a training step
     ),
     episodes=EpisodeConfig(
         shapes=((4, 1, 1), (3, 2, 1), (2, 4, 1), (2, 1, 2)),
-        # Few photographs show several classes: an episode that needs one loses classes
+        # Few photographs show several classes, and N shrinks where no image shows all N
         all_classes_probability=0.2,
         max_points=10,
     ),
@@ -251,9 +251,9 @@ _PHOTOS = replace(
     views=2,
 )
 
-PUBLISHED = "published-mae"  # the profile that trains nothing, and reads images, not features
+PUBLISHED = "published-mae"  # trains nothing, and its models read images instead of features
 
-# What the authors' run files do instead of what the paper says.
+# Settings in which the authors' run files differ from the paper.
 _OFFICIAL_EPISODES = EpisodeConfig(
     shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
 )
@@ -291,7 +291,7 @@ PROFILES = {config.profile: config for config in _ALL}
 def profile(name: str) -> Config:
     """The named profile; NAME@STEPS is the same with another number of training steps.
 
-    Its runs and results lie in folders of their own, so a short look replaces nothing.
+    NAME@STEPS has separate folders for runs and results, so a short run overwrites nothing.
 
     Raises:
         UserError: there is no such profile, or the number of steps is not a positive number.
@@ -303,12 +303,14 @@ def profile(name: str) -> Config:
     if not at:
         return config
     if not steps.isdecimal() or int(steps) < 1:
-        raise UserError(f"profile {name!r}: after @ stands the number of training steps")
+        raise UserError(
+            f"profile {name!r}: the number of training steps must follow the @, as in quick@200"
+        )
     warmup = min(config.train.warmup_steps, int(steps) // 10)
     train = replace(config.train, steps=int(steps), warmup_steps=warmup)
     return replace(config, profile=name, train=train)
 
 
 def weights_folder() -> Path:
-    """Where fetched weights lie: `LA_WEIGHTS`, else the user's cache."""
+    """The folder of downloaded weights: `LA_WEIGHTS`, else one in the user's cache."""
     return Path(os.environ.get("LA_WEIGHTS") or Path.home() / ".cache" / "label-anything")

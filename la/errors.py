@@ -1,7 +1,7 @@
 """Errors whose message is all that a user needs: what is wrong, where, and how to mend it.
 
-The command line prints the message alone and exits with status 2. Any other exception is a fault
-of the program and keeps its traceback.
+The command line prints the message alone and exits with status 2. Any other exception is a bug and
+keeps its traceback.
 """
 
 

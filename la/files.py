@@ -102,7 +102,7 @@ def check_disk(needs: dict[Path, int]) -> None:
         OSError: the disk of one of them has too little room.
     """
     existing = {}  # the folder, or the nearest one above it that exists
-    needed_on: dict[int, int] = {}  # bytes, by the number of the disk
+    needed_on: dict[int, int] = {}  # bytes by device number
     for folder, n_bytes in needs.items():
         above = (folder, *folder.absolute().parents)
         existing[folder] = next(path for path in above if path.exists())

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IGNORE = -100  # target value that counts nowhere; what cross_entropy ignores by default
+IGNORE = -100  # target value of unscored pixels; the default ignore_index of cross_entropy
 
 
 class PromptKind(StrEnum):
@@ -113,7 +113,7 @@ class Episode:
 class Prompts:
     """The visual prompts of E examples (paper 3.1, A_i), flat over the batch, in input pixels.
 
-    Padding of a row of points or boxes is 0 in `point_labels`, False in `boxes_valid`, and never
+    Padded points have 0 in `point_labels`, padded boxes False in `boxes_valid`; neither is ever
     read.
     """
 
@@ -208,7 +208,7 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
         ValueError: a tensor disagrees with its spec or with an earlier tensor.
     """
     sizes: dict[str, int] = {}
-    bound_by: dict[str, str] = {}  # the tensor that a letter has its size from
+    bound_by: dict[str, str] = {}  # the tensor that first used a letter
     for name, (tensor, spec) in named.items():
         letters, shape = spec.split(), tuple(tensor.shape)
         mismatch = f"{owner}.{name} has shape {shape}; expected ({', '.join(letters)})"

@@ -26,7 +26,7 @@ from la.commands.options import (
 
 @app.command()
 def data(
-    folder: Annotated[Path | None, Argument(help="to be checked, in COCO format")] = None,
+    folder: Annotated[Path | None, Argument(help="folder to check, in COCO format")] = None,
     profile: Profile = "quick",
     data: Data = None,
 ) -> None:
@@ -53,7 +53,7 @@ def features(
     limit: Limit = None,
     test_episodes: TestEpisodes = None,
 ) -> None:
-    """Make the feature cache ahead of training."""
+    """Compute the feature cache ahead of training."""
     bench = options.workbench(profile, data)
     for split, index in (("train", bench.data.train), ("test", bench.data.test)):
         ids = index.image_ids.tolist()[:limit]
@@ -71,10 +71,10 @@ def fetch(
     what: Annotated[str, Argument(help="coco, published, sam, mae, dinov2-small or dinov2-base")],
     root: Annotated[Path | None, Option(metavar="DIR")] = None,
     mirror: Annotated[
-        str | None, Option(metavar="URL", help="scheme and host to use instead")
+        str | None, Option(metavar="URL", help="server to use instead of the publisher's")
     ] = None,
 ) -> None:
-    """Get COCO, a backbone or the published models."""
+    """Download COCO, a backbone or the published models."""
     from la.data.download import coco_folder
     from la.experiment import fetching
     from la.experiment.workbench import HOME
@@ -109,9 +109,9 @@ def export(
     everything: Annotated[
         bool, Option("--everything", help="train on all classes and images, hold out no fold")
     ] = False,
-    weights: Annotated[Path | None, Option(help="where the model is written")] = None,
+    weights: Annotated[Path | None, Option(help="file to write")] = None,
 ) -> None:
-    """Write a trained model with its bias; without --weights as the profile's shipped one."""
+    """Write a trained model with its bias; by default in place of the profile's shipped model."""
     from la.experiment.job import Job
     from la.experiment.measurements import Measurement
     from la.experiment.methods import method as method_of
@@ -131,10 +131,10 @@ def export(
 
 @app.command("pretrain-backbone")
 def pretrain_backbone(
-    steps: Annotated[int, Option(help="of training")] = 1400,
-    weights: Annotated[Path | None, Option(help="where they are written")] = None,
+    steps: Annotated[int, Option(help="training steps")] = 1400,
+    weights: Annotated[Path | None, Option(help="file to write")] = None,
 ) -> None:
-    """Make the tiny backbone's weights again."""
+    """Train the weights of the tiny backbone again."""
     from la.learn.pretraining import pretrain, save
     from la.model.backbones import TINY
 

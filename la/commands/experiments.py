@@ -197,7 +197,7 @@ def plan(
     profile: Profile = "quick",
     data: Data = None,
     table: Annotated[str, Option(help="the table to plan for")] = "table2",
-    measure: Annotated[bool, Option(help="time a few steps, to tell hours")] = True,
+    measure: Annotated[bool, Option(help="time a few steps, to estimate hours")] = True,
 ) -> None:
     """Stages, gigabytes, hours, and what would stop the run."""
     from la.experiment import pace, plan

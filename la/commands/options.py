@@ -1,4 +1,4 @@
-"""The options of `python -m la`, as types, and the objects that their words describe."""
+"""The options of `python -m la`, as types, and the objects that they describe."""
 
 import json
 import os
@@ -34,28 +34,32 @@ Profile = Annotated[
 ]
 Data = Annotated[Path | None, Option(help="a COCO-format folder instead of the profile's data")]
 Method = Annotated[str, Option(help="a row of the tables")]
-Fold = Annotated[int, Option(help="whose classes are unseen")]
-Ways = Annotated[int, Option(help="N, classes of an episode")]
-Shots = Annotated[int, Option(help="K, examples of each class")]
-Seed = Annotated[int, Option(help="of the episode list and of the training")]
+Fold = Annotated[int, Option(help="the fold whose classes are held out")]
+Ways = Annotated[int, Option(help="N, the classes of an episode")]
+Shots = Annotated[int, Option(help="K, the examples of each class")]
+Seed = Annotated[int, Option(help="seed of the episode list and of the training")]
 Episodes = Annotated[
-    int | None, Option(help="of each list; without it, as many as the profile has")
+    int | None, Option(help="episodes of each list; by default those of the profile")
 ]
 Prompts = Annotated[str, Option(help="mask, box, point, or several joined by +")]
-Folds = Annotated[str | None, Option(help="such as 0,1")]
-Seeds = Annotated[str | None, Option(help="such as 0,1,2")]
+Folds = Annotated[str | None, Option(help="folds, such as 0,1")]
+Seeds = Annotated[str | None, Option(help="seeds, such as 0,1,2")]
 Methods = Annotated[str | None, Option(help="rows of the table, joined by ,")]
 Parameters = Annotated[list[str] | None, Option("-p", metavar="NAME=VALUE")]
 Recompute = Annotated[
-    bool, Option("--recompute", help="make the page and what other code computed anew")
+    bool, Option("--recompute", help="render the page again, and recompute results of other code")
 ]
 Init = Annotated[str | None, Option(metavar="MODEL", help="fine-tune this model or checkpoint")]
-StopAfter = Annotated[int | None, Option(metavar="STEPS", help="save and leave after these")]
+StopAfter = Annotated[
+    int | None, Option(metavar="STEPS", help="save and stop after this many steps")
+]
 Tracker = Annotated[
     str | None, Option(metavar="NAME", help="tensorboard, or another that accelerate knows")
 ]
-Limit = Annotated[int | None, Option(metavar="N", help="the first N images of each split")]
-TestEpisodes = Annotated[int | None, Option(metavar="N", help="for the first N of each list alone")]
+Limit = Annotated[int | None, Option(metavar="N", help="only the first N images of each split")]
+TestEpisodes = Annotated[
+    int | None, Option(metavar="N", help="only the images of the first N episodes of each list")
+]
 BFloat16 = Annotated[bool, Option("--bfloat16", help="score --checkpoint under bfloat16 autocast")]
 
 
@@ -63,7 +67,7 @@ def numbers(text: str | None) -> list[int] | None:
     """Numbers joined by commas.
 
     Raises:
-        UserError: a word is no number.
+        UserError: a word is not a number.
     """
     if text is None:
         return None
@@ -74,7 +78,7 @@ def numbers(text: str | None) -> list[int] | None:
 
 
 def parameter(text: str) -> tuple[str, object]:
-    """Name and value of a notebook's parameter, NAME=VALUE; a value that is no JSON is a text.
+    """Name and value of a notebook's parameter, NAME=VALUE; a value that is not JSON is a string.
 
     Raises:
         UserError: there is no equals sign.
@@ -91,7 +95,7 @@ def parameter(text: str) -> tuple[str, object]:
 def workbench(
     profile: str, data: Path | None, measurements: Sequence["Measurement"] = ()
 ) -> "Workbench":
-    """The profile's workbench; what the measurements of a paper profile lack is downloaded."""
+    """The profile's workbench; files that the measurements need are downloaded."""
     import torch
 
     from la.experiment.methods import method
@@ -104,7 +108,7 @@ def workbench(
     if measurements:
         prepare(bench, measurements)
     if bench.device.type == "cpu":
-        torch.set_num_threads(1)  # equal numbers anywhere, and no threads that wait for a core
+        torch.set_num_threads(1)  # the numbers must not depend on the number of cores
     if bench.ranks.is_main_process:
         print(bench.headline(), file=sys.stderr)
     else:

@@ -1,4 +1,4 @@
-"""Commands for a person's own photographs.
+"""Commands for the user's own photographs.
 
 Imports are inside the functions, so that a command loads only what it needs.
 """

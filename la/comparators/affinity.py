@@ -1,4 +1,4 @@
-"""Support masks carried to the query by attention between cells.
+"""Support masks propagated to the query by attention between cells.
 
 Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention
 Weighted Mask Aggregation for Few-Shot Segmentation", 2022. This is the idea alone,

@@ -1,4 +1,4 @@
-"""DCAMA, in this harness: support masks carried to the query by trained attention.
+"""DCAMA, in this harness: support masks propagated to the query by trained attention.
 
 Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention
 Weighted Mask Aggregation for Few-Shot Segmentation", 2022. Every query cell attends to

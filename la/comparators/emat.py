@@ -18,7 +18,7 @@ from la.types import Batch, Features
 
 GROUPS = 8  # of feature channels, a correlation each
 SIDE = 8  # of the support map that queries are correlated with; 12 trains twice as long
-LEAST = 1e-6  # a probability is taken to be at least that
+LEAST = 1e-6  # probabilities are clipped from below
 
 
 class EMAT(Learned):

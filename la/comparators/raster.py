@@ -1,4 +1,4 @@
-"""Prompts as soft maps: how methods that know only masks take boxes and points.
+"""Prompts rasterised into soft maps, for methods that take only masks.
 
 A mask stays as it is, a box becomes a Gaussian as wide as its sides, and a point becomes a
 small Gaussian around it.

@@ -1,4 +1,4 @@
-"""References: what a method scores that ignores the images, or that knows the truth."""
+"""References: scores of methods that ignore the images, or that know the truth."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,10 +1,10 @@
 """COCO's instance format, from JSON to flat arrays; what cannot be used is left out and counted.
 
-Exporters differ, so that what is not needed is not required: a missing or wrong box or area is
+Exporters differ, so nothing that can be computed is required: a missing or wrong box or area is
 computed from the mask, and numbers may be written as text. An annotation with a box and no mask is
 kept as a region that is not scored, like a crowd.
 
-Reasons that `parse` counts; of several faults of an entry the first that is met:
+Reasons that `parse` counts; an entry with several faults counts under the first one found:
 
     image         not an object, or without a usable id, file name, height or width
     image id      an id that an earlier image has
@@ -37,7 +37,7 @@ from la.data.entries import (
 from la.data.segmentations import Outline, Unusable, bounding_box, outline
 from la.errors import UserError
 
-MAX_PIXELS = 89_478_485  # of an image; PIL's limit; larger images raise DecompressionBombError
+MAX_PIXELS = 89_478_485  # of an image: PIL's limit, above which it raises DecompressionBombError
 LISTS = ("images", "annotations", "categories")
 
 Entry = TypeVar("Entry")

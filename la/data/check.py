@@ -1,4 +1,4 @@
-"""A full check of somebody's own folder: what it holds, each fault with its mend, what is possible.
+"""A report on the user's own folder: its content, each fault with its fix, possible episodes.
 
 `la data FOLDER` prints it. Each image is opened once, JPEG at an eighth of its size.
 """
@@ -50,7 +50,7 @@ def check(data: Data, folder: Path, rule: folds.Rule) -> str:
 
     Args:
         folder: what was opened as `data`.
-        rule: how classes are dealt to folds.
+        rule: how classes are assigned to folds.
     """
     lines = _classes(data)
     for index in data.files:
@@ -105,7 +105,7 @@ def _skipped(index: CocoIndex) -> list[str]:
 
 
 def _images(index: CocoIndex) -> dict[str, list[str]]:
-    """Names of images by what was found, in the order of MENDS."""
+    """Names of images by fault, in the order of MENDS."""
     found: dict[str, list[str]] = {fault: [] for fault in MENDS}
     paths: list[Path] = []
     sizes: list[tuple[int, int]] = []
@@ -142,7 +142,7 @@ def _images(index: CocoIndex) -> dict[str, list[str]]:
 
 
 def _faults(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
-    """What is odd about one file, of the stated (H, W): the fault, and the file's description."""
+    """The faults of one file whose stated size is (H, W), each with a description of the file."""
     try:
         with Image.open(path) as image:
             stored, mode, turned = image.size, image.mode, orientation(image)
@@ -166,7 +166,7 @@ def _faults(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
 
 
 def _by_content(index: CocoIndex) -> Iterator[tuple[str, str]]:
-    """Pictures that repeat, have one colour, or were replaced."""
+    """Faults found by content: repeated pictures, pictures of one colour, replaced files."""
     seen: set[str] = set()
     for name, picture in zip(index.file_names, index.pictures, strict=True):
         if picture.endswith(BLANK):

@@ -1,7 +1,7 @@
-"""Which picture a file holds, told by its content and not by its name.
+"""Identifies the picture in a file by its content, not by its name.
 
-The digest of a file is computed once and kept with the file's size and time of change; as long as
-these two stay, the file is not read again.
+The digest of a file is computed once and cached with the file's size and modification time; the
+file is read again only when one of the two has changed.
 """
 
 import hashlib
@@ -70,8 +70,9 @@ def replaced_pictures(folder: Path, cache: Path | None) -> list[str]:
 def picture_digest(path: Path) -> str:
     """32 hex digits that change with the picture in a file, and `BLANK` if it has one colour.
 
-    A PNG is told by its pixels, because two versions of an encoder write other bytes for the same
-    picture, as happens to the embedded data set. Any other file is told by its bytes.
+    A PNG is identified by its pixels, because two versions of an encoder write different bytes for
+    the same picture, as happens with the embedded data set. Any other file is identified by its
+    bytes.
 
     Raises:
         OSError: the file cannot be read.
@@ -86,7 +87,7 @@ def picture_digest(path: Path) -> str:
             blank = BLANK if (low_high[:, 0] == low_high[:, 1]).all() else ""
             return hashlib.sha256(repr(about).encode() + pixels).hexdigest()[:32] + blank
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            pass  # damaged: whoever needs its pixels reports it
+            pass  # damaged; reported when its pixels are needed
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 

@@ -25,13 +25,13 @@ from la.rng import stream
 
 @dataclass(frozen=True)
 class Data:
-    """Images to train on and images to test on; never the same ones."""
+    """Images to train on and images to test on; no image is in both."""
 
     name: str
     train: CocoIndex
     test: CocoIndex
     whole: CocoIndex  # of one annotation file all images; of two files those to train on
-    note: str  # how train and test came apart
+    note: str  # how the images were split
     files: tuple[CocoIndex, ...]  # the annotation files as they are, before entries were merged
     small_area: float = Protocol.small_area  # square pixels; what protocols call small
 
@@ -49,12 +49,12 @@ class Data:
 def open_data(source: Path | None, cache: Path) -> Data:
     """The folder `source` in COCO format, or the embedded data set, written on first use.
 
-    A folder with one annotation file serves as both: half of its images, drawn once and for all by
-    a fixed stream, are the test images. A picture that a file lists several times counts once, and
-    no picture is both trained and tested on. `Data.note` says what was done.
+    A folder with one annotation file is split: half of its images, drawn by a fixed random stream,
+    are the test images. A picture that a file lists several times counts once, and no picture is
+    in both splits. `Data.note` says what was done.
 
     Raises:
-        MissingFile, UserError: the folder is not what it should be; see `la.data.layouts` and
+        MissingFile, UserError: the folder is missing or cannot be used; see `la.data.layouts` and
             `la.data.reconcile`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
@@ -83,7 +83,7 @@ def open_index(file: Path, folder: Path, cache: Path) -> CocoIndex:
 
 
 def _split(files: Sequence[CocoIndex]) -> tuple[CocoIndex, CocoIndex, CocoIndex, str]:
-    """What is trained on, tested on, and the whole of what may be trained on; and a note."""
+    """The images to train on, to test on, and all that training may use; and a note."""
     if len(files) == 1:
         whole, repeated = _once(files[0])
         train, test, note = _halves(whole)

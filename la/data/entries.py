@@ -31,7 +31,7 @@ def whole_number(value: object) -> int:
     """A whole number, also one that is written as text or as a float.
 
     Raises:
-        Unusable: it is none, or does not fit into 64 bits.
+        Unusable: the value is not a whole number, or does not fit into 64 bits.
     """
     number = value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,19}(\.0*)?", value):
@@ -47,7 +47,7 @@ def as_object(entry: object) -> dict[str, Any]:
     """The entry.
 
     Raises:
-        Unusable: it is no JSON object.
+        Unusable: the entry is not a JSON object.
     """
     if not isinstance(entry, dict):
         raise Unusable(f"{entry!r:.40} is no object")
@@ -58,7 +58,7 @@ def text_of(entry: dict[str, Any], name: str) -> str:
     """A field that is a text.
 
     Raises:
-        Unusable: it is none, empty, or cannot be written to a file.
+        Unusable: the field is not a text, is empty, or cannot be written to a file.
     """
     value = entry.get(name)
     if not isinstance(value, str) or not value or "\0" in value:

@@ -108,7 +108,7 @@ class EpisodeSampler:
     def training_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, config: EpisodeConfig
     ) -> Episode:
-        """Training episode i (Sec. 3.3): the coin decides if the query must show all N classes.
+        """Training episode i (Sec. 3.3): a coin decides if the query must show all N classes.
 
         Where no image shows them all, the last class is dropped until one does, so N may shrink.
 
@@ -131,7 +131,7 @@ class EpisodeSampler:
         return self._episode(query, classes, supports, kinds, prompt_seed)
 
     def _images_with_all(self, classes: list[int]) -> tuple[list[int], np.ndarray]:
-        """The longest head of `classes` that some image shows whole, and those images."""
+        """The longest prefix of `classes` that some image shows completely, and those images."""
         images = self._images[classes[0]]
         for n in range(1, len(classes)):
             also_with_next = images[self._shown[images, classes[n]]]
@@ -221,7 +221,7 @@ def list_sha256(episodes: Iterable[Episode]) -> str:
 
 @lru_cache(maxsize=8)
 def prompt_subsets(kinds: Kinds) -> list[Kinds]:
-    """Every subset of `kinds` but the empty one; the bits of a number say who is in."""
+    """All non-empty subsets of `kinds`, in the order of their bit masks."""
     subsets = []
     for number in range(1, 2 ** len(kinds)):
         subsets.append(tuple(kind for bit, kind in enumerate(kinds) if number >> bit & 1))
@@ -231,7 +231,7 @@ def prompt_subsets(kinds: Kinds) -> list[Kinds]:
 def _distinct(
     draws: Iterator[float], size: int, n: int, *, without: Iterable[int] = ()
 ) -> list[int]:
-    """n different positions below `size`, uniformly and in random order, none of `without`."""
+    """n distinct positions below `size`, uniform, in random order, none of them in `without`."""
     taken = sorted(without)
     positions = []
     for draw in islice(draws, n):

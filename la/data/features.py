@@ -52,7 +52,7 @@ class FeatureKey:
     def folder(self) -> str:
         """A readable name that differs for different keys."""
         fields = asdict(self)
-        del fields["numbers"]  # the end of the name says it
+        del fields["numbers"]  # the suffix of the name says which
         name = f"{self.backbone}-{self.image_size}-{self.resize}-{digest(fields)}"
         return name if self.numbers == "float16" else f"{name}-{self.numbers}"
 
@@ -69,7 +69,7 @@ class FeatureStore:
         self._scan()
 
     def __reduce__(self) -> tuple:
-        """For worker processes: the place of the features, not the features."""
+        """A pickle for a worker process holds the folder, not the features."""
         return FeatureStore, (self.folder.parent, self.key)
 
     def _scan(self) -> None:

@@ -1,4 +1,4 @@
-"""Conversion between original and input pixels (paper 4.2); no other module knows the frames.
+"""Conversion between original and input pixels (paper 4.2); no other module converts.
 
 `pad` scales the long side to the input size and pads right and bottom with zeros; `squash` resizes
 both sides to it. Either way a point at (x, y) moves to (x * sx, y * sy), so that one class is

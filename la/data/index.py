@@ -56,7 +56,7 @@ class CocoIndex:
     annotation_pieces: np.ndarray = field(repr=False)  # (a, 2) int64, first and last + 1 piece
     annotation_is_runs: np.ndarray = field(repr=False)  # (a,) bool: run lengths, else rings
     folder: ImageFolder = field(repr=False)
-    cache: Path | None = field(repr=False)  # a folder for what is expensive to find out again
+    cache: Path | None = field(repr=False)  # a cache folder for what is expensive to compute
 
     @classmethod
     def from_json(
@@ -237,7 +237,7 @@ class CocoIndex:
 
 
 def _warn(path: Path, words: dict) -> None:
-    """Say what was left out, with the first entries of each kind, and what was noticed."""
+    """Log what was left out, with the first entries of each kind, and what was noticed."""
     for reason, count in words["skipped"].items():
         logger.warning(
             "%s: entries left out, %s %d; %s",

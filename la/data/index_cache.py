@@ -1,4 +1,4 @@
-"""What is kept of an annotation file, so that later starts do not parse it again."""
+"""The cache of parsed annotation files, so that later starts do not parse them again."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def file_sha256(path: Path, cache: Path | None) -> str:
-    """Of a file; remembered in `cache` by the file's path, size and time of change."""
+    """SHA-256 of a file, cached by the file's path, size and modification time."""
     stat = path.stat()
     mark = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()
     note = cache and Path(cache) / f"known-{hashlib.sha256(mark).hexdigest()[:32]}.txt"
@@ -32,7 +32,7 @@ def file_sha256(path: Path, cache: Path | None) -> str:
 
 
 def try_to_keep(path: Path | None, write: Callable[[BinaryIO], object]) -> None:
-    """Write a cache file if that can be done; without it all works, only slower."""
+    """Write a cache file if possible; without it everything works, only slower."""
     try:
         if path is not None:
             with atomic_write(path) as file:
@@ -42,7 +42,7 @@ def try_to_keep(path: Path | None, write: Callable[[BinaryIO], object]) -> None:
 
 
 def load(path: Path | None) -> tuple[dict[str, np.ndarray], dict]:
-    """The kept arrays, memory-mapped, and words."""
+    """The cached arrays, memory-mapped, and the cached JSON values."""
     if path is None:
         raise FileNotFoundError
     tensors, words = torch.load(path, mmap=True, weights_only=True)

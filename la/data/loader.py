@@ -168,7 +168,7 @@ class BatchLoader:
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: without the cutouts that this process has decoded."""
+        """A pickle for a worker process leaves out the cutouts that this process has decoded."""
         return {name: value for name, value in vars(self).items() if name != "_cutout"}
 
     @cached_property

@@ -80,7 +80,7 @@ class Int8:
         n_images, n_channels, n_bytes = rows.shape
         n_cells = n_bytes - 4
         features = torch.from_numpy(np.empty((n_images, n_channels, n_cells), np.float16))
-        wide = torch.empty(n_channels, n_cells)  # reused, as fresh memory takes longest
+        wide = torch.empty(n_channels, n_cells)  # reused: allocating takes longest
         for packed, unpacked in zip(torch.from_numpy(rows), features, strict=True):
             scale = packed[:, :4].contiguous().view(torch.float32)  # (V, 1)
             wide.copy_(packed[:, 4:].view(torch.int8))

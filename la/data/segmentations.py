@@ -1,7 +1,7 @@
 """One segmentation of a COCO file, in every form that exporters write, checked and drawn.
 
-What a hostile or damaged file could hold is found before anything is drawn: coordinates far off the
-image, endless rings, and run lengths that would write past the mask.
+Segmentations are checked before they are drawn, because a damaged or hostile file could hold
+coordinates far off the image, endless rings, or run lengths that write past the mask.
 """
 
 import math
@@ -45,7 +45,7 @@ def outline(shape: object, height: int, width: int) -> Outline:
         shape: rings of a polygon, one ring, or {"size": (H, W), "counts": runs or their text}.
 
     Raises:
-        Unusable: the segmentation is none, or does not fit the image.
+        Unusable: this is not a segmentation, or it does not fit the image.
     """
     if isinstance(shape, dict):
         return Outline([_runs(shape, height, width)], is_runs=True)
@@ -73,7 +73,7 @@ def _is_ring(points: object) -> bool:
     """Whether these are three points or more.
 
     Raises:
-        Unusable: they are no list.
+        Unusable: `ring` is not a list.
     """
     if not isinstance(points, list):
         raise Unusable("a polygon is no list of numbers")
@@ -84,7 +84,7 @@ def _ring(points: list[Any], side: int) -> array:
     """The coordinates of a ring, near an image whose longer side is `side`.
 
     Raises:
-        Unusable: they are no numbers, stray far off the image, or the ring is absurdly long.
+        Unusable: a value is not a number or lies far off the image, or the ring is absurdly long.
     """
     try:
         numbers = array("d", points)

@@ -14,7 +14,7 @@ from la.types import IGNORE
 def instances_of(index: CocoIndex, protocol: Protocol, image_id: int, class_id: int) -> list[int]:
     """The annotations of a class on an image that can be prompted, in file order.
 
-    Crowds cannot; small instances can only if the protocol keeps them.
+    Crowds cannot be prompted, small instances only if the protocol keeps them.
     """
     annotations = index.annotations_of(image_id)
     of_image = slice(annotations.start, annotations.stop)

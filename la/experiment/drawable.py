@@ -1,4 +1,4 @@
-"""Which settings of a table the data allow, found out before the work."""
+"""Checks, before a run starts, which settings of a table the data allow."""
 
 import logging
 from collections.abc import Iterable, Sequence

@@ -140,7 +140,7 @@ class Job:
         report: Report = lambda n: None,
         truth: Protocol | None = None,
     ) -> Result:
-        """What a fitted segmenter scores; `truth` replaces the protocol of the targets."""
+        """Score a fitted segmenter; `truth` replaces the protocol of the targets."""
         return measure(
             self.bench,
             self.measurement,
@@ -164,7 +164,7 @@ class Job:
 
 
 def loaded(bench: Workbench, source: str | Path) -> Fitted:
-    """A model that `la.load` can load, with the bias that it brings."""
+    """A model that `la.load` can load, with the bias that is stored with it."""
     model = checkpoints.load(source).to(bench.device)
     if model.card is None:
         raise ValueError(f"{source} was loaded without a card")

@@ -23,7 +23,7 @@ Classes = Literal["unseen", "seen"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one number of a table is: a method on one fold, in one setting, with one seed."""
+    """One number of a table: a method on one fold, in one setting, with one seed."""
 
     method: str
     fold: int
@@ -48,7 +48,7 @@ class Measurement:
         return asdict(self) | {"kinds": [kind.value for kind in self.kinds]}
 
     def key(self, identity: str) -> str:
-        """Different for whatever else (`identity`) the number depends on."""
+        """A name that also depends on `identity`: all else that the number depends on."""
         return digest({"measurement": settings(self), "identity": identity})
 
 

@@ -198,7 +198,7 @@ def _lengthened(start: Literal["usual", "agreeing"], factor: float) -> Method:
         model = replace(config.model, start=start)
         return replace(config, model=model, train=replace(config.train, steps=steps))
 
-    # Runs are told apart by their configuration, so the profile's own model is trained once.
+    # Runs are identified by their configuration, so the profile's own model is trained once.
     return Method(f"LA, {start} start, {factor:g} x steps", "la", configure, biases=LOGITS)
 
 

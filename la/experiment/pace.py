@@ -19,8 +19,8 @@ class Pace:
     """Seconds on a device."""
 
     image: float  # the backbone, for one image
-    step: float  # one (B, N, K) batch of training, the mean over the profile's
-    episode: float  # scoring one query image with its supports, the mean over the profile's
+    step: float  # one (B, N, K) batch of training, the mean over the profile's shapes
+    episode: float  # scoring one query image with its supports, the mean over the shapes
 
 
 def measure(config: Config, device: torch.device) -> Pace:

@@ -165,7 +165,7 @@ def auto_profile(home: Path = HOME) -> tuple[str, str]:
 def _lacking(
     bench: Workbench, what: str | None
 ) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
-    """What `fetch` has to get and into which folder, bytes for each folder, what to say of it."""
+    """The arguments of `fetch` with their folders, bytes for each folder, and the problems."""
     coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
     to_fetch: dict[str, Path] = {}
     needs: dict[Path, int] = {}

@@ -156,7 +156,10 @@ def costs(
 
 
 def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
-    """Trained methods first, as they take longest; what shares a training goes together."""
+    """Train, count and store, in groups of jobs that share a training.
+
+    Trained methods come first, because they take longest.
+    """
     groups: dict[tuple[str, int], list[Job]] = {}
     steps: dict[str, int] = {}  # of each training
     for job in sorted(jobs, key=lambda job: job.run is None):
@@ -203,7 +206,7 @@ def _run_group(
 def _in_processes(
     bench: Workbench, table: str, groups: list[list[Measurement]], report: Report
 ) -> None:
-    """A group at a time in each of as many processes as there are cores; a failure raises."""
+    """Run the groups in one process per core; an exception in a worker is raised here."""
     context = multiprocessing.get_context("spawn")
     units = context.Value("q", 0)
     pool = ProcessPoolExecutor(os.cpu_count(), context, _start_worker, (units,))
@@ -212,7 +215,7 @@ def _in_processes(
     try:
         while pending:
             done, pending = wait(pending, timeout=0.5)
-            n_done = units.get_obj().value  # without the lock, which a killed worker may hold
+            n_done = units.get_obj().value  # not locked, as a killed worker may hold the lock
             report(n_done - n_reported)
             n_reported = n_done
             for future in done:

@@ -49,7 +49,7 @@ class Run:
     def of(cls, bench: Workbench, method: Method, fold: int | None, seed: int) -> "Run":
         """The training behind the measurements of this seed.
 
-        A profile that trains one model per fold takes it for every seed.
+        A profile that trains one model per fold uses it for every seed.
 
         Raises:
             UserError: the method is not trained.

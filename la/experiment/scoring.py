@@ -1,8 +1,8 @@
 """Counting a segmenter on the episodes of a measurement, and choosing its bias.
 
-One rule for every method that has scores: for each fold, setting and training one bias is added to
-the background's score. It is chosen on episodes of *seen* classes, on the same list for all
-methods, together with the method's hyper-parameter if it has one.
+All methods that give scores follow one rule: for each fold, setting and training one bias is added
+to the background's score. The bias is chosen on episodes of *seen* classes, on the same list for
+all methods, together with the method's hyper-parameter if it has one.
 """
 
 import logging
@@ -34,7 +34,7 @@ def choose(bench: Workbench, method: Method, segmenter: Segmenter, fitting: Meas
         candidate = with_option(segmenter, method, option)
         counts = sharded_count(bench, candidate, episodes, fitting, biases)
         for bias, confusion in zip(biases, counts, strict=True):
-            # Of equally good biases the one nearest to the uncalibrated is taken.
+            # Ties go to the bias that is nearest to the uncalibrated one.
             rank = miou(episodes, confusion), -abs(bias - method.raw_bias)
             if rank > best_rank:
                 best_rank, best_bias, best_option = rank, bias, option
@@ -61,13 +61,13 @@ def measure(
     report: Report = lambda n: None,
     truth: Protocol | None = None,
 ) -> Result:
-    """What a segmenter scores on the episodes of a measurement; nothing is stored.
+    """Score a segmenter on the episodes of a measurement; nothing is stored.
 
     Args:
-        fit: the bias of the score, and that of the score without calibration.
+        fit: the calibrated bias, and the bias without calibration.
         code: digest of the code that made the segmenter and counts it.
         checkpoint_sha256: of the segmenter's weights; "" if it has none.
-        truth: what targets follow where it is not the measurement's protocol.
+        truth: the protocol of the targets, if it is not the measurement's own.
     """
     started = time.perf_counter()
     episodes = bench.episodes(measurement)
@@ -114,7 +114,7 @@ def sharded_count(
     load: Callable[[list[Episode]], Batch] = loader
     if measurement.supports == "exchanged":
         load = ExchangedSupports(loader, episodes)
-    # Every rank scores at least one episode, so that all know the shape of the counts.
+    # Every rank scores at least one episode, so that all ranks know the shape of the counts.
     share = list(range(rank, len(episodes), world)) or [0]
     mine = count(
         segmenter,
@@ -136,9 +136,9 @@ def sharded_count(
 class ExchangedSupports:
     """Loads episodes whose supports and prompts are those of another episode of the list.
 
-    The other one is the next in the list that asks for none of the same classes; the last
-    episodes go on at the head of the list. Rows keep their order, so what is prompted in row n
-    is of another class than what row n of the target shows.
+    The other episode is the next one in the list without a common class; the search wraps around
+    at the end of the list. Rows keep their order, so the prompts of row n and row n of the target
+    belong to different classes.
     """
 
     def __init__(self, load: Callable[[list[Episode]], Batch], episodes: Sequence[Episode]) -> None:
@@ -159,7 +159,7 @@ class ExchangedSupports:
 
 
 def _partners(episodes: Sequence[Episode]) -> dict[Episode, Episode]:
-    """For each episode the next one with other classes; where there is none, the next one."""
+    """For each episode the next one without a common class, or else simply the next one."""
     partners = {}
     for i, episode in enumerate(episodes):
         following = [*episodes[i + 1 :], *episodes[:i]] or [episode]

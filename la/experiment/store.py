@@ -1,7 +1,7 @@
 """Stored results: one file of JSON lines for each table, sorted, and safe for several writers.
 
 A file is rewritten whole under a lock, merged with what other processes have added meanwhile. A
-result that two tables share is computed once and stands in the files of both.
+result that two tables share is computed once and stored in the files of both.
 """
 
 import json

@@ -93,7 +93,7 @@ class Workbench:
 
     @property
     def reads_pixels(self) -> bool:
-        """Whether the models bring image encoders of their own, so that no features are kept."""
+        """Whether the models contain their own image encoders, so that no features are cached."""
         return self.config.profile == configs.PUBLISHED
 
     @property
@@ -112,7 +112,7 @@ class Workbench:
         return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
 
     def rules(self, protocol: str) -> Protocol:
-        """The named protocol, what counts as small as the data set has it."""
+        """The named protocol, with the data set's own bound of small objects."""
         return replace(PROTOCOLS[protocol], small_area=self.data.small_area)
 
     def sampler(
@@ -236,7 +236,7 @@ class Workbench:
         """Check that a model works on the features of this profile's backbone and frame.
 
         Raises:
-            UserError: it does; the message says which profile to choose.
+            UserError: it does not; the message says which profile to choose.
         """
         own, has = ((m.backbone, m.image_size, m.resize) for m in (model, self.config.model))
         if own != has:
@@ -248,13 +248,13 @@ class Workbench:
     # ---- the processes that work together
 
     def exists(self, path: Path) -> bool:
-        """Whether a file is there; all processes see the same, before one of them writes it."""
+        """Whether a file exists; all ranks get the same answer, before one of them writes it."""
         there = path.exists()
         self.ranks.wait_for_everyone()
         return there
 
     def once(self, write: Callable[[], object]) -> None:
-        """Let the main process write what all have computed; the others wait until it has."""
+        """Call `write` on the main process alone; the other ranks wait until it has returned."""
         if self.ranks.is_main_process:
             write()
         self.ranks.wait_for_everyone()

@@ -228,7 +228,7 @@ def _png_masks(
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """The values (H, W) of a mask.
+    """The pixel values (H, W) of a mask.
 
     Raises:
         UserError: the file is damaged, or a colour picture.

@@ -1,4 +1,4 @@
-"""Masks as polygons for annotation tools, from which the same pixels can be drawn again."""
+"""Masks as polygons for annotation tools; drawing the polygons gives back the same pixels."""
 
 import numpy as np
 from contourpy import FillType, contour_generator
@@ -8,7 +8,8 @@ def polygons(mask: np.ndarray) -> list[np.ndarray]:
     """A ring (n, 2) of (x, y) in original pixels for each connected part of a mask (H, W).
 
     The pixels of a part are those whose centre is inside by the even-odd rule, as pycocotools draws
-    polygons. The ring of a part with holes runs along a line to each hole, around it and back.
+    polygons. If a part has holes, its ring follows a line to each hole, goes around it, and
+    returns.
     """
     padded = np.pad(mask, 1).astype(float)
     generator = contour_generator(z=padded, fill_type=FillType.OuterOffset)

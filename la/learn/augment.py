@@ -19,13 +19,13 @@ SMALLEST_PASTED = 0.005  # of its photograph's area: smaller objects are too coa
 SMALLEST_CROP = 0.3  # of the image's area
 STRETCH = 0.2  # log of how much wider or narrower than the image a crop may be
 COLOUR = 0.4  # brightness, contrast and saturation change by at most this share
-SMALLEST_LEFT = 100  # pixels: of an object cut or covered below this, nothing is kept
-LITTLE_LEFT = 0.2  # of an object: less of it is neither truth nor background
+SMALLEST_LEFT = 100  # pixels: an object cut or covered below this is dropped
+LITTLE_LEFT = 0.2  # of an object: with less of it left, it is ignored
 
 
 @dataclass
 class Instance:
-    """An annotation on its way to a view."""
+    """An annotation, while its image is being augmented."""
 
     category_id: int
     crowd: bool

@@ -35,7 +35,7 @@ def cost(segmenter: Segmenter, batches: Sequence[Batch]) -> Cost:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        peak = max(_peak_bytes(segmenter, batch) for batch in batches)  # this warms up, too
+        peak = max(_peak_bytes(segmenter, batch) for batch in batches)  # also a warm-up
         seconds = [_seconds(segmenter, batch) for batch in batches]
     finally:
         torch.set_num_threads(n_threads)

@@ -1,7 +1,7 @@
 """The states of a training run: written atomically, checked when read, the last two kept.
 
-A state file holds the weights and AdamW's moments; its name has the number of steps done
-and a checksum of its bytes.
+A state file holds the weights and AdamW's moments; its name contains the number of
+steps done and a checksum of the file.
 """
 
 import json

@@ -33,8 +33,8 @@ def views_of(image_id: int, n_views: int) -> range:
 def write_views(index: CocoIndex, folder: Path, n_views: int) -> CocoIndex:
     """Each image of an index and `n_views` augmented views of it, as a data set in `folder`.
 
-    What has been written is read again, so that an interrupted call costs no more than its own
-    work.
+    The annotation file is written last. If it exists, the data set is complete and only read; an
+    interrupted call starts again.
 
     Raises:
         MissingFile, UserError: an image cannot be read.

@@ -1,6 +1,6 @@
-"""What the D channels of an image embedding mean when weights begin agreeing.
+"""What the D channels of an image embedding mean at the agreeing start.
 
-They are shared out (see `la.model.start`):
+They are divided into three groups (see `la.model.start`):
 
 - *place*: channels whose positional encoding has bumps about as wide as an object;
 - *content*: D / `attention_downsample` of the others, which attention copies from an image to
@@ -38,7 +38,7 @@ class Channels:
         position: FourierPosition,
         generator: torch.Generator,
     ) -> "Channels":
-        """Share out the channels of a model with this positional encoding."""
+        """Divide the channels of a model with this positional encoding."""
         dim = config.embed_dim
         n_content = dim // config.attention_downsample
         n_pairs = (n_content // config.n_heads - 2) // 2  # of sine and cosine, for each head

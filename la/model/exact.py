@@ -1,7 +1,7 @@
-"""What the published weights were trained with and the paper does not have: the quirks, together.
+"""Quirks of the published code that its weights depend on and the paper does not have.
 
-The authors' weights have learned with these, so `mode="exact"` keeps them. Some depend on the
-padding of the batch, which has C rows, P points and Q boxes, each the most of its episodes.
+The authors' weights were trained with these quirks, so `mode="exact"` keeps them. Some depend on
+how a batch is padded: C, P and Q are the largest numbers of rows, points and boxes in it.
 
 Two more are architecture and hold in both modes: the first self-attention of a two-way transformer
 has no residual (`first_residual`), and attention values carry no position (`MultiHead.read`).

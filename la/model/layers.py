@@ -157,7 +157,7 @@ class MultiHead(nn.Module):
         return scores.unflatten(1, (self.n_heads, -1))
 
     def _projects_tokens(self, n_tokens: int) -> bool:
-        """Whether it saves work to project the tokens: they meet the image and its position."""
+        """Whether it costs less to project the tokens, once each for image and position."""
         return 2 * self.n_heads * n_tokens <= self.q_proj.out_features
 
     def _split(self, x: Tensor) -> Tensor:

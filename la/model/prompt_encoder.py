@@ -111,7 +111,7 @@ class PromptEncoder(nn.Module):
             prototypes = torch.cat([background, prototypes[:, 1:]], dim=1)
         return Support(prototypes, class_valid, pairs)
 
-    # What `la.model.exact` does otherwise.
+    # The methods below are overridden in `la.model.exact`.
 
     def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
         """The prompts, and the pairs that have none but are needed: those of the background."""
@@ -164,7 +164,7 @@ class PromptEncoder(nn.Module):
         return filled.unflatten(0, (n_supports, n_rows))
 
     def unmasked(self, prompts: Prompts) -> nn.Embedding:
-        """What a pair without a mask has in its place."""
+        """The embedding that a pair without a mask gets in place of one."""
         return self.not_a_mask_embed
 
     def _sparse(

@@ -1,11 +1,11 @@
-"""How fresh weights begin: `start="agreeing"`, so that prompts matter from the first step.
+"""Initialisation with `start="agreeing"`: prompts matter from the first training step.
 
-With the usual random weights the model learns to paint any object, whatever is prompted,
-and stays there. Once the mask is added to the image features, the only way from "this cell
-is marked" to the prototype leads through the attention of Eq. 1-2. Random queries and keys
-do not agree, their attention is uniform, and uniform attention gives queries and keys next
-to no gradient. So the weights that have to agree begin equal here. No forward pass changes,
-every weight is trained, and all that is random comes from the generator that the caller passes.
+With the usual random weights the model learns to paint any object, whatever is prompted, and does
+not get beyond that. Once the mask is added to the image features, the only way from "this cell is
+marked" to the prototype leads through the attention of Eq. 1-2. Random queries and keys do not
+agree, their attention is uniform, and uniform attention gives queries and keys next to no
+gradient. So the queries and keys that have to agree are equal at the start. The forward pass is
+unchanged, every weight is trained, and all random numbers come from the caller's generator.
 
 `la.model.channels` says what the D channels of the neck's output mean at the start. Widths
 set the gains: a layer-normalised vector of D channels has the length sqrt(D).
@@ -101,7 +101,7 @@ def _check(config: ModelConfig) -> None:
 
 
 def _quieten_branches(model: nn.Module) -> None:
-    """Residual branches whose output is random begin small: content passes them unharmed."""
+    """Residual branches with random output start small, so that content passes unchanged."""
     for name, layer in model.named_modules():
         if name.endswith((".out_proj", ".lin2")):
             for weight in layer.parameters():

@@ -1,8 +1,8 @@
 """The parts of the agreeing start that only the published wiring needs (`la.model.start`).
 
 The quick profile has a residual around the first self-attention, residual convolutions after
-the upscaling, a scale of the logits and a learned background token. The published model has
-none of them, so its weights must do at the start what these do.
+the upscaling, a scale of the logits and a learned background token. The published model has none
+of them, so its initial weights must have the same effect.
 """
 
 import math

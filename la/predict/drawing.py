@@ -1,4 +1,4 @@
-"""A drawing: images, classes and the vector prompts on them, and what a model takes of it (3.1)."""
+"""A drawing: images, classes and vector prompts, and its conversion to model input (3.1)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from la.predict.vector_prompts import (
 )
 from la.types import Box, Point
 
-MAX_PIXELS = 10**8  # larger sizes in a file are mistakes, and their masks would fill the memory
+MAX_PIXELS = 10**8  # a larger size in a file is a mistake, and its mask would fill the memory
 MAX_CLASSES = 254  # label maps are bytes, and 255 marks pixels that do not count
 
 Side = Annotated[int, Meta(ge=1, le=MAX_PIXELS)]

@@ -1,4 +1,4 @@
-"""Episodes to begin with: generated, of classes that fold 0 keeps for the test; or photographs."""
+"""Example episodes: generated images of classes that fold 0 holds out, and photographs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

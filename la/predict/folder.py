@@ -98,10 +98,10 @@ def segment_folder(
 ) -> tuple["Masks", dict[str, Any]]:
     """A palette PNG for each photograph under a folder and its sub-folders, and a COCO file.
 
-    `a/b.jpg` becomes `out/masks/a/b.jpg.png`; `out/masks/legend.csv` names the classes. A PNG that
-    is there is kept if it was made of the same picture. What cannot be read or written is listed
-    in the COCO file under `skipped` with the reason; `least_sure_first` there names the photographs
-    by ascending margin.
+    `a/b.jpg` becomes `out/masks/a/b.jpg.png`; `out/masks/legend.csv` names the classes. An
+    existing PNG is kept if it was made from the same picture. What cannot be read or written is
+    listed in the COCO file under `skipped` with the reason; `least_sure_first` there names the
+    photographs by ascending margin.
 
     Args:
         segment: gives the label map of a photograph by its path and its name.

@@ -1,4 +1,4 @@
-"""A reader's own images and prompts: whatever holds pixels comes in, and is checked (paper 3.1)."""
+"""The user's images and prompts, in any usual form, checked and converted (paper 3.1)."""
 
 from collections.abc import Sequence
 from io import BytesIO

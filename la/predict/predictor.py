@@ -28,7 +28,7 @@ from la.types import ModelCard, Prompts, to_device
 
 log = logging.getLogger(__name__)
 
-DRAWING_SCALE = 2  # an image this many times as large as the input is no drawing of the package
+DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of the package
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Predictor:
     Paths, PIL images, arrays and tensors (see `open_photo`) and what `encode` returned are images.
     Calls do not change the predictor, so threads may share it. It runs on the device of the
     weights. A model without a backbone gets the pretrained one that its configuration names.
-    `bfloat16` computes under autocast; the README says what that costs in accuracy.
+    `bfloat16` computes under autocast; docs/speed.md says what that costs in accuracy.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ def _unnamed(model: LabelAnything) -> ModelCard:
 
 @cache
 def _warn_of_photographs(model: str) -> None:
-    """Say it once for each model, however many images follow."""
+    """Warn, once per model, that it was trained on drawings and the image is a photograph."""
     log.warning(
         "the model %s has seen generated drawings alone, and this image looks like a photograph; "
         'la.load("photos") is the model for photographs',

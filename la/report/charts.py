@@ -202,7 +202,7 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def show(figure: Figure, alt: str) -> Image:
-    """The figure as a PNG of 256 colours and 200 dots per inch, with a text that replaces it.
+    """The figure as a PNG of 256 colours and 200 dots per inch, with an alternative text.
 
     Args:
         alt: what the figure shows, for readers who cannot see it; kept in the output's metadata.

@@ -1,8 +1,8 @@
 """Whether a results page would come out the same if it were made again.
 
-A page keeps a digest of each thing it was made from in its metadata. `la run` compares them with
-what is there now and executes the notebook only when one differs, which it names. Imports only what
-is quick to import, because most calls find that nothing changed.
+The metadata of a page hold a digest of each thing that it was made from. `la run` compares them
+with the present ones, and executes the notebook only if one differs, which it names. Imports only
+what is quick to import, because most calls find that nothing changed.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A profile's results folder as Markdown pages: what is there, in tables, and where it is from."""
+"""Markdown for the pages of a results folder: contents, tables and provenance."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def asked(
     seeds: Sequence[int] | None = None,
     episodes: int | None = None,
 ) -> dict[str, list[Measurement]]:
-    """The measurements of each table's notebook; what is None is as the notebook has it."""
+    """The measurements of each table's notebook; None keeps the notebook's own value."""
     parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
     chosen = {name: value for name, value in parameters.items() if value is not None}
     planned = {}

@@ -43,12 +43,12 @@ class EpisodePicture:
     class_names: tuple[str, ...]
     supports: tuple[SupportPicture, ...]
     query: Image.Image
-    target: np.ndarray | None  # None where it is not known
-    prediction: np.ndarray | None  # None where nothing was predicted
+    target: np.ndarray | None  # None if it is not known
+    prediction: np.ndarray | None  # None if nothing was predicted
 
     @cached_property
     def iou(self) -> list[float]:
-        """Of each class in the order of its rows; NaN where truth and prediction lack it."""
+        """The IoU of each class, in the order of rows; NaN for a class in neither map."""
         assert self.target is not None and self.prediction is not None
         rows = np.arange(1, len(self.class_names) + 1)[:, None]
         counted = self.target != IGNORE
@@ -59,7 +59,7 @@ class EpisodePicture:
 
     @property
     def score(self) -> str:
-        """The IoU of each class in words, a dash where there is none."""
+        """The IoU of each class as text, with a dash where it is NaN."""
         if np.isnan(self.iou).all():
             return "no class shown"
         texts = ["–" if np.isnan(value) else f"{100 * value:.0f}" for value in self.iou]
@@ -185,7 +185,7 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
 
 
 def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
-    """The image, darker where nothing is labelled, each row of C in its colour, with its number."""
+    """Draw an image, darker where it is not labelled, with each row of C coloured and numbered."""
     axis.imshow(overlay(image, labels, opacity=0.5))
     axis.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
     y, x = (np.arange(-1, side + 1) for side in labels.shape)
@@ -199,7 +199,7 @@ def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
 
 
 def draw_support(axis: Axes, support: SupportPicture) -> None:
-    """Image, masks, boxes and points on a matplotlib axis; a negative point is a crossed X."""
+    """Draw an image with its masks, boxes and points; a negative point is an X."""
     labels = np.zeros((support.image.height, support.image.width), dtype=int)
     for row, drawn in support.prompts.items():
         if drawn.mask is not None:
@@ -222,7 +222,7 @@ def draw_support(axis: Axes, support: SupportPicture) -> None:
 
 
 def _draw_prediction(axis: Axes, episode: EpisodePicture) -> None:
-    """The prediction over the query; its IoU below where the truth is known."""
+    """Draw the prediction over the query, with its IoU below if the truth is known."""
     assert episode.prediction is not None
     draw_labels(axis, episode.query, episode.prediction)
     if episode.target is not None:
@@ -230,7 +230,7 @@ def _draw_prediction(axis: Axes, episode: EpisodePicture) -> None:
 
 
 def _write_number(axis: Axes, x: float, y: float, row: int) -> None:
-    """The number of a class in black on white, which can be read on any image."""
+    """Write the number of a class in black on white, so that it can be read on any image."""
     left, right = sorted(axis.get_xlim())
     margin = 0.03 * (right - left)
     x = np.clip(x, left + margin, right - margin)
@@ -241,7 +241,7 @@ def _write_number(axis: Axes, x: float, y: float, row: int) -> None:
 def _subplots(
     n_rows: int, n_columns: int, width: float, height: float
 ) -> tuple[Figure, np.ndarray]:
-    """Axes without ticks; pyplot lets go of the figure: a notebook shows it once, not twice."""
+    """Axes without ticks. pyplot forgets the figure, or a notebook would show it twice."""
     figure, axes = plt.subplots(
         n_rows,
         n_columns,

@@ -14,7 +14,7 @@ from la.experiment.methods import CURVES, LADDER, METHODS, RIVALS, VARIANTS, lab
 from la.report.statistics import t_interval
 from la.types import PromptKind
 
-# Rows that set the scale of a table: no method is expected to beat them, or every one does.
+# Rows that set the scale of a table: every method beats them, or none is expected to.
 REFERENCES = ("floor", "class_prior", "token_grid")
 
 

@@ -51,7 +51,7 @@ def episode(
 
 @torch.inference_mode()
 def run(model: LabelAnything, batch: Batch) -> Steps:
-    """Every step of `model(batch)`."""
+    """Run `model(batch)` and keep the result of every step."""
     encoder = model.prompt_encoder
     query = model.encode_features(batch.source.query)
     supports = model.encode_features(batch.source.support)

@@ -14,7 +14,7 @@ from traitlets import List
 
 from la.colours import OKABE_ITO
 
-LONG_SIDE = 1024  # of what the browser gets; prompts and masks keep the original pixels
+LONG_SIDE = 1024  # of images sent to the browser; prompts and masks stay in original pixels
 HERE = Path(__file__).parent
 # One module of plain JavaScript; a file uses what those before it define, and there is no bundler.
 SOURCES = ("controls.js", "pixels.js", "stage.js", "scene.js", "editor.js", "viewer.js")
@@ -25,7 +25,7 @@ MODULE = "\n".join(SCRIPTS)
 class Widget(anywidget.AnyWidget):
     """A live widget, with a still picture for pages without a kernel."""
 
-    _esm = MODULE  # text: a path would be watched, and leak each editor
+    _esm = MODULE  # text, because anywidget would watch a path and so leak each editor
     _css = (HERE / "widgets.css").read_text()
     palette = List(list(OKABE_ITO)).tag(sync=True)
 

@@ -180,7 +180,7 @@ class DrawingWidget(Widget):
             self._show(photos, self.classes, self.prompts, query)
 
     def remove(self, img: int) -> None:
-        """Remove an image and its prompts."""
+        """Remove an image together with its prompts."""
         with self._lock:
             photos = list(self._photos)
             query = photos[self.query]

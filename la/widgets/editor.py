@@ -135,7 +135,7 @@ class PromptEditor(DrawingWidget):
                     self.remove(content["img"])
                 case "add":
                     self._add_piece(content, bytes(buffers[0]))
-        except Exception as error:  # any: Jupyter would write it to a log that nobody reads
+        except Exception as error:  # any error, because Jupyter would hide it in a log
             self._say("error", f"{content.get('do')} failed: {error}")
 
     def _add_piece(self, content: dict[str, Any], piece: bytes) -> None:
@@ -187,7 +187,7 @@ class PromptEditor(DrawingWidget):
                 seq = self.seq
             try:
                 self._predict(drawing, photos, query, seq)
-            except Exception as error:  # any: it would end the thread without a word
+            except Exception as error:  # any error would end the thread silently
                 self._support = None
                 self.overlay = {}
                 self._say("error", f"Prediction failed: {type(error).__name__}: {error}")

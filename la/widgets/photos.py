@@ -14,7 +14,7 @@ from la.predict.prediction import Prediction
 
 
 class LivePredictor(Protocol):
-    """What the editor needs of a predictor; `la.predict.predictor.Predictor` has it."""
+    """The methods that the editor calls; `la.predict.predictor.Predictor` has them."""
 
     def describe(self) -> dict[str, str]:
         """Name, hash and training data of the model."""

@@ -1,7 +1,7 @@
 """Drawn scenes: images of labelled objects, with exact masks.
 
-A scene holds one to five labelled objects that occlude one another. Unlabelled decoys make
-shortcuts fail: the shape of one class in the look of another, a shape in random colours, a bar.
+A scene holds one to five labelled objects that occlude one another. Unlabelled decoys rule out
+shortcuts: the shape of one class in the look of another, a shape in random colours, a bar.
 """
 
 from collections.abc import Iterator

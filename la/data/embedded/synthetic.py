@@ -1,4 +1,4 @@
-"""The embedded data set: 80 classes of drawn scenes in COCO format; nothing to download.
+"""The embedded data set: 80 classes of drawn scenes in COCO format, without a download.
 
 Class c, counted from 0, has category id c + 1 and belongs to fold c % 4 of the interleaved folds.
 """
@@ -32,8 +32,8 @@ def write(
     """Write the data set into `folder` in COCO format, unless it is there; returns the folder.
 
     The files are `annotations/instances_{train,val}.json` and `images/{train,val}`. They are
-    written to a temporary folder, which is renamed when it is complete. Of several processes
-    one writes and the others wait for it.
+    written to a temporary folder, which is renamed when it is complete. If several processes call
+    this, one writes and the others wait.
 
     Raises:
         UserError: the folder exists and holds something else.

@@ -1,4 +1,4 @@
-"""All that the workbook has to know of a frozen image encoder, in one record.
+"""Everything that the workbook needs to know about a frozen image encoder, in one record.
 
 A backbone is added by one `BackboneSpec` in `la.model.backbones` and one profile in `la.config`.
 """
@@ -89,7 +89,7 @@ class BackboneSpec:
     weights: PublishedFile | InstalledFile
     images_at_once: int  # that fit into a usual GPU's memory
     licence: str  # of the weights
-    drawings_only: bool = False  # trained on generated drawings; photographs mean nothing to it
+    drawings_only: bool = False  # trained on generated drawings alone, so useless for photographs
     prefix: str = ""  # of the encoder's tensors, where the file holds a larger model
     unused: tuple[str, ...] = ()  # beginnings of the names of tensors that play no role here
     canonical: Callable[[str], str] = str  # maps the spellings of a tensor's name to one
