@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from la.experiment.measurements import Measurement, Result
-from la.report import findings
+from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import compare
 from la.report.finding import (
@@ -56,12 +56,25 @@ def claims(
     return pd.DataFrame(rows, columns=columns).set_index(columns[0])
 
 
-def overview(claims: pd.DataFrame) -> Finding:
-    """How many claims have which verdict, from `claims`."""
+def overview(claims: pd.DataFrame, results: Iterable[Result]) -> Finding:
+    """Where LA is not ahead of the threshold prototype, then how many claims have which verdict.
+
+    Args:
+        claims: `claims`.
+        results: of the tables that compare methods on unseen classes.
+    """
+    pair = []
+    for r in results:
+        m = r.measurement
+        as_in_tables = m.protocol == "clean" and m.supports == "own" and m.classes == "unseen"
+        if as_in_tables and m.method in ("la", behind.RIVAL):
+            pair.append(r)
+    first = behind.named_first(pair, compare(pair, "la"))
     counts = claims["verdict"].value_counts()
     verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
     texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
-    return Finding(f"Of {len(claims)} claims of the paper: {', '.join(texts)}.")
+    counted = f"Of {len(claims)} claims of the paper: {', '.join(texts)}."
+    return Finding(f"{first} {counted}" if first else counted)
 
 
 def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
@@ -74,7 +87,7 @@ def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
     if claim == PARTS:
         return worth_of_parts(trainings(results))
     if claim == PROMPTS:
-        return findings.kinds_of_prompts(results)
+        return findings.kinds_of_prompts(results, compare(results))
     if claim == ONE_TRAINING:
         return findings.one_training(results)
     assert claim == PROMPTS_USED

@@ -7,6 +7,7 @@ import pandas as pd
 
 from la.experiment.measurements import Result
 from la.experiment.methods import label
+from la.report import behind
 from la.report.comparison import Comparison
 from la.report.finding import (
     COSTS,
@@ -26,19 +27,20 @@ LA_NAMES = ("la", "published")  # the methods that the paper's claims are about
 def one_class(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
     """Table 1: LA against its best rival, and the claim about prototype methods."""
     rivals = [c for c in comparisons if "prototype" in c.other]
-    sentence = _against_best(results, comparisons)
+    sentence = _against_best(list(results), comparisons)
     return Finding(sentence, ONE_CLASS, _verdict(rivals), _leads(rivals))
 
 
 def several_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
     """Table 2: LA against its best rival, and the claim to be ahead of all."""
     rivals = [c for c in comparisons if c.other not in REFERENCES]
-    sentence = _against_best(results, comparisons)
+    sentence = _against_best(list(results), comparisons)
     return Finding(sentence, SEVERAL_CLASSES, _verdict(rivals), _leads(rivals))
 
 
 def with_more_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
     """Table 3: how much of its 1-way score LA keeps at the largest N, and its best rival."""
+    results = list(results)
     means = mean_scores(results)
     table = means.pivot_table("value", "N", "method", sort=False).sort_index()
     references = {label(name) for name in REFERENCES}
@@ -54,6 +56,7 @@ def with_more_classes(results: Iterable[Result], comparisons: Sequence[Compariso
         f"at {many} classes ({best}) has {table.loc[many, best]:.1f} % and keeps "
         f"{kept[best]:.0f} %."
     )
+    sentence = _after(behind.named_first(results, comparisons), sentence)
     several = []
     for c in comparisons:
         if c.other not in REFERENCES and not c.setting.startswith("1-way "):
@@ -62,8 +65,9 @@ def with_more_classes(results: Iterable[Result], comparisons: Sequence[Compariso
     return Finding(sentence, MORE_CLASSES, _verdict(several), _leads(smallest_lead))
 
 
-def kinds_of_prompts(results: Iterable[Result]) -> Finding:
+def kinds_of_prompts(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
     """Table 5: masks against other prompts in the first setting, by seeds of the same lists."""
+    results = list(results)
     la = [r for r in results if r.measurement.method in LA_NAMES]
     table = mean_scores(la)
     setting = table["setting"].iloc[0]
@@ -78,7 +82,9 @@ def kinds_of_prompts(results: Iterable[Result]) -> Finding:
     verdict: Verdict = "confirmed" if best and near else "not confirmed"
     spread = ", ".join(f"± {half:.1f} {kind}" for kind, half in shown["half_width"].items())
     interval = "" if shown["half_width"].isna().all() else spread
-    return Finding(f"In {setting} LA scores {scores}.", PROMPTS, verdict, interval)
+    sentence = f"In {setting} LA scores {scores}."
+    sentence = _after(behind.named_first(results, comparisons), sentence)
+    return Finding(sentence, PROMPTS, verdict, interval)
 
 
 def one_training(results: Iterable[Result]) -> Finding:
@@ -172,22 +178,32 @@ def best_rival(comparisons: Iterable[Comparison], setting: str) -> str:
     return closest[setting].other if setting in closest else ""
 
 
-def _against_best(results: Iterable[Result], comparisons: Sequence[Comparison]) -> str:
-    """LA against the best rival of each setting; settings where it is behind come first."""
+def _after(named_first: str, sentence: str) -> str:
+    """The sentence, after another one that must be read first where there is one."""
+    return f"{named_first} {sentence}" if named_first else sentence
+
+
+def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) -> str:
+    """LA against the best rival of each setting; settings where it is not ahead come first."""
     closest = closest_rivals(comparisons)
     if not closest:
         return "LA has not been compared with any other method here."
+    first = behind.named_first(results, comparisons)
+    # A setting that the first sentence has told is not told again.
+    told = [(c.other, c.setting) for c in behind.not_ahead(comparisons)]
+    left = [c for c in closest.values() if (c.other, c.setting) not in told]
+    if not left:
+        return first
     values: dict[tuple[str, str], list[float]] = {}
     for r in results:
         key = (r.measurement.method, r.measurement.setting)
         values.setdefault(key, []).append(100 * r.scores.miou_star)
     texts = []
-    for c in sorted(closest.values(), key=lambda c: c.difference.value >= 0):
+    for c in sorted(left, key=lambda c: c.difference.value >= 0):
         mean = np.mean(values[c.method, c.setting])
         rival = f"{_distance(c)} than the best rival ({label(c.other)})"
         texts.append(f"{mean:.1f} % in {c.setting}, {rival}")
-    method = label(next(iter(closest.values())).method)
-    return f"{method} scores {'; '.join(texts)}."
+    return _after(first, f"{label(left[0].method)} scores {'; '.join(texts)}.")
 
 
 def _distance(c: Comparison) -> str:

@@ -1,5 +1,7 @@
 """The front page: claims with verdicts, from results made by hand."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hand_made import with_iou
@@ -53,7 +55,19 @@ def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
 
 @pytest.mark.parametrize("verdicts", [["confirmed", "not run"], ["not run", "not run"]])
 def test_the_overview_counts_verdicts(verdicts):
-    finding = overview(pd.DataFrame({"verdict": verdicts}))
+    finding = overview(pd.DataFrame({"verdict": verdicts}), [])
     texts = {f"{verdicts.count(verdict)} {verdict}" for verdict in verdicts}
     assert finding.sentence.startswith("Of 2 claims of the paper: ")
     assert all(text in finding.sentence for text in texts)
+
+
+def test_the_overview_names_first_where_la_is_not_ahead_and_looks_at_tables_alone():
+    column = [with_iou(30, shots=5), with_iou(40, shots=5, method="threshold_prototype")]
+    elsewhere = [replace(r, measurement=replace(r.measurement, classes="seen")) for r in column]
+    table = pd.DataFrame({"verdict": ["confirmed"]})
+    assert overview(table, elsewhere).sentence == "Of 1 claims of the paper: 1 confirmed."
+    finding = overview(table, [*elsewhere, *column, with_iou(90, shots=5, method="affinity")])
+    assert finding.sentence == (
+        "LA is below the threshold prototype in 1-way 5-shot (30.0 against 40.0 %). "
+        "Of 1 claims of the paper: 1 confirmed."
+    )

@@ -85,7 +85,7 @@ def test_growth_of_n_says_what_is_kept():
 def test_table_5_compares_kinds_of_prompts(boxes, verdict):
     results = [with_iou(50), with_iou(boxes, kinds=(PromptKind.BOX,))]
     results.append(with_iou(99, method="affinity"))
-    finding = findings.kinds_of_prompts(results)
+    finding = found_in(results, findings.kinds_of_prompts)
     assert finding.sentence == (
         f"In 1-way 1-shot LA scores 50.0 % with masks, {boxes:.1f} % with boxes."
     )
@@ -173,3 +173,48 @@ def test_one_training_is_that_of_all_settings(second, verdict):
     n_trainings = len({"a", second, "c"})
     assert f"2 settings with {n_trainings} trainings for 2 folds and lists" in finding.sentence
     assert findings.one_training(results[:1]).verdict == "not run"
+
+
+def at(iou, method, shots, kinds=(PromptKind.MASK,)):
+    return with_iou(iou, method=method, shots=shots, kinds=kinds)
+
+
+def test_columns_in_which_the_threshold_prototype_is_not_beaten_are_named_first():
+    boxes = (PromptKind.BOX,)
+    results = [at(50, "la", 1), at(40, "threshold_prototype", 1)]
+    results += [at(30, "la", 5, boxes), at(45, "threshold_prototype", 5, boxes)]
+    results += [at(35, "la", 1, boxes), at(35, "threshold_prototype", 1, boxes)]
+    results += [at(20, "la", 10, boxes), at(25, "threshold_prototype", 10, boxes)]
+    finding = found_in(results, findings.kinds_of_prompts)
+    assert finding.sentence.startswith(
+        "LA is below the threshold prototype in 1-way 5-shot with boxes (30.0 against 45.0 %) and "
+        "1-way 10-shot with boxes (20.0 against 25.0 %), and not clearly above it in 1-way 1-shot "
+        "with boxes (35.0 against 35.0 %, unresolved). In 1-way 1-shot LA scores 50.0 %"
+    )
+
+
+@pytest.mark.parametrize("finding", [findings.one_class, findings.several_classes])
+def test_tables_1_and_2_name_their_column_first_and_once(finding):
+    results = [at(50, "la", 1), at(40, "threshold_prototype", 1)]
+    results += [at(30, "la", 5), at(30, "threshold_prototype", 5), at(20, "affinity", 5)]
+    assert found_in(results, finding).sentence == (
+        "LA is not clearly above the threshold prototype in 1-way 5-shot (30.0 against 30.0 %, "
+        "unresolved). LA scores 50.0 % in 1-way 1-shot, 10.0 points more than the best rival "
+        "(Prototype, threshold)."
+    )
+    only = [r for r in results if r.measurement.k_shots == 5]
+    assert found_in(only, finding).sentence.endswith("(30.0 against 30.0 %, unresolved).")
+
+
+def test_table_3_names_its_columns_first():
+    results = [n_way(60, 1), n_way(30, 3), n_way(50, 1, method="threshold_prototype")]
+    results.append(n_way(40, 3, method="threshold_prototype"))
+    sentence = found_in(results, findings.with_more_classes).sentence
+    assert sentence.startswith(
+        "LA is below the threshold prototype in 3-way 1-shot (30.0 against 40.0 %). From 1 class"
+    )
+
+
+def test_another_method_than_la_has_no_column_to_name():
+    results = scored(affinity=30, threshold_prototype=40)
+    assert found_in(results).sentence.startswith("Affinity scores 30.0 %")
