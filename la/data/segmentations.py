@@ -73,7 +73,7 @@ def _is_ring(points: object) -> bool:
     """Whether these are three points or more.
 
     Raises:
-        Unusable: `ring` is not a list.
+        Unusable: `points` is not a list.
     """
     if not isinstance(points, list):
         raise Unusable("a polygon is no list of numbers")
