@@ -109,7 +109,7 @@ verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with th
 	$(PY) -m tests.verify $(TABLE) $(WHERE) $(if $(FOLDS),--folds $(FOLDS)) \
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ACCEPT),--accept)
 
-readme: $(SETUP)  ## write the numbers, verdicts and links of README.md from the stored results
+readme: $(SETUP)  ## write the results in README.md from the stored measurements
 	$(PY) -m tests.readme
 
 site: $(SETUP)  ## build/site: all results and documents as web pages

@@ -1,5 +1,6 @@
-"""`make readme`: writes the numbers of README.md from the stored results of the quick profile."""
+"""`make readme`: writes what README.md says of the stored results of the quick profile."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,29 +9,44 @@ from la.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-BEGIN, END = "<!-- numbers: written by make readme -->\n", "<!-- end of numbers -->\n"
 SHOWN = {"table1": ["1-way 1-shot"], "table2": ["2-way 1-shot", "5-way 1-shot"]}  # page: settings
+PAGES = {
+    "table1": "Table 1: 1-way, 1 and 5 shots",
+    "table2": "Table 2: 2-way and 5-way",
+    "table3": "Table 3: N-way",
+    "table4": "Table 4: ablations",
+    "table5": "Table 5: kinds of prompts",
+    "figure3": "Figure 3",
+    "prompts_used": "Use of prompts",
+}
+CLAIM = re.compile(r"The paper's claim \((.+?)\): (.+?) \*Here: (.+?)\*")
 
 
 def main() -> None:
-    """Replace what stands between the two markers of README.md."""
-    write_whole(
-        README, with_numbers(README.read_text(encoding="utf-8"), ROOT / "results" / "quick")
-    )
+    """Replace what stands between the markers of README.md."""
+    text = README.read_text(encoding="utf-8")
+    write_whole(README, with_results(text, ROOT / "results" / "quick"))
 
 
-def with_numbers(text: str, results: Path) -> str:
-    """The text with the block between its markers made anew from the tables in `results`.
+def with_results(text: str, results: Path) -> str:
+    """The text with the blocks between its markers made anew from the files in `results`.
 
     Raises:
         ValueError: a marker is missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    for marker, there in ((BEGIN, begin), (END, end)):
-        if not there:
+    text = _with_block(text, "numbers", f"{numbers(results)}\n{verdicts(results)}")
+    return _with_block(text, "pages", pages(results))
+
+
+def _with_block(text: str, name: str, content: str) -> str:
+    """The text with `content` between the two markers of this name."""
+    begin, end = f"<!-- {name}: written by make readme -->\n", f"<!-- end of {name} -->\n"
+    for marker in (begin, end):
+        if marker not in text:
             raise ValueError(f"README.md lacks the line {marker.strip()}")
-    return before + BEGIN + numbers(results) + END + after
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def numbers(results: Path) -> str:
@@ -46,7 +62,7 @@ def numbers(results: Path) -> str:
     for method in dict.fromkeys(means["method"]):
         lines.append([method, *(_text(column, method) for column in columns.values())])
     rows = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    return f"\n{rows}\nMean of four folds; ± is half of the 95 % interval.\n\n"
+    return f"{rows}\nMean of four folds; ± is half of the 95 % interval.\n"
 
 
 def _text(column: pd.DataFrame, method: str) -> str:
@@ -54,6 +70,29 @@ def _text(column: pd.DataFrame, method: str) -> str:
         return ""
     row = column.loc[method]
     return f"{row['value']:.1f} ± {row['half_width']:.1f}"
+
+
+def verdicts(results: Path) -> str:
+    """A line for each claim of the paper that a rendered page has judged."""
+    lines = []
+    for page, title in PAGES.items():
+        path = results / f"{page}.md"
+        claim = CLAIM.search(path.read_text(encoding="utf-8")) if path.exists() else None
+        if claim:
+            section, text, verdict = claim.groups()
+            link = f"[{title}](results/quick/{page}.ipynb)"
+            lines.append(f"- The paper ({section}): {text} Here: **{verdict}** ({link}).\n")
+    return "".join(lines)
+
+
+def pages(results: Path) -> str:
+    """The notebooks with their commands and rendered copies, as a Markdown table."""
+    lines = ["| notebook | command | rendered |\n", "|---|---|---|\n"]
+    for page, title in PAGES.items():
+        is_rendered = (results / f"{page}.ipynb").exists()
+        link = f"[{page}](results/quick/{page}.ipynb)" if is_rendered else "*not yet*"
+        lines.append(f"| {title} | `make reproduce-{page}` | {link} |\n")
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""README and the other papers of the house: every command works, every link leads somewhere."""
+"""README and the other documents: every command works, every link leads somewhere."""
 
 import re
 import shlex
@@ -16,13 +16,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PAPERS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# The commands that README shows without a remark, and the test that runs each of them.
+# The commands that README shows without naming what they need, and the test that runs each.
 RUN_BY = {
     "make setup": "test_project.py::test_setup_makes_an_environment_and_installs_once",
     "make lab": "widgets/test_lab.py::test_what_is_drawn_is_what_python_gets",
     ".venv/bin/python -m la predict": "test_readme.py::test_the_folder_command_of_the_readme",
     "make reproduce-table2": "test_make.py::test_nothing_is_made_when_nothing_changed",
     "make reproduce-table2 RECOMPUTE=1": "test_make.py::test_recompute_makes_everything_again",
+    "make reproduce": "test_make.py::test_nothing_is_made_when_nothing_changed",
+    "make setup LOCKED=1": "test_project.py::"
+    "test_a_locked_environment_installs_the_lock_file_and_stays_locked",
+    "make help": "test_project.py::test_make_help_lists_every_target_that_the_readme_names",
+    "python -m la models": "test_main.py::test_models_are_listed_with_size_source_and_licence",
     "make verify": "test_verify.py::test_a_table_that_is_made_again_passes",
     "make plan": "experiment/test_plan.py::"
     "test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first",
@@ -40,7 +45,15 @@ def commands(text: str) -> list[tuple[str, str]]:
     return [(line.split("#")[0].strip(), line.partition("#")[2]) for line in lines if line.strip()]
 
 
-@pytest.mark.parametrize("command, remark", commands(README))
+def inline(text: str) -> list[tuple[str, str]]:
+    """The commands of this project that stand in sentences and tables, without a remark."""
+    found = re.findall(
+        r"`((?:make|python -m la) [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S)
+    )
+    return [(command, "") for command in dict.fromkeys(found)]
+
+
+@pytest.mark.parametrize("command, remark", commands(README) + inline(README))
 def test_a_command_of_the_readme_is_run_by_a_test_or_says_what_it_needs(command, remark):
     if "needs " in remark:
         return
@@ -75,7 +88,7 @@ def test_links_lead_to_files_of_the_repository(paper):
 
 
 def test_the_readme_is_short():
-    prose = re.sub(r"```.*?```|<!-- numbers.*?<!-- end", "", README, flags=re.S)
+    prose = re.sub(r"```.*?```|<!-- (numbers|pages).*?<!-- end", "", README, flags=re.S)
     assert len(prose.split()) <= 850
 
 
@@ -110,20 +123,31 @@ def test_the_folder_command_of_the_readme(photos):
     assert (photos / "OUT" / "masks" / "photo1.jpg.png").exists()
 
 
-def test_the_numbers_of_the_readme_are_those_that_are_stored():
-    assert readme.with_numbers(README, ROOT / "results" / "quick") == README, "run make readme"
+def test_the_results_in_the_readme_are_those_that_are_stored():
+    assert readme.with_results(README, ROOT / "results" / "quick") == README, "run make readme"
 
 
-def test_the_block_of_numbers_is_replaced_and_the_rest_stays(tmp_path):
+def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     head = "prompts,method,setting,N,K,fold,value,half_width\n"
     one = "masks,LA,1-way 1-shot,1,1,mean,47.26,0.5\nmasks,LA,1-way 1-shot,1,1,0,40,1\n"
     two = "masks,LA,2-way 1-shot,2,1,mean,42.04,1.25\nmasks,Floor,5-way 1-shot,5,1,mean,0,0\n"
     (tmp_path / "table1.csv").write_text(head + one)
     (tmp_path / "table2.csv").write_text(head + two)
-    text = f"before\n{readme.BEGIN}| 12.3 |\n{readme.END}after\n"
-    made = readme.with_numbers(text, tmp_path)
-    assert made.startswith("before\n") and made.endswith("after\n") and "12.3" not in made
+    claim = "**A.**\n\nThe paper's claim (4.3, Table 2): B. *Here: unresolved*: +1 ± 2."
+    (tmp_path / "table2.md").write_text(claim)
+    (tmp_path / "table2.ipynb").touch()
+    block = "<!-- {0}: written by make readme -->\n| 12.3 |\n<!-- end of {0} -->\n"
+    text = f"before\n{block.format('numbers')}between\n{block.format('pages')}after\n"
+    made = readme.with_results(text, tmp_path)
+    assert made.startswith("before\n") and made.endswith("after\n")
+    assert ">\nbetween\n<" in made and "12.3" not in made
     assert "| LA | 47.3 ± 0.5 | 42.0 ± 1.2 |  |\n| Floor |  |  | 0.0 ± 0.0 |\n" in made
-    assert readme.with_numbers(made, tmp_path) == made
-    with pytest.raises(ValueError, match="written by make readme"):
-        readme.with_numbers("no markers", tmp_path)
+    page = "results/quick/table2.ipynb"
+    title = readme.PAGES["table2"]
+    assert f"- The paper (4.3, Table 2): B. Here: **unresolved** ([{title}]({page})).\n" in made
+    assert made.count("The paper (") == 1
+    assert f"| {title} | `make reproduce-table2` | [table2]({page}) |\n" in made
+    assert "| `make reproduce-table3` | *not yet* |" in made
+    assert readme.with_results(made, tmp_path) == made
+    with pytest.raises(ValueError, match="numbers: written by make readme"):
+        readme.with_results("no markers", tmp_path)
