@@ -15,7 +15,7 @@ _NAMES = {
     "report.pictures": "pictures",
     "report.episode_lists": "episode_histograms fold_classes without_predictions",
     "report.prompts_used": "prompts_matter prompts_used",
-    "config": "profile",
+    "profiles": "profile",
     "learn.checkpoints": "load",
     "predict.predictor": "Predictor",
     "types": "Box Point",

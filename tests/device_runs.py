@@ -21,7 +21,7 @@ from torch import Tensor
 
 import la
 import la.learn.run
-from la.config import ModelConfig, TrainConfig, profile
+from la.config import ModelConfig, TrainConfig
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
@@ -36,6 +36,7 @@ from la.model.label_anything import LabelAnything
 from la.model.position import FourierPosition
 from la.predict.predictor import Predictor
 from la.predict.support_set import SupportSet
+from la.profiles import profile
 from la.types import Batch, Box, Point
 from tests.model.planted import KINDS, planted_batch
 

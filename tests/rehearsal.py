@@ -35,7 +35,7 @@ STEPS, EPISODES = 3, 5
 
 def install() -> None:
     """Change this process's profiles and published files as the rehearsal's folder says."""
-    from la import config
+    from la import profiles
     from la.data import download
     from la.model.backbones import BACKBONES
 
@@ -47,14 +47,14 @@ def install() -> None:
         BACKBONES[name] = replace(spec, weights=replace(spec.weights, **changes))
     download.HUB = told.get("hub", download.HUB)
     for name in ("paper-sam", "paper-mae", "published-mae"):
-        paper = config.PROFILES[name]
+        paper = profiles.PROFILES[name]
         model = paper.model
         if told["reduced"]:
             model = replace(
                 model, image_size=SIZE, mask_size=SIZE // 4, embed_dim=32, mlp_dim=64,
                 logit_downsample=2,
             )  # fmt: skip
-        config.PROFILES[name] = replace(
+        profiles.PROFILES[name] = replace(
             paper,
             model=model,
             train=replace(paper.train, steps=STEPS, micro_batches=1),

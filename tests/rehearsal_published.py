@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from la.config import PUBLISHED, profile
 from la.data import download
 from la.model import backbone
 from la.model.label_anything import LabelAnything
+from la.profiles import PUBLISHED, profile
 from tests.file_server import Site
 from tests.published_file import write_published
 from tests.rehearsal import ROOT, SIZE, prepared

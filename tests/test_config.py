@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from la.config import PROFILES, digest, profile, settings
+from la.config import digest, settings
 from la.experiment.workbench import Workbench
+from la.profiles import PROFILES, profile
 
 
 def test_every_profile_is_found_by_its_name():

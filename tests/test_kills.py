@@ -18,11 +18,11 @@ from tests.commands import Command
 KILLS = int(os.environ.get("LA_KILLS", 3))
 SMALL = """
 from dataclasses import replace
-from la import config
+from la import profiles
 from la.report import tables
-smoke = config.PROFILES["smoke"]
+smoke = profiles.PROFILES["smoke"]
 training = replace(smoke.train, steps=12, checkpoint_every=3)
-config.PROFILES["smoke"] = replace(smoke, train=training)
+profiles.PROFILES["smoke"] = replace(smoke, train=training)
 tables.TABLES["table2"] = replace(tables.TABLES["table2"], methods=("la", "threshold_prototype"))
 """
 STAGES = {  # and the share of the kills that it gets

@@ -9,8 +9,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 
 LAYERS = [  # a wing imports only from earlier lines, or from itself
-    {"errors", "types", "rng", "files", "colours"},
+    {"errors", "types", "rng", "files", "folders", "colours"},
     {"config"},
+    {"profiles"},
     {"data", "model"},
     {"learn"},
     {"comparators"},

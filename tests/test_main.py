@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from la import config as configs
+from la import profiles
 from la.__main__ import main
 from la.errors import UserError
 from la.experiment import workbench
@@ -26,7 +26,7 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def here(home, monkeypatch):
     def opened(cls, profile, data=None):
-        return cls(configs.profile(profile), data, home)
+        return cls(profiles.profile(profile), data, home)
 
     monkeypatch.setattr(workbench.Workbench, "open", classmethod(opened))
     monkeypatch.setattr("la.data.dataset.synthetic.write", lambda folder: folder)

@@ -1,5 +1,6 @@
 """What a newcomer meets first: the Makefile, the environment, the list of packages, the README."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -124,6 +125,28 @@ def test_the_lock_file_pins_every_package_at_a_version_that_pyproject_allows():
     for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
         requirement = Requirement(text)
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, text
+
+
+def long_functions(source: str) -> list[str]:
+    """Names of the functions that take more than 60 lines."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return [f.name for f in functions if f.end_lineno - f.lineno + 1 > 60]
+
+
+@pytest.mark.parametrize("length, found", [(60, []), (61, ["long"])])
+def test_a_long_function_is_found(length, found):
+    assert long_functions("def long():\n" + "    pass\n" * (length - 1)) == found
+
+
+def test_no_file_has_more_than_260_lines_and_no_function_more_than_60():
+    sources = {p: p.read_text() for p in (ROOT / "la").rglob("*.py")}
+    assert len(sources) > 100
+    assert {str(p): n for p, s in sources.items() if (n := s.count("\n")) > 260} == {}
+    assert {str(p): names for p, s in sources.items() if (names := long_functions(s))} == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import importlib, pkgutil, sys
 import la
-from la.experiment.workbench import HOME
+from la.folders import HOME
 from la.report.paper import published
 
 for module in pkgutil.walk_packages(la.__path__, "la."):

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from la import config as configs
 from la.commands import options
 from la.commands.app import app
 from la.commands.options import (
@@ -77,9 +76,9 @@ def fetch(
     """Download COCO, a backbone or the published models."""
     from la.data.download import coco_folder
     from la.experiment import fetching
-    from la.experiment.workbench import HOME
+    from la.folders import HOME, weights_folder
 
-    usual = coco_folder(HOME / "cache") if what == "coco" else configs.weights_folder()
+    usual = coco_folder(HOME / "cache") if what == "coco" else weights_folder()
     print(fetching.fetch(what, root or usual, mirror=mirror))
 
 

@@ -206,5 +206,5 @@ def plan(
 
     bench = Workbench.open(profile, data)
     _, measurements = notebooks.plan_of(table, profile, {})
-    measured = pace.measure(bench.config, bench.device) if measure else None
+    measured = pace.measure(bench.config, bench.device) if measure else plan.UNMEASURED
     print(plan.plan(bench, measurements, measured))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from la import config as configs
+from la import profiles
 from la.errors import UserError
 from la.types import PromptKind
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def resolve_profile(name: str) -> str:
     """The profile that a name stands for here; `auto` depends on the machine."""
     if name != "auto":
-        return configs.profile(name).profile
+        return profiles.profile(name).profile
     from la.experiment.plan import auto_profile
 
     chosen, why = auto_profile()
@@ -30,7 +30,7 @@ def resolve_profile(name: str) -> str:
 
 
 Profile = Annotated[
-    str, Option(help=", ".join(["auto", *configs.PROFILES]), callback=resolve_profile)
+    str, Option(help=", ".join(["auto", *profiles.PROFILES]), callback=resolve_profile)
 ]
 Data = Annotated[Path | None, Option(help="a COCO-format folder instead of the profile's data")]
 Method = Annotated[str, Option(help="a row of the tables")]
@@ -134,7 +134,7 @@ def measurement(
     from la.experiment.measurements import Measurement
 
     if episodes is None:
-        episodes = configs.profile(profile).evaluation.episodes
+        episodes = profiles.profile(profile).evaluation.episodes
     if episodes < 1:
         raise UserError(f"--episodes {episodes}: at least 1 episode is needed")
     known = [kind.value for kind in PromptKind]

@@ -59,7 +59,7 @@ def evaluate_support(support: Path, data: Path | None, model: Path | None) -> No
     """
     from la.data.dataset import open_index
     from la.data.layouts import find
-    from la.experiment.workbench import HOME
+    from la.folders import HOME
     from la.learn.checkpoints import load
     from la.predict.predictor import Predictor
     from la.predict.scoring import evaluate

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from la.config import PUBLISHED, Config
+from la.config import Config
 from la.data import download
 from la.data.transfer import Remote
 from la.errors import UserError
 from la.model.backbones import BACKBONES, backbone_spec
 from la.model.backbones.spec import PublishedFile
+from la.profiles import PUBLISHED
 
 
 def weights_of(config: Config) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
-from la.config import Protocol, digest, settings, weights_folder
+from la.config import Protocol, digest, settings
 from la.data.download import published_model
 from la.experiment.code import is_todays, scoring_code
 from la.experiment.measurements import Fit, Measurement, Result
@@ -14,6 +14,7 @@ from la.experiment.runs import Run
 from la.experiment.scoring import choose, measure, with_option
 from la.experiment.workbench import Report, Workbench
 from la.files import write_whole
+from la.folders import weights_folder
 from la.learn import checkpoints
 from la.types import Segmenter
 

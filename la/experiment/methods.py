@@ -25,8 +25,9 @@ from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.comparators.references import ClassPrior, Floor, TokenGrid
 from la.comparators.ridge import Ridge
-from la.config import ABLATIONS, Config, ModelConfig, StartPart, TrainConfig
+from la.config import Config, ModelConfig, StartPart, TrainConfig
 from la.errors import UserError
+from la.profiles import ABLATIONS
 from la.types import Segmenter
 
 

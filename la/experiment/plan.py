@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from la.config import PUBLISHED, weights_folder
+from la.config import Config
 from la.data import download
 from la.data.packing import chosen_numbers
 from la.errors import MissingFile, UserError
@@ -19,13 +19,15 @@ from la.experiment.methods import method
 from la.experiment.pace import Pace
 from la.experiment.runs import Run
 from la.experiment.store import Store
-from la.experiment.workbench import HOME, Workbench
+from la.experiment.workbench import Workbench
 from la.files import check_disk
+from la.folders import HOME, weights_folder
 from la.learn.states import STATES
 from la.model.label_anything import LabelAnything
 
 COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
+UNMEASURED = Pace(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,18 @@ class Plan:
         return "\n".join([*lines, stop or "Nothing is missing."])
 
 
-def plan(bench: Workbench, measurements: Sequence[Measurement], pace: Pace | None = None) -> Plan:
+@dataclass(frozen=True)
+class _Work:
+    """What the measurements of a plan still need."""
+
+    n_images: int  # to encode
+    steps: list[int]  # of each model to train
+    n_episodes: int  # to score
+    feature_bytes: int
+    state_bytes: int
+
+
+def plan(bench: Workbench, measurements: Sequence[Measurement], pace: Pace = UNMEASURED) -> Plan:
     """The plan of computing the measurements; nothing is made.
 
     Args:
@@ -66,67 +79,28 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], pace: Pace | Non
     Raises:
         MissingFile, UserError: the data that exist cannot be used.
     """
-    config, cuda = bench.config, bench.device.type == "cuda"
-    what = fetching.weights_of(config)
-    to_fetch, needs, problems = _lacking(bench, what)
-    here = not to_fetch
-
-    images = COCO_IMAGES  # until there is something to look into
-    if config.profile == PUBLISHED:
-        images = 0
-    elif here:
-        indices = (bench.data.train, bench.data.test)
-        images = sum(len(bench.store(i).missing(i.image_ids)) for i in indices)
-    steps = _steps_left(bench, measurements, here)
-    missing = list(measurements)
-    if here:
-        keys = {Job(bench, m).key: m for m in measurements}
-        stored = Store(bench.results / "measurements").find(keys)
-        missing = [m for key, m in keys.items() if key not in stored]
-    n_episodes = sum(m.episodes for m in missing)
-    parameters = sum(p.numel() for p in LabelAnything.empty(config.model).parameters())
-    feature_bytes = images * bench.feature_bytes
-    state_bytes = len(steps) * parameters * 4 * STATE_COPIES
-
-    pace = pace or Pace(math.nan, math.nan, math.nan)
-
-    def training(n_steps: int) -> float:
-        """Seconds: the steps, and a validation at each state that they save."""
-        states = math.ceil(n_steps / config.train.checkpoint_every)
-        return (
-            n_steps * config.train.micro_batches * pace.step
-            + states * config.evaluation.validation_episodes * pace.episode
-        )
-
+    config = bench.config
+    weights = fetching.weights_of(config)
+    to_fetch, needs, problems = _lacking(bench, weights)
+    work = _work_left(bench, measurements, here=not to_fetch)
     stages = (
         Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9),
-        Stage("index", "" if here else "annotation files"),
-        Stage("features", f"{images} images" if images else "", feature_bytes / 1e9,
-              images * pace.image / 3600),
-        Stage("train", f"{sum(steps)} steps of {len(steps)} models" if steps else "",
-              state_bytes / 1e9, sum(map(training, steps)) / 3600),
-        Stage("evaluate", f"{n_episodes} episodes" if missing else "", 0,
-              n_episodes * pace.episode / 3600),
+        Stage("index", "annotation files" if to_fetch else ""),
+        *_computed_stages(config, work, pace),
         Stage("render", "notebooks"),
-    )  # fmt: skip
-
-    needs[bench.home] = needs.get(bench.home, 0) + feature_bytes + state_bytes
-    try:
-        check_disk(needs)
-    except OSError as error:
-        problems.append(error)
-        if feature_bytes and chosen_numbers() == "float16":
-            half = "LA_FEATURES=int8 stores features in half the bytes, see docs/data.md"
-            problems[-1] = OSError(f"{error}; {half}")
-    if what and not cuda and not os.environ.get("LA_CPU"):
+    )
+    needs[bench.home] = needs.get(bench.home, 0) + work.feature_bytes + work.state_bytes
+    problems += _disk_problems(needs, saves_features=work.feature_bytes > 0)
+    has_gpu = bench.device.type == "cuda"
+    if weights and not has_gpu and not os.environ.get("LA_CPU"):
         problems.append(UserError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
         ))  # fmt: skip
-    if steps and not config.train.steps:
+    if work.steps and not config.train.steps:
         problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))
-    where = torch.cuda.get_device_name() if cuda else "the CPU"
-    return Plan(f"Plan of {config.profile} on {where}", stages, to_fetch, tuple(problems))
+    device = torch.cuda.get_device_name() if has_gpu else "the CPU"
+    return Plan(f"Plan of {config.profile} on {device}", stages, to_fetch, tuple(problems))
 
 
 def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
@@ -211,3 +185,57 @@ def _steps_left(bench: Workbench, measurements: Sequence[Measurement], here: boo
             done = [int(path.name.split("-")[1]) for path in run.folder.glob(STATES)]
             left.append(run.config.train.steps - max(done, default=0))
     return left
+
+
+def _work_left(bench: Workbench, measurements: Sequence[Measurement], *, here: bool) -> _Work:
+    """What is left to compute; `here` says whether the data are, so that it can be looked up."""
+    n_images = COCO_IMAGES
+    unscored = list(measurements)
+    if here:
+        indices = (bench.data.train, bench.data.test)
+        n_images = sum(len(bench.store(index).missing(index.image_ids)) for index in indices)
+        jobs = {Job(bench, measurement).key: measurement for measurement in measurements}
+        stored = Store(bench.results / "measurements").find(jobs)
+        unscored = [measurement for key, measurement in jobs.items() if key not in stored]
+    if bench.reads_pixels:
+        n_images = 0
+    steps = _steps_left(bench, measurements, here)
+    model = LabelAnything.empty(bench.config.model)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return _Work(
+        n_images,
+        steps,
+        n_episodes=sum(measurement.episodes for measurement in unscored),
+        feature_bytes=n_images * bench.feature_bytes,
+        state_bytes=len(steps) * n_parameters * 4 * STATE_COPIES,
+    )
+
+
+def _computed_stages(config: Config, work: _Work, pace: Pace) -> list[Stage]:
+    """The stages whose hours depend on the pace of the device."""
+    train_seconds = 0.0
+    for n_steps in work.steps:
+        n_validations = math.ceil(n_steps / config.train.checkpoint_every)  # one per saved state
+        n_episodes = n_validations * config.evaluation.validation_episodes
+        train_seconds += n_steps * config.train.micro_batches * pace.step
+        train_seconds += n_episodes * pace.episode
+    images = f"{work.n_images} images" if work.n_images else ""
+    training = f"{sum(work.steps)} steps of {len(work.steps)} models" if work.steps else ""
+    episodes = f"{work.n_episodes} episodes" if work.n_episodes else ""
+    return [
+        Stage("features", images, work.feature_bytes / 1e9, work.n_images * pace.image / 3600),
+        Stage("train", training, work.state_bytes / 1e9, train_seconds / 3600),
+        Stage("evaluate", episodes, 0, work.n_episodes * pace.episode / 3600),
+    ]
+
+
+def _disk_problems(needs: dict[Path, int], *, saves_features: bool) -> list[Exception]:
+    """The error of a disk that lacks the bytes which a folder needs, if one does."""
+    try:
+        check_disk(needs)
+    except OSError as error:
+        if saves_features and chosen_numbers() == "float16":
+            half = "LA_FEATURES=int8 stores features in half the bytes, see docs/data.md"
+            return [OSError(f"{error}; {half}")]
+        return [error]
+    return []

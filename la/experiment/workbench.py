@@ -1,6 +1,5 @@
 """A profile at work on a data set: its images, classes, episodes and cached features."""
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from la import config as configs
+from la import profiles
 from la.config import PROTOCOLS, Config, ModelConfig, Protocol
 from la.data import folds
 from la.data.dataset import Data, open_data
@@ -24,22 +23,11 @@ from la.data.loader import BatchLoader
 from la.data.packing import FORMATS, chosen_numbers
 from la.errors import UserError
 from la.experiment.measurements import Measurement
+from la.folders import HOME
 from la.model.backbone import build_backbone, weights_sha256
 from la.types import Episode
 
 Report = Callable[[int], None]  # called with a number of steps or episodes
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def home_folder() -> Path:
-    """Where caches, runs and results lie: `LA_HOME`, else the checkout, else the user's cache."""
-    if "LA_HOME" in os.environ:
-        return Path(os.environ["LA_HOME"])
-    is_checkout = (CHECKOUT / "notebooks").is_dir()
-    return CHECKOUT if is_checkout else Path.home() / ".cache" / "label-anything"
-
-
-HOME = home_folder()
 
 
 @dataclass(frozen=True)
@@ -51,13 +39,13 @@ class Workbench:
     home: Path = HOME
 
     @classmethod
-    def open(cls, profile: str, data: str | Path | None = None) -> "Workbench":
+    def open(cls, name: str, data: str | Path | None = None) -> "Workbench":
         """The named profile on its own data, or on a COCO-format folder.
 
         Raises:
             UserError: there is no such profile.
         """
-        return cls(configs.profile(profile), Path(data) if data else None)
+        return cls(profiles.profile(name), Path(data) if data else None)
 
     def headline(self) -> str:
         """Profile, device and why, data: the first line of whatever is run."""
@@ -94,7 +82,7 @@ class Workbench:
     @property
     def reads_pixels(self) -> bool:
         """Whether the models contain their own image encoders, so that no features are cached."""
-        return self.config.profile == configs.PUBLISHED
+        return self.config.profile == profiles.PUBLISHED
 
     @property
     def results(self) -> Path:

@@ -13,12 +13,13 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from la import config as configs
+from la import profiles
 from la.errors import UserError
 from la.experiment.measurements import Measurement
 from la.experiment.run import compute
-from la.experiment.workbench import HOME, Workbench
+from la.experiment.workbench import Workbench
 from la.files import claim, named
+from la.folders import HOME
 from la.report.tables import TABLES, measurements
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def plan_of(
         UserError: there is no such notebook or profile, or the notebook lacks a parameter.
     """
     defaults = _defaults(name)
-    values = {"profile": configs.profile(profile).profile} | dict(parameters)
+    values = {"profile": profiles.profile(profile).profile} | dict(parameters)
     unknown = sorted(set(values) - set(defaults) - {"data"})
     if unknown:
         known = ", ".join(defaults)

@@ -5,9 +5,10 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from la.config import Config, profile
+from la.config import Config
 from la.experiment.measurements import Result
 from la.experiment.methods import CURVES
+from la.profiles import profile
 from la.report.finding import Finding
 from la.report.statistics import t_interval
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from la.config import PROTOCOLS, PUBLISHED, profile
+from la.config import PROTOCOLS
 from la.errors import UserError
 from la.experiment.measurements import Classes, Measurement, Result, Supports
 from la.experiment.methods import CURVES, LADDER, METHODS, RIVALS, VARIANTS, label, method
+from la.profiles import PUBLISHED, profile
 from la.report.statistics import t_interval
 from la.types import PromptKind
 
@@ -95,13 +96,10 @@ def measurements(
             table = replace(table, shapes=((1, 1), *table.shapes))
     for row in rows:
         method(row)  # raises for an unknown name, before the work
-    protocols = table.protocols or (usual.protocol,)
-    if protocol:
-        protocols = (protocol,)
+    protocols = (protocol,) if protocol else table.protocols or (usual.protocol,)
     if seeds is None:
         seeds = table.seeds or usual.seeds
-    planned = []
-    for row, (n_ways, k_shots), kinds, rules, supports, classes, fold, seed in itertools.product(
+    factors = itertools.product(
         rows,
         table.shapes,
         table.kinds,
@@ -110,22 +108,12 @@ def measurements(
         table.classes,
         folds,
         seeds,
-    ):
-        planned.append(
-            Measurement(
-                row,
-                fold,
-                n_ways,
-                k_shots,
-                seed,
-                episodes or usual.episodes,
-                kinds,
-                rules,
-                supports,
-                classes,
-            )
-        )
-    return planned
+    )
+    n_episodes = episodes or usual.episodes
+    return [
+        Measurement(row, fold, n, k, seed, n_episodes, kinds, rules, supports, classes)
+        for row, (n, k), kinds, rules, supports, classes, fold, seed in factors
+    ]
 
 
 def scores(results: Iterable[Result]) -> pd.DataFrame:

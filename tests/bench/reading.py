@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from pycocotools.coco import COCO
 
-from la.config import PROTOCOLS, profile
+from la.config import PROTOCOLS
 from la.data.episodes import EpisodeSampler
 from la.data.features import FeatureKey, FeatureStore
 from la.data.folds import seen, unseen
@@ -23,6 +23,7 @@ from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.packing import Float16
+from la.profiles import profile
 from la.rng import stream
 from la.types import Batch
 from tests.bench.coco_size import write_annotations

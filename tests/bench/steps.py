@@ -11,9 +11,10 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from la.config import Config, profile
+from la.config import Config
 from la.experiment.pace import random_batch
 from la.model.label_anything import LabelAnything
+from la.profiles import profile
 from la.types import Batch
 from tests.dense_reference import DenseInputs, dense_reference
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import la
-from la.config import PROTOCOLS, profile
+from la.config import PROTOCOLS
 from la.data.embedded import synthetic
 from la.data.embedded.classes import kinds
 from la.data.embedded.scenes import draw_scene
@@ -21,6 +21,7 @@ from la.data.loader import BatchLoader
 from la.learn.evaluation import count
 from la.learn.metrics import Scores
 from la.model.backbone import build_backbone
+from la.profiles import profile
 from la.rng import stream
 from la.types import Box
 from tests.bench.records import Bar, Clock, Record, interleaved, record

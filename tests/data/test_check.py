@@ -192,7 +192,7 @@ def test_an_error_about_a_missing_file_counts_the_others(folder, tmp_path):
 
 
 def test_the_command_prints_the_report(folder, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("la.experiment.workbench.HOME", tmp_path / "home")
+    monkeypatch.setattr("la.folders.HOME", tmp_path / "home")
     path = folder(12, 3)
     assert main(["data", str(path)]) == 0
     out, err = capsys.readouterr()

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from la.config import profile
 from la.errors import UserError
 from la.experiment import fetching
 from la.model.backbones import BACKBONES
 from la.model.backbones.spec import PublishedFile
+from la.profiles import profile
 from tests.file_server import Site
 
 DOWNLOADED = [spec.name for spec in BACKBONES.values() if isinstance(spec.weights, PublishedFile)]

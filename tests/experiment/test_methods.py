@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from la.config import ABLATIONS, profile
 from la.errors import UserError
 from la.experiment.methods import METHODS, VARIANTS, label, method
 from la.model.label_anything import LabelAnything
+from la.profiles import ABLATIONS, profile
 
 QUICK = profile("quick")
 

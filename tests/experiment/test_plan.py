@@ -9,7 +9,6 @@ import pytest
 import torch
 from hand_made import result
 
-from la.config import profile
 from la.data import download, transfer
 from la.data.embedded.synthetic import write
 from la.experiment import fetching
@@ -20,6 +19,7 @@ from la.experiment.pace import Pace, measure, random_batch
 from la.experiment.plan import auto_profile, plan, prepare
 from la.experiment.store import Store
 from la.experiment.workbench import Workbench
+from la.profiles import profile
 from la.report.notebooks import plan_of
 
 QUICK = profile("quick")

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from la.config import TrainConfig, profile
+from la.config import TrainConfig
 from la.learn.attention_loss import Read, attention_loss, object_cells, recorded_reads
 from la.learn.steps import batch_loss, segmentation_loss
 from la.model.label_anything import LabelAnything
 from la.model.layers import TokenToImageAttention
+from la.profiles import profile
 from tests.model.planted import planted_batch
 
 QUICK = profile("quick").model

@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from la.config import ModelConfig, profile
+from la.config import ModelConfig
 from la.errors import UserError
 from la.learn import checkpoints, hub
 from la.model.backbone import empty_backbone
 from la.model.backbones.vit import name_in_transformers_5, published_name
 from la.model.label_anything import LabelAnything
+from la.profiles import profile
 from tests.model.official import small
 from tests.published_file import write_published
 

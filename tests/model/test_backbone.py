@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from la.config import ModelConfig, profile
+from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.model.backbone import build_backbone, empty_backbone, weights_sha256
 from la.model.backbones.tiny import TINY
 from la.model.label_anything import LabelAnything
+from la.profiles import profile
 from la.types import Batch, Pixels, Prompts
 
 SAM = ModelConfig(mode="exact")

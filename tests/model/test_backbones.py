@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from la.config import PROFILES, profile
 from la.errors import MissingFile, UserError
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
@@ -19,6 +18,7 @@ from la.model.backbone import build_backbone, empty_backbone
 from la.model.backbones import BACKBONES, backbone_spec
 from la.model.backbones.lite0 import LITE0, STRIDE_16, STRIDE_32, SameConv2d
 from la.model.backbones.spec import BackboneSpec, InstalledFile, call
+from la.profiles import PROFILES, profile
 
 PHOTOS = profile("photos").model
 DINOV2 = profile("dinov2").model

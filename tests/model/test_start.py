@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from la.config import ModelConfig, profile
+from la.config import ModelConfig
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
 from la.model.channels import Channels, main_directions
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
+from la.profiles import profile
 from la.types import Batch
 from tests.model.planted import planted_batch, prompts_of
 

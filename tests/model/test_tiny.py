@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from la.config import profile
 from la.model.backbone import build_backbone
 from la.model.backbones.tiny import TINY, Block, TinyViT, positions
+from la.profiles import profile
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 40), (8, 16)])

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from la.config import profile
 from la.model.label_anything import LabelAnything
 from la.predict.predictor import Predictor
+from la.profiles import profile
 from la.types import ModelCard
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.config import ModelConfig, profile
+from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.learn import checkpoints
 from la.model.backbone import build_backbone
@@ -18,6 +18,7 @@ from la.predict.predictor import Predictor
 from la.predict.support_file import read_support
 from la.predict.support_set import SupportSet
 from la.predict.vector_prompts import BoxPrompt, mask_prompt
+from la.profiles import profile
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 
 QUICK = profile("quick").model

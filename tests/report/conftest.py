@@ -2,11 +2,12 @@
 
 import pytest
 
-from la.config import PROTOCOLS, profile
+from la.config import PROTOCOLS
 from la.data.embedded import synthetic
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.profiles import profile
 from la.types import PromptKind
 
 

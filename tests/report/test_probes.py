@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from la.config import profile
 from la.data.embedded import synthetic
 from la.experiment.workbench import Workbench
 from la.model.label_anything import LabelAnything
+from la.profiles import profile
 from la.report.probes import (
     Embeddings,
     attention_on_objects,

@@ -3,8 +3,8 @@
 import pytest
 from hand_made import with_iou
 
-from la.config import profile
 from la.experiment.methods import CURVES, LADDER
+from la.profiles import profile
 from la.report.charts import lines
 from la.report.starts import differences_from_paper, learning_curves, what_the_start_does
 from la.report.statistics import t_interval

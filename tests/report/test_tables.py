@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hand_made import with_iou
 
-from la.config import profile
 from la.experiment.measurements import Measurement
 from la.experiment.methods import method
+from la.profiles import profile
 from la.report.statistics import t_interval
 from la.report.tables import (
     TABLES,

@@ -1,6 +1,6 @@
 """Everything that the workbook needs to know about a frozen image encoder, in one record.
 
-A backbone is added by one `BackboneSpec` in `la.model.backbones` and one profile in `la.config`.
+A backbone is added by one `BackboneSpec` in `la.model.backbones` and one profile in `la.profiles`.
 """
 
 import importlib.resources
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from la.config import weights_folder
 from la.errors import MissingFile
+from la.folders import weights_folder
 
 
 @dataclass(frozen=True)
