@@ -41,6 +41,7 @@ class ModelConfig:
     # [P 3.2] Eq. 3-4; () is Table 4's "w/o Class Example Mixer"
     mixers: tuple[Mixer, ...] = ("example",)
     token_pool: int = 100  # R, [O]; 0 is Table 4's "w/o Token Pool"
+    token_pool_std: float = 0.1  # [A] of its fresh vectors; [O] 0.02
     spatial_convs: bool = True  # [P 3.2]; False is Table 4's "w/o Spatial Convolutions"
     mode: Literal["exact", "masked"] = "masked"  # exact: as the published weights were trained
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
@@ -77,6 +78,7 @@ class EpisodeConfig:
         (4, 1, 4), (2, 4, 2), (8, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1),
     )  # fmt: skip
     all_classes_probability: float = 0.5  # [P 3.3] that a query must show all N classes
+    keep_ways: bool = False  # [P 3.3] N shrinks to what an image shows; [O] only the query does
     max_points: int = 10  # [P 4.2] per instance
     box_jitter: float = 0.1  # [O] of the side, training only
     kinds: tuple[PromptKind, ...] = tuple(PromptKind)  # [P 3.3] drawn at random for each instance

@@ -105,22 +105,33 @@ PUBLISHED = "published-mae"  # trains nothing, and its models read images instea
 
 # Settings in which the authors' run files differ from the paper.
 _OFFICIAL_EPISODES = EpisodeConfig(
-    shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1))
+    shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1)), keep_ways=True
+)
+# [O] 50 epochs of 82,783 episodes, on four GPUs that take 5.0 of them each. The GPUs draw the same
+# episodes, so that one batch has the gradient of all four.
+_OFFICIAL_TRAINING = TrainConfig(
+    steps=round(50 * 82_783 / (4 * 5.0)), lr=5e-5, micro_batches=1, target_side=None
 )
 _OFFICIAL_EVALUATION = EvalConfig(protocol="paper")
 _SAM_OFFICIAL = replace(
     _SAM,
     profile="paper-sam-official",
-    model=replace(_SAM.model, mode="exact"),
-    train=replace(_SAM.train, lr=5e-5, precision="float32", target_side=None),
+    model=replace(_SAM.model, mode="exact", token_pool_std=0.02),
+    train=_OFFICIAL_TRAINING,
     episodes=_OFFICIAL_EPISODES,
     evaluation=_OFFICIAL_EVALUATION,
 )
 _MAE_OFFICIAL = replace(
     _MAE,
     profile="paper-mae-official",
-    model=replace(_MAE.model, mode="exact", embed_dim=256, mixers=("class_example",)),
-    train=replace(_MAE.train, lr=5e-5, schedule="constant", precision="float32", target_side=None),
+    model=replace(
+        _MAE.model,
+        mode="exact",
+        embed_dim=256,
+        mixers=("class_example",),
+        token_pool_std=0.02,
+    ),
+    train=replace(_OFFICIAL_TRAINING, schedule="constant"),
     episodes=_OFFICIAL_EPISODES,
     evaluation=_OFFICIAL_EVALUATION,
 )

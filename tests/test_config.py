@@ -27,6 +27,17 @@ def test_the_short_profiles_train_a_twentieth(backbone):
     assert short.model == full.model and short.episodes == full.episodes
 
 
+@pytest.mark.parametrize("backbone", ["sam", "mae"])
+def test_the_official_profiles_take_the_steps_of_the_run_files(backbone):
+    official = profile(f"paper-{backbone}-official")
+    sizes = [n_episodes for n_episodes, _, _ in official.episodes.shapes]
+    episodes_a_step = 4 * sum(sizes) / len(sizes)  # on four GPUs
+    assert official.train.steps == round(50 * 82_783 / episodes_a_step) == 206_958
+    assert official.train.micro_batches == 1  # the GPUs draw the same episodes
+    assert official.model.token_pool_std == 0.02
+    assert official.episodes.keep_ways
+
+
 def test_a_short_look_has_results_of_its_own(tmp_path):
     benches = [Workbench(profile(name), None, tmp_path) for name in ("quick", "quick@300")]
     assert benches[0].results != benches[1].results

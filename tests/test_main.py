@@ -2,9 +2,12 @@
 
 import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from la import profiles
 from la.__main__ import main
@@ -176,3 +179,22 @@ def test_an_exported_model_carries_the_bias_that_was_fitted_to_it(capsys, home, 
     assert card.bias == bias and "seen classes of fold 0" in card.trained_on
     fits = (home / "runs" / "fits").glob("*.json")
     assert bias in [json.loads(fit.read_text())["bias"] for fit in fits]
+
+
+def test_the_deterministic_switch_trains_and_scores_what_is_computed_without_it(
+    capsys, home, monkeypatch
+):
+    words = ("evaluate", "--profile", "smoke", "--method", "la", "--episodes", "2")
+    usual = json.loads(run(capsys, *words)[1])
+    shutil.rmtree(home / "runs")
+    shutil.rmtree(home / "results")
+    monkeypatch.setenv("LA_DETERMINISTIC", "1")
+    try:
+        switched = json.loads(run(capsys, *words)[1])
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    assert switched["checkpoint_sha256"] == usual["checkpoint_sha256"]
+    assert switched["miou_star"] == usual["miou_star"]

@@ -107,6 +107,10 @@ def workbench(
     bench = Workbench.open(profile, data)
     if measurements:
         prepare(bench, measurements)
+    if os.environ.get("LA_DETERMINISTIC"):
+        # cuBLAS is deterministic with a fixed workspace alone, and reads its size when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if bench.device.type == "cpu":
         torch.set_num_threads(1)  # the numbers must not depend on the number of cores
     if bench.ranks.is_main_process:

@@ -53,6 +53,10 @@ class EpisodeSampler:
         for n_ways, k_shots in shapes:
             self._drawable_classes(n_ways, k_shots)
 
+    def image_ids(self) -> list[int]:
+        """The images that show one of the classes; no episode has another one."""
+        return self._index.image_ids[self._shown.any(axis=1)].tolist()
+
     def left_out(self, k_shots: int) -> dict[str, int]:
         """Names of the classes that cannot be drawn at K shots, with their number of images."""
         too_few = {}
@@ -110,7 +114,8 @@ class EpisodeSampler:
     ) -> Episode:
         """Training episode i (Sec. 3.3): a coin decides if the query must show all N classes.
 
-        Where no image shows them all, the last class is dropped until one does, so N may shrink.
+        Where no image shows them all, the last class is dropped until one does: N may shrink,
+        or with `config.keep_ways` what the query must show.
 
         Raises:
             UserError: fewer than `n_ways` classes have `k_shots` + 1 images.
@@ -121,7 +126,8 @@ class EpisodeSampler:
         classes = [drawable[p] for p in _distinct(draws, len(drawable), n_ways)]
         coin, which_class, which_image, prompt_seed = (next(draws) for _ in range(4))
         if coin < config.all_classes_probability:
-            classes, candidates = self._images_with_all(classes)
+            shown, candidates = self._images_with_all(classes)
+            classes = classes if config.keep_ways else shown
         else:
             candidates = self._images[classes[int(which_class * n_ways)]]
         query = int(candidates[int(which_image * len(candidates))])

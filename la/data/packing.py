@@ -93,12 +93,14 @@ FORMATS: dict[str, type[Float16 | Int8]] = {"float16": Float16, "int8": Int8}
 
 
 def chosen_numbers() -> Numbers:
-    """How features are stored: `LA_FEATURES`, else float16.
+    """How features are rounded: `LA_FEATURES`, else float16; "none" stores no features.
 
     Raises:
         UserError: there is no such format.
     """
     numbers = os.environ.get("LA_FEATURES") or "float16"
+    if numbers == "none":
+        return "float16"
     if numbers not in FORMATS:
-        raise UserError(f"LA_FEATURES={numbers} is unknown; use {' or '.join(FORMATS)}")
+        raise UserError(f"LA_FEATURES={numbers} is unknown; use float16, int8 or none")
     return cast(Numbers, numbers)

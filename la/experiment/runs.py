@@ -18,20 +18,20 @@ from la.data.episodes import EpisodeSampler
 from la.data.index import CocoIndex
 from la.errors import UserError
 from la.experiment.code import is_todays, training_code
-from la.experiment.measurements import Measurement
+from la.experiment.encoding import HalfPixels, encoded, keeps_features
 from la.experiment.methods import Method
+from la.experiment.validation import validation
 from la.experiment.workbench import Report, Workbench
 from la.files import write_whole
 from la.learn import checkpoints
-from la.learn.evaluation import count, miou
 from la.learn.training import fit
 from la.learn.views import ViewLoader, write_views
 from la.model.label_anything import LabelAnything
+from la.types import Batch, Episode
 
 log = logging.getLogger(__name__)
 
 START_IMAGES = 500  # the neck begins with the main directions of their features
-VALIDATION_SEED = 2_000  # of lists of seen classes; far from any evaluation seed
 CODE = "code.txt"  # in a run's folder: the digest of the code that trained its model
 
 
@@ -159,16 +159,19 @@ class Run:
         model = start or self.fresh_comparator() or self.fresh_model()
         bench.once(lambda: write_whole(folder / CODE, self.code + "\n"))
         batches = self._batches()
+        load = batches.of
+        if not keeps_features():
+            load = encoded(load, bench.config.model, bench.device)
         fit(
             model,
-            batches.of,
+            load,
             config.train,
             folder,
             stop_after=stop_after,
             tracker=tracker,
             report=report,
             episodes=batches.episodes,
-            validate=self._validation(),
+            validate=validation(bench, self.fold),
         )
         bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=self.trained_on))
         return path
@@ -209,13 +212,17 @@ class Run:
             index,
             self.fold,
             protocol,
+            images=None if config.views else sampler.image_ids(),
             target_side=config.train.target_side,
             jitter=True,
             objects=config.train.attention_loss > 0,
+            pixels=not keeps_features(),
         )
+        load: Callable[[list[Episode]], Batch]
+        load = ViewLoader(loader, config.views) if config.views else loader
         return TrainingBatches(
             sampler,
-            ViewLoader(loader, config.views) if config.views else loader,
+            load if keeps_features() else HalfPixels(load),
             replace(config.episodes, shapes=shapes),
             config.train.seed,
             per_step=config.train.micro_batches,
@@ -228,32 +235,3 @@ class Run:
         """Names the folder of the views of this run's images."""
         data = self.bench.data.fingerprint
         return digest({"data": data, "whole": self.fold is None, "views": self.config.views})
-
-    def _validation(self) -> Callable[[torch.nn.Module], float] | None:
-        """mIoU* on 1-way 1-shot episodes of *seen* classes in test images, with masks.
-
-        None where the profile asks for none, or all images are trained on.
-        """
-        bench, usual = self.bench, self.config.evaluation
-        if self.fold is None or not usual.validation_episodes:
-            return None
-        setting = Measurement(
-            "", self.fold, 1, 1, VALIDATION_SEED, usual.validation_episodes,
-            protocol=usual.protocol, classes="seen",
-        )  # fmt: skip
-        episodes = bench.episodes(setting)
-        images = bench.images_of(episodes)
-        loader = bench.loader(bench.data.test, self.fold, usual.protocol, images=images)
-
-        def validate(model: torch.nn.Module) -> float:
-            counts = count(
-                model,
-                episodes,
-                loader,
-                model=bench.config.model,
-                batch_size=usual.batch_size,
-                device=bench.device,
-            )
-            return miou(episodes, counts[0])
-
-        return validate

@@ -16,15 +16,15 @@ from la.data.dataset import Data, open_data
 from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.features import FeatureKey, FeatureStore
-from la.data.geometry import Frame
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.packing import FORMATS, chosen_numbers
 from la.errors import UserError
+from la.experiment.encoding import EncodedImages, cache_features, keeps_features
 from la.experiment.measurements import Measurement
 from la.folders import HOME
-from la.model.backbone import build_backbone, weights_sha256
+from la.model.backbone import weights_sha256
 from la.types import Episode
 
 Report = Callable[[int], None]  # called with a number of steps or episodes
@@ -156,8 +156,9 @@ class Workbench:
         jitter: bool = False,
         objects: bool = False,
         truth: Protocol | None = None,
+        pixels: bool = False,
     ) -> BatchLoader:
-        """Loads batches with cached features of all images, or of these; see `features`.
+        """Loads batches with the features of all images, or of these, or with their `pixels`.
 
         The other arguments are those of `BatchLoader`.
         """
@@ -167,7 +168,9 @@ class Workbench:
             self.config.episodes,
             self.rules(protocol),
             fold_class_ids=self.classes(fold, seen=False),
-            read_features=None if self.reads_pixels else self.features(index, images).read,
+            read_features=None
+            if pixels or self.reads_pixels
+            else self.features(index, images).read,
             target_side=target_side,
             jitter=jitter,
             objects=objects,
@@ -183,7 +186,9 @@ class Workbench:
 
     @property
     def feature_source(self) -> str:
-        """What cached features depend on besides the image: the backbone, and rounding to int8."""
+        """What features depend on besides the image: the backbone, and how they are rounded."""
+        if not keeps_features():
+            return f"{self.backbone_sha256} on the fly"
         numbers = chosen_numbers()
         exact = numbers == "float16"
         return self.backbone_sha256 if exact else f"{self.backbone_sha256} in {numbers}"
@@ -201,23 +206,17 @@ class Workbench:
         key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, chosen_numbers())
         return ImageFeatures(index, _store(self.home / "cache" / "features", key))
 
-    def features(self, index: CocoIndex, image_ids: Iterable[int] | None = None) -> ImageFeatures:
-        """The feature cache with all images of the index, or these; the rest is encoded first."""
-        model, store = self.config.model, self.store(index)
+    def features(
+        self, index: CocoIndex, image_ids: Iterable[int] | None = None
+    ) -> ImageFeatures | EncodedImages:
+        """The feature cache, with all images of the index, or these; or what encodes each read."""
+        model = self.config.model
+        if not keeps_features():
+            return EncodedImages(index, model, self.device)
+        store = self.store(index)
         missing = store.missing(index.image_ids if image_ids is None else image_ids)
         if missing:
-            backbone = build_backbone(model).to(self.device)
-
-            def load(image_id: int) -> torch.Tensor:
-                image = index.read_image(image_id)
-                size = image.height, image.width
-                return Frame(size, model.image_size, model.resize).image(image)
-
-            def encode(images: torch.Tensor) -> torch.Tensor:
-                return backbone(images.to(self.device))
-
-            n_images = backbone.spec.images_at_once
-            store.write(missing, load, encode, batch_size=n_images, progress=True)
+            cache_features(store, missing, model, self.device)
         return store
 
     def check_frame(self, model: ModelConfig, name: str) -> None:

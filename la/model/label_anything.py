@@ -69,7 +69,7 @@ class LabelAnything(nn.Module):
         model = cls.empty(config)
         with torch.no_grad():
             for module in model.modules():
-                _initialise(module, generator)
+                _initialise(module, generator, config.token_pool_std)
         if config.start == "agreeing":
             start.agree(model, config, generator, features)
         return model
@@ -131,7 +131,7 @@ class LabelAnything(nn.Module):
         return self.encode_features(features)
 
 
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+def _initialise(module: nn.Module, generator: torch.Generator, token_pool_std: float) -> None:
     """Weights and buffers of one module in the usual distributions of torch's layers."""
     match module:
         case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
@@ -145,7 +145,7 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         case nn.Embedding():
             module.weight.normal_(generator=generator)
         case TokenPool():
-            module.pos_embedding.normal_(0, 0.1, generator=generator)
+            module.pos_embedding.normal_(0, token_pool_std, generator=generator)
         case FourierPosition():
             module.positional_encoding_gaussian_matrix.normal_(generator=generator)
         case MaskDecoder(logit_scale=nn.Parameter()):

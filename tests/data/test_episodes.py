@@ -169,6 +169,21 @@ def test_ways_are_lowered_only_where_no_image_holds_all(tiny_index):
     assert 0 < lowered < 300
 
 
+def test_the_official_code_lowers_what_the_query_shows_and_keeps_the_ways(tiny_index):
+    sampler = sampler_of(tiny_index, shapes=[(3, 1)])
+    paper = EpisodeConfig(all_classes_probability=1.0)
+    official = EpisodeConfig(all_classes_probability=1.0, keep_ways=True)
+    lowered = 0
+    for i in range(100):
+        ours = sampler.training_episode(i, n_ways=3, k_shots=1, seed=0, config=paper)
+        kept = sampler.training_episode(i, n_ways=3, k_shots=1, seed=0, config=official)
+        assert kept.query_id == ours.query_id
+        assert len(kept.class_ids) == 3 and set(ours.class_ids) <= set(kept.class_ids)
+        check_episode(tiny_index, kept, 1)
+        lowered += len(ours.class_ids) < 3
+    assert lowered
+
+
 def test_prompt_kinds_are_every_subset_equally_often(tiny_index):
     sampler = sampler_of(tiny_index, shapes=[(2, 2)])
     counts = Counter()

@@ -103,5 +103,5 @@ def test_the_format_is_chosen_by_a_variable_and_an_unknown_one_raises(monkeypatc
     monkeypatch.setenv("LA_FEATURES", "int8")
     assert chosen_numbers() == "int8"
     monkeypatch.setenv("LA_FEATURES", "int4")
-    with pytest.raises(UserError, match="LA_FEATURES=int4 is unknown; use float16 or int8"):
+    with pytest.raises(UserError, match="LA_FEATURES=int4 is unknown; use float16, int8 or none"):
         chosen_numbers()

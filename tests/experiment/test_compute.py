@@ -11,6 +11,7 @@ from la.data.embedded import synthetic
 from la.experiment import code, job, run, scoring
 from la.experiment.measurements import Measurement
 from la.experiment.runs import Run
+from la.experiment.validation import validation
 from la.experiment.workbench import Workbench
 
 MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
@@ -98,7 +99,7 @@ def test_validation_during_training_follows_the_protocol_of_the_profile(
 
     monkeypatch.setattr(Workbench, "rules", spy)
     run = Run.of(bench, la.experiment.methods.method("la"), 0, 0)
-    validate = run._validation()
+    validate = validation(bench, 0)
     assert set(asked) == {protocol} and len(asked) >= 2
     assert 0 <= validate(run.fresh_model()) <= 1
 

@@ -52,6 +52,13 @@ def embeddings(model: LabelAnything, batch: Batch) -> torch.Tensor:
     return F.normalize(pairs.embeddings, dim=1)
 
 
+def test_the_token_pool_begins_as_wide_as_the_configuration_says():
+    for std in (0.1, 0.02):
+        config = replace(QUICK, start="usual", token_pool_std=std)
+        pool = model_of(config).prompt_encoder.class_encoder.pos_embedding
+        assert pool.std().item() == pytest.approx(std, rel=0.05)
+
+
 # ---- what an untrained model does
 
 
