@@ -4,18 +4,59 @@ import numpy as np
 from PIL import Image
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+N_COLOURS = 255  # label maps are bytes, and 0 is background
+LEVELS = np.arange(0, 256, 25)  # of red, green and blue
+LIGHTNESS = (0.45, 0.9)  # of a class colour: neither as dark nor as light as much of a photograph
+
+
+def _oklab(rgb: np.ndarray) -> np.ndarray:
+    """(n, 3) sRGB in 0..255 as lightness and two axes in which distances match perception [Oklab].
+
+    B. Ottosson, "A perceptual color space for image processing", 2020.
+    """
+    linear = (rgb / 255) ** 2.2
+    cones = linear @ np.array(
+        [[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]]
+    )
+    return np.cbrt(cones) @ np.array(
+        [[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]]
+    )
+
+
+def _palette() -> tuple[str, ...]:
+    """The eight of Okabe and Ito, then always the colour farthest from all that are taken."""
+    eight = np.array([list(bytes.fromhex(colour[1:])) for colour in OKABE_ITO])
+    candidates = np.stack(np.meshgrid(LEVELS, LEVELS, LEVELS), axis=-1).reshape(-1, 3)
+    lightness = _oklab(candidates)[:, 0]
+    candidates = candidates[(LIGHTNESS[0] < lightness) & (lightness < LIGHTNESS[1])]
+    places = _oklab(candidates)
+    to_eight = places[:, None] - _oklab(eight)
+    distances = np.linalg.norm(to_eight, axis=2).min(1)
+    colours = list(OKABE_ITO)
+    while len(colours) < N_COLOURS:
+        farthest = int(distances.argmax())
+        red, green, blue = candidates[farthest]
+        colours.append(f"#{red:02X}{green:02X}{blue:02X}")
+        to_farthest = np.linalg.norm(places - places[farthest], axis=1)
+        distances = np.minimum(distances, to_farthest)
+    return tuple(colours)
+
+
+PALETTE = _palette()
 
 
 def colour(row: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] of foreground row 1, 2, ...; they repeat after eight."""
-    red, green, blue = bytes.fromhex(OKABE_ITO[(row - 1) % len(OKABE_ITO)][1:])
+    """RGB in [0, 1] of foreground row 1, 2, ..., 255."""
+    red, green, blue = bytes.fromhex(PALETTE[row - 1][1:])
     return red / 255, green / 255, blue / 255
 
 
 def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:
     """The image with a label map (H, W) blended over it; rows of 0 and below have no colour."""
     pixels = np.asarray(image.convert("RGB")) / 255
-    table = np.array([(0, 0, 0)] + [colour(r) for r in range(1, max(1, int(labels.max())) + 1)])
+    table = np.zeros((1 + N_COLOURS, 3))
+    for row in range(1, N_COLOURS + 1):
+        table[row] = colour(row)
     shown = labels > 0
     pixels = np.where(shown, 1, 0.75)[..., None] * pixels  # unlabelled pixels are darkened
     painted = table[np.where(shown, labels, 0)]
@@ -26,6 +67,7 @@ def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Ima
 def palette_png(labels: np.ndarray) -> Image.Image:
     """A label map (H, W) as a palette image: index n is class n, in the colour of that class."""
     picture = Image.fromarray(labels.astype(np.uint8))
-    colours = [OKABE_ITO[n % len(OKABE_ITO)] for n in range(255)]
-    picture.putpalette(bytes(3) + b"".join(bytes.fromhex(colour[1:]) for colour in colours))
+    black = bytes(3)
+    colours = [bytes.fromhex(colour[1:]) for colour in PALETTE]
+    picture.putpalette(black + b"".join(colours))
     return picture

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from la.colours import OKABE_ITO
+from la.colours import PALETTE
 from la.errors import UserError
 from la.files import write_whole
 from la.formats.coco import geometry
@@ -28,7 +28,7 @@ def write_legend(classes: Sequence[str], path: Path) -> None:
     lines = ["index,name,colour", "0,background,#000000"]
     for number, name in enumerate(classes, 1):
         quoted = '"' + name.replace('"', '""') + '"'
-        lines.append(f"{number},{quoted},{OKABE_ITO[(number - 1) % len(OKABE_ITO)]}")
+        lines.append(f"{number},{quoted},{PALETTE[number - 1]}")
     write_whole(path, "\n".join(lines) + "\n")
 
 

@@ -12,12 +12,23 @@ from matplotlib.figure import Figure
 from PIL import Image
 from traitlets import List
 
-from la.colours import OKABE_ITO
+from la.colours import PALETTE
 
 LONG_SIDE = 1024  # of images sent to the browser; prompts and masks stay in original pixels
 HERE = Path(__file__).parent
 # One module of plain JavaScript; a file uses what those before it define, and there is no bundler.
-SOURCES = ("controls.js", "pixels.js", "stage.js", "scene.js", "editor.js", "viewer.js")
+SOURCES = (
+    "controls.js",
+    "pixels.js",
+    "shapes.js",
+    "stage.js",
+    "scene.js",
+    "pen.js",
+    "keys.js",
+    "classes.js",
+    "editor.js",
+    "viewer.js",
+)
 SCRIPTS = [(HERE / name).read_text() for name in SOURCES]
 MODULE = "\n".join(SCRIPTS)
 
@@ -27,7 +38,7 @@ class Widget(anywidget.AnyWidget):
 
     _esm = MODULE  # text, because anywidget would watch a path and so leak each editor
     _css = (HERE / "widgets.css").read_text()
-    palette = List(list(OKABE_ITO)).tag(sync=True)
+    palette = List(list(PALETTE)).tag(sync=True)
 
     def snapshot(self, timeout: float = 0) -> Image.Image:
         """The widget as a still picture, after waiting at most `timeout` seconds for its work."""

@@ -7,7 +7,8 @@ const ICONS = {
   lasso: "M8 3c4 0 6 2 6 4s-3 4-6 4-6-2-6-4 2-4 6-4zM5 11c-1 1 0 3-2 3", undo: "M6 3L3 6l3 3M3 6h7a3 3 0 010 6H7",
   redo: "M10 3l3 3-3 3M13 6H6a3 3 0 000 6h3", remove: "M4 4l8 8M12 4l-8 8", clear: "M3 4h10M6 4V2h4v2M4 4l1 10h6l1-10",
   eye: "M1 8c3-6 11-6 14 0-3 6-11 6-14 0zM8 6.5a1.5 1.5 0 100 3 1.5 1.5 0 000-3", rename: "M3 13l1-4 7-7 3 3-7 7z",
-  add: "M8 3v10M3 8h10", previous: "M10 3L5 8l5 5", next: "M6 3l5 5-5 5",
+  whole: "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4", fit: "M3 6h10v5H3zM1 3h2M1 13h2M13 3h2M13 13h2",
+  help: "M5.5 6a2.5 2.5 0 115 0c0 2-2.5 2-2.5 4M8 12.5v.5", add: "M8 3v10M3 8h10", previous: "M10 3L5 8l5 5", next: "M6 3l5 5-5 5",
 };
 
 function h(tag, props = {}, ...children) {

@@ -1,7 +1,5 @@
-// Maps of bytes and prompts as pixels.
+// Maps of bytes and prompts as pixels; colours and patterns of classes.
 
-const near = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-const round = (v) => Math.round(v * 100) / 100;
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 async function inflate(plane) {
@@ -10,39 +8,86 @@ async function inflate(plane) {
 }
 
 const surface = (w, h_) => new OffscreenCanvas(w, h_);
+const hex = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+const rgba = (r, g, b, a) => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0; // as ImageData has it
 
-// A map of bytes as a picture: rgba(value, index) gives [r, g, b, a].
-function picture({ size: [w, h_], data }, rgba) {
+// A map of bytes as a picture: colourOf(value, index) gives what `rgba` made.
+function picture({ size: [w, h_], data }, colourOf) {
   const canvas = surface(w, h_), image = new ImageData(w, h_);
-  for (let i = 0; i < data.length; i++) image.data.set(rgba(data[i], i), i * 4);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < data.length; i++) pixels[i] = colourOf(data[i], i);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
 
-const hex = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+// --- each class has a colour and a pattern; eight colours and patterns shift against each other
 
-// Colours of a label map, with a solid line where the label changes; hidden rows stay clear.
-function tinted(map, palette, opacity, hidden) {
-  const [w, h_] = map.size, { data } = map, rows = [...Array(256).keys()];
-  const tint = (n, alpha) => (!n || hidden.has(n) ? [0, 0, 0, 0] : [...hex(palette[(n - 1) % palette.length]), alpha]);
-  const inner = rows.map((n) => tint(n, opacity * 255)), edge = rows.map((n) => tint(n, Math.min(255, opacity * 640)));
+const TILE = 12;
+const PATTERNS = [
+  () => false, // the first class is plain
+  (x, y) => (x + y) % 6 < 1, // rising lines
+  (x, y) => x % 6 < 2 && y % 6 < 2, // dots
+  (x, y) => (x - y + TILE) % 6 < 1, // falling lines
+  (x, y) => y % 6 < 1, // level lines
+  (x) => x % 6 < 1, // upright lines
+  (x, y) => x % 6 < 1 || y % 6 < 1, // a grid
+  (x, y) => (x + y) % 12 < 1 || (x - y + TILE) % 12 < 1, // crossed lines
+];
+
+const patternOf = (n) => PATTERNS[(n - 1 + Math.floor((n - 1) / 8)) % PATTERNS.length];
+
+// The colour of class n at a pixel of a map: its own, darker or lighter on the pattern's lines.
+function tile(colour, n) {
+  const [r, g, b] = hex(colour), line = 0.3 * r + 0.6 * g + 0.1 * b > 110 ? 0.45 : 2.2;
+  const covers = patternOf(n), colours = [];
+  for (let y = 0; y < TILE; y++)
+    for (let x = 0; x < TILE; x++)
+      colours.push([r, g, b].map((v) => (covers(x, y) ? Math.min(255, v * line + (line > 1 ? 60 : 0)) : v)));
+  return colours;
+}
+
+const tilePictures = new Map();
+function tilePicture(colour, n) {
+  const key = `${colour}${n}`;
+  if (!tilePictures.has(key)) {
+    const colours = tile(colour, n), map = { size: [TILE, TILE], data: colours };
+    tilePictures.set(key, picture(map, ([r, g, b]) => rgba(r, g, b, 255)));
+  }
+  return tilePictures.get(key);
+}
+
+// A small square of a class for lists, with its pattern behind the text.
+function swatch(colour, n, text = "") {
+  const canvas = h("canvas", { width: TILE * 2, height: TILE * 2, "aria-hidden": "true" });
+  const c = canvas.getContext("2d");
+  c.fillStyle = c.createPattern(tilePicture(colour, n), "repeat");
+  c.fillRect(0, 0, canvas.width, canvas.height);
+  return h("i", { class: "la-swatch" }, canvas, h("b", {}, text));
+}
+
+// A label map in colours, with a solid line where the label changes; hidden rows stay clear.
+function tinted(map, palette, opacity, hidden, sure = null) {
+  const { size: [w, h_], data } = map, tiles = new Map();
+  const inner = Math.round(opacity * 255), edge = Math.min(255, Math.round(opacity * 640));
+  for (const n of new Set(data))
+    if (n && !hidden.has(n)) tiles.set(n, tile(palette[(n - 1) % palette.length], n));
   return picture(map, (n, i) => {
-    const x = i % w;
-    const border = n && ((x && data[i - 1] !== n) || (x < w - 1 && data[i + 1] !== n) ||
-      (i >= w && data[i - w] !== n) || (i < w * (h_ - 1) && data[i + w] !== n));
-    return border ? edge[n] : inner[n];
+    const colours = tiles.get(n);
+    if (!colours) return 0;
+    const x = i % w, y = (i - x) / w, [r, g, b] = colours[(y % TILE) * TILE + (x % TILE)];
+    const border = (x && data[i - 1] !== n) || (x < w - 1 && data[i + 1] !== n) ||
+      (y && data[i - w] !== n) || (y < h_ - 1 && data[i + w] !== n);
+    return rgba(r, g, b, border ? edge : sure ? inner * sure(i) : inner);
   });
 }
 
-function outline(c, pts) {
-  c.beginPath();
-  for (const [x, y] of pts) c.lineTo(x, y);
-}
-
-// Brush, lasso and mask prompts as solid pixels; the same rules as la.data.strokes.rasterize.
+// Brush, lasso and mask prompts as solid pixels; the same rules as la.predict.strokes.rasterize.
 function paintMask(c, p, colour, [w, h_]) {
   c.globalCompositeOperation = p.erase ? "destination-out" : "source-over";
-  Object.assign(c, { fillStyle: colour, strokeStyle: colour, lineCap: "round", lineJoin: "round" });
+  const fill = c.createPattern(tilePicture(colour, p.cls), "repeat");
+  const { a, d } = c.getTransform();
+  fill.setTransform(new DOMMatrix([1 / a, 0, 0, 1 / d, 0, 0])); // tiles are pixels of the canvas
+  Object.assign(c, { fillStyle: fill, strokeStyle: fill, lineCap: "round", lineJoin: "round" });
   if (p.type === "brush") {
     outline(c, p.pts.length > 1 ? p.pts : [p.pts[0], p.pts[0]]);
     c.lineWidth = 2 * p.r;
@@ -51,27 +96,19 @@ function paintMask(c, p, colour, [w, h_]) {
     outline(c, p.pts);
     c.fill();
   } else if (p.type === "mask") {
-    const data = new Uint8Array(w * h_);
-    let at = 0;
-    p.counts.forEach((count, k) => {
-      for (const end = at + count; at < end; at++) if (k % 2) data[(at % h_) * w + Math.floor(at / h_)] = 1;
-    });
-    const solid = [...hex(colour), 255], clear = [0, 0, 0, 0];
+    const colours = tile(colour, p.cls).map(([r, g, b]) => rgba(r, g, b, 255));
+    const at = (i) => colours[(Math.floor((i % w) * a) % TILE) + (Math.floor(Math.floor(i / w) * d) % TILE) * TILE];
     c.imageSmoothingEnabled = false;
-    c.drawImage(picture({ size: [w, h_], data }, (v) => (v ? solid : clear)), 0, 0);
+    c.drawImage(picture({ size: [w, h_], data: maskOf(p, w, h_) }, (v, i) => (v ? at(i) : 0)), 0, 0);
   }
 }
 
-function hits(p, xy, reach, [, h_]) {
-  const c = surface(1, 1).getContext("2d");
-  if (p.erase) return false;
-  if (p.type === "point") return near(p.pts[0], xy) < reach;
-  if (p.type === "mask") {
-    let at = Math.floor(xy[0]) * h_ + Math.floor(xy[1]);
-    return p.counts.findIndex((count) => (at -= count) < 0) % 2 === 1;
-  }
-  const [[x0, y0], [x1, y1] = []] = p.pts;
-  outline(c, p.type === "box" ? [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]] : p.pts);
-  c.lineWidth = p.type === "brush" ? 2 * p.r : 2 * reach;
-  return c.isPointInStroke(...xy) || (p.type === "lasso" && c.isPointInPath(...xy));
+// A mask prompt's runs, down the columns, as bytes along the rows.
+function maskOf({ counts }, w, h_) {
+  const data = new Uint8Array(w * h_);
+  let at = 0;
+  counts.forEach((count, k) => {
+    for (const end = at + count; at < end; at++) if (k % 2) data[(at % h_) * w + Math.floor(at / h_)] = 1;
+  });
+  return data;
 }

@@ -26,7 +26,7 @@ class Scene {
   size(img) { return [this.images[img].width, this.images[img].height]; }
 
   layer(img, cls, prompts) { // painted on when prompts were added, anew when they changed otherwise
-    const list = prompts.filter((p) => p.img === img && p.cls === cls && !["point", "box"].includes(p.type));
+    const list = prompts.filter((p) => p.img === img && p.cls === cls && isArea(p));
     const key = `${img}/${cls}`, [w, h_] = this.size(img), { width, height } = this.bitmaps[img];
     let found = this.layers.get(key);
     if (!found || found.list.length > list.length || found.list.some((p, i) => p !== list[i])) {
@@ -47,6 +47,7 @@ class Scene {
   }
 
   paint(c, scale, { img, prompts, n, hidden, opacity, selected }) {
+    this.numbered = n > 8; // colours alone do not tell so many apart
     for (let cls = 1; cls <= n; cls++) {
       const { canvas, ring } = hidden.has(cls) ? {} : this.layer(img, cls, prompts);
       c.globalAlpha = opacity;
@@ -55,8 +56,28 @@ class Scene {
       if (ring) c.drawImage(ring, 0, 0, ...this.size(img));
     }
     c.globalAlpha = 1;
-    for (const p of prompts)
-      if (p.img === img && !hidden.has(p.cls)) this.mark(c, p, scale, p === selected);
+    const shown = prompts.filter((p) => p.img === img && !hidden.has(p.cls));
+    for (const p of shown.filter((p) => p.type !== "point")) this.mark(c, p, scale, p === selected);
+    for (const p of shown.filter((p) => p.type === "point")) this.mark(c, p, scale, p === selected);
+    if (shown.includes(selected)) this.markHandles(c, selected, scale);
+  }
+
+  markHandles(c, p, scale) {
+    const side = 8 / scale;
+    Object.assign(c, { fillStyle: "#fff", strokeStyle: "#000", lineWidth: 1.5 / scale });
+    for (const [x, y] of handles(p, 10 / scale)) {
+      c.beginPath();
+      c.rect(x - side / 2, y - side / 2, side, side);
+      c.fill();
+      c.stroke();
+    }
+  }
+
+  number(c, p, x, y, scale) {
+    Object.assign(c, { font: `700 ${11 / scale}px system-ui, sans-serif`, lineWidth: 3 / scale, lineJoin: "round" });
+    Object.assign(c, { strokeStyle: "rgba(0,0,0,.85)", fillStyle: "#fff", textAlign: "left" });
+    c.strokeText(p.cls, x, y);
+    c.fillText(p.cls, x, y);
   }
 
   mark(c, p, scale, selected) {
@@ -80,12 +101,14 @@ class Scene {
         c.lineTo(x + dx * px, y + dy * px);
       }
       stroke(2, dark);
+      if (this.numbered) this.number(c, p, x + 9 * px, y - 5 * px, scale);
     } else if (p.type === "box" && x1 !== undefined) {
       c.beginPath();
       c.rect(x, y, x1 - x, y1 - y);
       stroke(4.5, dark);
       stroke(2.5, this.colour(p.cls));
       if (selected) stroke(2.5, "#fff", [5, 5]);
+      if (this.numbered) this.number(c, p, Math.min(x, x1) + 4 * px, Math.min(y, y1) + 13 * px, scale);
     } else if (selected && p.pts.length) {
       outline(c, p.type === "lasso" ? [...p.pts, p.pts[0]] : p.pts);
       stroke(3.5, dark);

@@ -1,10 +1,13 @@
-// A canvas with one image that can be zoomed and panned; everything is in original pixels.
+// A canvas with one image, zoomed and moved by wheel, keys, mouse or two fingers.
+// Everything is in original pixels.
 class Stage {
   constructor(label, paint) {
-    this.canvas = h("canvas", { class: "la-canvas", role: "img", "aria-label": label });
-    Object.assign(this, { paint, image: null, size: [1, 1], view: null, panning: null });
-    this.zoom = h("select", { "aria-label": `Zoom of ${label}`, title: "Zoom (Ctrl+wheel); Space-drag moves",
-      onchange: (e) => { this.scaleTo(+e.target.value); this.canvas.closest(".la-root").focus(); } });
+    this.canvas = h("canvas", { class: "la-canvas", role: "img", tabindex: 0, "aria-label": label,
+      "data-jp-suppress-context-menu": true });
+    Object.assign(this, { label, paint, image: null, size: [1, 1], view: null, panning: null });
+    Object.assign(this, { fingers: new Map(), pinch: null });
+    this.zoom = h("select", { "aria-label": `Zoom of ${label}`, title: "Zoom (Ctrl+wheel, + and -); Space-drag moves",
+      onchange: (e) => { this.scaleTo(+e.target.value); this.canvas.focus(); } });
     for (const z of [0, 0.5, 1, 2, 3, 4, 8]) this.zoom.append(h("option", { value: z }, z ? `${z * 100} %` : "Fit"));
     this.zoom.append(h("option", { value: -1, hidden: true }, "Free"));
     this.canvas.addEventListener("wheel", (e) => {
@@ -12,6 +15,7 @@ class Stage {
       e.preventDefault();
       this.scaleTo(this.now().scale * Math.exp(-e.deltaY / 300), [e.offsetX, e.offsetY]);
     }, { passive: false });
+    this.canvas.addEventListener("contextmenu", (e) => e.preventDefault());
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.canvas);
   }
@@ -28,17 +32,26 @@ class Stage {
     return this.view ?? { scale, x: (cw - w * scale) / 2, y: (ch - h_ * scale) / 2 };
   }
 
-  scaleTo(scale, at = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) {
-    const { scale: old, x, y } = this.now(), next = Math.min(64, Math.max(0.02, scale));
-    const move = (a, b) => Math.round(a - ((a - b) / old) * next);
-    this.view = scale ? { scale: next, x: move(at[0], x), y: move(at[1], y) } : null;
+  // Zoom so that what is at `from` of the canvas comes to lie at `to`; scale 0 fits the image.
+  scaleTo(scale, from = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2], to = from) {
+    const { scale: old, x, y } = this.now(), next = clamp(scale, 0.02, 64);
+    const move = (i, origin) => Math.round(to[i] - ((from[i] - origin) / old) * next);
+    this.view = scale ? { scale: next, x: move(0, x), y: move(1, y) } : null;
     this.draw();
+  }
+
+  // Move the image so that a place on it is inside the canvas.
+  reveal([px, py]) {
+    const { scale, x, y } = this.now(), margin = 12;
+    const at = [x + px * scale, y + py * scale], room = [this.canvas.clientWidth, this.canvas.clientHeight];
+    const by = at.map((v, i) => clamp(v, margin, room[i] - margin) - v);
+    if (by.some((v) => v)) this.view = { scale, x: x + by[0], y: y + by[1] };
   }
 
   at(e) { // original pixels, clamped to the image: a release outside keeps its prompt
     const box = this.canvas.getBoundingClientRect(), { scale, x, y } = this.now();
     const xy = [(e.clientX - box.left - x) / scale, (e.clientY - box.top - y) / scale];
-    return xy.map((v, i) => round(Math.min(this.size[i], Math.max(0, v))));
+    return xy.map((v, i) => round(clamp(v, 0, this.size[i])));
   }
 
   pan(e) { // follows the pointer while it is down
@@ -49,6 +62,24 @@ class Stage {
   panTo(e) {
     this.view = { scale: this.panning.scale, x: this.panning.x + e.clientX, y: this.panning.y + e.clientY };
     this.draw();
+  }
+
+  // Two fingers zoom and move; true as long as a finger of theirs is down.
+  gesture(e) {
+    if (e.pointerType !== "touch") return false;
+    const box = this.canvas.getBoundingClientRect();
+    if (/up|cancel/.test(e.type)) this.fingers.delete(e.pointerId);
+    else if (e.type === "pointerdown" || this.fingers.has(e.pointerId))
+      this.fingers.set(e.pointerId, [e.clientX - box.left, e.clientY - box.top]);
+    const pinching = this.pinch !== null;
+    if (this.fingers.size === 2) {
+      const [a, b] = this.fingers.values(), centre = [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
+      const apart = Math.max(1, near(a, b)), last = this.pinch?.apart ? this.pinch : { centre, apart };
+      this.scaleTo(this.now().scale * (apart / last.apart), last.centre, centre);
+      this.pinch = { centre, apart };
+    } else if (!this.fingers.size) this.pinch = null;
+    else if (this.pinch) this.pinch = {}; // the finger that is left draws nothing
+    return pinching || this.pinch !== null;
   }
 
   draw() {

@@ -21,11 +21,11 @@ function viewer(model, el) {
     const found = matches(), at = found.indexOf(model.get("index"));
     if (found.length) go(found[Math.min(found.length - 1, Math.max(0, at + by))]);
   }
-  const heat = (map) => map && picture(map, (v) => [255, 255 - v * 0.8, Math.max(0, 160 - 2 * v), v * opacity]);
+  const heat = (map) => map && picture(map, (v) => rgba(255, 255 - v * 0.8, Math.max(0, 160 - 2 * v), v * opacity));
   function recolour() {
     if (!episode) return;
-    const { truth, prediction } = maps, kinds = MISTAKES.map(([, colour]) => [...hex(colour), 255 * opacity]);
-    const wrong = (v, i) => { const t = truth.data[i]; return v === t || t === 255 ? [0, 0, 0, 0] : kinds[!t ? 0 : !v ? 1 : 2]; };
+    const { truth, prediction } = maps, kinds = MISTAKES.map(([, colour]) => rgba(...hex(colour), 255 * opacity));
+    const wrong = (v, i) => { const t = truth.data[i]; return v === t || t === 255 ? 0 : kinds[!t ? 0 : !v ? 1 : 2]; };
     const rows = { size: truth.size, data: truth.data.map((v) => (v === 255 ? 0 : v)) };
     tint = layer === "Truth" ? tinted(rows, scene.palette, opacity, hidden) : layer === "Errors" ? picture(prediction, wrong)
       : layer === "Probability" ? heat(maps.probabilities[row]) : tinted(prediction, scene.palette, opacity, hidden);

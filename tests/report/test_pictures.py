@@ -24,7 +24,7 @@ def test_an_overlay_paints_labelled_pixels_and_no_others():
         row = labels[y, x]
         wanted = np.array([200, 100, 40]) * 0.75 / 255 if row <= 0 else colour(row)
         np.testing.assert_allclose(painted[y, x], wanted, atol=0.003)
-    assert colour(9) == colour(1) != colour(2)
+    assert colour(9) not in [colour(row) for row in range(1, 9)]
 
 
 def test_the_example_episode_shows_and_prompts_every_class_on_every_image():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from widget_page import busy, colour, mount, photo
 
-from la.colours import OKABE_ITO
+from la.colours import PALETTE
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.strokes import rasterize
 from la.predict.vector_prompts import from_json, mask_prompt, to_json
@@ -21,7 +21,7 @@ def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     entries.append(browser.to_browser(photo(160, 120, 2), "query.png", "query"))
     return {
         "view": "editor",
-        "palette": list(OKABE_ITO),
+        "palette": list(PALETTE),
         "images": entries,
         "classes": list(classes),
         "prompts": list(prompts),

@@ -227,6 +227,29 @@ def test_no_key_reaches_the_notebook(empty):
     assert empty.n_cells == cells
 
 
+def test_ctrl_s_in_the_editor_saves_the_notebook_and_draws_nothing(empty):
+    empty.click(100, 100)
+    empty.settled(1)
+    empty.page.evaluate(
+        """() => {
+            const context = jupyterapp.shell.currentWidget.context;
+            window.saves = [];
+            context.saveState.connect((_, state) => saves.push(state));
+        }"""
+    )
+    empty.page.keyboard.press("Control+s")
+    empty.page.wait_for_function("saves.includes('completed')")
+    assert len(empty.prompts) == 1
+
+
+def test_a_right_click_is_a_negative_point_and_opens_no_menu(empty):
+    empty.page.keyboard.press("r")  # whatever the tool
+    empty.page.mouse.click(*empty.spot(150, 120), button="right")
+    empty.settled(1)
+    assert [prompt["label"] for prompt in empty.prompts] == [-1]
+    assert empty.page.locator(".lm-Menu:visible").count() == 0
+
+
 def test_a_class_name_with_markup_is_text(empty):
     assert empty.page.locator(".la-class b").count() == 0
     assert empty.page.locator(".la-class", has_text="<b onmouseover=x>cat</b>").count() == 1
