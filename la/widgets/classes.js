@@ -7,8 +7,9 @@ function classList(desk, host) {
   const search = h("input", { type: "search", placeholder: "Find a class", "aria-label": "Find a class", hidden: true,
     oninput: () => { words = search.value.trim().toLowerCase(); redraw(); },
     onkeydown: (e) => {
-      if (e.key === "Enter" && matches().length) host.choose(matches()[0] + 1);
+      const first = matches()[0];
       if (e.key === "Enter" || e.key === "Escape") leave();
+      if (e.key === "Enter" && first !== undefined) host.choose(first + 1);
     } });
   const fresh = h("input", { type: "text", placeholder: "Add a class", "aria-label": "Name of a new class",
     onkeydown: (e) => { if (e.key === "Enter") add(); else if (e.key === "Escape") leave(); } });

@@ -31,7 +31,7 @@ function editor(model, el) {
     timer = setTimeout(() => model.get("ack") < seq && say("error", SILENT), 3000);
     model.save_changes();
   }
-  const put = (state) => { now = state; desk.selected = null; send(state); refresh(); };
+  const put = (state) => { now = state; desk.selected = drawn.held = asked.held = null; send(state); refresh(); };
   const edit = (changes) => { past.push(now); future = []; put({ ...now, ...changes }); };
   const undo = () => { if (past.length) { future.push(now); put(past.pop()); } };
   const redo = () => { if (future.length) { past.push(now); put(future.pop()); } };
@@ -90,7 +90,7 @@ function editor(model, el) {
     other: () => { (active === drawn ? target : support).canvas.focus({ preventScroll: true }); active.step(0, 0); },
     place: () => (active.crosshair ? active.place() : (desk.space = true)) };
   function choose(tool) {
-    for (const pen of [drawn, asked]) if (pen.draft) pen.cancel();
+    for (const pen of [drawn, asked]) if (pen.draft || pen.held) pen.cancel();
     desk.tool = tool;
     refresh();
   }
@@ -103,7 +103,7 @@ function editor(model, el) {
 
   // --- what is shown
   function paint(c, scale, pen) {
-    const prompts = now.prompts.map((p) => (p === pen.held?.prompt ? desk.selected : p));
+    const prompts = now.prompts.map((p) => (p === pen.held?.prompt && pen.held.next) || p);
     if (!covered && pen.img >= 0) scene.paint(c, scale, { img: pen.img, prompts, n: now.classes.length, hidden, opacity, selected: desk.selected });
     pen.paint(c, scale);
   }

@@ -37,14 +37,14 @@ def test_plain_keys_stay_in_the_editor_and_foreign_control_keys_do_not(desk):
             window.open_to_lab = [];
             document.addEventListener("keydown", (e) => {
                 const shut = e.target.closest("[data-lm-suppress-shortcuts]");
-                if (!shut) open_to_lab.push(e.key);
+                if (!shut && e.key !== "Control") open_to_lab.push(e.key);
             }, true);
         }"""
     )
     desk.press("a", "d", "d", "x", "Shift+M", "Control+z", "Control+Enter", "Delete", "ArrowDown")
-    assert desk.page.evaluate("open_to_lab") == ["Control"]  # alone it is no shortcut
+    assert desk.page.evaluate("open_to_lab") == []
     desk.press("Control+s", "a")
-    assert desk.page.evaluate("open_to_lab") == ["Control", "Control", "s"]
+    assert desk.page.evaluate("open_to_lab") == ["s"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_whole_session_by_touch_alone(touched):
     page.get_by_role("button", name="Add class").tap()
     assert touched.get("classes") == ["dog", "lynx", "elk"]
     page.get_by_label("Remove elk and its prompts").tap()
-    page.get_by_role("button", name="Select").tap()
+    page.get_by_role("button", name="Select", exact=True).tap()
     fingers.drag((22, 60))
     fingers.drag((120, 100), (125, 105), (140, 120))
     assert touched.prompts[2]["pts"] == [[20, 30], [140, 120]]
@@ -232,9 +232,10 @@ def test_the_other_end_of_a_stylus_rubs_out_and_a_palm_moves_the_image(desk):
     script = """(events) => {
         const canvas = document.querySelector("canvas[aria-label='Support image']");
         canvas.setPointerCapture = () => {};
-        for (const [type, pointerType, button, clientX, clientY] of events)
-            canvas.dispatchEvent(new PointerEvent(type, { pointerType, button, pointerId: 5, clientX,
-                clientY, bubbles: true }));
+        for (const [type, pointerType, button, clientX, clientY] of events) {
+            const init = { pointerType, button, pointerId: 5, clientX, clientY };
+            canvas.dispatchEvent(new PointerEvent(type, init));
+        }
     }"""
     a, b = desk.client(60, 40), desk.client(120, 40)
     gesture = [["pointerdown", 5, a], ["pointermove", -1, b], ["pointerup", 5, b]]
@@ -276,11 +277,9 @@ def test_no_two_of_forty_classes_look_alike(page):
             [...c.getContext("2d").getImageData(0, 0, 12, 12).data])"""
     )
     assert len(tiles) == 40 and len({tuple(tile) for tile in tiles}) == 40
-    shades = np.array([[list(bytes.fromhex(colour[1:])) for colour in PALETTE[:40]]])[0]
-    places = _oklab(shades)
-    for one, other in itertools.combinations(range(40), 2):
-        pattern = [np.array(tiles[i]).reshape(144, 4)[:, :3].std(1 - 1).max() for i in (one, other)]
-        assert np.linalg.norm(places[one] - places[other]) > 0.05 or pattern[0] != pattern[1]
+    places = _oklab(np.array([list(bytes.fromhex(colour[1:])) for colour in PALETTE[:40]]))
+    for one, other in itertools.combinations(places, 2):
+        assert np.linalg.norm(one - other) > 0.05
 
 
 def test_the_pattern_of_a_class_is_that_of_its_masks(page):
@@ -305,14 +304,14 @@ def test_both_panes_use_the_height_of_the_window_and_stay_side_by_side_at_900_pi
 
 
 def test_full_screen_enlarges_the_editor_and_ends(page):
-    page.set_viewport_size({"width": 1000, "height": 700})
+    page.set_viewport_size({"width": 1000, "height": 600})
     desk = Desk(page, state())
     before = desk.canvas.bounding_box()["height"]
     desk.canvas.focus()
     desk.press("w")
     page.wait_for_function("document.fullscreenElement?.matches('.la-root')")
     page.wait_for_function(
-        "(h) => document.querySelector('canvas').clientHeight > h + 50", arg=before
+        "(h) => document.querySelector('.la-canvas').clientHeight > h + 50", arg=before
     )
     desk.press("w")
     page.wait_for_function("!document.fullscreenElement")

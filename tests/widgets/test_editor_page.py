@@ -318,7 +318,7 @@ def test_ctrl_wheel_zooms_at_the_pointer_and_a_plain_wheel_does_not(desk):
     desk.page.mouse.wheel(0, -240)
     desk.page.keyboard.up("Control")
     desk.page.wait_for_function(
-        "(v) => document.querySelector('canvas').dataset.view !== v", arg=before
+        "(v) => document.querySelector('.la-canvas').dataset.view !== v", arg=before
     )
     assert np.abs(np.subtract(desk.client(100, 80), spot)).max() <= 1.5
     desk.canvas.hover()
