@@ -338,7 +338,7 @@ def test_space_drag_pans_and_draws_nothing(desk):
 
 def test_every_control_has_an_accessible_name_and_tab_is_not_trapped(desk):
     unnamed = desk.page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, canvas")]
+        """() => [...document.querySelectorAll("button, input, select, .la-canvas")]
             .filter((e) => !e.hidden && !e.getAttribute("aria-label") && !e.textContent.trim())
             .map((e) => e.outerHTML)"""
     )
