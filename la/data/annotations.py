@@ -29,6 +29,7 @@ from la.data.entries import (
     Skipped,
     as_object,
     check_pixels,
+    no_garbage_collection,
     text_of,
     to_number,
     usable_box,
@@ -58,6 +59,7 @@ class _Annotation(NamedTuple):
     outline: Outline
 
 
+@no_garbage_collection()
 def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays of the images, categories and annotations; names, counts and notes as JSON values.
 

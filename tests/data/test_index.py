@@ -1,3 +1,5 @@
+import contextlib
+import gc
 import json
 import logging
 import subprocess
@@ -9,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from la.data import index
 from la.data.index import CocoIndex
+from la.errors import UserError
 
 HEIGHT, WIDTH = 30, 40
 SQUARE = [5.0, 6.0, 15.0, 6.0, 15.0, 18.0, 5.0, 18.0]
@@ -248,6 +251,19 @@ def test_the_layout_of_the_json_does_not_matter(write, layout):
     assert len(read.annotation_area) == 20
     assert len(read.annotations_of(4)) == 7
     assert read.skipped == {}
+
+
+@pytest.mark.parametrize("content", [document([annotation(1)]), {"images": []}])
+def test_the_garbage_collector_pauses_only_while_a_file_is_parsed(write, content, monkeypatch):
+    paused = []
+    monkeypatch.setattr("la.data.annotations._file", lambda *_: paused.append(not gc.isenabled()))
+    with pytest.raises(TypeError):
+        CocoIndex.from_json(write(content))
+    assert paused == [True] and gc.isenabled()
+    monkeypatch.undo()
+    with contextlib.suppress(UserError):
+        CocoIndex.from_json(write(content))
+    assert gc.isenabled()
 
 
 def test_a_subset_keeps_the_annotations_of_its_images_only(write):
