@@ -8,7 +8,7 @@ CACHE = Path.home() / ".cache" / "label-anything"
 
 
 def home_folder() -> Path:
-    """Where caches, runs and results lie: `LA_HOME`, else the checkout, else the user's cache."""
+    """The folder of caches, runs, results: `LA_HOME`, else the checkout, else the user's cache."""
     if "LA_HOME" in os.environ:
         return Path(os.environ["LA_HOME"])
     is_checkout = (CHECKOUT / "notebooks").is_dir()
@@ -16,7 +16,7 @@ def home_folder() -> Path:
 
 
 def weights_folder() -> Path:
-    """Where fetched weights lie: `LA_WEIGHTS`, else the user's cache."""
+    """The folder of downloaded weights: `LA_WEIGHTS`, else one in the user's cache."""
     return Path(os.environ.get("LA_WEIGHTS") or CACHE)
 
 

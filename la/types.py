@@ -169,8 +169,8 @@ class Batch:
     query_size: Tensor  # (B, 2) int64, original (H, W); on the CPU
     # (B, C) int64 category ids, -1 for background and padded rows; None if they are not known
     class_ids: Tensor | None = None
-    # (E, Hm, Wm) bool: the prompted object of each example, whatever prompts it; None unless
-    # training has a loss for where prompt tokens look
+    # (E, Hm, Wm) bool: the prompted object of each example, for any kind of prompt; None
+    # unless training has an attention loss
     objects: Tensor | None = None
 
     @property

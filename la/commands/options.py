@@ -108,7 +108,7 @@ def workbench(
     if measurements:
         prepare(bench, measurements)
     if os.environ.get("LA_DETERMINISTIC"):
-        # cuBLAS is deterministic with a fixed workspace alone, and reads its size when it starts.
+        # cuBLAS is deterministic only with a fixed workspace, whose size it reads when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if bench.device.type == "cpu":

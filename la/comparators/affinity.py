@@ -1,7 +1,7 @@
 """Support masks propagated to the query by attention between cells.
 
 Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention
-Weighted Mask Aggregation for Few-Shot Segmentation", 2022. This is the idea alone,
+Weighted Mask Aggregation for Few-Shot Segmentation", 2022. This is only the idea,
 without training and on one feature level; `dcama` is trained.
 """
 

@@ -32,7 +32,7 @@ class DCAMA(Learned):
         width, dim = config.backbone_dim, config.embed_dim
         self.to_query = nn.Linear(width, dim)  # W_q
         self.to_key = nn.Linear(width, dim)  # W_k
-        # With equal projections a cell attends to what looks like it from the first step.
+        # With equal projections a cell attends to similar cells from the first step.
         nn.init.orthogonal_(self.to_query.weight)
         self.to_key.load_state_dict(self.to_query.state_dict())
         blocks: list[nn.Module] = []

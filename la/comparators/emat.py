@@ -24,7 +24,7 @@ LEAST = 1e-6  # probabilities are clipped from below
 class EMAT(Learned):
     """Each class against its own background: row c = log(p_f / p_b), row 0 = 0.
 
-    Shots are segmented apart and their probabilities averaged.
+    Each shot is segmented separately, and the probabilities are averaged.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -36,7 +36,7 @@ class PANet(Learned):
         return (SCALE * t.query_hat) @ directions(t)
 
     def compare(self, t: Tokens) -> Tensor:
-        """Logits (B, I, C) from the support alone, which the alignment loss uses."""
+        """Logits (B, I, C) from the support only; the alignment loss uses them too."""
         return self.score(t)
 
     def alignment_loss(self, t: Tokens, scores: Tensor, class_valid: Tensor) -> Tensor:

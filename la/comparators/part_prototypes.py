@@ -1,7 +1,7 @@
 """Cosine to the nearest of several prototypes per class.
 
 Liu, Zhang, Zhang, He: "Part-aware Prototype Network for Few-shot Semantic Segmentation",
-2020. This is the idea alone, without training; `ppnet` is trained.
+2020. This is only the idea, without training; `ppnet` is trained.
 """
 
 from dataclasses import dataclass

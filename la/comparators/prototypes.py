@@ -1,7 +1,7 @@
 """Cosine to one prototype per class, with and without a prototype for background.
 
 Wang, Liew, Zou, Zhou, Feng: "PANet: Few-Shot Image Semantic Segmentation with Prototype
-Alignment", 2019. This is the idea alone, without training: one masked average per class
+Alignment", 2019. This is only the idea, without training: one masked average per class
 and shot, and the nearest prototype wins. `panet` is trained.
 """
 

@@ -52,7 +52,7 @@ class TokenGrid:
         rows = rows.permute(0, 3, 1, 2).float()
         height, width = batch.source.query.shape[-2:]
         coverage = F.adaptive_avg_pool2d(rows, (height, width))
-        # A token that holds padding alone is background.
+        # A token that contains only padding is background.
         coverage[:, 0] += coverage.sum(1) == 0
         return mask_absent_rows(share(coverage, dim=1), batch)
 

@@ -1,7 +1,7 @@
 """A linear classifier of the support tokens, solved in closed form for each episode.
 
 Bertinetto, Henriques, Torr, Vedaldi: "Meta-learning with differentiable closed-form
-solvers", 2019. This is the classifier alone, without meta-learning.
+solvers", 2019. This is only the classifier, without meta-learning.
 """
 
 from dataclasses import dataclass

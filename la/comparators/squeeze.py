@@ -71,7 +71,7 @@ def drop(x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
-    """Attention over the kept support tokens, apart for each query cell, without 1/sqrt(d).
+    """Attention over the kept support tokens, separately for each query cell, without 1/sqrt(d).
 
     Queries are (E, c, I, m), keys and values (E, c, I, n), kept is (E, n).
     """

@@ -236,7 +236,7 @@ def _box_only(
 
 
 def _arrays(annotations: list[_Annotation]) -> dict[str, np.ndarray]:
-    """The fields of a annotations as arrays; the numbers of all outlines lie in one."""
+    """The fields of a annotations as arrays; one array holds the numbers of all outlines."""
     pieces = [piece for annotation in annotations for piece in annotation.outline.pieces]
     n_pieces = [len(annotation.outline.pieces) for annotation in annotations]
     numbers = array("d")

@@ -22,7 +22,7 @@ class TrainingBatches(Dataset[Batch]):
         per_step: consecutive batches that make a step. They share (B, N, K), so that processes
             that compute one each do not wait for the one with the largest.
         kinds_per_batch: all examples of a batch draw from one subset of prompt kinds, as the
-            official code does it; else each example has a subset of its own.
+            official code does; otherwise each example draws from its own subset.
     """
 
     sampler: EpisodeSampler

@@ -148,7 +148,7 @@ def _faults(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
             stored, mode, turned = image.size, image.mode, orientation(image)
             image.draft("L", (1, 1))  # JPEG is decoded at an eighth of its size
             image.load()
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         return [("unreadable", f"{path.name}: {error}")]
     stated = size[::-1]
     upright = stored[::-1] if turned >= 5 else stored

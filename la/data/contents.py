@@ -30,7 +30,7 @@ def picture_digests(
 
     Args:
         paths: n image files.
-        folder: the folder in which they lie.
+        folder: the folder that contains them.
         cache: a folder that keeps the digests; when omitted, all files are read.
 
     Raises:

@@ -133,7 +133,7 @@ def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
         url = hf_hub_url(model_id, name, revision=commit, endpoint=endpoint)
         try:
             metadata = get_hf_file_metadata(url)
-        except Exception as error:  # each release of the hub's client has network errors of its own
+        except Exception as error:  # the network errors differ between releases of the hub's client
             reason = str(error).splitlines()[0]
             raise ConnectionError(
                 f"{model_id} could not be downloaded from {endpoint} ({reason}); try again later, "

@@ -20,7 +20,7 @@ from la.config import IMAGE_MEAN, IMAGE_STD
 
 @dataclass(frozen=True)
 class Frame:
-    """How one original image of `size` (H, W) lies in the square input of side `side`."""
+    """How one original image of `size` (H, W) is placed in the square input of side `side`."""
 
     size: tuple[int, int]
     side: int

@@ -1,4 +1,4 @@
-"""Image files: where they lie under a folder, and their pixels as upright 8-bit RGB."""
+"""Finds image files under a folder, and reads them as upright 8-bit RGB."""
 
 import logging
 import os
@@ -73,7 +73,7 @@ class ImageFolder:
         return [path for paths in self._by_name.values() for path in paths]
 
     def _agrees(self, path: str, name: str) -> bool:
-        """Whether a file lies in the folders that its name states."""
+        """Whether a file is in the folders that its name states."""
         if "/" not in name:
             return True
         stated, actual = _spelled_alike(name), _spelled_alike(path)
@@ -150,7 +150,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
                 sizes = "it has {} x {} pixels, the annotations say {} x {}"
                 raise ValueError(sizes.format(*image.size, *stated))
             return to_rgb(image)
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         raise UserError(f"{path}: {error}; replace the file or leave the image out") from None
 
 

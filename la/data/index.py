@@ -66,7 +66,8 @@ class CocoIndex:
 
         Args:
             path: the file; masks are polygons, run lengths or compressed run lengths.
-            images: where its images lie; when omitted, the folder that holds `annotations/`.
+            images: the folder of its images; when omitted, the folder that contains
+            `annotations/`.
             cache: a folder that keeps the parsed arrays; when omitted, nothing is kept.
 
         Raises:
@@ -143,7 +144,7 @@ class CocoIndex:
         """The image's file, see `ImageFolder.find`.
 
         Raises:
-            MissingFile: no such file lies under `images`.
+            MissingFile: there is no such file under `images`.
             UserError: several files fit.
         """
         name = self.file_names[self._row(image_id)]

@@ -54,7 +54,7 @@ def find(data: Path) -> dict[str, Path]:
 
 
 def image_root(data: Path, annotations: Path) -> Path:
-    """The folder under which the images of an annotation file lie."""
+    """The folder that contains the images of an annotation file, at any depth."""
     beside = annotations.parent
     if beside.name == "annotations":
         beside = beside.parent

@@ -28,7 +28,7 @@ class BatchLoader:
         target_side: paint targets (side, side) over the input frame, for the training loss;
             None paints them on original pixels, for scores.
         jitter: draw box prompts with the noise that only training has.
-        objects: add the masks of the prompted objects, whatever kind of prompt was drawn.
+        objects: add the masks of the prompted objects, for every kind of prompt.
         truth: the protocol of targets if it differs from `protocol`, which prompts follow.
     """
 
@@ -44,7 +44,7 @@ class BatchLoader:
     truth: Protocol | None = None
 
     def __call__(self, episodes: list[Episode]) -> Batch:
-        """B episodes, padded to a common C, H and W; supports and examples lie flat."""
+        """B episodes, padded to a common C, H and W; supports and examples are flat."""
         n_ways = torch.tensor([episode.n_ways for episode in episodes])
         n_supports = torch.tensor([len(episode.support_ids) for episode in episodes])
         n_rows = 1 + int(n_ways.max())
@@ -62,7 +62,7 @@ class BatchLoader:
         )
 
     def target(self, episode: Episode) -> np.ndarray:
-        """(H, W) int16 rows of C over the query's original pixels; later annotations lie on top."""
+        """(H, W) int16 rows of C over the query's original pixels; later annotations are on top."""
         canvas = np.zeros(self._frame(episode.query_id).size, dtype=np.int16)
         self._paint(canvas, episode)
         return canvas

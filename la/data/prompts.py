@@ -14,7 +14,7 @@ from la.config import EpisodeConfig
 from la.data.geometry import Frame
 from la.types import PromptKind, Prompts
 
-_MANY = 70  # [O] a class with more instances than this in an image is prompted by masks alone
+_MANY = 70  # [O] a class with more instances than this in an image is prompted only by masks
 _LARGEST_JITTER = 20.0  # [O] pixels
 
 
@@ -134,7 +134,7 @@ def collate_prompts(
     """E examples in original pixels -> `Prompts` in input pixels, padded to a common P and Q.
 
     Args:
-        drawn: the prompts of each example, and how its support image lies in the input.
+        drawn: the prompts of each example, and the frame of its support image.
         supports: the support image of each example, in [0, S).
         rows: the row of C of each example.
         mask_size: side of the square mask prompts.

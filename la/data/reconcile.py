@@ -1,7 +1,7 @@
 """What two annotation files, or two entries of one file, say about the same thing.
 
-Classes are the same if their names are, whatever their ids. Pictures are the same if their pixels
-are, whatever their ids and file names.
+Classes are the same if their names are equal; ids do not matter. Pictures are the same if their
+pixels are equal; ids and file names do not matter.
 """
 
 import unicodedata
@@ -61,7 +61,7 @@ def without_repetitions(index: CocoIndex) -> CocoIndex:
     """The index with one image for each picture: the one of the lowest id.
 
     It gets the annotations of all entries of the picture; of equal ones, one. Images without a
-    file, and pictures of one colour, stay apart.
+    file, and pictures of one colour, are not merged.
     """
     row_of: dict[tuple, int] = {}  # by picture and stated size
     kept_row = np.arange(len(index.image_ids))

@@ -52,7 +52,7 @@ def outline(shape: object, height: int, width: int) -> Outline:
     if not isinstance(shape, list):
         raise Unusable(f"segmentation is {type(shape).__name__}, neither polygons nor run lengths")
     if not any(isinstance(points, list) for points in shape):
-        shape = [shape]  # one ring that is not in a list of its own
+        shape = [shape]  # a single ring that is not wrapped in a list
     side = max(height, width)
     rings = [_ring(points, side) for points in shape if _is_ring(points)]
     if not rings:

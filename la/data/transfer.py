@@ -126,7 +126,7 @@ def _append(url: str, part: Path, size: int) -> None:
                 expected_size=size,
                 displayed_filename=part.stem,
             )
-    except Exception as error:  # each release of the hub's client has network errors of its own
+    except Exception as error:  # the network errors differ between releases of the hub's client
         if isinstance(error, OSError) and error.errno:  # the disk's, not the network's
             raise
         reason = str(error).splitlines()[0]

@@ -35,7 +35,7 @@ def painted_rows(
 ) -> list[tuple[int, int]]:
     """(annotation, row of C) of each instance that a target shows, in the order of painting.
 
-    Crowds come first, so that single instances lie on top of them.
+    Crowds come first, so that single instances are painted on top of them.
 
     Args:
         class_ids: the episode's classes; class_ids[n] is row n + 1.

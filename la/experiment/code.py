@@ -1,4 +1,4 @@
-"""Digests of the code that a number depends on, so that a result knows what computed it.
+"""Digests of the code that a number depends on; each result stores the digest of its code.
 
 Comments, docstrings and annotations do not count: rewording a sentence changes no number.
 Configurations do not count either, as each run and result is named by its own.
@@ -133,7 +133,7 @@ def _imported_by(module: str) -> list[Path]:
     for name in modules:
         path = PACKAGE.parent / f"{name.replace('.', '/')}.py"
         if not path.is_file():
-            continue  # a method that a reader wrote lies outside the package
+            continue  # a user's own method, outside of the package
         files.append(path)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             imported = node.module if isinstance(node, ast.ImportFrom) else None

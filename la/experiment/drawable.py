@@ -41,6 +41,6 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
 
 
 def _settings(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """One episode of each setting, whatever the method and the seed."""
+    """One measurement of one episode for each setting; method and seed do not matter."""
     settings = (replace(m, method="", seed=0, episodes=1) for m in measurements)
     return list(dict.fromkeys(settings))

@@ -118,7 +118,7 @@ class Job:
         plain = self.segmenter()
         if not self.method.biases:
             return plain
-        # Trainings have fits of their own; for other methods all seeds share one.
+        # Each training has its own fit; for other methods all seeds share one.
         path = self.bench.home / "runs" / "fits" / f"{self._fit_key}.json"
         if not self.bench.exists(path):
             fit = choose(self.bench, self.method, plain.segmenter, self.fitting)

@@ -223,7 +223,7 @@ LADDER = {f"la start without {part}": _without(part) for part in get_args(StartP
 
 
 def _in_bfloat16(config: Config) -> Config:
-    """LA trained under bfloat16 autocast, whatever the profile's precision is."""
+    """LA trained under bfloat16 autocast, in place of the profile's precision."""
     return replace(config, train=replace(config.train, precision="bfloat16"))
 
 

@@ -57,7 +57,7 @@ def compute(
         return is_todays(code, jobs[key].code)
 
     reused = store.find(jobs, table, is_current)
-    bench.ranks.wait_for_everyone()  # before a rank writes what another one looks for
+    bench.ranks.wait_for_everyone()  # before any rank writes a file that another rank looks for
     outdated = {key for key, result in reused.items() if not jobs[key].is_current(result)}
     if outdated and recompute:
         for run in {jobs[key].run for key in outdated}:
@@ -75,7 +75,7 @@ def compute(
             len(outdated),
             table,
         )
-    # What another table has computed stands in the file of this one too.
+    # Results that another table has computed are added to the file of this one.
     bench.once(lambda: store.add(table, store.lacks(table, reused)))
     if missing:
         check_drawable(bench, (job.measurement for job in missing.values()))
@@ -98,7 +98,7 @@ def score(
 ) -> list[Result]:
     """The results of a segmenter of your own on the same episodes, for any table.
 
-    Nothing is fitted, and nothing stored: a file could not tell two versions of your code apart.
+    Nothing is fitted or stored, because a file could not distinguish two versions of your code.
     """
     lists = dict.fromkeys(replace(m, method=name) for m in measurements)
     code = scoring_code(type(segmenter).__module__)

@@ -109,7 +109,7 @@ class Run:
         return self.model.exists() and not is_todays(self.trained_by, self.code)
 
     def set_aside(self) -> None:
-        """Rename the folder of a model that other code trained, so that it is trained anew."""
+        """Rename the folder of a model that other code trained, so that it is trained again."""
         if self.is_outdated:
             old = self.folder.with_name(f"{self.folder.name}.by-{self.trained_by or 'unknown'}")
             log.warning("%s is kept as %s and trained again", self.folder.name, old.name)
@@ -128,7 +128,7 @@ class Run:
         Args:
             init: a model to fine-tune; the architecture is then that model's.
             stop_after: save and raise `Stopped` after this many steps.
-            tracker: one that accelerate knows, such as tensorboard.
+            tracker: one that accelerate supports, such as tensorboard.
             report: called with the number of steps done since the last call.
 
         Raises:
@@ -177,7 +177,7 @@ class Run:
         return path
 
     def fresh_comparator(self) -> torch.nn.Module | None:
-        """Weights of a comparator that depend on the seed of this training alone."""
+        """Initial weights of a comparator; they depend only on the seed of this training."""
         if self.method.network is None:
             return None
         with torch.random.fork_rng(devices=[]):
@@ -185,7 +185,7 @@ class Run:
             return self.method.network(self.config.model)
 
     def fresh_model(self) -> LabelAnything:
-        """Weights that depend on the seed of this training alone, see `la.model.start`."""
+        """Initial weights, which depend only on the seed of this training; see `la.model.start`."""
         bench, model = self.bench, self.config.model
         generator = torch.Generator().manual_seed(self.config.train.seed)
         if model.start == "usual":

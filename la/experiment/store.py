@@ -125,7 +125,7 @@ def _result(path: Path, key: str, line: dict[str, Any]) -> Result:
 
 
 def _place(key: str, line: dict[str, Any]) -> tuple[Any, ...]:
-    """Where a line stands in its file: by what was measured, in words that a diff shows."""
+    """The sort key of a line: what was measured, in the words that a diff shows."""
     m = line["measurement"]
     setting = (m["method"], m["n_ways"], m["k_shots"], " ".join(m["kinds"]))
     rules = (m["protocol"], m["supports"], m["classes"])

@@ -48,7 +48,7 @@ class Workbench:
         return cls(profiles.profile(name), Path(data) if data else None)
 
     def headline(self) -> str:
-        """Profile, device and why, data: the first line of whatever is run."""
+        """Profile, device with the reason for it, and data: the first line of every command."""
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
         text = f"Profile {self.config.profile} on {device}."

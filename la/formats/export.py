@@ -52,7 +52,7 @@ def outlined_instances(mask: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _parts(mask: np.ndarray) -> list[np.ndarray]:
-    """The connected parts of a mask, each (H, W); pixels that meet at a corner are apart."""
+    """The connected parts of a mask, each (H, W); touching corners do not connect pixels."""
     numbered, n_parts = ndimage.label(mask)
     return [numbered == number for number in range(1, n_parts + 1)]
 

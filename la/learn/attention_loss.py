@@ -59,7 +59,7 @@ def attention_loss(reads: list[Read], objects: Tensor, valid: Tensor) -> Tensor:
         valid: (E, T) bool, False for tokens that only pad.
 
     Returns:
-        () the loss, 0 where all attention lies on the objects.
+        () the loss, 0 if all attention is on the objects.
     """
     side = round(len(reads[0].position) ** 0.5)
     cells = object_cells(objects, side)
@@ -72,7 +72,7 @@ def attention_loss(reads: list[Read], objects: Tensor, valid: Tensor) -> Tensor:
 
 
 def object_shares(read: Read, cells: Tensor) -> Tensor:
-    """The share of each token's attention that lies on the object of its example.
+    """The share of each token's attention that is on the object of its example.
 
     Args:
         cells: (E, h*w) bool, the cells of the objects.

@@ -152,7 +152,7 @@ def load_comparator(network: type[Network], path: Path) -> tuple[Network, ModelC
 
 
 def save(model: nn.Module, path: Path, *, trained_on: str = "", bias: float = 0.0) -> None:
-    """Write our own file, without the backbone: that is frozen and has a file of its own.
+    """Write a file in our format, without the backbone, which is frozen and has its own file.
 
     Args:
         model: Label Anything, or a comparator, whose class the file then names.

@@ -1,4 +1,4 @@
-"""Where a model's file lies: in the package, on disk, or on the Hugging Face hub."""
+"""Finds the file of a model: in the package, on disk, or on the Hugging Face hub."""
 
 from dataclasses import dataclass
 from pathlib import Path

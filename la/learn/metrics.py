@@ -2,7 +2,7 @@
 
 One confusion matrix over the N + 1 rows is kept per episode, counted at the query's
 original size. Every score, report and protocol rule below is a sum over those, so none
-of them needs a second run of the model. All scores lie in [0, 1].
+of them needs a second run of the model. All scores are in [0, 1].
 
 In this module B counts the episodes of a list, and F the classes that they could draw.
 """

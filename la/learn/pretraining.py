@@ -2,7 +2,7 @@
 
 The task is per-pixel classification of the 200 shapes that the benchmark does not use, on
 generated scenes. The scenes share the benchmark's textures and hues but none of its
-shapes, so the backbone learns to tell objects apart, not to recognise these objects.
+shapes, so the backbone learns to distinguish objects, not to recognise these ones.
 """
 
 import logging

@@ -106,5 +106,5 @@ def _load(
 
 
 def save_best(model: nn.Module, folder: Path) -> None:
-    """Save the weights alone, as `best.safetensors`."""
+    """Save only the weights, as `best.safetensors`."""
     write_whole(folder / "best.safetensors", as_bytes(model.state_dict()))

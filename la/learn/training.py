@@ -74,7 +74,7 @@ def fit(
     lock: AbstractContextManager[bool] = nullcontext(True)
     if accelerator.is_main_process:
         lock = claim(folder / "training", wait=True)
-    fast = tf32(config.precision == "bfloat16")  # in what autocast leaves in float32
+    fast = tf32(config.precision == "bfloat16")  # in the operations that autocast leaves in float32
     with lock, _sigterm() as stop_asked, _tracking(accelerator), fast:
         accelerator.wait_for_everyone()
         run = Run(model, config, folder, accelerator, episodes, validate)
@@ -98,7 +98,7 @@ def _accelerator(
     """The device, the processes and the trackers; raises UserError if they do not fit."""
     if tracker and not filter_trackers(tracker, folder):
         raise UserError(f"{tracker} is not installed; pip install {tracker}, or train without it")
-    # A batch without points leaves their embeddings without gradient.
+    # In a batch without points, their embeddings get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),

@@ -15,7 +15,7 @@ from la.model.backbones.spec import BackboneSpec
 
 
 class Backbone(nn.Module):
-    """An encoder that never trains, whatever the model around it does."""
+    """An encoder that stays in evaluation mode and is never trained."""
 
     def __init__(self, spec: BackboneSpec, encoder: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def load(self, weights: dict[str, Tensor], source: str) -> None:
-        """Set the encoder's weights, in any spelling of their names that the spec knows.
+        """Set the encoder's weights; tensors may have any of the names that the spec accepts.
 
         Args:
             source: the file's name, for messages.

@@ -43,8 +43,8 @@ class ExactPromptEncoder(PromptEncoder):
     def kind_embeddings(self, prompts: Prompts) -> list[Tensor]:
         """Embeddings of kinds that the batch lacks are detached.
 
-        The published code does not touch them, so they have no gradient and AdamW leaves
-        them alone; a gradient of zero would decay them and continue their momentum.
+        The published code does not use them, so they have no gradient and AdamW skips them; with a
+        gradient of zero it would decay them and continue their momentum.
         """
         points = prompts.points.shape[1] > 0
         boxes = prompts.boxes.shape[1] > 0

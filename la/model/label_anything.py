@@ -18,7 +18,7 @@ from la.types import Batch, ModelCard, Pixels
 
 
 class LabelAnything(nn.Module):
-    """The model: a function of weights and batch alone.
+    """The model: a function of only its weights and the batch.
 
     `forward` composes `query`, `support` and `decode`, which can be used alone: a support set is a
     value, and each further query that shares it costs `query` and `decode` only.

@@ -28,7 +28,7 @@ from la.types import Prompts
 
 
 class TokenPool(nn.Module):
-    """R learned vectors; each class of an episode draws one, which tells it from the others."""
+    """R learned vectors; each class of an episode draws one, so that classes differ."""
 
     def __init__(self, n_rows: int, dim: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(channels, dim, 1),
         )
         self.not_a_mask_embed = nn.Embedding(1, dim)
-        self.no_mask_embed = nn.Embedding(1, dim)  # used by `exact` alone
+        self.no_mask_embed = nn.Embedding(1, dim)  # used only by `exact`
         self.sparse_embedding_attention = MixBlock(config, dim)
         self.class_encoder = TokenPool(config.token_pool, dim) if config.token_pool else None
         self.transformer = TwoWayTransformer(config)

@@ -42,7 +42,7 @@ def open_photo(source: Photo, name: str = "the file") -> Image.Image:
     try:
         with Image.open(file) as image:
             return to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         raise UserError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
 
 

@@ -1,4 +1,4 @@
-"""What stored counts tell beyond one number: rules, classes, sizes, mistakes, single episodes.
+"""Reports from stored counts: by rule, class, size, kind of mistake, and single episode.
 
 Nothing here runs a model: a new question to old results is a new sum over their counts.
 """

@@ -1,7 +1,7 @@
 """Charts of scores, costs and training runs: tidy tables in, a matplotlib `Figure` out.
 
 A chart is 5.5 inches wide and stacks its panels, so that its letters can be read on a phone.
-Methods differ in marker and line as well as in colour, so that they can be told apart in grey.
+Methods differ in marker and line as well as in colour, so that they can be distinguished in grey.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

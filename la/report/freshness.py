@@ -30,7 +30,7 @@ def inputs_of_page(bench: Workbench, name: str, parameters: dict[str, object]) -
     Raises:
         FileNotFoundError: there is no such notebook.
     """
-    # Where the data lie does not matter; what they are is below.
+    # The folder of the data does not matter; their content is added below.
     chosen = {key: value for key, value in parameters.items() if key != "data"}
     measurements = bench.results / "measurements"
     tables = sorted(measurements.glob(f"{name}.jsonl"))

@@ -1,4 +1,4 @@
-"""The paper's numbers as printed, and one page that shows them apart from ours."""
+"""The paper's numbers as printed, and one page that shows them separately from ours."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +34,7 @@ def published() -> pd.DataFrame:
 
 
 def beside(name: str) -> pd.DataFrame:
-    """The paper's own table in the layout of ours, to be shown apart from it."""
+    """The paper's own table in the layout of ours, to be shown separately."""
     number = int(name[-1])
     table = published()
     printed = as_printed(table[table["table"] == number], ["row"])

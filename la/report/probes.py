@@ -1,4 +1,4 @@
-"""Probes of the prompt encoder: where tokens look, and what class-example embeddings tell apart.
+"""Probes of the prompt encoder: where tokens attend, and what embeddings distinguish.
 
 They explain a score: the prototype of a class can only differ from that of another class of the
 same image if the tokens attend to what is prompted (paper Eq. 1-2).

@@ -100,7 +100,7 @@ def principal_colours(images: Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def attention_maps(read: Read, tokens_valid: Tensor) -> Tensor:
-    """Where the tokens of each example look, (E, h, w); each map sums to 1.
+    """Where the tokens of each example attend, (E, h, w); each map sums to 1.
 
     The mean over heads and over the tokens that do not pad.
     """
@@ -114,7 +114,7 @@ def attention_maps(read: Read, tokens_valid: Tensor) -> Tensor:
 
 
 def draw_attention(shown: EpisodePicture, steps: Steps, model: LabelAnything) -> Figure:
-    """A row per layer, a column per example: its support image, lit where the tokens look."""
+    """A row per layer, a column per example: its support image, bright where the tokens attend."""
     prompts = steps.batch.prompts
     figure, axes = _axes(len(steps.reads), len(prompts.example_row))
     for layer, (row, read) in enumerate(zip(axes, steps.reads, strict=True), 1):

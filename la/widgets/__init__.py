@@ -1,4 +1,4 @@
-"""Widgets for people in JupyterLab: draw prompts, look at predictions. Imported only on request."""
+"""Widgets for JupyterLab: draw prompts, inspect predictions. Imported only on request."""
 
 from la.widgets.editor import PromptEditor
 from la.widgets.viewer import EpisodeRecord, PredictionViewer

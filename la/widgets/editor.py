@@ -109,7 +109,7 @@ class PromptEditor(DrawingWidget):
         self._show(photos, example.class_names, to_json(prompts))
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Apply a message of the browser; the status line tells what is wrong with it."""
+        """Apply a message from the browser; an error is shown in the status line."""
         try:
             super().set_state(sync_data)
         except TraitError as error:

@@ -104,7 +104,7 @@ class Lite0(nn.Module):
         """ImageNet-normalised images (B, 3, H, W) to features (B, 304, H / 16, W / 16).
 
         Raises:
-            UserError: a side is no multiple of 32.
+            UserError: a side is not a multiple of 32.
         """
         if images.shape[2] % 32 or images.shape[3] % 32:
             raise UserError(f"image sides must be multiples of 32, not {tuple(images.shape[2:])}")

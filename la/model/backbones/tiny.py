@@ -63,7 +63,11 @@ class TinyViT(nn.Module):
         self.register_buffer("std", torch.ones(dim, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8)."""
+        """ImageNet-normalised images (B, 3, H, W) to features (B, V, H / 8, W / 8).
+
+        Raises:
+            UserError: a side is not a multiple of 8.
+        """
         if images.shape[2] % 8 or images.shape[3] % 8:
             raise UserError(f"image sides must be multiples of 8, not {tuple(images.shape[2:])}")
         x = self.stem(images)  # (B, V, h, w)

@@ -27,21 +27,21 @@ NAMES = (  # parts of a tensor's name: as published (transformers 4), and in tra
 
 
 def build_mae(image_size: int) -> nn.Module:
-    """ViT-B/16; its positions are those of 224 pixels, whatever the side of the images."""
+    """ViT-B/16; its positions are those of 224 pixels, for images of any side."""
     from transformers import ViTConfig, ViTModel
 
     return ViTModel(ViTConfig(layer_norm_eps=1e-12), add_pooling_layer=False)
 
 
 def build_dinov2(image_size: int, *, dim: int) -> nn.Module:
-    """ViT/14; its positions are those of 518 pixels, whatever the side of the images."""
+    """ViT/14; its positions are those of 518 pixels, for images of any side."""
     from transformers import Dinov2Config, Dinov2Model
 
     return Dinov2Model(Dinov2Config(image_size=518, hidden_size=dim, num_attention_heads=dim // 64))
 
 
 def read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Features of MAE, which interpolates its positions only when it is told to."""
+    """Features of MAE, which interpolates its positions only on request."""
     tokens = encoder(images, interpolate_pos_encoding=True).last_hidden_state
     return _on_grid(tokens, images, 16)
 
