@@ -1,6 +1,6 @@
-"""Errors whose message is all that a user needs: what is wrong, where, and how to mend it.
+"""Errors whose message is all that a user needs: what is wrong, where, and how to fix it.
 
-The command line prints the message alone and exits with status 2. Any other exception is a bug and
+The command line prints only the message and exits with status 2. Any other exception is a bug and
 keeps its traceback.
 """
 

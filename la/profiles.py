@@ -1,4 +1,4 @@
-"""The named profiles: every configuration that a run can be started with.
+"""The named profiles: all configurations with which a run can be started.
 
 A profile is a `la.config.Config`; `dataclasses.replace` makes a variant. The sources of the values
 are marked as in `la.config`.
@@ -50,8 +50,8 @@ _SMOKE = replace(  # runs all of the code in seconds; its numbers mean nothing
 _SAM = Config(
     profile="paper-sam",
     model=ModelConfig(),
-    # [A] 50 epochs of 82,783 iterations [P 4.2], an iteration being an episode: 6.33 of them a
-    # batch, and a batch on each of four GPUs a step
+    # [A] 50 epochs of 82,783 iterations [P 4.2], where an iteration is an episode: a batch has
+    # 6.33 of them, and a step has a batch on each of four GPUs
     train=TrainConfig(steps=163_000, micro_batches=4, precision="bfloat16"),
 )
 _MAE = replace(
@@ -107,8 +107,8 @@ PUBLISHED = "published-mae"  # trains nothing, and its models read images instea
 _OFFICIAL_EPISODES = EpisodeConfig(
     shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1)), keep_ways=True
 )
-# [O] 50 epochs of 82,783 episodes, on four GPUs that take 5.0 of them each. The GPUs draw the same
-# episodes, so that one batch has the gradient of all four.
+# [O] 50 epochs of 82,783 episodes, on four GPUs with batches of 5.0 episodes. All GPUs draw the
+# same episodes, so one batch has the gradient of all four.
 _OFFICIAL_TRAINING = TrainConfig(
     steps=round(50 * 82_783 / (4 * 5.0)), lr=5e-5, micro_batches=1, target_side=None
 )

@@ -1,4 +1,4 @@
-"""What a paper run downloads besides its backbone: COCO, and the authors' models."""
+"""Downloads what a paper run needs besides its backbone: COCO, and the authors' models."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def coco_folder(cache: Path) -> Path:
 
 
 def coco_missing(root: Path) -> tuple[str, ...]:
-    """Names in `FILES` that are not unpacked below `root`, of the layout that is more complete."""
+    """Names in `FILES` that `root` lacks, for the layout (2014 or 2017) that is more complete."""
 
     def n_to_download(layout: tuple[str, ...]) -> int:
         return sum(_bytes_to_download(root, name) > 0 for name in layout)
@@ -54,7 +54,7 @@ def coco_missing(root: Path) -> tuple[str, ...]:
 
 
 def coco_bytes(root: Path) -> int:
-    """Bytes of disk that `fetch("coco", root)` needs: archives, and as much again unpacked."""
+    """Bytes of disk that `fetch("coco", root)` needs: the archives and their unpacked files."""
     total = 0
     for name in coco_missing(root):
         total += _bytes_to_download(root, name) + FILES[name].size
@@ -84,7 +84,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         mirror: scheme and host to use instead of the publisher's; paths and checksums are the same.
 
     Raises:
-        UserError: an unknown name, or the server sent another file than the published one.
+        UserError: the name is unknown, or the server sent a file that is not the published one.
         OSError: the disk has no room, the server lacks the file, or the connection keeps breaking.
     """
     if what == "coco":
@@ -100,7 +100,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
 
 
 def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
-    """Download and unpack an archive; one that was there before is kept."""
+    """Download and unpack an archive; an archive that already existed is kept."""
     archive = _archive(root, name)
     with claim(root / name, wait=True):
         was_there = archive.exists()
@@ -148,7 +148,7 @@ def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
 
 
 def _is_unpacked(root: Path, name: str) -> bool:
-    """Whether all files of an archive lie in `root/name` or in `root/images/name`."""
+    """Whether all files of an archive are in `root/name` or in `root/images/name`."""
     for folder in (root / name, root / "images" / name):
         if not folder.is_dir():
             continue
@@ -164,7 +164,7 @@ def _archive(root: Path, name: str) -> Path:
 
 
 def _bytes_to_download(root: Path, name: str) -> int:
-    """Bytes of an archive that are neither here nor unpacked."""
+    """Bytes of an archive that are neither downloaded nor unpacked."""
     archive = _archive(root, name)
     if archive.exists() or _is_unpacked(root, name):
         return 0

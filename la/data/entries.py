@@ -1,4 +1,4 @@
-"""Entries of a COCO file: their values in the forms that exporters write, and those left out."""
+"""Entries of a COCO file: reads values in the forms that exporters write, counts unusable ones."""
 
 import gc
 import math
@@ -17,7 +17,7 @@ NAMED = 3  # entries that are described for each reason; the others are counted
 
 @dataclass
 class Skipped:
-    """Entries that are left out, by reason: their number, and a description of the first ones."""
+    """Entries that are left out, by reason: their number, and descriptions of the first ones."""
 
     counts: dict[str, int] = field(default_factory=dict)
     described: dict[str, list[str]] = field(default_factory=dict)
@@ -34,8 +34,8 @@ class Skipped:
 def no_garbage_collection() -> Iterator[None]:
     """Pauses the collector of reference cycles in this block.
 
-    It would search the millions of lists of a large file again and again, although JSON has no
-    cycles; that takes a third of the time of parsing.
+    It would search the millions of lists of a large file repeatedly, although JSON has no cycles,
+    and take a third of the time of parsing.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Episodes become batches: targets painted, prompts drawn, features read, padded and stacked."""
+"""Makes batches of episodes: paints targets, draws prompts, reads features, pads and stacks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class BatchLoader:
         fold_class_ids: the classes of the fold, for `protocol.extra_unseen`.
         target_side: paint targets (side, side) over the input frame, for the training loss;
             None paints them on original pixels, for scores.
-        jitter: draw box prompts with the noise that only training has.
+        jitter: add noise to box prompts, as only training does.
         objects: add the masks of the prompted objects, for every kind of prompt.
         truth: the protocol of targets if it differs from `protocol`, which prompts follow.
     """
@@ -85,7 +85,7 @@ class BatchLoader:
         return drawn
 
     def instances(self, image_id: int, class_id: int) -> list[Cutout]:
-        """The instances of a class that count, in file order."""
+        """The instances of a class that can be prompted, in file order."""
         annotations = instances_of(self.index, self.protocol, image_id, class_id)
         return [self._cutout(annotation) for annotation in annotations]
 
@@ -102,7 +102,7 @@ class BatchLoader:
         return Pixels(images[: len(episodes)], images[len(episodes) :])
 
     def _targets(self, episodes: list[Episode]) -> Tensor:
-        """(B, H, W) int16, a quarter of the bytes of int64, to which `to_device` widens it."""
+        """(B, H, W) int16, which has a quarter of the bytes of int64; `to_device` widens it."""
         frames = [self._frame(episode.query_id) for episode in episodes]
         if self.target_side is not None:
             sampled = []

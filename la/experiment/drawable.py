@@ -22,7 +22,7 @@ def check_drawable(bench: Workbench, measurements: Iterable[Measurement]) -> Non
 
 
 def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements whose episodes somebody's own data allow; the others are logged.
+    """The measurements whose episodes the user's data allow; the others are logged.
 
     Raises:
         UserError: none can be drawn.

@@ -1,4 +1,4 @@
-"""Images through the frozen backbone: once into the feature cache, or each time they are needed."""
+"""Encodes images with the frozen backbone: once, into the feature cache, or at each use."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from la.learn.run import Batches
 from la.model.backbone import Backbone, build_backbone
 from la.types import Batch, Episode, Features, Pixels, to_device
 
-THREADS = 4  # that read images while none are encoded
+THREADS = 4  # that read images
 
 
 def keeps_features() -> bool:
@@ -27,7 +27,7 @@ def keeps_features() -> bool:
 
 
 def input_image(index: CocoIndex, image_id: int, model: ModelConfig) -> Tensor:
-    """(3, S, S) an image as the backbone takes it."""
+    """(3, S, S): an image as the backbone's input."""
     image = index.read_image(image_id)
     size = image.height, image.width
     return Frame(size, model.image_size, model.resize).image(image)

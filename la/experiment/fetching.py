@@ -39,8 +39,8 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         mirror: scheme and host to use instead of the publisher's; the path is the same.
 
     Raises:
-        UserError: an unknown name, or what came is not the published file.
-        OSError: no room on the disk, the server has no such file, or the connection keeps breaking.
+        UserError: the name is unknown, or the server sent a file that is not the published one.
+        OSError: the disk is full, the server has no such file, or the connection keeps breaking.
     """
     files = _backbone_files()
     if what in files:

@@ -1,4 +1,4 @@
-"""A job: a measurement with all that it needs, each resolved once."""
+"""A job: a measurement with everything that it needs, each part resolved once."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +32,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Job:
-    """A measurement, resolved: its method, its training run and its names on disk."""
+    """A resolved measurement: its method, its training run and its names on disk."""
 
     bench: Workbench
     measurement: Measurement
@@ -51,7 +51,7 @@ class Job:
 
     @cached_property
     def identity(self) -> str:
-        """What the number depends on besides the measurement's own fields."""
+        """Everything that the number depends on besides the measurement's own fields."""
         bench, method, model = self.bench, self.method, "none"
         shape = bench.config.model
         if self.run is not None:
@@ -94,7 +94,7 @@ class Job:
         )
 
     def segmenter(self) -> Fitted:
-        """The method's segmenter, not calibrated; a missing model is trained."""
+        """The method's segmenter without calibration; a missing model is trained."""
         if self.method.build is not None:
             plain = Fitted(self.method.build(self.bench.config.model))
         elif self.run is not None:
@@ -154,7 +154,7 @@ class Job:
         )
 
     def is_current(self, result: Result) -> bool:
-        """Whether code that is equal to today's computed a result and trained its model."""
+        """Whether today's code, or code equal to it, computed a result and trained its model."""
         if self.run is not None and self.run.is_outdated:
             return False
         return is_todays(result.code, self.code)

@@ -1,4 +1,4 @@
-"""What a run needs, what exists, how long it takes and what would stop it (README, "Plan")."""
+"""What a run needs, what exists, how long it takes, and what would stop it (`make plan`)."""
 
 import math
 import os
@@ -110,7 +110,7 @@ def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
     stop the run anyway.
 
     Raises:
-        MissingFile, UserError, OSError: the first problem, and how to mend it.
+        MissingFile, UserError, OSError: the first problem, and how to fix it.
     """
     first_plan = plan(bench, measurements)
     n_downloads = len(first_plan.to_fetch)  # the problems of missing files come first
@@ -166,7 +166,7 @@ def _lacking(
 def _steps_left(bench: Workbench, measurements: Sequence[Measurement], here: bool) -> list[int]:
     """Steps that are left of each training that the measurements need and that is not done.
 
-    `here` says whether the data are there, without which no training can have begun.
+    `here` says whether the data exist; without them no training can have begun.
     """
     trainings = bench.config.evaluation.trainings
     models = {}
@@ -188,7 +188,7 @@ def _steps_left(bench: Workbench, measurements: Sequence[Measurement], here: boo
 
 
 def _work_left(bench: Workbench, measurements: Sequence[Measurement], *, here: bool) -> _Work:
-    """What is left to compute; `here` says whether the data are, so that it can be looked up."""
+    """What is left to compute; without the data (`here`) it cannot be looked up."""
     n_images = COCO_IMAGES
     unscored = list(measurements)
     if here:
@@ -230,7 +230,7 @@ def _computed_stages(config: Config, work: _Work, pace: Pace) -> list[Stage]:
 
 
 def _disk_problems(needs: dict[Path, int], *, saves_features: bool) -> list[Exception]:
-    """The error of a disk that lacks the bytes which a folder needs, if one does."""
+    """The errors of disks that have too little room for a folder."""
     try:
         check_disk(needs)
     except OSError as error:

@@ -46,7 +46,7 @@ def compute(
         recompute: compute again what was computed, or trained, by other code than today's.
 
     Raises:
-        UserError: a setting cannot be drawn from the data; of somebody's own data, none can.
+        UserError: a setting cannot be drawn from the data; with the user's own data, none can.
     """
     if bench.source is not None:
         measurements = drawable(bench, measurements)

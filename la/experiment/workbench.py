@@ -86,7 +86,7 @@ class Workbench:
 
     @property
     def results(self) -> Path:
-        """`results/<profile>`, or `results/<profile>@<folder>` for somebody's own data."""
+        """`results/<profile>`, or `results/<profile>@<folder>` for the user's own data."""
         name = self.config.profile
         return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 COPY_GAIN = 2.0  # what is copied is twice as long as what it is added to
 PROMPT_MARGIN = 2.0  # log odds of a prompted cell against all other cells together
-PLACE_MARGIN = 3.7  # by how much a token's own place outscores a distant place
+PLACE_MARGIN = 3.7  # score of a token's own place above that of a distant one
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def agree(
     generator: torch.Generator,
     features: Tensor | None = None,
 ) -> None:
-    """Set the weights of a model, which have their usual values, to agree.
+    """Change the usual initial weights of a model into those that agree.
 
     Args:
         features: (n, V, h, w) of some training images, whose main directions become the
@@ -114,7 +114,7 @@ def _keep_features(
     generator: torch.Generator,
     features: Tensor | None,
 ) -> None:
-    """The neck rotates the backbone's features into D channels and blurs nothing.
+    """The neck projects the backbone's features onto D channels, without mixing cells.
 
     The content gets the directions in which features vary most, the other channels those
     that follow. The neck is empty where the backbone is D wide.
@@ -136,7 +136,7 @@ def _keep_features(
 
 
 def _mark_prompts(encoder: PromptEncoder, flag: Tensor) -> None:
-    """A masked cell gets u as long as the cell itself, an unmasked cell gets nothing.
+    """A masked cell gets u, with the length of the cell itself; an unmasked cell gets nothing.
 
     The token of a pair without points and boxes is u too. A point or a corner has half of
     it, so that its place counts as much.

@@ -50,7 +50,7 @@ def compare_content(decoder: MaskDecoder, channels: Channels) -> None:
 def _select_pixels(upscaling: nn.Sequential, compared: Tensor) -> Tensor:
     """The upscaling passes these channels on; returns the bias of its last layer.
 
-    That bias takes off again what the norm's bias, which keeps GELU linear, contributes.
+    That bias cancels the contribution of the norm's bias, which keeps GELU linear.
     """
     first = submodule(upscaling, "0", nn.ConvTranspose2d)
     last = upscaling[3]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from la.model.layers import MultiHead
 from la.model.prompt_encoder import TokenPool
 
-QUIET = 0.2  # share of the usual weights left to a branch that would drown its residual
-NOISE = 0.1  # share of the usual weights left beneath a projection that is set here
+QUIET = 0.2  # share of the usual weights in a branch that would otherwise outweigh its residual
+NOISE = 0.1  # share of the usual weights that is added to a projection set here
 LINEAR = 2.0  # GELU is close to the identity around this input
 OWN_MARGIN = 8.0  # score of a token with itself, above that of an unrelated token
 BACKDROP_GAIN = 3.0  # the background's mark, relative to the image to which it is added
@@ -52,8 +52,8 @@ def mark_background(pool: TokenPool, backdrop: Tensor) -> None:
 def pass_pixels_on(layers: nn.Module) -> None:
     """Convolutions, norms and GELUs without a residual begin close to the identity.
 
-    The bias of a norm moves its output to where GELU is linear; the next convolution takes
-    off again what that bias alone contributes. A decoder without them has no children here.
+    The bias of a norm moves its output to where GELU is linear; the next convolution cancels the
+    contribution of that bias. A decoder without them has no children here.
     """
     offset = torch.zeros(())
     for layer in layers.children():

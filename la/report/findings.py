@@ -88,7 +88,7 @@ def kinds_of_prompts(results: Iterable[Result], comparisons: Sequence[Comparison
 
 
 def one_training(results: Iterable[Result]) -> Finding:
-    """Whether LA was scored in all settings with the same checkpoint of each fold and list."""
+    """Whether the same checkpoint of each fold and list scored LA in all settings."""
     la = [r for r in results if r.measurement.method == "la"]
     settings = {r.measurement.setting for r in la}
     if len(settings) < 2:
@@ -138,7 +138,7 @@ def cost_of_classes(costs: pd.DataFrame) -> Finding:
 
 
 def protocol_range(points: pd.DataFrame) -> Finding:
-    """How far the score of one prediction moves by the rule of scoring.
+    """How far the score of the same predictions moves with the rule of scoring.
 
     Args:
         points: column points, the range of the rules; rows (setting, method, protocol).
@@ -152,7 +152,7 @@ def protocol_range(points: pd.DataFrame) -> Finding:
 
 
 def own_method(comparisons: Sequence[Comparison]) -> Finding:
-    """A reader's method against LA in each setting."""
+    """The user's method against LA in each setting."""
     against_la = [c for c in comparisons if c.other == "la"]
     if not against_la:
         return Finding("The method has not been compared with LA.")
@@ -161,7 +161,7 @@ def own_method(comparisons: Sequence[Comparison]) -> Finding:
 
 
 def closest_rivals(comparisons: Iterable[Comparison]) -> dict[str, Comparison]:
-    """By setting: the method that scores best beside the one compared, references left out."""
+    """By setting: the best method besides the one compared, without references."""
     closest: dict[str, Comparison] = {}
     for c in comparisons:
         if c.other in REFERENCES:
@@ -179,7 +179,7 @@ def best_rival(comparisons: Iterable[Comparison], setting: str) -> str:
 
 
 def _after(named_first: str, sentence: str) -> str:
-    """The sentence, after another one that must be read first where there is one."""
+    """The sentence, preceded by another one if there is one that must be read first."""
     return f"{named_first} {sentence}" if named_first else sentence
 
 
@@ -189,7 +189,7 @@ def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) 
     if not closest:
         return "LA has not been compared with any other method here."
     first = behind.named_first(results, comparisons)
-    # A setting that the first sentence has told is not told again.
+    # A setting that the first sentence names is not repeated.
     told = [(c.other, c.setting) for c in behind.not_ahead(comparisons)]
     left = [c for c in closest.values() if (c.other, c.setting) not in told]
     if not left:

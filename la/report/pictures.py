@@ -1,4 +1,4 @@
-"""Figures of episodes and predictions: pictures in, a matplotlib `Figure` out."""
+"""Figures of episodes and predictions, as matplotlib `Figure`s."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def picture(
 def pictures(
     bench: Workbench, measurement: Measurement, numbers: Iterable[int]
 ) -> list[EpisodePicture]:
-    """These episodes of a measurement, each with the method's prediction."""
+    """Episodes of a measurement by their numbers, each with the method's prediction."""
     chosen = Job(bench, measurement).fitted()
     numbers = list(numbers)
     episodes = bench.episodes(measurement)
@@ -105,7 +105,7 @@ def pictures(
 def explained(
     examples: Sequence[tuple[Image.Image, dict]], prediction: Prediction, target: np.ndarray | None
 ) -> Figure:
-    """A prediction beside the examples that it was made from, as given to `Predictor.support`."""
+    """A prediction beside its examples, which are given as to `Predictor.support`."""
     row = {name: n for n, name in enumerate(prediction.class_names, 1)}
     supports = []
     for image, prompts in examples:
@@ -130,7 +130,7 @@ def episode_strip(
     title: str = "prediction",
     others: Mapping[str, Sequence[EpisodePicture]] | None = None,
 ) -> Figure:
-    """A row per episode: supports with their prompts, query, and truth and predictions if known.
+    """A row per episode: supports with prompts, query, and, if known, truth and predictions.
 
     Args:
         title: above the predictions of `episodes`.
@@ -150,7 +150,7 @@ def episode_strip(
     for axis, text in zip(axes[0], [*titles, *methods], strict=True):
         axis.set_title(fill(text, 18), fontsize=9)
     for axis in axes.flat:
-        axis.set_anchor("N")  # leaves the rest of the row's height to the names
+        axis.set_anchor("N")  # so that the names fit below it in the row
     for number, (row, episode) in enumerate(zip(axes, episodes, strict=True)):
         for axis, support in zip(row, episode.supports, strict=False):
             draw_support(axis, support)
@@ -163,7 +163,7 @@ def episode_strip(
         place = row[0].transAxes
         text = heading + names[number]
         below = row[0].text(0, -0.04, text, transform=place, va="top", fontsize=8)
-        below.set_in_layout(False)  # it may reach under the next picture
+        below.set_in_layout(False)  # because it may be wider than its picture
     return figure
 
 
@@ -194,7 +194,7 @@ def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
         axis.contour(x, y, outline, [0.5], colors=[colour(row)], linewidths=1.2)
         pixels = np.argwhere(labels == row)
         centre = pixels.mean(axis=0)
-        nearest = np.linalg.norm(pixels - centre, axis=1).argmin()  # lies on the region
+        nearest = np.linalg.norm(pixels - centre, axis=1).argmin()  # so that it is on the region
         _write_number(axis, pixels[nearest][1], pixels[nearest][0], row)
 
 

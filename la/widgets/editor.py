@@ -32,7 +32,7 @@ from la.widgets.photos import LivePredictor, Photo, photos_of
 
 
 class PromptEditor(DrawingWidget):
-    """Points, boxes, brush, eraser and lasso for several classes on several images, live.
+    """A live editor: points, boxes, brush, eraser and lasso for several classes and images.
 
     Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
     and sets the vector prompts as JSON objects, `classes` their names.
@@ -43,7 +43,7 @@ class PromptEditor(DrawingWidget):
     """
 
     view = Unicode("editor").tag(sync=True)
-    seq = Int(0).tag(sync=True)  # counts what the browser sent; `ack` says that it arrived
+    seq = Int(0).tag(sync=True)  # of the newest message from the browser; `ack` confirms it
     ack = Int(0).tag(sync=True)
     about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
     predictor = traitlets.Any()  # a LivePredictor or None; setting it encodes the images again
@@ -71,7 +71,7 @@ class PromptEditor(DrawingWidget):
         """The predictor's support set for the prompts.
 
         Raises:
-            RuntimeError: there is none; says why.
+            RuntimeError: there is none; the message says why.
         """
         self.wait()
         if self._support is None:
@@ -82,7 +82,7 @@ class PromptEditor(DrawingWidget):
         """Write masks of all images: PNG files and `masks.json`, see `export_masks`.
 
         Raises:
-            RuntimeError: the prompts make no support set; says why.
+            RuntimeError: the prompts make no support set; the message says why.
         """
         folder = Path(folder)
         support = None

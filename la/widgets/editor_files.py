@@ -33,9 +33,9 @@ def export_masks(
 ) -> None:
     """Write a label map of each image as a palette PNG, and all of them as `masks.json` (COCO RLE).
 
-    An image on which masks alone are drawn gets these; where classes overlap, the later one wins.
-    Any other image gets its predicted masks, with drawn ones on top. An image that can have neither
-    is left out.
+    An image on which only masks are drawn gets these masks; where classes overlap, the later one
+    wins. Any other image gets its predicted masks, with drawn ones on top. An image that can have
+    neither is left out.
 
     Args:
         drawing: what is drawn on the images.

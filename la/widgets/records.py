@@ -19,7 +19,7 @@ from la.report.pictures import picture
 from la.types import Batch, Episode, Segmenter, to_device
 from la.widgets.viewer import EpisodeRecord
 
-SIDE = 96  # of an attention map: one size, whatever the sizes of the supports
+SIDE = 96  # of an attention map, for supports of any size
 
 
 def records(

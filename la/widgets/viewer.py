@@ -27,7 +27,7 @@ class EpisodeRecord:
 
     picture: EpisodePicture  # with its truth and prediction
     probabilities: np.ndarray | None = None  # (C, h, w) in [0, 1]
-    attention: np.ndarray | None = None  # (S, h, w), where supports look like what was found
+    attention: np.ndarray | None = None  # (S, h, w), where supports resemble the prediction
     prototypes: np.ndarray | None = None  # (C, 2), projected to the plane
 
     @property
