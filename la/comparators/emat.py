@@ -7,6 +7,7 @@ one token for each query cell and attends only to cells inside the mask. As in E
 tokens are dropped, and the axis shrinks by learned convolutions.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,6 +82,7 @@ class EMAT(Learned):
         height, width = query.shape[-2:]
         support = F.interpolate(support, (SIDE, SIDE), mode="bilinear")
         x = correlations(query, support)  # (E, GROUPS, I, SIDE * SIDE)
+        x = x.contiguous(memory_format=torch.channels_last)  # see `squeeze`
         x, kept = self.first(x, kept)
         x, kept = self.second(x, kept)
         x = x.mean(-1)  # the last support cells become one token

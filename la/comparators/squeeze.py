@@ -1,4 +1,8 @@
-"""A layer of EMAT: attention inside the mask that halves the support map."""
+"""A layer of EMAT: attention inside the mask that halves the support map.
+
+Tokens are (E, c, I, J) in the channels-last memory format: convolutions over either axis and
+attention apart for each query cell then read them in place, without a copy.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,8 +70,10 @@ def drop(x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """
     most = int(kept.sum(1).max())
     order = kept.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    index = order[:, None, None].expand(-1, x.shape[1], x.shape[2], -1)
-    return x.gather(3, index), kept.gather(1, order)
+    n_channels, n_cells = x.shape[1:3]
+    index = order[:, None, :, None].expand(-1, n_cells, -1, n_channels)
+    tokens = x.permute(0, 2, 3, 1).gather(2, index)  # (E, I, n, c)
+    return tokens.permute(0, 3, 1, 2), kept.gather(1, order)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
@@ -75,16 +81,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
 
     Queries are (E, c, I, m), keys and values (E, c, I, n), kept is (E, n).
     """
+    n_cells = query.shape[2]
+    is_kept = kept.repeat_interleave(n_cells, dim=0)  # (E * I, n)
     mixed = F.scaled_dot_product_attention(
         _by_head(query),
         _by_head(key),
         _by_head(value),
-        attn_mask=kept[:, None, None, None],
+        attn_mask=is_kept[:, None, None],
         scale=1.0,
     )
-    return mixed.permute(0, 2, 4, 1, 3).flatten(1, 2)
+    mixed = mixed.transpose(1, 2).flatten(2)  # (E * I, m, c)
+    return mixed.unflatten(0, (-1, n_cells)).permute(0, 3, 1, 2)
 
 
 def _by_head(x: Tensor) -> Tensor:
-    """(E, c, I, n) to (E, I, heads, n, c / heads)."""
-    return x.unflatten(1, (HEADS, -1)).permute(0, 3, 1, 4, 2)
+    """(E, c, I, n) to (E * I, heads, n, c / heads), four axes as fused attention asks for."""
+    cells = x.permute(0, 2, 3, 1).flatten(0, 1)
+    return cells.unflatten(2, (HEADS, -1)).transpose(1, 2)
