@@ -68,7 +68,12 @@ class DENet(Learned):
         In training mode the classes of the batch are marked as trained.
         """
         n_episodes = len(batch.class_valid)
-        in_episode = torch.zeros(n_episodes, BANK, dtype=torch.bool, device=self.bank.device)
+        in_episode = torch.zeros(
+            n_episodes,
+            BANK,
+            dtype=torch.bool,
+            device=self.bank.device,
+        )
         if batch.class_ids is not None:
             rows = batch.class_ids.remainder(BANK)
             is_class = batch.class_ids >= 0

@@ -72,7 +72,12 @@ class EMAT(Learned):
         logits = foreground - background  # (B, C, 2 h, 2 w); 0 in row 0
         return mask_absent_rows(logits, batch)
 
-    def segment(self, query: Tensor, support: Tensor, kept: Tensor) -> Tensor:
+    def segment(
+        self,
+        query: Tensor,
+        support: Tensor,
+        kept: Tensor,
+    ) -> Tensor:
         """(E, 2, 2 h, 2 w) probabilities of background and foreground of each example.
 
         Args:

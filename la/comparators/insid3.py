@@ -88,7 +88,11 @@ def prototype_of(support: Tensor, masks: Tensor) -> Tensor:
     return F.normalize(torch.einsum("kt,ktv->v", weights, support), dim=0)
 
 
-def match(query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+def match(
+    query: Tensor,
+    support: Tensor,
+    masks: Tensor,
+) -> tuple[Tensor, Tensor]:
     """How much each query cell (I, V) looks like the class, and whether it is a candidate.
 
     A candidate has a positive phi_i = <f~_i, p>, and its nearest support cell lies in the

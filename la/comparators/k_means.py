@@ -10,7 +10,12 @@ OUT_OF_REACH = -1e4  # closeness of a part without members; below every other on
 
 
 def k_means(
-    points: Tensor, weights: Tensor, *, parts: int, rounds: int, spherical: bool = False
+    points: Tensor,
+    weights: Tensor,
+    *,
+    parts: int,
+    rounds: int,
+    spherical: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The parts of each row.
 

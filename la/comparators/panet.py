@@ -39,7 +39,12 @@ class PANet(Learned):
         """Logits (B, I, C) from the support only; the alignment loss uses them too."""
         return self.score(t)
 
-    def alignment_loss(self, t: Tokens, scores: Tensor, class_valid: Tensor) -> Tensor:
+    def alignment_loss(
+        self,
+        t: Tokens,
+        scores: Tensor,
+        class_valid: Tensor,
+    ) -> Tensor:
         """() the loss of the supports as segmented by the predicted query.
 
         For each example (s, c) it is the cross-entropy of background against class c over

@@ -24,7 +24,13 @@ UPDATE = 0.2  # share of a part that one chunk of images replaces
 class PPNetU(PPNet):
     """PPNet whose parts attend to regions of unlabelled images."""
 
-    def __init__(self, config: ModelConfig, *, parts: int = 5, update: float = UPDATE) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        parts: int = 5,
+        update: float = UPDATE,
+    ) -> None:
         super().__init__(config, parts=parts)
         self.rounds = 20
         self.global_weight = 0.8
@@ -44,7 +50,12 @@ class PPNetU(PPNet):
             parts = (1 - self.update) * parts + self.update * refined
         return self.nearest_part(t, parts, empty)
 
-    def message(self, parts: Tensor, images: Tensor, prototypes: Tensor) -> Tensor:
+    def message(
+        self,
+        parts: Tensor,
+        images: Tensor,
+        prototypes: Tensor,
+    ) -> Tensor:
         """What unlabelled images say about each part: Q (B, C, parts, D).
 
         Args:
@@ -79,7 +90,12 @@ def nearest_regions(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]
     return per_row.gather(3, index), closest > LEAST_COSINE
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kept: Tensor,
+) -> Tensor:
     """Attention over the kept keys; 0 where none is kept."""
     logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     # Not -inf, of which a softmax without any kept key would make NaN.

@@ -76,7 +76,12 @@ def drop(x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     return tokens.permute(0, 3, 1, 2), kept.gather(1, order)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kept: Tensor,
+) -> Tensor:
     """Attention over the kept support tokens, separately for each query cell, without 1/sqrt(d).
 
     Queries are (E, c, I, m), keys and values (E, c, I, n), kept is (E, n).

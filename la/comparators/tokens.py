@@ -59,7 +59,11 @@ class Tokens:
         return shots.sum(1) / n_shots.clamp(min=1)[..., None]
 
 
-def tokens(batch: Batch, raster: Raster, adapt: Adapt | None = None) -> Tokens:
+def tokens(
+    batch: Batch,
+    raster: Raster,
+    adapt: Adapt | None = None,
+) -> Tokens:
     """The features and prompts of a batch as tokens.
 
     Boxes and points are rasterised into soft maps; a mask has the weight of its share.
@@ -87,7 +91,11 @@ def tokens(batch: Batch, raster: Raster, adapt: Adapt | None = None) -> Tokens:
     )
 
 
-def row_weights(batch: Batch, raster: Raster, size: tuple[int, int]) -> Tensor:
+def row_weights(
+    batch: Batch,
+    raster: Raster,
+    size: tuple[int, int],
+) -> Tensor:
     """The share of each cell that each row covers in each support, (S, C, h, w)."""
     prompts = batch.prompts
     coverage = raster(prompts, size)  # (E, h, w)

@@ -24,7 +24,9 @@ FEW = 5_000  # files that are read without a progress bar
 
 
 def picture_digests(
-    paths: Sequence[Path | None], folder: Path, cache: Path | None = None
+    paths: Sequence[Path | None],
+    folder: Path,
+    cache: Path | None = None,
 ) -> tuple[str, ...]:
     """`picture_digest` of each file; "" for a path that is None.
 

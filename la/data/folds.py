@@ -10,7 +10,11 @@ N_FOLDS = 4
 Rule = Literal["interleaved", "blocks"]
 
 
-def unseen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
+def unseen(
+    category_ids: np.ndarray,
+    fold: int,
+    rule: Rule,
+) -> tuple[int, ...]:
     """Class ids of the fold, by the rank of each category among the sorted ids.
 
     `interleaved` holds ranks fold, fold + 4, fold + 8, ... (official code, HSNet, DCAMA, FPTrans);
@@ -34,7 +38,11 @@ def unseen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
     return tuple(of_fold.tolist())
 
 
-def seen(category_ids: np.ndarray, fold: int, rule: Rule) -> tuple[int, ...]:
+def seen(
+    category_ids: np.ndarray,
+    fold: int,
+    rule: Rule,
+) -> tuple[int, ...]:
     """The classes that training may use: the other three quarters, or all if none is held out."""
     of_fold = unseen(category_ids, fold, rule)
     if holds_none_out(category_ids):

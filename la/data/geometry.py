@@ -70,7 +70,12 @@ class Frame:
         """(n, 4) original -> input pixels."""
         return boxes * np.array(self.scale * 2)
 
-    def sample(self, values: np.ndarray, side: int, padding: int = 0) -> np.ndarray:
+    def sample(
+        self,
+        values: np.ndarray,
+        side: int,
+        padding: int = 0,
+    ) -> np.ndarray:
         """(H, W) over original pixels -> (side, side) over the input, for prompts and targets.
 
         Nearest-neighbour resampling in two steps, to the input frame and from there to `side`, as
@@ -106,7 +111,12 @@ class Frame:
 
 
 @lru_cache(maxsize=1024)
-def _nearest(original: int, inner: int, input_side: int, side: int) -> np.ndarray:
+def _nearest(
+    original: int,
+    inner: int,
+    input_side: int,
+    side: int,
+) -> np.ndarray:
     """The original row (or column) of each of `side` cells that lie inside the image."""
     input_pixel = np.arange(side) * input_side // side  # at each cell
     input_pixel = input_pixel[input_pixel < inner]  # the rest is padding

@@ -35,7 +35,13 @@ class ImageFeatures:
     ) -> None:
         """Compute the features that are missing; see `FeatureStore.write`."""
         images = self._image_of(image_ids)
-        self.store.write(images, load, encode, batch_size=batch_size, progress=progress)
+        self.store.write(
+            images,
+            load,
+            encode,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def read(self, image_ids: Sequence[int]) -> Tensor:
         """Features (n, V, h, w), in the order of the ids; see `FeatureStore.read`."""

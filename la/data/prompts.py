@@ -95,7 +95,10 @@ def draw_prompts(
 
 
 def draw_points(
-    instance: Cutout, size: tuple[int, int], rng: np.random.Generator, most: int
+    instance: Cutout,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    most: int,
 ) -> np.ndarray:
     """(n, 2) centres of pixels inside an instance; n grows with its area, up to `most`.
 
@@ -112,7 +115,10 @@ def draw_points(
 
 
 def jittered(
-    box: np.ndarray, size: tuple[int, int], rng: np.random.Generator, share: float
+    box: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    share: float,
 ) -> np.ndarray:
     """The box with corners moved by N(0, share * side), at most 20 pixels [O], inside the image.
 
@@ -129,7 +135,10 @@ def jittered(
 
 
 def collate_prompts(
-    drawn: list[tuple[Frame, Drawn]], supports: list[int], rows: list[int], mask_size: int
+    drawn: list[tuple[Frame, Drawn]],
+    supports: list[int],
+    rows: list[int],
+    mask_size: int,
 ) -> Prompts:
     """E examples in original pixels -> `Prompts` in input pixels, padded to a common P and Q.
 

@@ -32,7 +32,12 @@ class Remote:
     files: int = 0
 
 
-def download(remote: Remote, path: Path, *, mirror: str | None = None) -> Path:
+def download(
+    remote: Remote,
+    path: Path,
+    *,
+    mirror: str | None = None,
+) -> Path:
     """The file at `path`, downloaded if it is not there; its size and checksum are verified.
 
     Args:

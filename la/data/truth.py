@@ -11,7 +11,12 @@ from la.data.index import CocoIndex
 from la.types import IGNORE
 
 
-def instances_of(index: CocoIndex, protocol: Protocol, image_id: int, class_id: int) -> list[int]:
+def instances_of(
+    index: CocoIndex,
+    protocol: Protocol,
+    image_id: int,
+    class_id: int,
+) -> list[int]:
     """The annotations of a class on an image that can be prompted, in file order.
 
     Crowds cannot be prompted, small instances only if the protocol keeps them.

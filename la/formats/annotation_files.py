@@ -195,7 +195,9 @@ def _yolo(path: Path, source: Path, names: list[str]) -> Iterator[Marked]:
 
 
 def _png_masks(
-    source: Path, masks: list[Path], classes: Sequence[str] | None
+    source: Path,
+    masks: list[Path],
+    classes: Sequence[str] | None,
 ) -> tuple[list[str], list[Marked]]:
     """Masks whose values are class numbers, or a folder of masks for each class."""
     legend = source / "legend.csv"

@@ -19,7 +19,12 @@ class CocoWriter:
             "annotations": [],
         }
 
-    def add_image(self, file_name: str, width: int, height: int) -> dict[str, Any]:
+    def add_image(
+        self,
+        file_name: str,
+        width: int,
+        height: int,
+    ) -> dict[str, Any]:
         """The entry of a new image, to which further fields may be added."""
         images = self.content["images"]
         entry: dict[str, Any] = {"id": len(images) + 1, "file_name": file_name}
@@ -27,7 +32,11 @@ class CocoWriter:
         images.append(entry)
         return entry
 
-    def annotate(self, cls: int, geometry: dict[str, Any]) -> dict[str, Any]:
+    def annotate(
+        self,
+        cls: int,
+        geometry: dict[str, Any],
+    ) -> dict[str, Any]:
         """The entry of a new annotation of the newest image, with the fields of `geometry`."""
         annotations = self.content["annotations"]
         entry = {"id": len(annotations) + 1, "image_id": len(self.content["images"])}

@@ -59,7 +59,10 @@ def _parts(mask: np.ndarray) -> list[np.ndarray]:
 
 def _coco_file(geometries: Callable[[np.ndarray], list[dict[str, Any]]]) -> Exporter:
     def export(
-        maps: Iterable[LabelMap], classes: Sequence[str], images: Path, target: Path
+        maps: Iterable[LabelMap],
+        classes: Sequence[str],
+        images: Path,
+        target: Path,
     ) -> None:
         content = coco(maps, classes, geometries)
         write_whole(target.with_name(f"{target.name}.json"), json.dumps(content))
@@ -67,7 +70,12 @@ def _coco_file(geometries: Callable[[np.ndarray], list[dict[str, Any]]]) -> Expo
     return export
 
 
-def yolo(maps: Iterable[LabelMap], classes: Sequence[str], images: Path, target: Path) -> None:
+def yolo(
+    maps: Iterable[LabelMap],
+    classes: Sequence[str],
+    images: Path,
+    target: Path,
+) -> None:
     """A YOLO segmentation data set: `labels/*.txt` with a line for each part, and `data.yaml`.
 
     Raises:
@@ -89,7 +97,12 @@ def yolo(maps: Iterable[LabelMap], classes: Sequence[str], images: Path, target:
     write_whole(target / "data.yaml", f"path: {photos}\ntrain: .\nval: .\nnames:\n{names}")
 
 
-def labelme(maps: Iterable[LabelMap], classes: Sequence[str], images: Path, target: Path) -> None:
+def labelme(
+    maps: Iterable[LabelMap],
+    classes: Sequence[str],
+    images: Path,
+    target: Path,
+) -> None:
     """A LabelMe file for each photograph, with a polygon for each part of each class.
 
     Raises:
@@ -122,7 +135,12 @@ def labelme(maps: Iterable[LabelMap], classes: Sequence[str], images: Path, targ
         write_whole(path, json.dumps(content))
 
 
-def _path(folder: Path, file_name: str, suffix: str, written: set[Path]) -> Path:
+def _path(
+    folder: Path,
+    file_name: str,
+    suffix: str,
+    written: set[Path],
+) -> Path:
     """The file of a photograph, which these formats find by the name without its suffix."""
     path = (folder / file_name).with_suffix(suffix)
     if path in written:

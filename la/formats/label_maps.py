@@ -27,7 +27,12 @@ class LabelMap:
     class_margins: dict[int, float]  # mean over the pixels of each class that is present
 
     @classmethod
-    def of(cls, file_name: str, labels: np.ndarray, margins: np.ndarray) -> "LabelMap":
+    def of(
+        cls,
+        file_name: str,
+        labels: np.ndarray,
+        margins: np.ndarray,
+    ) -> "LabelMap":
         """From the margin of each pixel, (H, W)."""
         count = np.bincount(labels.ravel())
         total = np.bincount(labels.ravel(), margins.ravel())
@@ -46,7 +51,12 @@ class LabelMap:
             palette_png(self.labels).save(file, "PNG", pnginfo=text)
 
     @classmethod
-    def load(cls, path: Path, file_name: str, picture: str) -> "LabelMap | None":
+    def load(
+        cls,
+        path: Path,
+        file_name: str,
+        picture: str,
+    ) -> "LabelMap | None":
         """The inverse of `save`; None if the file is damaged or belongs to another photograph."""
         try:
             with Image.open(path) as png:

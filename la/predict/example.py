@@ -70,7 +70,11 @@ def photo_episode() -> ExampleEpisode:
     )
 
 
-def _scenes(classes: tuple[Kind, ...], seed: int, count: int) -> list[Scene]:
+def _scenes(
+    classes: tuple[Kind, ...],
+    seed: int,
+    count: int,
+) -> list[Scene]:
     """The first scenes of a stream in which every class is well visible."""
     scenes: list[Scene] = []
     number = 0

@@ -63,7 +63,13 @@ def predict_folder(
     def segment(path: Path, name: str) -> LabelMap:
         return predictor.predict(path, support).label_map(name, classes)
 
-    masks, content = segment_folder(segment, classes, images, out, progress=progress)
+    masks, content = segment_folder(
+        segment,
+        classes,
+        images,
+        out,
+        progress=progress,
+    )
     if truth is not None:
         add_iou(content["images"], masks, truth, classes)
     predictions = out / "predictions.json"
@@ -81,7 +87,10 @@ def _check_same_support(support: SupportSet, path: Path) -> None:
     is_same = earlier.class_names == support.class_names and earlier.model == support.model
     # The number of threads changes the last digits.
     if not is_same or not torch.allclose(
-        earlier.value.prototypes, support.value.prototypes.cpu(), rtol=1e-3, atol=1e-3
+        earlier.value.prototypes,
+        support.value.prototypes.cpu(),
+        rtol=1e-3,
+        atol=1e-3,
     ):
         raise UserError(
             f"{path.parent} holds predictions for another support set; give another folder"
@@ -144,7 +153,12 @@ class Masks:
         self.folder = folder
         self._pictures: dict[str, str] = {}  # digests by photograph's name
 
-    def complete(self, path: Path, name: str, segment: Callable[[Path, str], LabelMap]) -> None:
+    def complete(
+        self,
+        path: Path,
+        name: str,
+        segment: Callable[[Path, str], LabelMap],
+    ) -> None:
         """Segment a photograph unless its label map is there.
 
         Raises:

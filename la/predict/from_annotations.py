@@ -112,7 +112,11 @@ def _is_named(path: str, names: Sequence[str]) -> bool:
     return any(whole.endswith(f"/{name}") or stem.endswith(f"/{name}") for name in names)
 
 
-def _annotation(entry: Marked, size: tuple[int, int], path: Path) -> Annotation:
+def _annotation(
+    entry: Marked,
+    size: tuple[int, int],
+    path: Path,
+) -> Annotation:
     """A shape on a photograph of `size` (H, W) as a prompt in original pixels.
 
     Raises:

@@ -86,7 +86,11 @@ class SupportScores:
         }
 
 
-def count(labels: np.ndarray, target: np.ndarray, n_classes: int) -> np.ndarray:
+def count(
+    labels: np.ndarray,
+    target: np.ndarray,
+    n_classes: int,
+) -> np.ndarray:
     """(3, N) int64 pixels of each class: intersection, union and truth, where the target counts.
 
     Args:

@@ -51,7 +51,11 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, support: SupportFile, index: CocoIndex, *, progress: bool = True
+    predictor: Predictor,
+    support: SupportFile,
+    index: CocoIndex,
+    *,
+    progress: bool = True,
 ) -> Evaluation:
     """Score one support set with every image of an annotation file that is no support as a query.
 
@@ -123,7 +127,13 @@ def _scores(
     """The scores of the classes of a support set, from `count` of each image, (I, 3, N)."""
     rows = [classes.index(name) for name in support.class_names]
     intersection, union, truth = counts[:, :, rows].transpose(1, 0, 2)
-    return SupportScores(support.class_names, file_names, intersection, union, truth)
+    return SupportScores(
+        support.class_names,
+        file_names,
+        intersection,
+        union,
+        truth,
+    )
 
 
 def add_iou(
@@ -160,7 +170,11 @@ def add_iou(
         entry_of[label_map.file_name]["iou"] = iou
 
 
-def target_rows(index: CocoIndex, image_id: int, classes: Sequence[str]) -> np.ndarray:
+def target_rows(
+    index: CocoIndex,
+    image_id: int,
+    classes: Sequence[str],
+) -> np.ndarray:
     """(H, W) int16: 0 is background, n the n-th class, IGNORE a crowd of a class.
 
     Later annotations lie on top, and single instances on top of crowds.

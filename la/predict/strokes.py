@@ -35,7 +35,14 @@ def _paint_stroke(mask: np.ndarray, brush: BrushPrompt) -> None:
         _paint_segment(mask, start, end, brush.r, value=not brush.erase)
 
 
-def _paint_segment(mask: np.ndarray, start: XY, end: XY, radius: float, *, value: bool) -> None:
+def _paint_segment(
+    mask: np.ndarray,
+    start: XY,
+    end: XY,
+    radius: float,
+    *,
+    value: bool,
+) -> None:
     x0, y0 = start
     x1, y1 = end
     # Only pixels of the window around the segment can be near enough.

@@ -77,7 +77,11 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
     return prompts_file.read(path).classes
 
 
-def _opened(entry: DrawnImage, prompts: dict[str, list[Annotation]], file: Path) -> SupportPhoto:
+def _opened(
+    entry: DrawnImage,
+    prompts: dict[str, list[Annotation]],
+    file: Path,
+) -> SupportPhoto:
     path = file.parent / entry.file_name
     if not path.is_file():  # a file that was saved on Windows
         path = file.parent / entry.file_name.replace("\\", "/")
@@ -96,13 +100,26 @@ def _opened(entry: DrawnImage, prompts: dict[str, list[Annotation]], file: Path)
             *(path, *image.size, file, *drawn_on),
         )
         prompts = {
-            name: [_scaled(prompt, image.size, x_scale, y_scale) for prompt in of_class]
+            name: [
+                _scaled(
+                    prompt,
+                    image.size,
+                    x_scale,
+                    y_scale,
+                )
+                for prompt in of_class
+            ]
             for name, of_class in prompts.items()
         }
     return SupportPhoto(entry.file_name, path, image, prompts)
 
 
-def _scaled(prompt: Annotation, size: Sequence[int], x_scale: float, y_scale: float) -> Annotation:
+def _scaled(
+    prompt: Annotation,
+    size: Sequence[int],
+    x_scale: float,
+    y_scale: float,
+) -> Annotation:
     """A prompt on a photograph that was resized to `size` (W, H)."""
     match prompt:
         case Point(x, y, positive):

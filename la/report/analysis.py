@@ -42,7 +42,9 @@ def protocols(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def per_class(
-    results: Sequence[Result], setting: str, class_name: Callable[[int], str]
+    results: Sequence[Result],
+    setting: str,
+    class_name: Callable[[int], str],
 ) -> pd.DataFrame:
     """IoU in percent of every unseen class in one setting, best first for the first method.
 

@@ -26,7 +26,9 @@ from la.report.prompts_used import prompts_matter, prompts_used
 
 
 def claims(
-    folder: Path, planned: Mapping[str, Sequence[Measurement]], results: Iterable[Result]
+    folder: Path,
+    planned: Mapping[str, Sequence[Measurement]],
+    results: Iterable[Result],
 ) -> pd.DataFrame:
     """A row per claim: section, evidence, its interval, verdict, and a link to the notebook.
 

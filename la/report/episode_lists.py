@@ -45,7 +45,11 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     classes = pd.Series(asked).value_counts(ascending=True)
     shown = n_shown.value_counts().sort_index()
     figure, ((left, right), (lower_left, lower_right)) = plt.subplots(
-        2, 2, figsize=(8, 7), height_ratios=(2, 1), layout="constrained"
+        2,
+        2,
+        figsize=(8, 7),
+        height_ratios=(2, 1),
+        layout="constrained",
     )
     plt.close(figure)
     left.barh(classes.index, classes)

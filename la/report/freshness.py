@@ -19,7 +19,11 @@ NOTEBOOKS = PACKAGE.parent / "notebooks"
 KEY = "made_from"  # in the metadata of an executed notebook
 
 
-def inputs_of_page(bench: Workbench, name: str, parameters: dict[str, object]) -> dict[str, str]:
+def inputs_of_page(
+    bench: Workbench,
+    name: str,
+    parameters: dict[str, object],
+) -> dict[str, str]:
     """A digest of everything that the page `name` is made from, by what it is.
 
     Args:

@@ -34,7 +34,9 @@ def asked(
 
 
 def contents(
-    folder: Path, measurements: Mapping[str, list[Measurement]], results: Iterable[Result]
+    folder: Path,
+    measurements: Mapping[str, list[Measurement]],
+    results: Iterable[Result],
 ) -> pd.DataFrame:
     """A row per notebook: a link to its rendered copy, and how many of its results exist."""
     computed = {r.measurement for r in results}
@@ -53,7 +55,11 @@ def _title(notebook: Path) -> str:
     return "".join(source).splitlines()[0].lstrip("# ")
 
 
-def opening(finding: Finding, headline: str, results: Sequence[Result]) -> str:
+def opening(
+    finding: Finding,
+    headline: str,
+    results: Sequence[Result],
+) -> str:
     """The Markdown at the top of a page: what was found, then how the numbers were made."""
     return f"{finding.markdown}\n\n{basis(headline, results)}"
 
@@ -168,7 +174,10 @@ def table(frame: pd.DataFrame) -> Markdown:
 
 
 def write_page(
-    folder: Path, name: str, headline: str, sections: dict[str, pd.DataFrame | str]
+    folder: Path,
+    name: str,
+    headline: str,
+    sections: dict[str, pd.DataFrame | str],
 ) -> Path:
     """`<name>.md` in a results folder: a headline, then each section's table or text."""
     title = f"Results: {folder.name}" if name == "README" else name.capitalize()

@@ -34,7 +34,12 @@ class Embeddings:
     image_ids: Tensor  # (M,)
 
 
-def probe_episodes(bench: Workbench, fold: int, kind: PromptKind, n_images: int) -> list[Episode]:
+def probe_episodes(
+    bench: Workbench,
+    fold: int,
+    kind: PromptKind,
+    n_images: int,
+) -> list[Episode]:
     """One episode per test image: its only support, prompted for each unseen class it shows.
 
     The query is not used by the probes; it is the image itself. The images are those with the
@@ -48,7 +53,15 @@ def probe_episodes(bench: Workbench, fold: int, kind: PromptKind, n_images: int)
         image_id = int(index.image_ids[image])
         present = tuple(class_ids[c] for c in np.flatnonzero(shown[image]))
         examples = tuple(Example(0, row, (kind,)) for row in range(1, len(present) + 1))
-        episodes.append(Episode(image_id, present, (image_id,), examples, seed=image_id))
+        episodes.append(
+            Episode(
+                image_id,
+                present,
+                (image_id,),
+                examples,
+                seed=image_id,
+            )
+        )
     return episodes
 
 
@@ -72,11 +85,18 @@ def attention_on_objects(model: LabelAnything, batch: Batch) -> list[float]:
 
 
 @torch.inference_mode()
-def embeddings(model: LabelAnything, batch: Batch, episodes: Iterable[Episode]) -> Embeddings:
+def embeddings(
+    model: LabelAnything,
+    batch: Batch,
+    episodes: Iterable[Episode],
+) -> Embeddings:
     """The class-example embeddings before the mixer (Eq. 2) of all examples of a batch."""
     images = model.encode_features(batch.source.support)
     pairs = model.prompt_encoder.encode(
-        images, batch.prompts, batch.support_episode, batch.token_rows
+        images,
+        batch.prompts,
+        batch.support_episode,
+        batch.token_rows,
     )
     class_ids = []
     image_ids = []
@@ -110,7 +130,10 @@ def nearest_neighbour_accuracy(e: Embeddings) -> float:
 
 
 def probe(
-    bench: Workbench, models: Mapping[str, LabelAnything], fold: int, n_images: int = 150
+    bench: Workbench,
+    models: Mapping[str, LabelAnything],
+    fold: int,
+    n_images: int = 150,
 ) -> pd.DataFrame:
     """Probes of several models on unseen classes of a fold, a row per model.
 
@@ -149,7 +172,10 @@ def _probes(
 
 
 def both_ends(
-    bench: Workbench, methods: Iterable[str], fold: int, seed: int = 0
+    bench: Workbench,
+    methods: Iterable[str],
+    fold: int,
+    seed: int = 0,
 ) -> dict[str, LabelAnything]:
     """The models of some methods before and after their training with a seed, by label."""
     models = {}

@@ -72,7 +72,11 @@ def t_interval(values: ArrayLike) -> Interval:
 
 
 def paired_bootstrap(
-    ours: np.ndarray, theirs: np.ndarray, *, seed: int, resamples: int = 1000
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 1000,
 ) -> Interval:
     """mIoU of `ours` minus `theirs`, with a 95 % interval over resampled episodes.
 

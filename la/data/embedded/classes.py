@@ -48,7 +48,12 @@ class Look:
         hsv = zip(hues % 1, saturations, values, strict=True)
         return 255 * np.array([colorsys.hsv_to_rgb(*colour) for colour in hsv])
 
-    def second_share(self, points: np.ndarray, angle: float, shift: np.ndarray) -> np.ndarray:
+    def second_share(
+        self,
+        points: np.ndarray,
+        angle: float,
+        shift: np.ndarray,
+    ) -> np.ndarray:
         """(P,) share of the second colour in [0, 1] at points (2, P), in periods of the texture.
 
         `angle` and `shift` (2,) place the texture; an instance jitters them.

@@ -81,7 +81,9 @@ def pretraining_scenes(n_images: int, *, seed: int) -> Iterator[Scene]:
 
 
 def _draw_decoys(
-    world: tuple[Kind, ...], classes: np.ndarray, rng: np.random.Generator
+    world: tuple[Kind, ...],
+    classes: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[_Thing]:
     """Things without a label; `classes` are the indices of the labelled ones."""
     decoys = []
@@ -153,7 +155,11 @@ def _cubic_weights(n_cells: int) -> np.ndarray:
     return np.where(d < 1, near, np.where(d < 2, far, 0))
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, thing: _Thing) -> np.ndarray:
+def _paint(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    thing: _Thing,
+) -> np.ndarray:
     """Paint a thing at a random place into `image` (H, W, 3), in place and anti-aliased.
 
     Returns:
@@ -187,7 +193,12 @@ def _paint(rng: np.random.Generator, image: np.ndarray, thing: _Thing) -> np.nda
     return covered
 
 
-def _lookup(shape: np.ndarray, to_shape: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _lookup(
+    shape: np.ndarray,
+    to_shape: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+) -> np.ndarray:
     """(len(y), len(x)) bool: whether the sample at (x, y) lies on a pixel of the shape."""
     side = len(shape)
     cells = []  # column and row in the shape; -1 and `side` are outside
@@ -199,7 +210,9 @@ def _lookup(shape: np.ndarray, to_shape: np.ndarray, x: np.ndarray, y: np.ndarra
 
 
 def _shade(
-    rng: np.random.Generator, look: Look, points: np.ndarray
+    rng: np.random.Generator,
+    look: Look,
+    points: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Light (P,) of the first and of the second colour at points (2, P) of the shape's square.
 

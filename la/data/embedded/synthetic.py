@@ -27,7 +27,12 @@ VERSION = 1  # of the drawing code: a change of any pixel or annotation raises i
 
 
 def write(
-    folder: Path, *, n_train: int = 3000, n_val: int = 1000, seed: int = 0, progress: bool = True
+    folder: Path,
+    *,
+    n_train: int = 3000,
+    n_val: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
 ) -> Path:
     """Write the data set into `folder` in COCO format, unless it is there; returns the folder.
 
@@ -64,7 +69,11 @@ def write(
 
 
 def _write_split(
-    folder: Path, split: str, image_ids: range, seed: int, report: Callable[[], object]
+    folder: Path,
+    split: str,
+    image_ids: range,
+    seed: int,
+    report: Callable[[], object],
 ) -> None:
     """Draw the images with these ids; an image depends on the seed and its id alone."""
     world = kinds("benchmark")
