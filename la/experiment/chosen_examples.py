@@ -71,7 +71,13 @@ def medoids(vectors: np.ndarray, k: int) -> list[int]:
     return sorted(chosen)
 
 
-def pools(bench: Workbench, fold: int, *, n_candidates: int, n_queries: int) -> list[Pool]:
+def pools(
+    bench: Workbench,
+    fold: int,
+    *,
+    n_candidates: int,
+    n_queries: int,
+) -> list[Pool]:
     """A pool for each unseen class of the fold that has images enough; shuffled by a fixed seed."""
     index = bench.data.test
     class_ids = bench.classes(fold, seen=False)
@@ -88,9 +94,22 @@ def pools(bench: Workbench, fold: int, *, n_candidates: int, n_queries: int) -> 
     return of_classes
 
 
-def describe(bench: Workbench, pool: Pool, fold: int, kind: PromptKind) -> np.ndarray:
+def describe(
+    bench: Workbench,
+    pool: Pool,
+    fold: int,
+    kind: PromptKind,
+) -> np.ndarray:
     """The mean feature of the class in each candidate image, (n, V), of length 1."""
-    episodes = [_episode(pool, image_id, [image_id], kind) for image_id in pool.candidates]
+    episodes = [
+        _episode(
+            pool,
+            image_id,
+            [image_id],
+            kind,
+        )
+        for image_id in pool.candidates
+    ]
     loader = bench.loader(bench.data.test, fold, images=pool.candidates)
     model = bench.config.model
     values = tokens(loader(episodes), Raster(model.image_size, model.mask_size))
@@ -134,7 +153,18 @@ def compare(
             rng = stream(pool.class_id, "draw", draw)
             positions = rng.choice(n_candidates, size=k_shots, replace=False)
             supports.append([pool.candidates[i] for i in positions])
-        scores = [_iou(bench, segmenter, pool, fold, images, bias, kind) for images in supports]
+        scores = [
+            _iou(
+                bench,
+                segmenter,
+                pool,
+                fold,
+                images,
+                bias,
+                kind,
+            )
+            for images in supports
+        ]
         row = {"class_id": pool.class_id, "chosen": scores[0], "random": np.mean(scores[1:])}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -150,13 +180,40 @@ def _iou(
     kind: PromptKind,
 ) -> float:
     """IoU of the class over all queries with the same supports, in percent."""
-    episodes = [_episode(pool, query_id, supports, kind) for query_id in pool.queries]
-    setting = Measurement("", fold, 1, len(supports), 0, len(episodes), kinds=(kind,))
+    episodes = [
+        _episode(
+            pool,
+            query_id,
+            supports,
+            kind,
+        )
+        for query_id in pool.queries
+    ]
+    setting = Measurement(
+        "",
+        fold,
+        1,
+        len(supports),
+        0,
+        len(episodes),
+        kinds=(kind,),
+    )
     counts = sharded_count(bench, segmenter, episodes, setting, (bias,))
     return 100 * miou(episodes, counts[0])
 
 
-def _episode(pool: Pool, query_id: int, supports: Sequence[int], kind: PromptKind) -> Episode:
+def _episode(
+    pool: Pool,
+    query_id: int,
+    supports: Sequence[int],
+    kind: PromptKind,
+) -> Episode:
     """One class, prompted on each support image; equal supports have equal prompts."""
     examples = tuple(Example(i, 1, (kind,)) for i in range(len(supports)))
-    return Episode(query_id, (pool.class_id,), tuple(supports), examples, seed=pool.class_id)
+    return Episode(
+        query_id,
+        (pool.class_id,),
+        tuple(supports),
+        examples,
+        seed=pool.class_id,
+    )

@@ -36,7 +36,13 @@ def measure(config: Config, device: torch.device) -> Pace:
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     n_images = backbone.spec.images_at_once if cuda else 1
-    images = torch.randn(n_images, 3, model.image_size, model.image_size, device=device)
+    images = torch.randn(
+        n_images,
+        3,
+        model.image_size,
+        model.image_size,
+        device=device,
+    )
     backbone = backbone.to(device)
     image = _seconds(lambda: backbone(images), cuda) / len(images)
     learner = LabelAnything.from_config(model, torch.Generator().manual_seed(0)).to(device)
@@ -67,7 +73,12 @@ def measure(config: Config, device: torch.device) -> Pace:
     return Pace(image, per_image * of_step, per_image * of_episode / 3)  # forward: a third
 
 
-def random_batch(config: Config, n_episodes: int, n_ways: int, k_shots: int) -> Batch:
+def random_batch(
+    config: Config,
+    n_episodes: int,
+    n_ways: int,
+    k_shots: int,
+) -> Batch:
     """B episodes in the sizes of the profile, each support with one mask, point and box."""
     model, n = config.model, n_ways * k_shots * n_episodes
     cells = model.image_size // model.patch_size

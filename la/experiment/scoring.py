@@ -25,7 +25,12 @@ from la.types import Batch, Episode, Segmenter
 log = logging.getLogger(__name__)
 
 
-def choose(bench: Workbench, method: Method, segmenter: Segmenter, fitting: Measurement) -> Fit:
+def choose(
+    bench: Workbench,
+    method: Method,
+    segmenter: Segmenter,
+    fitting: Measurement,
+) -> Fit:
     """The bias, and the hyper-parameter if there is one, that score best on the fitting list."""
     episodes = bench.episodes(fitting)
     biases = method.biases
@@ -43,7 +48,11 @@ def choose(bench: Workbench, method: Method, segmenter: Segmenter, fitting: Meas
     return Fit(best_bias, method.raw_bias, best_option, list_sha256(episodes))
 
 
-def with_option(segmenter: Segmenter, method: Method, value: float | None) -> Segmenter:
+def with_option(
+    segmenter: Segmenter,
+    method: Method,
+    value: float | None,
+) -> Segmenter:
     """A segmenter with its method's hyper-parameter set; unchanged if `value` is None."""
     if value is None:
         return segmenter
@@ -73,7 +82,13 @@ def measure(
     episodes = bench.episodes(measurement)
     biases = (fit.bias, fit.raw_bias)
     confusion, raw_confusion = sharded_count(
-        bench, segmenter, episodes, measurement, biases, report, truth
+        bench,
+        segmenter,
+        episodes,
+        measurement,
+        biases,
+        report,
+        truth,
     )
     seen = measurement.classes == "seen"
     return Result(
@@ -109,7 +124,11 @@ def sharded_count(
     rank, world = bench.ranks.process_index, bench.ranks.num_processes
     images = bench.images_of(episodes)
     loader = bench.loader(
-        bench.data.test, measurement.fold, measurement.protocol, images=images, truth=truth
+        bench.data.test,
+        measurement.fold,
+        measurement.protocol,
+        images=images,
+        truth=truth,
     )
     load: Callable[[list[Episode]], Batch] = loader
     if measurement.supports == "exchanged":
@@ -141,7 +160,11 @@ class ExchangedSupports:
     belong to different classes.
     """
 
-    def __init__(self, load: Callable[[list[Episode]], Batch], episodes: Sequence[Episode]) -> None:
+    def __init__(
+        self,
+        load: Callable[[list[Episode]], Batch],
+        episodes: Sequence[Episode],
+    ) -> None:
         self.load = load
         self.partner = _partners(episodes)
 

@@ -64,14 +64,22 @@ class Store:
             lines |= {key: result.to_json() for key, result in results.items()}
             _write_lines(path, lines)
 
-    def lacks(self, table: str, results: Mapping[str, Result]) -> dict[str, Result]:
+    def lacks(
+        self,
+        table: str,
+        results: Mapping[str, Result],
+    ) -> dict[str, Result]:
         """Those of these results that the file of a table does not hold as they are."""
         path = self.path(table)
         lines = read_lines(path) if path.exists() else {}
         held = {key: line.get("code") for key, line in lines.items()}
         return {key: result for key, result in results.items() if held.get(key) != result.code}
 
-    def drop_replaced(self, table: str, results: Mapping[str, Result]) -> None:
+    def drop_replaced(
+        self,
+        table: str,
+        results: Mapping[str, Result],
+    ) -> None:
         """Drop lines that measure the same as one of `results` under another key.
 
         They are of other data, weights or configurations. Lines of other folds, lists or methods

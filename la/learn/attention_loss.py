@@ -34,7 +34,11 @@ def recorded_reads(encoder: PromptEncoder) -> Iterator[list[Read]]:
     """Collect the token-to-image attention calls of the prompt encoder in this block."""
     reads: list[Read] = []
 
-    def record(attention: nn.Module, inputs: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
+    def record(
+        attention: nn.Module,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        _: Tensor,
+    ) -> None:
         assert isinstance(attention, TokenToImageAttention)
         tokens, image, position = inputs
         reads.append(Read(attention, tokens, image, position))
@@ -50,7 +54,11 @@ def recorded_reads(encoder: PromptEncoder) -> Iterator[list[Read]]:
             hook.remove()
 
 
-def attention_loss(reads: list[Read], objects: Tensor, valid: Tensor) -> Tensor:
+def attention_loss(
+    reads: list[Read],
+    objects: Tensor,
+    valid: Tensor,
+) -> Tensor:
     """Mean of -log(share of attention on the prompted object) over reads, heads and tokens.
 
     Args:

@@ -57,7 +57,10 @@ class Pasteboard:
 
 
 def augmented(
-    index: CocoIndex, image_id: int, board: Pasteboard, rng: np.random.Generator
+    index: CocoIndex,
+    image_id: int,
+    board: Pasteboard,
+    rng: np.random.Generator,
 ) -> tuple[Image.Image, list[Instance]]:
     """A view of a photograph, and the instances that are visible in it."""
     image, instances = unchanged(index, image_id)
@@ -112,7 +115,11 @@ def paste(
     instances.append(Instance(category_id, False, mask, int(mask.sum())))
 
 
-def crop(image: Image.Image, instances: list[Instance], rng: np.random.Generator) -> Image.Image:
+def crop(
+    image: Image.Image,
+    instances: list[Instance],
+    rng: np.random.Generator,
+) -> Image.Image:
     """A random part of the image; the masks are cut in place."""
     side = math.sqrt(rng.uniform(SMALLEST_CROP, 1))
     stretch = math.exp(rng.uniform(-STRETCH, STRETCH))

@@ -151,7 +151,13 @@ def load_comparator(network: type[Network], path: Path) -> tuple[Network, ModelC
     return model.eval(), card
 
 
-def save(model: nn.Module, path: Path, *, trained_on: str = "", bias: float = 0.0) -> None:
+def save(
+    model: nn.Module,
+    path: Path,
+    *,
+    trained_on: str = "",
+    bias: float = 0.0,
+) -> None:
     """Write a file in our format, without the backbone, which is frozen and has its own file.
 
     Args:

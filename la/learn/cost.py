@@ -79,7 +79,11 @@ class _Allocated(TorchDispatchMode):
         self.peak = 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple = (),
+        kwargs: dict | None = None,
     ) -> Any:
         inputs = _storages((args, kwargs))
         out = func(*args, **(kwargs or {}))

@@ -83,7 +83,11 @@ def _batch_counts(
     return torch.stack(matrices, dim=1)
 
 
-def counts_by_bias(scores: Tensor, target: Tensor, biases: Tensor) -> Tensor:
+def counts_by_bias(
+    scores: Tensor,
+    target: Tensor,
+    biases: Tensor,
+) -> Tensor:
     """Confusion matrices of one query, one for each bias on the background's score.
 
     A pixel is painted with its best foreground row if that row's score exceeds the
@@ -125,7 +129,11 @@ def counts_by_bias(scores: Tensor, target: Tensor, biases: Tensor) -> Tensor:
     return confusion[order.argsort()]
 
 
-def original_scores(scores: Tensor, batch: Batch, model: ModelConfig) -> list[Tensor]:
+def original_scores(
+    scores: Tensor,
+    batch: Batch,
+    model: ModelConfig,
+) -> list[Tensor]:
     """Scores in the input frame, interpolated to the original size of each query.
 
     Args:

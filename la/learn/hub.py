@@ -22,7 +22,11 @@ class KnownModel:
     trained_on: str
 
 
-def _by_the_authors(name: str, megabytes: int, trained_on: str) -> KnownModel:
+def _by_the_authors(
+    name: str,
+    megabytes: int,
+    trained_on: str,
+) -> KnownModel:
     return KnownModel(
         name=name,
         megabytes=megabytes,
@@ -40,7 +44,13 @@ KNOWN = (
         licence="MIT; the image encoder, EfficientNet-Lite0, Apache-2.0",
         trained_on="325 photographs of COCO 2017, all classes; the encoder on ImageNet-1k",
     ),
-    KnownModel("quick", 4, "this package", "MIT", "the embedded data set, seen classes of fold 0"),
+    KnownModel(
+        "quick",
+        4,
+        "this package",
+        "MIT",
+        "the embedded data set, seen classes of fold 0",
+    ),
     *(
         _by_the_authors(name, 381, f"COCO-20i, seen classes of fold {fold}")
         for fold, name in enumerate(PUBLISHED)

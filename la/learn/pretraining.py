@@ -84,7 +84,11 @@ def _learning_rate(step: int, steps: int) -> float:
     return LR * min(warm_up, cosine)
 
 
-def _training_images(n_images: int, seed: int, progress: bool) -> tuple[Tensor, Tensor]:
+def _training_images(
+    n_images: int,
+    seed: int,
+    progress: bool,
+) -> tuple[Tensor, Tensor]:
     """Images (n, H, W, 3) and targets (n, H/4, W/4), sampled at the cells' centres, in uint8."""
     scenes = pretraining_scenes(n_images, seed=seed)
     images = []
@@ -141,7 +145,14 @@ def normalise(images: Tensor) -> Tensor:
     return (images / 255 - mean) / std
 
 
-def save(model: TinyViT, path: Path, *, steps: int, seed: int, n_images: int) -> None:
+def save(
+    model: TinyViT,
+    path: Path,
+    *,
+    steps: int,
+    seed: int,
+    n_images: int,
+) -> None:
     """Write the weights in float32; the file's metadata says how they were trained."""
     metadata = {
         "steps": str(steps),

@@ -98,7 +98,13 @@ class Run:
             self._read_losses()
         if stop or self._is_saved:
             if self.accelerator.is_main_process:
-                save_state(self.model, self.optimizer, self.folder, self.step, self.history)
+                save_state(
+                    self.model,
+                    self.optimizer,
+                    self.folder,
+                    self.step,
+                    self.history,
+                )
             self.accelerator.wait_for_everyone()
         if not stop:
             self.validate_if_due()

@@ -35,7 +35,11 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
+def batch_loss(
+    model: nn.Module,
+    batch: Batch,
+    config: TrainConfig,
+) -> Tensor:
     """The segmentation loss of a batch, and what is added to it.
 
     Added are the attention loss where its weight is not 0, and the `extra_loss` that a
@@ -64,7 +68,11 @@ def batch_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     return loss + config.attention_loss * attention
 
 
-def segmentation_loss(model: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
+def segmentation_loss(
+    model: nn.Module,
+    batch: Batch,
+    config: TrainConfig,
+) -> Tensor:
     """The loss of a batch (paper Eq. 6), on the grid of its target.
 
     With `target_side` None that grid is the query's original pixels, and the loss is
@@ -101,7 +109,11 @@ def _on_target_grid(logits: Tensor, batch: Batch) -> Tensor:
     return F.interpolate(finite, size=size, mode="bilinear")
 
 
-def _padded_originals(logits: Tensor, batch: Batch, model: ModelConfig) -> Tensor:
+def _padded_originals(
+    logits: Tensor,
+    batch: Batch,
+    model: ModelConfig,
+) -> Tensor:
     """Logits (B, C, h, w) at the queries' original sizes, padded to (B, C, H, W)."""
     height, width = batch.target.shape[-2:]
     maps = []

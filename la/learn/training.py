@@ -93,7 +93,9 @@ def fit(
 
 
 def _accelerator(
-    config: TrainConfig, folder: Path, tracker: str | GeneralTracker | None
+    config: TrainConfig,
+    folder: Path,
+    tracker: str | GeneralTracker | None,
 ) -> Accelerator:
     """The device, the processes and the trackers; raises UserError if they do not fit."""
     if tracker and not filter_trackers(tracker, folder):
@@ -115,7 +117,11 @@ def _accelerator(
     return accelerator
 
 
-def _agreed(asked: threading.Event, step: int, accelerator: Accelerator) -> bool:
+def _agreed(
+    asked: threading.Event,
+    step: int,
+    accelerator: Accelerator,
+) -> bool:
     """Whether all processes stop here: a signal to one of them stops all."""
     if accelerator.num_processes == 1:
         return asked.is_set()

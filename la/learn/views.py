@@ -46,7 +46,11 @@ def write_views(index: CocoIndex, folder: Path, n_views: int) -> CocoIndex:
     return CocoIndex.from_json(path, folder, folder)
 
 
-def _write_images(index: CocoIndex, folder: Path, n_views: int) -> dict[str, list[Any]]:
+def _write_images(
+    index: CocoIndex,
+    folder: Path,
+    n_views: int,
+) -> dict[str, list[Any]]:
     """Write the images of all views, and return the content of their annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -108,7 +112,12 @@ class ViewLoader:
         support_ids = tuple(self._draw(i, class_ids, rng) for i in episode.support_ids)
         return replace(episode, query_id=query_id, support_ids=support_ids)
 
-    def _draw(self, image_id: int, class_ids: set[int], rng: np.random.Generator) -> int:
+    def _draw(
+        self,
+        image_id: int,
+        class_ids: set[int],
+        rng: np.random.Generator,
+    ) -> int:
         views = views_of(image_id, self.n_views)
         original = views[0]
         needed = class_ids & self._classes[original]

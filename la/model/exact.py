@@ -79,11 +79,21 @@ class ExactPromptEncoder(PromptEncoder):
         """Quirk: what replaces a missing mask depends on whether the batch has any."""
         return self.not_a_mask_embed if len(prompts.masks) else self.no_mask_embed
 
-    def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
+    def complete(
+        self,
+        prompts: Prompts,
+        n_supports: int,
+        n_rows: int,
+    ) -> Prompts:
         """Quirk: the mixer attends absent pairs; with a token pool they differ and are computed."""
         if not (self.config.mixers and self.class_encoder):
             return super().complete(prompts, n_supports, n_rows)
-        support, row = _unlisted(prompts.example_support, prompts.example_row, n_supports, n_rows)
+        support, row = _unlisted(
+            prompts.example_support,
+            prompts.example_row,
+            n_supports,
+            n_rows,
+        )
         return with_unprompted(prompts, support, row)
 
     def combine(self, pairs: Pairs, class_valid: Tensor) -> Support:

@@ -37,7 +37,12 @@ class LabelAnything(nn.Module):
         if config.backbone_dim != dim:
             narrow = nn.Conv2d(config.backbone_dim, dim, 1, bias=False)
             smooth = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-            self.neck = nn.Sequential(narrow, LayerNorm2d(dim), smooth, LayerNorm2d(dim))
+            self.neck = nn.Sequential(
+                narrow,
+                LayerNorm2d(dim),
+                smooth,
+                LayerNorm2d(dim),
+            )
         if config.mode == "exact":
             if config.background != "unprompted":
                 raise UserError(
@@ -94,7 +99,10 @@ class LabelAnything(nn.Module):
         """The support set of each episode as prototypes."""
         images = self._encode(batch, batch.source.support)
         pairs = self.prompt_encoder.encode(
-            images, batch.prompts, batch.support_episode, batch.token_rows
+            images,
+            batch.prompts,
+            batch.support_episode,
+            batch.token_rows,
         )
         return self.prompt_encoder.combine(pairs, batch.class_valid)
 
@@ -131,7 +139,11 @@ class LabelAnything(nn.Module):
         return self.encode_features(features)
 
 
-def _initialise(module: nn.Module, generator: torch.Generator, token_pool_std: float) -> None:
+def _initialise(
+    module: nn.Module,
+    generator: torch.Generator,
+    token_pool_std: float,
+) -> None:
     """Weights and buffers of one module in the usual distributions of torch's layers."""
     match module:
         case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():

@@ -38,7 +38,12 @@ class LayerNorm2d(nn.LayerNorm):
 class Mlp(nn.Module):
     """Two linear layers with an activation between."""
 
-    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        activation: nn.Module,
+    ) -> None:
         super().__init__()
         self.lin1 = nn.Linear(dim, hidden)
         self.lin2 = nn.Linear(hidden, dim)
@@ -90,7 +95,12 @@ class MultiHead(nn.Module):
         # The bias of the keys is left out, as the softmax cancels it.
         return self._scores(queries, self.k_proj.weight, image, position)
 
-    def read(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
+    def read(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        position: Tensor,
+    ) -> Tensor:
         """Eq. 1: tokens (B, T, D) attend to an image (B, h*w, D) with its position in the keys.
 
         Args:
@@ -192,7 +202,12 @@ class Attention(MultiHead):
 class TokenToImageAttention(MultiHead):
     """Attention whose `forward` is `read`, so that a forward hook receives what is read."""
 
-    def forward(self, tokens: Tensor, image: Tensor, position: Tensor) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        position: Tensor,
+    ) -> Tensor:
         """As `read`."""
         return self.read(tokens, image, position)
 

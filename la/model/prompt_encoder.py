@@ -113,7 +113,12 @@ class PromptEncoder(nn.Module):
 
     # The methods below are overridden in `la.model.exact`.
 
-    def complete(self, prompts: Prompts, n_supports: int, n_rows: int) -> Prompts:
+    def complete(
+        self,
+        prompts: Prompts,
+        n_supports: int,
+        n_rows: int,
+    ) -> Prompts:
         """The prompts, and the pairs that have none but are needed: those of the background."""
         if self.background_token is not None:
             return prompts
@@ -217,13 +222,23 @@ class PromptEncoder(nn.Module):
         masks = self._embed_masks(prompts.masks, height, width)
         return image.index_add_(0, prompts.mask_example, masks.to(image.dtype))
 
-    def _embed_masks(self, masks: Tensor, height: int, width: int) -> Tensor:
+    def _embed_masks(
+        self,
+        masks: Tensor,
+        height: int,
+        width: int,
+    ) -> Tensor:
         """(M, Hm, Wm) -> (M, h*w, D). The last layer is linear, so it can come after the resize."""
         last = submodule(self.mask_downscaling, "6", nn.Conv2d)
         masks = masks[:, None].to(last.weight.dtype)
         x = self.mask_downscaling[:-1](masks)
         if x.shape[-2:] != (height, width):
-            x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+            x = F.interpolate(
+                x,
+                (height, width),
+                mode="bilinear",
+                align_corners=False,
+            )
         cells = x.flatten(2).transpose(1, 2)
         return F.linear(cells, last.weight.flatten(1), last.bias)
 

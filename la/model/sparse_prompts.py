@@ -28,7 +28,11 @@ def places(prompts: Prompts) -> Tensor:
     return torch.cat([prompts.points, corners], dim=1)
 
 
-def with_unprompted(prompts: Prompts, support: Tensor, row: Tensor) -> Prompts:
+def with_unprompted(
+    prompts: Prompts,
+    support: Tensor,
+    row: Tensor,
+) -> Prompts:
     """`prompts` and, after them, one pair without any prompt for each (support, row)."""
     n_more = len(support)
     of_matrix = (0, 0, 0, n_more)  # rows that are added to (E, P) and (E, P, 2)

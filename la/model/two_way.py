@@ -106,7 +106,13 @@ class TwoWayLayer(nn.Module):
         tokens = tokens + read(self.norm2(tokens) + start, normed_image, position)  # Eq. 1
         tokens = tokens + self.mlp(self.norm3(tokens))
         normed = self.norm5(tokens)
-        update = write(normed_image, position, normed + start, normed, valid)  # Eq. 2
+        update = write(
+            normed_image,
+            position,
+            normed + start,
+            normed,
+            valid,
+        )  # Eq. 2
         image = image + update
         return tokens, image + self.image_mlp(self.norm6(image))
 

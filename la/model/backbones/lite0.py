@@ -70,7 +70,12 @@ class InvertedResidual(nn.Module):
             self._expand_conv = nn.Conv2d(n_in, n_hidden, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(n_hidden, eps=BATCH_NORM_EPS)
         self._depthwise_conv = SameConv2d(
-            n_hidden, n_hidden, kernel, stride=stride, groups=n_hidden, bias=False
+            n_hidden,
+            n_hidden,
+            kernel,
+            stride=stride,
+            groups=n_hidden,
+            bias=False,
         )
         self._bn1 = nn.BatchNorm2d(n_hidden, eps=BATCH_NORM_EPS)
         self._project_conv = nn.Conv2d(n_hidden, n_out, 1, bias=False)
@@ -97,7 +102,15 @@ class Lite0(nn.Module):
         for n_blocks, kernel, first_stride, expansion, n_out in STAGES:
             for number in range(n_blocks):
                 stride = first_stride if number == 0 else 1
-                self._blocks.append(InvertedResidual(n_in, n_out, kernel, stride, expansion))
+                self._blocks.append(
+                    InvertedResidual(
+                        n_in,
+                        n_out,
+                        kernel,
+                        stride,
+                        expansion,
+                    )
+                )
                 n_in = n_out
 
     def forward(self, images: Tensor) -> Tensor:
