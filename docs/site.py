@@ -3,13 +3,17 @@
 Sphinx builds it from local files alone, so that it opens from the file system and offline.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
+from site_links import Links, equations_as_pictures
+from site_mend import mend
 from sphinx.cmd.build import build_main
+
+from la.report.navigation import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
@@ -24,15 +28,17 @@ USE = (
 READ = ("docs/scoring.md", "docs/differences.md")
 WORK = ("CONTRIBUTING.md", "CHANGELOG.md")
 TITLES = {"results/bench.md": "Speed, as measured"}  # in the navigation, where two are alike
-LINK = re.compile(r"\]\(([^)#:]+)")  # links to files, not to addresses
 CONFIGURATION = """
 project = "Label Anything, the workbook"
 extensions = ["myst_nb"]
 html_theme = "furo"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
+language = "en"
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
@@ -49,8 +55,7 @@ def main() -> int:
     source = SITE.with_name("site-source")
     shutil.rmtree(source, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
-    results = _names("results/*/*.ipynb")
-    results.sort(key=lambda name: "summary" not in name)
+    results = sorted(_names("results/*/*.ipynb"), key=_place)
     others = [name for name in _names("docs/*.md") if name not in (*USE, *READ)]
     sections = {
         "Results": results,
@@ -58,20 +63,33 @@ def main() -> int:
         "How scores are made": list(READ),
         "How to change it": list(WORK),
     }
+    links = Links(ROOT)
     for names in sections.values():
         for name in names:
-            _copy_page(name, source)
+            _copy_page(name, source, links)
     (source / "conf.py").write_text(CONFIGURATION, encoding="utf-8")
-    _copy_page("README.md", source)
+    (source / "_static").mkdir()
+    shutil.copy(Path(__file__).with_name("site.css"), source / "_static")
+    _copy_page("README.md", source, links)
     front = (source / "README.md").read_text(encoding="utf-8")
     (source / "index.md").write_text(front + _navigation(sections), encoding="utf-8")
     (source / "README.md").unlink()
-    return build_main(["-q", "-W", "--keep-going", str(source), str(SITE)])
+    status = build_main(["-q", "-W", "--keep-going", str(source), str(SITE)])
+    for page in SITE.rglob("*.html"):
+        page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
+    links.write_files(SITE)
+    return status
 
 
 def _names(pattern: str) -> list[str]:
     names = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob(pattern))]
     return [name for name in names if ".partial." not in name and ".failed." not in name]
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Pages of a profile in their reading order; others after them."""
+    path = Path(name)
+    return path.parent.name, ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
 
 
 def _navigation(sections: dict[str, list[str]]) -> str:
@@ -86,28 +104,40 @@ def _navigation(sections: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def _copy_page(name: str, source: Path) -> None:
-    """Copy a page, its code folded, and the files of the repository that it links to or shows."""
+def _copy_page(name: str, source: Path, links: Links) -> None:
+    """Copy a page, its code folded, its links to files of the repository made links to copies."""
     page = ROOT / name
     target = source / name
     target.parent.mkdir(parents=True, exist_ok=True)
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".ipynb":
-        notebook = nbformat.reads(text, as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.metadata.setdefault("tags", []).append("hide-input")
-        nbformat.write(notebook, target)
-        cells = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-        text = "\n".join(cells)
+        nbformat.write(_for_the_site(nbformat.reads(text, as_version=4), page, links), target)
     else:
-        target.write_text(text, encoding="utf-8")
-    for link in LINK.findall(text):
-        linked = (page.parent / link).resolve()
-        if linked.is_file() and linked.suffix not in (".md", ".ipynb"):
-            copy = source / linked.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(linked, copy)
+        target.write_text(links.rewrite(text, page), encoding="utf-8")
+    for picture in links.pictures(text, page):
+        copy = source / picture.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, copy)
+
+
+def _for_the_site(notebook: NotebookNode, page: Path, links: Links) -> NotebookNode:
+    """The notebook without its own navigation, which the site has at its sides."""
+    kept = []
+    for cell in notebook.cells:
+        tags = cell.metadata.setdefault("tags", [])
+        if "navigation" in tags:
+            continue
+        kept.append(cell)
+        if cell.cell_type == "markdown":
+            cell.source = equations_as_pictures(links.rewrite(cell.source, page))
+            continue
+        tags.append("hide-input")
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown")
+            if text:
+                output.data["text/markdown"] = links.rewrite(text, page)
+    notebook.cells = kept
+    return notebook
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ _NAMES = {
     "report.pictures": "pictures",
     "report.episode_lists": "episode_histograms fold_classes without_predictions",
     "report.prompts_used": "prompts_matter prompts_used",
+    "report.sources": "sources",
     "profiles": "profile",
     "learn.checkpoints": "load",
     "predict.predictor": "Predictor",
@@ -23,6 +24,7 @@ _NAMES = {
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 _MODULES = {
     "charts": "report.charts",
+    "error_charts": "report.error_charts",
     "findings": "report.findings",
     "pages": "report.pages",
     "paper": "report.paper",
@@ -31,6 +33,7 @@ _MODULES = {
     "reports": "report.analysis",
     "starts": "report.starts",
     "tables": "report.tables",
+    "training_charts": "report.training_charts",
 }
 __all__ = [*_HOME, *_MODULES]
 

@@ -20,6 +20,7 @@ from la.experiment.run import compute
 from la.experiment.workbench import Workbench
 from la.files import claim, named
 from la.folders import HOME
+from la.report.navigation import add_navigation
 from la.report.tables import TABLES, measurements
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def _execute(name: str, values: Mapping[str, object], final: Path, data: Path | 
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=40"],
         )
-        _tidy(partial, data)
+        _tidy(partial, final, data)
         os.replace(partial, final)
         failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
@@ -159,8 +160,8 @@ def _execute(name: str, values: Mapping[str, object], final: Path, data: Path | 
         partial.unlink(missing_ok=True)
 
 
-def _tidy(path: Path, data: Path | None) -> None:
-    """Drop logs and what changes from run to run or names this machine; fold the code."""
+def _tidy(path: Path, final: Path, data: Path | None) -> None:
+    """Drop logs and what changes from run to run or names this machine; fold code, add links."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     papermill_data = notebook.metadata.pop("papermill", {})
@@ -170,16 +171,20 @@ def _tidy(path: Path, data: Path | None) -> None:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
             cell.metadata["jupyter"] = {"source_hidden": True}
-            _keep_alternative_text(cell)
+            _keep_picture(cell)
+    add_navigation(notebook, final.parent, final.stem, FOLDER / final.name)
     text = nbformat.writes(notebook)
     if data:  # the folder's name says which data it was; the rest of its path names the machine
         text = text.replace(json.dumps(str(data))[1:-1], json.dumps(data.name)[1:-1])
     path.write_text(text, encoding="utf-8")
 
 
-def _keep_alternative_text(cell: NotebookNode) -> None:
-    """Copy the text of a picture to where the web site looks for it, `mystnb.image.alt`."""
+def _keep_picture(cell: NotebookNode) -> None:
+    """Copy the text and width of a picture to where the web site looks, `mystnb.image`."""
     for output in cell.outputs:
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-        if alt:
-            cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        shown = output.get("metadata", {}).get("image/png", {})
+        if shown.get("alt"):
+            image = {"alt": shown["alt"]}
+            if "width" in shown:
+                image["width"] = f"{shown['width']}px"
+            cell.metadata["mystnb"] = {"image": image}

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from la.colours import colour, overlay
 from la.data.loader import BatchLoader
 from la.data.prompts import Drawn
 from la.experiment.job import Job
@@ -22,9 +20,13 @@ from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.predict.photos import to_drawn
 from la.predict.prediction import Prediction
+from la.report.marks import draw_labels, draw_prompts
 from la.types import IGNORE, Episode, to_device
 
-POINT_MARKS = {1: ("o", "white"), -1: ("X", "black")}  # by sign: marker and edge
+WIDTH = 4.2  # inches, as wide as a phone shows a figure
+COLUMNS = 3  # pictures in a row
+SIDE = WIDTH / COLUMNS  # inches, of a picture
+FONT = 9  # points
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ def episode_strip(
     title: str = "prediction",
     others: Mapping[str, Sequence[EpisodePicture]] | None = None,
 ) -> Figure:
-    """A row per episode: supports with prompts, query, and, if known, truth and predictions.
+    """A block per episode: supports with prompts, query, and truth and predictions if known.
+
+    Three pictures stand in a row, which a phone can show. The classes are named below a block.
 
     Args:
         title: above the predictions of `episodes`.
@@ -144,117 +148,94 @@ def episode_strip(
     titles.append("query")
     if episodes[0].target is not None:
         titles.append("truth")
+    n_known = len(titles)
+    titles += methods
     names = ["\n".join(_numbered(e.class_names)) for e in episodes]
     n_lines = max(text.count("\n") + 2 for text in names)
-    figure, axes = _subplots(len(episodes), len(titles) + len(methods), 1.45, 1.5 + 0.15 * n_lines)
-    for axis, text in zip(axes[0], [*titles, *methods], strict=True):
-        axis.set_title(fill(text, 18), fontsize=9)
-    for axis in axes.flat:
-        axis.set_anchor("N")  # so that the names fit below it in the row
-    for number, (row, episode) in enumerate(zip(axes, episodes, strict=True)):
-        for axis, support in zip(row, episode.supports, strict=False):
+    figure, blocks = _blocks(len(episodes), len(titles), n_lines)
+    for number, (axes, episode) in enumerate(zip(blocks, episodes, strict=True)):
+        for axis, text in zip(axes, titles, strict=True):
+            axis.set_title(fill(text, 18), fontsize=FONT)
+        for axis, support in zip(axes, episode.supports, strict=False):
             draw_support(axis, support)
-        row[n_supports].imshow(episode.query)
+        axes[n_supports].imshow(episode.query)
         if episode.target is not None:
-            draw_labels(row[n_supports + 1], episode.query, episode.target)
-        for axis, shown in zip(row[len(titles) :], methods.values(), strict=True):
-            _draw_prediction(axis, shown[number])
+            draw_labels(axes[n_supports + 1], episode.query, episode.target)
+        for axis, shown in zip(axes[n_known:], methods.values(), strict=True):
+            draw_prediction(axis, shown[number])
         heading = "" if episode.number is None else f"episode {episode.number}\n"
-        place = row[0].transAxes
+        lowest = axes[COLUMNS * ((len(axes) - 1) // COLUMNS)]  # the first of the last row
+        place = lowest.transAxes
         text = heading + names[number]
-        below = row[0].text(0, -0.04, text, transform=place, va="top", fontsize=8)
+        below = figure.text(0, -0.17, text, transform=place, va="top", fontsize=FONT)
         below.set_in_layout(False)  # because it may be wider than its picture
     return figure
 
 
 def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure:
     """The paper's Figure 3, a row per episode: first prompt, second prompt, truth, prediction."""
-    figure, axes = _subplots(len(episodes), 4, 1.45, 1.75)
-    columns = ("first prompt", "second prompt", "truth", "prediction")
-    for axis, name in zip(axes[0], columns, strict=True):
-        axis.set_title(name, fontsize=9)
-    for row, episode, title in zip(axes, episodes, titles, strict=True):
-        row[0].set_ylabel(f"{title}\nepisode {episode.number}", fontsize=8)
-        for n, name in enumerate(episode.class_names[:2]):
-            draw_support(row[n], next(s for s in episode.supports if n + 1 in s.prompts))
-            row[n].set_xlabel(fill(f"{n + 1}  {name}", 24), fontsize=8)
-        if episode.target is not None:
-            draw_labels(row[2], episode.query, episode.target)
-        _draw_prediction(row[3], episode)
-    return figure
-
-
-def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
-    """Draw an image, darker where it is not labelled, with each row of C coloured and numbered."""
-    axis.imshow(overlay(image, labels, opacity=0.5))
-    axis.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
-    y, x = (np.arange(-1, side + 1) for side in labels.shape)
-    for row in np.unique(labels[labels > 0]):
-        outline = np.pad(labels == row, 1).astype(float)
-        axis.contour(x, y, outline, [0.5], colors=[colour(row)], linewidths=1.2)
-        pixels = np.argwhere(labels == row)
-        centre = pixels.mean(axis=0)
-        nearest = np.linalg.norm(pixels - centre, axis=1).argmin()  # so that it is on the region
-        _write_number(axis, pixels[nearest][1], pixels[nearest][0], row)
-
-
-def draw_support(axis: Axes, support: SupportPicture) -> None:
-    """Draw an image with its masks, boxes and points; a negative point is an X."""
-    labels = np.zeros((support.image.height, support.image.width), dtype=int)
-    for row, drawn in support.prompts.items():
-        if drawn.mask is not None:
-            labels[drawn.mask] = row
-    draw_labels(axis, support.image, labels)
-    for row, drawn in support.prompts.items():
-        tint = colour(row)
-        # Matplotlib puts the centre of pixel (0, 0) at (0, 0), not at (0.5, 0.5).
-        for x0, y0, x1, y1 in [box - 0.5 for box in drawn.boxes]:
-            axis.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=tint, lw=2))
-            _write_number(axis, x0, y0, row)
-        for points, signs in zip(drawn.points, drawn.labels, strict=True):
-            for sign in np.unique(signs):
-                x, y = points[signs == sign].T - 0.5
-                marker, edge = POINT_MARKS[sign]
-                axis.scatter(
-                    x, y, s=26, color=[tint], linewidths=0.8, marker=marker, edgecolors=edge
-                )
-            _write_number(axis, points[0][0], points[0][1] - 0.08 * support.image.height, row)
-
-
-def _draw_prediction(axis: Axes, episode: EpisodePicture) -> None:
-    """Draw the prediction over the query, with its IoU below if the truth is known."""
-    assert episode.prediction is not None
-    draw_labels(axis, episode.query, episode.prediction)
-    if episode.target is not None:
-        axis.set_xlabel(episode.score, fontsize=8)
-
-
-def _write_number(axis: Axes, x: float, y: float, row: int) -> None:
-    """Write the number of a class in black on white, so that it can be read on any image."""
-    left, right = sorted(axis.get_xlim())
-    margin = 0.03 * (right - left)
-    x = np.clip(x, left + margin, right - margin)
-    number = axis.text(x, y, str(row), ha="center", va="center", fontsize=8, clip_on=True)
-    number.set_path_effects([withStroke(linewidth=2, foreground="white")])
-
-
-def _subplots(
-    n_rows: int, n_columns: int, width: float, height: float
-) -> tuple[Figure, np.ndarray]:
-    """Axes without ticks. pyplot forgets the figure, or a notebook would show it twice."""
     figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(n_columns * width, n_rows * height),
+        len(episodes),
+        4,
+        figsize=(WIDTH, 1.75 * len(episodes)),
         squeeze=False,
         layout="constrained",
         subplot_kw={"xticks": [], "yticks": [], "frame_on": False},
     )
-    plt.close(figure)
-    return figure, axes
+    plt.close(figure)  # else a notebook would show it twice
+    columns = ("first\nprompt", "second\nprompt", "truth", "prediction")
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(name, fontsize=FONT)
+    for row, episode, title in zip(axes, episodes, titles, strict=True):
+        row[0].set_ylabel(f"{title}\nepisode {episode.number}", fontsize=FONT)
+        for n, name in enumerate(episode.class_names[:2]):
+            draw_support(row[n], next(s for s in episode.supports if n + 1 in s.prompts))
+            row[n].set_xlabel(fill(f"{n + 1}  {name}", 14), fontsize=FONT)
+        if episode.target is not None:
+            draw_labels(row[2], episode.query, episode.target)
+        draw_prediction(row[3], episode)
+    return figure
+
+
+def _blocks(n_blocks: int, n_pictures: int, n_lines: int) -> tuple[Figure, list[list[Axes]]]:
+    """Axes without ticks for blocks of pictures, each with room for lines of text below it."""
+    n_rows = -(-n_pictures // COLUMNS)
+    n_columns = min(n_pictures, COLUMNS)
+    heights = [SIDE + 0.3] * (n_rows - 1) + [SIDE + 0.4 + 0.16 * n_lines]
+    figure, axes = plt.subplots(
+        n_blocks * n_rows,
+        n_columns,
+        figsize=(n_columns * SIDE, n_blocks * sum(heights)),
+        squeeze=False,
+        layout="constrained",
+        gridspec_kw={"height_ratios": heights * n_blocks},
+        subplot_kw={"xticks": [], "yticks": [], "frame_on": False},
+    )
+    plt.close(figure)  # else a notebook would show it twice
+    blocks = []
+    for block in axes.reshape(n_blocks, n_rows * n_columns):
+        for axis in block[n_pictures:]:
+            axis.remove()
+        for axis in block:
+            axis.set_anchor("N")  # so that the names fit below it in the row
+        blocks.append(list(block[:n_pictures]))
+    return figure, blocks
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
     """The classes by number, in lines that fit under two pictures."""
     numbered = (f"{number}  {name}" for number, name in enumerate(names, 1))
     return [fill(text, 40, subsequent_indent="    ") for text in numbered]
+
+
+def draw_support(axis: Axes, support: SupportPicture) -> None:
+    """A support image with its prompts."""
+    draw_prompts(axis, support.image, support.prompts)
+
+
+def draw_prediction(axis: Axes, episode: EpisodePicture) -> None:
+    """Draw the prediction over the query, with its IoU below if the truth is known."""
+    assert episode.prediction is not None
+    draw_labels(axis, episode.query, episode.prediction)
+    if episode.target is not None:
+        axis.set_xlabel(episode.score, fontsize=8)

@@ -1,16 +1,22 @@
 """What the start of the weights does: learning curves, and what differs from the paper."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
 from la.config import Config
-from la.experiment.measurements import Result
-from la.experiment.methods import CURVES
+from la.data.batches import drawable_shapes
+from la.errors import UserError
+from la.experiment.job import Job
+from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import CURVES, label
+from la.experiment.run import histories
+from la.experiment.workbench import Workbench
 from la.profiles import profile
 from la.report.finding import Finding
 from la.report.statistics import t_interval
+from la.rng import stream
 
 
 def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
@@ -33,6 +39,30 @@ def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
     groups = trainings.groupby(keys, sort=False)
     half_width = groups.agg(lambda values: t_interval(values).half_width)
     return pd.DataFrame({"value": groups.mean(), "half_width": half_width}).reset_index()
+
+
+def with_shapes(bench: Workbench, name: str, fold: int) -> pd.DataFrame:
+    """The history of the first training of a method, with the shape of each step's batches.
+
+    Columns: those of `la.histories`, and shape, such as "16 x 1-way 1-shot".
+    """
+    run = Job(bench, Measurement(name, fold, 1, 1, 0, 1)).run
+    if run is None:
+        raise UserError(f"{name} is not trained, so it has no history")
+    history = histories(bench, [name], fold)[label(name)]
+    config = run.config
+    seen = bench.classes(fold, seen=True)
+    rules = bench.rules(config.evaluation.protocol)
+    shapes = drawable_shapes(run.index, seen, rules, config.episodes.shapes)
+    drawn = [batch_shape(shapes, config.train.seed, step) for step in history["step"]]
+    return history.assign(shape=drawn)
+
+
+def batch_shape(shapes: Sequence[tuple[int, int, int]], seed: int, step: int) -> str:
+    """The (B, N, K) that `la.data.batches.TrainingBatches` draws for a step, in words."""
+    rng = stream(seed, "batch shapes", step)
+    n_episodes, n_ways, k_shots = shapes[int(rng.integers(len(shapes)))]
+    return f"{n_episodes} x {n_ways}-way {k_shots}-shot"
 
 
 def differences_from_paper(config: Config) -> pd.DataFrame:

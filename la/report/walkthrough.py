@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from la.learn.attention_loss import Read, recorded_reads
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
 from la.model.prototypes import Pairs, Support
-from la.report.pictures import EpisodePicture, picture
+from la.report.canvas import MARKERS, WIDTH
+from la.report.pictures import FONT, EpisodePicture, picture
 from la.types import Batch
 
 TITLE_WIDTH = 24  # characters above a small picture
@@ -114,32 +116,33 @@ def attention_maps(read: Read, tokens_valid: Tensor) -> Tensor:
 
 
 def draw_attention(shown: EpisodePicture, steps: Steps, model: LabelAnything) -> Figure:
-    """A row per layer, a column per example: its support image, bright where the tokens attend."""
+    """A row per example, a column per layer: its support image, bright where the tokens attend."""
     prompts = steps.batch.prompts
-    figure, axes = _axes(len(steps.reads), len(prompts.example_row))
-    for layer, (row, read) in enumerate(zip(axes, steps.reads, strict=True), 1):
+    n_layers = len(steps.reads)
+    figure, axes = _axes(n_layers * len(prompts.example_row), n_layers)
+    for layer, read in enumerate(steps.reads, 1):
         maps = attention_maps(read, steps.tokens_valid)
-        for example, axis in enumerate(row):
+        for example, axis in enumerate(axes[layer - 1 :: n_layers]):
             support = shown.supports[int(prompts.example_support[example])]
             number = int(prompts.example_row[example])
             axis.imshow(support.image.convert("L"), cmap="gray")
             _overlay(axis, maps[example].numpy(), support.image.size, model)
             name = fill(shown.class_names[number - 1], TITLE_WIDTH)
-            axis.set_title(f"layer {layer}\n{name}", fontsize=7)
+            axis.set_title(f"layer {layer}\n{name}", fontsize=FONT)
     return figure
 
 
 def draw_features(images: Tensor, titles: Sequence[str]) -> Figure:
-    """Feature maps (n, D, h, w) side by side in their principal colours."""
-    figure, axes = _axes(1, len(images))
-    for axis, colours, title in zip(axes[0], principal_colours(images), titles, strict=True):
+    """Feature maps (n, D, h, w) in their principal colours."""
+    figure, axes = _axes(len(images), 3)
+    for axis, colours, title in zip(axes, principal_colours(images), titles, strict=True):
         axis.imshow(colours)
-        axis.set_title(title, fontsize=8)
+        axis.set_title(title, fontsize=FONT)
     return figure
 
 
 def draw_prototypes(steps: Steps, names: Sequence[str]) -> Figure:
-    """Class-example embeddings (dots), prototypes (crosses) and query cells in two dimensions.
+    """Class-example embeddings (small) and prototypes (large, with an edge) in two dimensions.
 
     The plane holds the two principal directions of embeddings and prototypes.
     """
@@ -147,15 +150,16 @@ def draw_prototypes(steps: Steps, names: Sequence[str]) -> Figure:
     vectors = torch.cat([pairs.embeddings, prototypes])
     plane = _principal(vectors, 2)
     examples, classes = plane[: len(pairs.row)], plane[len(pairs.row) :]
-    figure, axis = plt.subplots(figsize=(4.5, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(WIDTH, WIDTH), layout="constrained")
     plt.close(figure)
     for number, name in enumerate(["background", *names]):
+        mark = MARKERS[number % len(MARKERS)]
         own = examples[pairs.row == number]
         own_colour = "#777777" if number == 0 else colour(number)
-        axis.scatter(own[:, 0], own[:, 1], color=own_colour, s=25)
+        axis.scatter(own[:, 0], own[:, 1], color=own_colour, marker=mark, s=25)
         x, y = classes[number].tolist()
-        axis.scatter(x, y, color=own_colour, marker="x", s=60, label=name)
-    figure.legend(loc="outside lower center", fontsize=7, frameon=False)
+        axis.scatter(x, y, color=own_colour, marker=mark, s=130, ec="black", label=name)
+    figure.legend(loc="outside lower center", fontsize=FONT, frameon=False)
     axis.set(xlabel="first principal direction", ylabel="second")
     return figure
 
@@ -163,12 +167,12 @@ def draw_prototypes(steps: Steps, names: Sequence[str]) -> Figure:
 def draw_probabilities(shown: EpisodePicture, logits: Tensor) -> Figure:
     """The query, and for each row the softmax of its logits (C, h', w'), bright where it is 1."""
     names = ["background", *shown.class_names]
-    figure, axes = _axes(1, 1 + len(names))
-    axes[0, 0].imshow(shown.query)
-    axes[0, 0].set_title("query", fontsize=8)
-    for axis, name, values in zip(axes[0, 1:], names, logits.softmax(0), strict=True):
+    figure, axes = _axes(1 + len(names), 2)
+    axes[0].imshow(shown.query)
+    axes[0].set_title("query", fontsize=FONT)
+    for axis, name, values in zip(axes[1:], names, logits.softmax(0), strict=True):
         axis.imshow(values.numpy(), vmin=0, vmax=1, cmap="viridis")
-        axis.set_title(fill(name, TITLE_WIDTH), fontsize=7)
+        axis.set_title(fill(name, TITLE_WIDTH), fontsize=FONT)
     return figure
 
 
@@ -191,14 +195,18 @@ def _overlay(
     axis.set(xlim=(-0.5, size[0] - 0.5), ylim=(size[1] - 0.5, -0.5))
 
 
-def _axes(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:
+def _axes(n_pictures: int, n_columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many pictures, in rows of `n_columns`."""
+    n_rows = -(-n_pictures // n_columns)
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(2.1 * n_columns, 2.2 * n_rows),
+        figsize=(WIDTH, (WIDTH / n_columns + 0.35) * n_rows),
         squeeze=False,
         layout="constrained",
         subplot_kw={"xticks": [], "yticks": []},
     )
-    plt.close(figure)
-    return figure, axes
+    plt.close(figure)  # else a notebook would show it twice
+    for axis in axes.flat[n_pictures:]:
+        axis.remove()
+    return figure, list(axes.flat[:n_pictures])

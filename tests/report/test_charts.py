@@ -10,7 +10,8 @@ from hand_made import with_iou
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from la.report import charts
+from la.report import canvas, charts, error_charts, training_charts
+from la.report.analysis import mistakes, protocols
 from la.report.tables import scores
 from la.types import PromptKind
 
@@ -77,14 +78,14 @@ def test_a_reference_above_all_lines_is_written_and_not_drawn():
 
 def test_a_confusion_is_drawn_with_the_true_class_in_rows():
     names = ["background", "cat"]
-    figure = charts.confusion(pd.DataFrame([[90.0, 10.0], [40.0, 60.0]], names, names))
+    figure = error_charts.confusion(pd.DataFrame([[90.0, 10.0], [40.0, 60.0]], names, names))
     mesh = figure.axes[0].collections[0].get_array().reshape(2, 2)
     assert mesh[0, 1] == 10 and mesh[1, 0] == 40
 
 
 def test_curves_show_every_step_and_a_median():
     run = pd.DataFrame({"step": range(50), "loss": 1.0, "norm": 2.0, "lr": 0.1})
-    loss, norm, rate = charts.curves({"LA": run}).axes
+    loss, norm, rate = training_charts.curves({"LA": run}).axes
     assert len(loss.lines) == len(norm.lines) == 2 and len(rate.lines) == 1
     assert loss.lines[1].get_ydata().tolist() == [1.0] * 50
 
@@ -94,15 +95,47 @@ def test_a_shown_figure_is_a_png_with_words_and_is_closed():
     data, metadata = shown._repr_mimebundle_()
     assert metadata["image/png"]["alt"] == "dots of three methods"
     image = Image.open(io.BytesIO(shown.data))
-    assert image.mode == "P" and image.width == pytest.approx(200 * charts.WIDTH, abs=2)
+    assert image.mode == "P" and image.width == pytest.approx(200 * canvas.WIDTH, abs=2)
     assert not plt.get_fignums()
 
 
 def test_a_method_looks_the_same_in_every_chart_and_differs_from_others_in_grey_too():
-    pair = charts._styles(["Affinity", "LA"])
-    three = charts._styles(["Ridge classifier", "LA", "Affinity"])
+    pair = canvas.styles(["Affinity", "LA"])
+    three = canvas.styles(["Ridge classifier", "LA", "Affinity"])
     assert pair["LA"] == three["LA"] and pair["Affinity"] == three["Affinity"]
     assert len({style.marker for style in three.values()}) == 3
     assert len({style.colour for style in three.values()}) == 3
-    runs = charts._styles(["usual start", "agreeing start"])
+    runs = canvas.styles(["usual start", "agreeing start"])
     assert len({style.marker for style in runs.values()}) == 2
+
+
+def test_curves_show_the_scores_of_saved_states_too():
+    run = pd.DataFrame({"step": range(50), "loss": 1.0, "norm": 2.0, "lr": 0.1})
+    run["validation"] = np.where(run["step"] % 10 == 9, 0.01 * run["step"], np.nan)
+    *_, score = training_charts.curves({"LA": run}).axes
+    (line,) = score.lines
+    assert line.get_xdata().tolist() == [10, 20, 30, 40, 50]
+    np.testing.assert_allclose(line.get_ydata(), [9, 19, 29, 39, 49])
+
+
+def test_the_loss_is_shown_apart_for_each_shape_of_batches():
+    run = pd.DataFrame({"step": range(40), "loss": [1.0, 3.0] * 20, "shape": ["a", "b"] * 20})
+    (axis,) = training_charts.loss_by_shape(run).axes
+    assert {line.get_label(): set(line.get_ydata()) for line in axis.lines} == {"a": {1}, "b": {3}}
+
+
+def test_bars_of_mistakes_add_up_to_all_object_pixels():
+    results = [with_iou(30, method=name) for name in ("la", "affinity")]
+    (axis,) = error_charts.kinds(mistakes(results)).axes
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axis.containers}
+    assert widths == {"right": [30, 30], "another class": [0, 0], "missed": [70, 70]}
+    hatches = {bars[0].get_hatch() for bars in axis.containers}
+    assert len(hatches) == 3  # told apart in grey
+
+
+def test_each_rule_has_a_mark_at_its_score():
+    rules = protocols([with_iou(30), with_iou(40, protocol="paper")])
+    (axis,) = error_charts.by_rule(rules).axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["LA\nclean", "LA\npaper"]
+    marks = {line.get_label(): list(line.get_xdata()) for line in axis.lines}
+    assert marks["mIoU* (the paper's)"] == [30, 40] and list(marks) == list(rules.columns)

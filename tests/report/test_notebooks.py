@@ -145,6 +145,7 @@ def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
     pictures = tables = 0
     tags = [cell["metadata"].get("tags", []) for cell in notebook["cells"]]
     assert ["injected-parameters"] in tags  # smoke is not the notebook's own profile
+    assert tags.count(["navigation"]) == 2 and tags[-1] == ["navigation"]
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert cell["metadata"]["jupyter"] == {"source_hidden": True}
@@ -157,8 +158,9 @@ def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
             if "image/png" in data:
                 pictures += 1
                 assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-                alt = output["metadata"]["image/png"]["alt"]
-                assert cell["metadata"]["mystnb"] == {"image": {"alt": alt}}
+                shown = output["metadata"]["image/png"]
+                image = {"alt": shown["alt"], "width": f"{shown['width']}px"}
+                assert cell["metadata"]["mystnb"] == {"image": image}
     assert pictures >= 3 and tables >= 5
 
 

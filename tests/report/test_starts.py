@@ -3,10 +3,18 @@
 import pytest
 from hand_made import with_iou
 
+from la.config import EpisodeConfig, Protocol
+from la.data.batches import TrainingBatches
+from la.data.episodes import EpisodeSampler
 from la.experiment.methods import CURVES, LADDER
 from la.profiles import profile
 from la.report.charts import lines
-from la.report.starts import differences_from_paper, learning_curves, what_the_start_does
+from la.report.starts import (
+    batch_shape,
+    differences_from_paper,
+    learning_curves,
+    what_the_start_does,
+)
 from la.report.statistics import t_interval
 
 CONFIG = profile("quick")
@@ -75,3 +83,17 @@ def test_curves_of_both_starts_are_drawn_with_a_line_for_each_start_and_kind_of_
     figure = lines(frame, "steps", {"value": "mIoU*"})
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert sorted(labels) == ["agreeing, seen", "agreeing, unseen", "usual, seen", "usual, unseen"]
+
+
+def test_the_shape_of_a_step_is_the_one_that_its_batches_have(tiny_index):
+    shapes = ((3, 1, 1), (2, 2, 1), (1, 1, 2))
+    class_ids = tiny_index.category_ids.tolist()
+    sampler = EpisodeSampler(tiny_index, class_ids, Protocol(), [(n, k) for _, n, k in shapes])
+    config = EpisodeConfig(shapes=shapes)
+    batches = TrainingBatches(sampler, lambda episodes: episodes, config, seed=5, per_step=2)
+    for step in range(12):
+        episodes = batches.episodes(2 * step)
+        n_ways = len(episodes[0].class_ids)
+        k_shots = {3: 1, 2: 1, 1: 2}[len(episodes)]
+        told = f"{len(episodes)} x {n_ways}-way {k_shots}-shot"
+        assert batch_shape(shapes, 5, step) == told

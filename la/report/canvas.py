@@ -1,0 +1,97 @@
+"""What all charts share: width, panels, legend, and how each method looks.
+
+A chart is as wide as a phone shows it, so that its letters have their size there. Methods differ in
+marker and line as well as in colour, so that they can be distinguished in grey.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import PIL.Image
+from IPython.display import Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from la.colours import OKABE_ITO
+from la.experiment.methods import METHODS
+
+WIDTH = 4.2  # inches
+PIXELS = 125  # of a page, by which a picture is shown per inch; a phone shows it smaller
+LABEL = 9  # points, of the names of methods
+LONG = 20  # characters; legends of longer names have one column
+COLOURS = [c for c in OKABE_ITO if c != "#F0E442"]  # yellow cannot be read on white
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a chart draws one method."""
+
+    colour: str
+    marker: str
+    dashes: str
+
+
+def show(figure: Figure, alt: str) -> Image:
+    """The figure as a PNG of 256 colours and 200 dots per inch, with an alternative text.
+
+    Args:
+        alt: what the figure shows, for readers who cannot see it; kept in the output's metadata.
+    """
+    with BytesIO() as drawn, BytesIO() as small:
+        figure.savefig(drawn, format="png", dpi=200)
+        PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
+        width = round(PIXELS * figure.get_figwidth())
+        return Image(small.getvalue(), width=width, alt=alt)
+
+
+def stacked(
+    n_panels: int, height: float, *, shares_x: bool = False
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of panels, each of this height in inches, one below the other."""
+    figure, axes = plt.subplots(
+        n_panels,
+        1,
+        figsize=(WIDTH, n_panels * height),
+        sharex=shares_x,
+        squeeze=False,
+        layout="constrained",
+    )
+    plt.close(figure)  # else a notebook would show it twice
+    for axis in axes[:, 0]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(lw=0.3)
+    return figure, list(axes[:, 0])
+
+
+def with_legend(figure: Figure) -> Figure:
+    """One legend for all panels, below them."""
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        frameon=False,
+        ncols=1 if max(map(len, names)) > LONG else 2,
+        fontsize=LABEL,
+    )
+    return figure
+
+
+def styles(methods: Iterable[str]) -> dict[str, Style]:
+    """The style of each method; those of the tables look the same in every chart."""
+    of_tables = [method.label for method in METHODS.values()]
+    order = list(dict.fromkeys([*of_tables, *methods]))
+    chosen = {}
+    for name in methods:
+        # LA, the first, is blue; names that are in no table begin anew.
+        place = order.index(name) - (len(of_tables) if name not in of_tables else 0)
+        chosen[name] = Style(
+            COLOURS[(place + 3) % len(COLOURS)],
+            MARKERS[place % len(MARKERS)],
+            DASHES[place % len(DASHES)],
+        )
+    return chosen

@@ -1,0 +1,74 @@
+"""Charts of training runs: loss, gradient, learning rate and the score on seen classes, by step."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from la.report.canvas import stacked, styles, with_legend
+from la.report.charts import AXIS_NAMES
+
+
+def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Each run's loss and gradient norm, thin, with running medians; its score; its learning rate.
+
+    Args:
+        histories: by name, columns step, loss, norm, lr and, where the training was validated,
+            validation: mIoU* on seen classes as a share of 1, NaN between saved states.
+    """
+    names = {"loss": "focal loss", "norm": "gradient norm", "lr": "learning rate"}
+    is_scored = any("validation" in history for history in histories.values())
+    figure, axes = stacked(3 + is_scored, 1.8, shares_x=True)
+    for run, style in styles(histories).items():
+        history = histories[run]
+        for axis, column in zip(axes, names, strict=False):
+            smooth = history[column]
+            if column != "lr":
+                axis.plot(history["step"], history[column], color=style.colour, lw=0.4, alpha=0.4)
+                smooth = _running_median(history[column])
+            axis.plot(
+                history["step"], smooth, color=style.colour, linestyle=style.dashes, label=run
+            )
+        if "validation" in history:
+            scored = history.dropna(subset="validation")
+            axes[-1].plot(
+                scored["step"] + 1,
+                100 * scored["validation"],
+                color=style.colour,
+                linestyle=style.dashes,
+                marker=style.marker,
+                label=run,
+            )
+    for axis, name in zip(axes, names.values(), strict=False):
+        axis.set(ylabel=name, ylim=(0, None))
+    if is_scored:
+        axes[-1].set(ylabel="mIoU* (%),\nseen classes", ylim=(0, None))
+    axes[-1].set_xlabel(AXIS_NAMES["steps"])
+    return with_legend(figure)
+
+
+def loss_by_shape(history: pd.DataFrame) -> Figure:
+    """The running median of the loss of one run, a line per shape of its batches.
+
+    Args:
+        history: columns step, loss and shape, such as "16 x 1-way 1-shot".
+    """
+    figure, (axis,) = stacked(1, 3.2)
+    for shape, style in styles(sorted(history["shape"].unique())).items():
+        shown = history[history["shape"] == shape]
+        axis.plot(
+            shown["step"],
+            _running_median(shown["loss"]),
+            color=style.colour,
+            linestyle=style.dashes,
+            marker=style.marker,
+            markevery=max(1, len(shown) // 8),
+            label=shape,
+        )
+    axis.set(ylabel="focal loss", ylim=(0, None), xlabel=AXIS_NAMES["steps"])
+    return with_legend(figure)
+
+
+def _running_median(values: pd.Series) -> pd.Series:
+    window = max(5, len(values) // 40)
+    return values.rolling(window, min_periods=1).median()
