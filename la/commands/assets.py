@@ -28,9 +28,17 @@ def data(
     folder: Annotated[Path | None, Argument(help="folder to check, in COCO format")] = None,
     profile: Profile = "quick",
     data: Data = None,
-) -> None:
-    """Check a folder of images and annotations; without one, write the embedded data set."""
+    faults: Annotated[
+        Path | None, Option(metavar="FILE", help="a CSV file for all that was found")
+    ] = None,
+) -> int:
+    """Check a folder of images and annotations; without one, write the embedded data set.
+
+    The exit status is 0 if all of the folder can be used, 1 if something cannot, and 2 if the
+    folder cannot be opened.
+    """
     from la.data.check import check
+    from la.files import write_whole
 
     source = folder or data
     bench = options.workbench(profile, source)
@@ -41,8 +49,13 @@ def data(
             f"{len(index.category_ids)} classes, {index.source.name}"
         )
     print(f"{opened.name} {opened.fingerprint}: {opened.note}")
-    if source is not None:
-        print(check(opened, source, bench.config.evaluation.folds))
+    if source is None:
+        return 0
+    report = check(opened, source, bench.config.evaluation.folds)
+    print(report)
+    if faults is not None:
+        write_whole(faults, report.to_csv())
+    return 0 if report.is_usable else 1
 
 
 @app.command()

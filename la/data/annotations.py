@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from la.data.entries import (
+    NAMED,
     Skipped,
     as_object,
     check_pixels,
@@ -60,15 +61,17 @@ class _Annotation(NamedTuple):
 
 
 @no_garbage_collection()
-def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays of the images, categories and annotations; names, counts and notes as JSON values.
+def parse(
+    raw: bytes, path: Path, described: int | None = NAMED
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays of images, categories and annotations; names, counts and `described` faults as JSON.
 
     Raises:
         UserError: this is no COCO instance file, no image or category in it can be used, or all
             coordinates are fractions of the image.
     """
     file = _file(raw, path)
-    skipped = Skipped()
+    skipped = Skipped(described)
     images = _by_id(file["images"], _image, "image", "id, file_name, height, width", skipped, path)
     categories = _by_id(file["categories"], _name, "category", "id, name", skipped, path)
     check_pixels(file["annotations"], path)
@@ -94,7 +97,7 @@ def _file(raw: bytes, path: Path) -> dict[str, list[Any]]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
     for name in LISTS:
-        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+        if not (isinstance(content, dict) and isinstance(content.get(name), list)):
             raise UserError(
                 f"{path} is not a COCO instance file: it has no list {name!r}; "
                 "give an instances_*.json, or export the data in COCO's instance format"

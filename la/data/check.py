@@ -1,72 +1,111 @@
 """A report on the user's own folder: its content, each fault with its fix, possible episodes.
 
-`la data FOLDER` prints it. Each image is opened once, JPEG at an eighth of its size.
+`la data FOLDER` prints it. A fault loses an entry or stops a run; a note says how data are read.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import csv
+import io
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from la.config import Protocol
 from la.data import folds
-from la.data.contents import BLANK, FEW, replaced_pictures
+from la.data.annotations import parse
+from la.data.check_images import NO_IMAGE, Finding, image_findings, unlisted_images
 from la.data.dataset import Data
 from la.data.episodes import presence
-from la.data.images import orientation
 from la.data.index import CocoIndex
-from la.data.layouts import IMAGE_SUFFIXES
-from la.data.reconcile import identifies
-from la.errors import UserError
-from la.files import progress_bar
 
-NAMED = 3  # images that are named for each fault; the others are counted
+NAMED = 3  # entries that are named for each finding; the others are counted
 LISTED = 100  # classes that are listed
 SHOTS = (1, 5)
 
-MENDS = {  # in the order in which they are reported
-    "missing": "have no file; put it there, or take the entry out of the list `images`",
-    "unreadable": "cannot be read; replace the file",
-    "other size": "have another size than the file states; export the annotations again",
-    "several files": "have several files of their name; keep one, or write its folder in file_name",
-    "twins": "show a picture that an earlier entry shows; they are merged with it",
-    "replaced": "were replaced since they were first read; what depends on them is computed anew",
-    "upright": "are stored rotated (EXIF); the stated size is the upright one, so they are turned",
-    "either frame": "are stored rotated (EXIF) and the stated size fits both ways; they are read "
-    "upright, as viewers show them; if masks lie wrong, store the pixels upright",
-    "as stored": "are stored rotated (EXIF) and the stated size is that of the stored pixels; they "
-    "are not turned",
-    "greys": "are greys of more than 8 bits; each is scaled by its own range",
-    "blank": "have one colour",
-    "not annotated": "have no annotation; no episode shows them",
-    "unlisted": "are image files in no entry of the list `images`; they are not used",
-}
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a folder."""
+
+    classes: tuple[str, ...]  # lines of a table
+    findings: tuple[Finding, ...]
+    possible: tuple[str, ...]  # which episodes can be drawn, and what to do next
+    can_be_scored: bool  # an episode can be drawn
+
+    @property
+    def is_usable(self) -> bool:
+        """No fault was found, and an episode can be drawn."""
+        return self.can_be_scored and not any(finding.is_fault for finding in self.findings)
+
+    def __str__(self) -> str:
+        lines = list(self.classes)
+        for finding in self.findings:
+            lines += _described(finding)
+        return "\n".join([*lines, *self.possible])
+
+    def to_csv(self) -> str:
+        """Every entry of every finding, one a line."""
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(["kind", "file", "what", "entry"])
+        for finding in self.findings:
+            kind = "fault" if finding.is_fault else "note"
+            for entry in finding.entries or ("",):
+                writer.writerow([kind, finding.file, finding.what, entry])
+        return table.getvalue()
 
 
-def check(data: Data, folder: Path, rule: folds.Rule) -> str:
+def check(data: Data, folder: Path, rule: folds.Rule) -> Report:
     """The report.
 
     Args:
         folder: what was opened as `data`.
         rule: how classes are assigned to folds.
     """
-    lines = _classes(data)
+    findings: list[Finding] = []
     for index in data.files:
-        lines += _skipped(index)
-        for fault, names in _images(index).items():
-            named = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-            what, _, mend = MENDS[fault].partition("; ")
-            count = f"{len(names)} ({named})"
-            lines.append(
-                f"{_name(index)}: images that {what}: {count}" + (f"; {mend}" if mend else "")
-            )
-    return "\n".join([*lines, *_possible(data, folder, rule)])
+        findings += _entry_findings(index)
+        findings += image_findings(index)
+    findings += unlisted_images(data.files, folder)
+    most_ways, possible = _possible(data, rule)
+    stops = any(finding.what in NO_IMAGE for finding in findings)
+    advice = _advice(data, folder, most_ways, stops)
+    return Report(
+        classes=tuple(_classes(data)),
+        findings=tuple(findings),
+        possible=(*possible, f"next: {advice}"),
+        can_be_scored=most_ways > 0,
+    )
 
 
-def _name(index: CocoIndex) -> str:
-    return f"{index.source.parent.name}/{index.source.name}"
+def _described(finding: Finding) -> list[str]:
+    """A finding with its first entries."""
+    head = f"{'fault' if finding.is_fault else 'note'}: {finding.file}: {finding.what}"
+    mend = f"; {finding.mend}" if finding.mend else ""
+    if not finding.entries:
+        return [head + mend]
+    if finding.is_of_annotations:
+        lines = [f"{head}: {len(finding.entries)}, such as"]
+        return lines + [f"    {entry}" for entry in finding.entries[:NAMED]]
+    named = ", ".join(finding.entries[:NAMED])
+    dots = ", ..." if len(finding.entries) > NAMED else ""
+    return [f"{head}: {len(finding.entries)} ({named}{dots}){mend}"]
+
+
+def _entry_findings(index: CocoIndex) -> list[Finding]:
+    """The entries that cannot be used, and what was noticed about others."""
+    file = f"{index.source.parent.name}/{index.source.name}"
+    findings = []
+    if index.skipped:
+        # The index keeps the first entries of each kind; here all are described.
+        _, words = parse(index.source.read_bytes(), index.source, described=None)
+        for reason, entries in words["described"].items():
+            what = f"entries are left out ({reason})"
+            findings.append(Finding(file, what, tuple(entries), is_of_annotations=True))
+    for note in index.notes:
+        findings.append(Finding(file, note, is_fault=False))
+    return findings
 
 
 def _classes(data: Data) -> list[str]:
@@ -95,92 +134,8 @@ def _classes(data: Data) -> list[str]:
     return lines
 
 
-def _skipped(index: CocoIndex) -> list[str]:
-    """The entries that could not be used, and what was noticed about others."""
-    lines = []
-    for reason, count in index.skipped.items():
-        lines.append(f"{_name(index)}: {count} entries are left out ({reason}), such as")
-        lines += [f"    {description}" for description in index.described[reason]]
-    return lines + [f"{_name(index)}: {note}" for note in index.notes]
-
-
-def _images(index: CocoIndex) -> dict[str, list[str]]:
-    """Names of images by fault, in the order of MENDS."""
-    found: dict[str, list[str]] = {fault: [] for fault in MENDS}
-    paths: list[Path] = []
-    sizes: list[tuple[int, int]] = []
-    for image_id, name in zip(index.image_ids.tolist(), index.file_names, strict=True):
-        try:
-            paths.append(index.path(image_id))
-        except UserError as error:
-            several = "both named" in str(error)
-            found["several files" if several else "missing"].append(name)
-            continue
-        sizes.append(index.size(image_id))
-        if not len(index.annotations_of(image_id)):
-            found["not annotated"].append(name)
-    with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter's lock
-        looks = pool.map(_faults, paths, sizes)
-        bar = progress_bar(
-            looks,
-            desc="checking images",
-            total=len(paths),
-            unit="image",
-            disable=len(paths) < FEW,
-        )
-        for faults in bar:
-            for fault, text in faults:
-                found[fault].append(text)
-    for fault, name in _by_content(index):
-        found[fault].append(name)
-    if paths:
-        listed = {str(path) for path in paths}
-        for file in index.folder.files():
-            if Path(file).suffix.lower() in IMAGE_SUFFIXES and file not in listed:
-                found["unlisted"].append(Path(file).name)
-    return {fault: names for fault, names in found.items() if names}
-
-
-def _faults(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
-    """The faults of one file whose stated size is (H, W), each with a description of the file."""
-    try:
-        with Image.open(path) as image:
-            stored, mode, turned = image.size, image.mode, orientation(image)
-            image.draft("L", (1, 1))  # JPEG is decoded at an eighth of its size
-            image.load()
-    except Exception as error:  # decoders raise all kinds of errors on damaged files
-        return [("unreadable", f"{path.name}: {error}")]
-    stated = size[::-1]
-    upright = stored[::-1] if turned >= 5 else stored
-    faults = []
-    if stated not in (stored, upright):
-        sizes = "{} x {}, stated {} x {}".format(*upright, *stated)
-        faults.append(("other size", f"{path.name}: {sizes}"))
-    elif turned != 1 and stored == upright:
-        faults.append(("either frame", path.name))
-    elif turned != 1:
-        faults.append(("upright" if stated == upright else "as stored", path.name))
-    if mode.startswith(("I", "F")):
-        faults.append(("greys", path.name))
-    return faults
-
-
-def _by_content(index: CocoIndex) -> Iterator[tuple[str, str]]:
-    """Faults found by content: repeated pictures, pictures of one colour, replaced files."""
-    seen: set[str] = set()
-    for name, picture in zip(index.file_names, index.pictures, strict=True):
-        if picture.endswith(BLANK):
-            yield "blank", name
-        if identifies(picture):
-            if picture in seen:
-                yield "twins", name
-            seen.add(picture)
-    for path in replaced_pictures(index.images, index.cache):
-        yield "replaced", Path(path).name
-
-
-def _possible(data: Data, folder: Path, rule: folds.Rule) -> list[str]:
-    """Which N and K the test images allow, and what to do next."""
+def _possible(data: Data, rule: folds.Rule) -> tuple[int, list[str]]:
+    """The largest N of 1-shot episodes in every fold, and which N and K the test images allow."""
     ids = data.test.category_ids
     protocol = Protocol(small_area=data.small_area)
     n_images = presence(data.test, tuple(ids.tolist()), protocol).sum(0)
@@ -197,15 +152,29 @@ def _possible(data: Data, folder: Path, rule: folds.Rule) -> list[str]:
     if few:
         listed = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if few[NAMED:] else "")
         lines.append(f"too few test images for an episode (2 are needed): {listed}")
-    most = min(_most_ways(ids, n_images, 1, rule), default=0)
-    if most:
-        advice = f"python -m la evaluate --data {folder} --checkpoint quick --ways {most}"
-    else:
-        advice = (
-            "annotate more images of each class, or score a fixed set of examples: "
-            f"python -m la evaluate --data {folder} --support prompts.json"
+    return min(_most_ways(ids, n_images, 1, rule), default=0), lines
+
+
+def _advice(data: Data, folder: Path, most_ways: int, stops: bool) -> str:
+    """The command to go on with.
+
+    Args:
+        most_ways: the largest N of 1-shot episodes in every fold.
+        stops: whether images were found that would stop a run.
+    """
+    place = shlex.quote(str(folder))
+    if stops:
+        return f"mend the images that cannot be read, and check again: python -m la data {place}"
+    if most_ways:
+        return f"python -m la evaluate --data {place} --checkpoint quick --ways {most_ways}"
+    fixed = f"python -m la evaluate --data {place} --support prompts.json"
+    if data.test.annotation_crowd.all() and len(data.test.annotation_crowd):
+        file = shlex.quote(str(data.test.source))
+        return (
+            "add masks, without which nothing can be scored; boxes can be prompts: "
+            f"python -m la prompts {file} --images {place}"
         )
-    return [*lines, f"next: {advice}"]
+    return f"annotate more images of each class, or score a fixed set of examples: {fixed}"
 
 
 def _most_ways(ids: np.ndarray, n_images: np.ndarray, k_shots: int, rule: folds.Rule) -> list[int]:

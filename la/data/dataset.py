@@ -10,7 +10,7 @@ from la.config import Protocol
 from la.data.embedded import synthetic
 from la.data.folds import holds_none_out
 from la.data.index import CocoIndex
-from la.data.layouts import find, image_root
+from la.data.layouts import annotation_files, find, image_root
 from la.data.reconcile import (
     identifies,
     ids_by_name,
@@ -66,11 +66,25 @@ def open_data(source: Path | None, cache: Path) -> Data:
     present, absent = zip(*(without_absent(index) for index in files), strict=True)
     parts = _split(present)
     (train, test, whole), empty = without_empty_classes(parts[:3])
-    note = "".join([parts[3], *absent, empty])
-    n_classes = len(test.category_ids)
+    note = "".join([parts[3], *absent, empty, _unused(folder, files)])
     if holds_none_out(test.category_ids):
-        note += f"; {n_classes} classes are too few to hold any out, so all are trained and tested"
+        n_classes = len(test.category_ids)
+        few = "1 class is" if n_classes == 1 else f"{n_classes} classes are"
+        note += (
+            f"; {few} too few to hold any out, so all are trained and tested on, and what is "
+            "fitted on seen classes, as the background's scalar is, is fitted on test images"
+        )
     return Data(folder.resolve().name, train, test, whole, note, tuple(files))
+
+
+def _unused(folder: Path, files: Sequence[CocoIndex]) -> str:
+    """The end of a note about annotation files of a folder that are not opened."""
+    opened = {index.source for index in files}
+    names = []
+    for path in annotation_files(folder):
+        if path not in opened:
+            names.append(path.relative_to(folder).as_posix())
+    return f"; not used: {', '.join(names)}" if names else ""
 
 
 def open_index(file: Path, folder: Path, cache: Path) -> CocoIndex:

@@ -19,6 +19,7 @@ NAMED = 3  # entries that are described for each reason; the others are counted
 class Skipped:
     """Entries that are left out, by reason: their number, and descriptions of the first ones."""
 
+    limit: int | None = NAMED  # of descriptions for each reason
     counts: dict[str, int] = field(default_factory=dict)
     described: dict[str, list[str]] = field(default_factory=dict)
 
@@ -26,7 +27,7 @@ class Skipped:
         """Count one entry, such as `annotations[3]`."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         texts = self.described.setdefault(reason, [])
-        if len(texts) < NAMED:
+        if self.limit is None or len(texts) < self.limit:
             texts.append(f"{place}: {why}")
 
 

@@ -80,7 +80,7 @@ class EpisodeSampler:
         listed = ", ".join(counts[:NAMED])
         if len(counts) > NAMED:
             listed += f" and {len(counts) - NAMED} more"
-        way_out = f"use n_ways <= {n_drawable}, or annotate" if n_drawable else "annotate"
+        way_out = f"use n_ways <= {n_drawable} (--ways), or annotate" if n_drawable else "annotate"
         text = (
             f"{len(self.class_ids)} classes are given and {n_drawable} of them have the "
             f"{k_shots + 1} images that {k_shots}-shot needs, so n_ways={n_ways} cannot be drawn; "

@@ -69,8 +69,9 @@ class ImageFolder:
         raise MissingFile(f"no file {name} under {self.root}; put it there or leave the image out")
 
     def files(self) -> list[str]:
-        """The paths of all files."""
-        return [path for paths in self._by_name.values() for path in paths]
+        """The paths of all files, those in folders of masks excepted."""
+        paths = [path for of_name in self._by_name.values() for path in of_name]
+        return [path for path in paths if self._is_no_mask(path)]
 
     def _agrees(self, path: str, name: str) -> bool:
         """Whether a file is in the folders that its name states."""

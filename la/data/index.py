@@ -152,7 +152,7 @@ class CocoIndex:
             return self.folder.find(name)
         except UserError as error:
             text = f"image {image_id} of {self.source}: {error}"
-            n_lacking = self._paths.count(None)
+            n_lacking = self.paths.count(None)
             if n_lacking > 1:
                 n_images = len(self.image_ids)
                 text += f"; {n_lacking} of {n_images} images have no file, `la data` lists them"
@@ -178,10 +178,10 @@ class CocoIndex:
         Raises:
             OSError: a file cannot be read.
         """
-        return picture_digests(self._paths, self.images, self.cache)
+        return picture_digests(self.paths, self.images, self.cache)
 
     @cached_property
-    def _paths(self) -> list[Path | None]:
+    def paths(self) -> list[Path | None]:
         """n files; None for an image without exactly one."""
         paths: list[Path | None] = []
         for name in self.file_names:

@@ -14,7 +14,8 @@ from la.errors import MissingFile, UserError
 
 LISTS = (b'"images"', b'"annotations"', b'"categories"')
 PATTERNS = ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json")
-WORDS = {"train": ("train",), "val": ("val", "test")}  # in a file's path; the first one wins
+WORDS = {"train": ("train",), "val": ("test", "val")}  # in a file's path; the first one wins
+NO_ANNOTATION = re.compile(rb'"annotations"\s*:\s*\[\s*\]')
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 FOREIGN = {  # by a file of theirs
     "*.xml": "Pascal VOC",
@@ -26,9 +27,10 @@ FOREIGN = {  # by a file of theirs
 
 
 def find(data: Path) -> dict[str, Path]:
-    """The annotation files "train" and "val" of a folder.
+    """The annotation files "train" and "val" of a folder: trained on, and tested on.
 
-    A single file is both, and the caller splits it by image. Of several releases side by side the
+    A single file is both, and the caller splits it by image. Of a test file and a validation file
+    the test file is tested on, unless it has no annotation. Of several releases side by side the
     oldest is taken: the paper's is 2014.
 
     Raises:
@@ -37,7 +39,7 @@ def find(data: Path) -> dict[str, Path]:
     """
     if not data.is_dir():
         raise MissingFile(f"no folder {data}; give a folder in COCO format")
-    files = sorted(data.glob("annotations/instances_*.json")) or _with_coco_lists(data)
+    files = annotation_files(data)
     if not files:
         raise MissingFile(f"no annotations/instances_*.json in {data}; {_advice(data)}")
     splits = {}
@@ -49,8 +51,15 @@ def find(data: Path) -> dict[str, Path]:
                 f"{data} has no annotation file for {split!r} among {names}; name the files "
                 "instances_train*.json and instances_val*.json, or keep only one"
             )
+        if len(named) > 1 and _says(named[0].relative_to(data), "test"):
+            named = [file for file in named if not NO_ANNOTATION.search(file.read_bytes())] or named
         splits[split] = (named or files)[0]
     return splits
+
+
+def annotation_files(data: Path) -> list[Path]:
+    """All annotation files of a folder that `find` chooses from, sorted."""
+    return sorted(data.glob("annotations/instances_*.json")) or _with_coco_lists(data)
 
 
 def image_root(data: Path, annotations: Path) -> Path:

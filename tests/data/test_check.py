@@ -1,17 +1,22 @@
 """The report on a folder names each fault that was planted, and nothing else."""
 
+import csv
+import io
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from la import profiles
 from la.__main__ import main
 from la.data.check import check
 from la.data.dataset import open_data
 from la.errors import MissingFile
+from la.experiment.workbench import Workbench
 from la.rng import stream
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
@@ -54,6 +59,10 @@ def folder(tmp_path):
 
 
 def report_of(path, tmp_path):
+    return str(checked(path, tmp_path))
+
+
+def checked(path, tmp_path):
     return check(open_data(path, tmp_path / "cache"), path, "interleaved")
 
 
@@ -74,7 +83,12 @@ def test_a_healthy_folder_has_counts_and_no_fault(folder, tmp_path):
     assert lines[9] == f"1-shot episodes: N is at most {listed} in folds 0, 1, 2, 3"
     next_line = f"next: python -m la evaluate --data {path} --checkpoint quick --ways {min(ways)}"
     assert lines[-1] == next_line
-    assert not any(line.startswith("annotations/") for line in lines)
+    assert not any(line.startswith(("fault", "note")) for line in lines)
+
+
+FAULTS = (
+    "have no file", "cannot be read", "have another size than", "have several files"
+)  # fmt: skip
 
 
 def faults(path):
@@ -124,9 +138,70 @@ def test_every_fault_is_named_with_a_count_and_its_mend(folder, tmp_path):
     report = report_of(path, tmp_path)
     for sentence in said:
         (line,) = [line for line in report.splitlines() if re.search(sentence, line)]
-        assert line.startswith("annotations/instances_default.json: ")
-    assert "5 entries are left out (reference), such as\n    annotations[46]: " in report
+        file = "data" if "in no entry" in line else "annotations/instances_default.json"
+        is_fault = any(f"images that {what}" in line for what in FAULTS)
+        assert line.startswith(f"{'fault' if is_fault else 'note'}: {file}: ")
+    assert (
+        "fault: annotations/instances_default.json: entries are left out (reference): 5, such as\n"
+        "    annotations[46]: "
+    ) in report
     assert report.count("    annotations[") == 3
+    next_line = report.splitlines()[-1]
+    assert next_line.startswith("next: mend the images that cannot be read")
+    assert not checked(path, tmp_path).is_usable
+
+
+def test_the_table_has_every_entry_of_every_finding(folder, tmp_path):
+    def edit(content):
+        for i in range(5):
+            content["annotations"].append({"id": 900 + i, "image_id": 77, "category_id": 1})
+
+    path = folder(edit=edit)
+    for name in ("001.png", "002.png", "003.png", "004.png"):
+        (path / "images" / name).unlink()
+    rows = list(csv.DictReader(io.StringIO(checked(path, tmp_path).to_csv())))
+    assert {row["kind"] for row in rows} == {"fault"}
+    missing = [row["entry"] for row in rows if row["what"] == "images that have no file"]
+    assert missing == ["001.png", "002.png", "003.png", "004.png"]
+    references = [row["entry"] for row in rows if "(reference)" in row["what"]]
+    assert [entry.split(":")[0] for entry in references] == [
+        f"annotations[{n}]" for n in range(48, 53)
+    ]
+
+
+def test_notes_alone_leave_a_folder_usable(folder, tmp_path):
+    path = folder()
+    picture(path / "images/new.jpg", 100)
+    shutil.copy(path / "images/007.png", path / "images/008.png")
+    report = checked(path, tmp_path)
+    assert [finding.is_fault for finding in report.findings] == [False, False]
+    assert report.is_usable
+
+
+def test_masks_and_images_of_the_other_file_are_not_unlisted(folder, tmp_path):
+    path = folder()
+    for name in ("masks", "labels"):
+        picture(path / name / "001.png", 1)
+    source = path / "annotations/instances_default.json"
+    content = json.loads(source.read_text())
+    for split, images in (("train", content["images"][:12]), ("val", content["images"][12:])):
+        ids = {image["id"] for image in images}
+        annotations = [a for a in content["annotations"] if a["image_id"] in ids]
+        part = content | {"images": images, "annotations": annotations}
+        source.with_name(f"instances_{split}.json").write_text(json.dumps(part))
+    source.unlink()
+    assert checked(path, tmp_path).findings == ()
+
+
+def test_boxes_alone_are_recommended_as_prompts(folder, tmp_path):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation |= {"segmentation": [], "bbox": [3, 4, 9, 9]}
+
+    report = checked(folder(edit=edit), tmp_path)
+    assert not report.is_usable
+    assert "48 annotations have a box and no mask" in str(report)
+    assert "boxes can be prompts: python -m la prompts " in str(report).splitlines()[-1]
 
 
 def test_a_replaced_picture_is_named(folder, tmp_path):
@@ -191,11 +266,37 @@ def test_an_error_about_a_missing_file_counts_the_others(folder, tmp_path):
         index.read_image(3)
 
 
-def test_the_command_prints_the_report(folder, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("la.folders.HOME", tmp_path / "home")
+@pytest.fixture
+def opened_here(tmp_path, monkeypatch):
+    def opened(cls, profile, data=None):
+        return cls(profiles.profile(profile), data, tmp_path / "home")
+
+    monkeypatch.setattr(Workbench, "open", classmethod(opened))
+
+
+def test_the_command_prints_the_report(folder, capsys, opened_here):
     path = folder(12, 3)
     assert main(["data", str(path)]) == 0
     out, err = capsys.readouterr()
     assert "train: 6 images, 12 instances of 3 classes" in out
     assert out.splitlines()[-1].startswith("next: python -m la evaluate")
     assert "3 classes are too few to hold any out" in err
+    assert "the background's scalar is, is fitted on test images" in err
+
+
+def test_the_status_of_the_command_tells_of_faults(folder, capsys, opened_here, tmp_path):
+    path = folder()
+    (path / "images/003.png").unlink()
+    table = tmp_path / "faults.csv"
+    assert main(["data", str(path), "--faults", str(table)]) == 1
+    assert "images that have no file,003.png" in table.read_text()
+    shutil.rmtree(path / "annotations")
+    assert main(["data", str(path)]) == 2
+    assert "no annotations/instances_*.json in" in capsys.readouterr().err
+
+
+def test_the_command_to_go_on_with_can_be_copied(folder, tmp_path):
+    path = folder().rename(tmp_path / "o'brien's $set")
+    words = shlex.split(str(checked(path, tmp_path)).splitlines()[-1].removeprefix("next: "))
+    assert words[:5] == ["python", "-m", "la", "evaluate", "--data"]
+    assert words[5] == str(path)

@@ -185,7 +185,8 @@ def test_pictures_of_one_colour_are_not_taken_for_one(make, tmp_path):
         train=content(range(10), numbered(NAMES)),
         val=content(range(10, 20), numbered(NAMES), first_picture=10),
     )
-    assert data.note == "10 training and 10 test images, two files"
+    unused = "not used: annotations/instances_all.json"
+    assert data.note == f"10 training and 10 test images, two files; {unused}"
 
 
 def test_no_picture_is_trained_and_tested_on(make):

@@ -74,10 +74,24 @@ def test_two_files_are_told_apart_by_a_word_of_their_paths(tmp_path, train, val)
     assert find(tmp_path) == expected
 
 
-def test_validation_files_come_before_test_files(tmp_path):
+def test_test_files_come_before_validation_files_unless_they_are_empty(tmp_path):
+    annotated = json.dumps(LISTS | {"annotations": [{"id": 1}]})
     for split in ("test", "train", "valid"):
-        put(tmp_path / split / "_annotations.coco.json")
+        put(tmp_path / split / "_annotations.coco.json", annotated)
+    assert find(tmp_path)["val"].parent.name == "test"
+    put(tmp_path / "test" / "_annotations.coco.json")
     assert find(tmp_path)["val"].parent.name == "valid"
+
+
+def test_the_note_names_annotation_files_that_are_not_used(tmp_path):
+    for split, grey in (("train", 10), ("valid", 20), ("test", 30)):
+        put(tmp_path / split / "_annotations.coco.json", json.dumps(four_images(grey)))
+        for i in range(1, 5):
+            striped_picture(grey, i).save(tmp_path / split / f"{i}.png")
+    data = open_data(tmp_path, tmp_path / "cache")
+    assert data.train.path(2) == tmp_path / "train/2.png"
+    assert data.test.path(2) == tmp_path / "test/2.png"
+    assert "; not used: valid/_annotations.coco.json" in data.note
 
 
 @pytest.mark.parametrize(
@@ -112,22 +126,29 @@ def test_images_lie_beside_a_file_of_roboflow_and_under_the_folder_otherwise(tmp
     assert image_root(tmp_path, put(tmp_path / "all.json")) == tmp_path
 
 
-def test_equal_names_in_the_folders_of_roboflow_are_different_images(tmp_path):
+def four_images(grey: int) -> dict:
+    """Annotations of two classes on four images, see `striped_picture`."""
     ring = [[1, 1, 6, 1, 6, 5, 1, 5]]
-    for grey, split in enumerate(("train", "valid")):
-        images, annotations = [], []
+    images, annotations = [], []
+    for i in range(1, 5):
+        images.append({"id": i, "file_name": f"{i}.png", "width": 9, "height": 8})
+        annotations.append({"id": i, "image_id": i, "category_id": 1 + i % 2})
+        annotations[-1] |= {"segmentation": ring, "bbox": [1, 1, 5, 4], "area": 20}
+    categories = [{"id": 1, "name": "ant"}, {"id": 2, "name": "bee"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def striped_picture(grey: int, i: int) -> Image.Image:
+    picture = Image.new("RGB", (9, 8), (50 * i, 90, grey))
+    picture.putpixel((0, 0), (0, 0, 0))
+    return picture
+
+
+def test_equal_names_in_the_folders_of_roboflow_are_different_images(tmp_path):
+    for grey, split in ((0, "train"), (99, "valid")):
+        put(tmp_path / split / "_annotations.coco.json", json.dumps(four_images(grey)))
         for i in range(1, 5):
-            name = f"{i}.png"
-            images.append({"id": i, "file_name": name, "width": 9, "height": 8})
-            annotations.append({"id": i, "image_id": i, "category_id": 1 + i % 2})
-            annotations[-1] |= {"segmentation": ring, "bbox": [1, 1, 5, 4], "area": 20}
-            picture = Image.new("RGB", (9, 8), (50 * i, 90, 99 * grey))
-            picture.putpixel((0, 0), (0, 0, 0))
-            (tmp_path / split).mkdir(exist_ok=True)
-            picture.save(tmp_path / split / name)
-        categories = [{"id": 1, "name": "ant"}, {"id": 2, "name": "bee"}]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        put(tmp_path / split / "_annotations.coco.json", json.dumps(content))
+            striped_picture(grey, i).save(tmp_path / split / f"{i}.png")
     data = open_data(tmp_path, tmp_path / "cache")
     assert data.train.path(3) == tmp_path / "train/3.png"
     assert data.test.path(3) == tmp_path / "valid/3.png"

@@ -1,0 +1,164 @@
+"""The images of an annotation file, each opened once: those that cannot be used, and oddities.
+
+JPEG is decoded at an eighth of its size.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from la.data.contents import BLANK, FEW, replaced_pictures
+from la.data.images import orientation
+from la.data.index import CocoIndex
+from la.data.layouts import IMAGE_SUFFIXES
+from la.data.reconcile import identifies
+from la.errors import MissingFile, UserError
+from la.files import progress_bar
+
+MISSING = "images that have no file"
+SEVERAL = "images that have several files of their name"
+UNREADABLE = "images that cannot be read"
+OTHER_SIZE = "images that have another size than the file states"
+NO_IMAGE = (MISSING, SEVERAL, UNREADABLE, OTHER_SIZE)  # these stop a run that needs the image
+ABSENT = "images that have neither a file nor an annotation"
+TWINS = "images that show a picture that an earlier entry shows"
+REPLACED = "images that were replaced since they were first read"
+UPRIGHT = "images that are stored rotated (EXIF)"
+EITHER = "images that are stored rotated (EXIF) and the stated size fits both ways"
+AS_STORED = "images that are stored rotated (EXIF) and the stated size is that of the stored pixels"
+GREYS = "images that are greys of more than 8 bits"
+ONE_COLOUR = "images that have one colour"
+EMPTY = "images that have no annotation"
+UNLISTED = "image files that are in no entry of the list `images`"
+MENDS = {  # in the order in which they are reported
+    MISSING: "put it there, or take the entry out of the list `images`",
+    SEVERAL: "keep one, or write its folder in file_name",
+    UNREADABLE: "replace the file",
+    OTHER_SIZE: "export the annotations again",
+    ABSENT: "they are left out",
+    TWINS: "they are merged with it",
+    REPLACED: "what depends on them is computed anew",
+    UPRIGHT: "the stated size is the upright one, so they are turned",
+    EITHER: "they are read upright, as viewers show them; if masks lie wrong, store the pixels "
+    "upright",
+    AS_STORED: "they are not turned",
+    GREYS: "each is scaled by its own range",
+    ONE_COLOUR: "",
+    EMPTY: "no episode shows them",
+    UNLISTED: "they are not used",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of fault, or of oddity, in an annotation file or its images."""
+
+    file: str  # the annotation file with its folder
+    what: str
+    entries: tuple[str, ...] = ()  # that have it
+    mend: str = ""
+    is_fault: bool = True  # it loses an entry or stops a run
+    is_of_annotations: bool = False  # and not of images
+
+
+def image_findings(index: CocoIndex) -> list[Finding]:
+    """What was found about the images, in the order of `MENDS`."""
+    names: dict[str, list[str]] = {what: [] for what in MENDS}
+    paths: list[Path] = []
+    sizes: list[tuple[int, int]] = []
+    for image_id, name in zip(index.image_ids.tolist(), index.file_names, strict=True):
+        is_annotated = len(index.annotations_of(image_id)) > 0
+        try:
+            paths.append(index.path(image_id))
+        except MissingFile:
+            names[MISSING if is_annotated else ABSENT].append(name)
+            continue
+        except UserError:
+            names[SEVERAL].append(name)
+            continue
+        sizes.append(index.size(image_id))
+        if not is_annotated:
+            names[EMPTY].append(name)
+    with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter's lock
+        looks = pool.map(_look_at, paths, sizes)
+        bar = progress_bar(
+            looks,
+            desc="checking images",
+            total=len(paths),
+            unit="image",
+            disable=len(paths) < FEW,
+        )
+        for oddities in bar:
+            for what, text in oddities:
+                names[what].append(text)
+    for what, name in _by_content(index):
+        names[what].append(name)
+    file = f"{index.source.parent.name}/{index.source.name}"
+    return [
+        Finding(file, what, tuple(of_kind), MENDS[what], is_fault=what in NO_IMAGE)
+        for what, of_kind in names.items()
+        if of_kind
+    ]
+
+
+def unlisted_images(indexes: Sequence[CocoIndex], folder: Path) -> list[Finding]:
+    """The image files under the folders of the indexes that none of these lists.
+
+    Args:
+        folder: the data set, relative to which the files are named.
+    """
+    listed = set()
+    files = set()
+    for index in indexes:
+        listed |= {str(path) for path in index.paths if path is not None}
+        files |= set(index.folder.files())
+    names = []
+    for file in sorted(files - listed):
+        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            names.append(Path(file).relative_to(folder).as_posix())
+    if not names:
+        return []
+    return [Finding(folder.name, UNLISTED, tuple(names), MENDS[UNLISTED], is_fault=False)]
+
+
+def _look_at(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
+    """What is odd about one file, of the stated (H, W), and the file's description."""
+    try:
+        with Image.open(path) as image:
+            stored = image.size
+            mode = image.mode
+            turned = orientation(image)
+            image.draft("L", (1, 1))  # JPEG is decoded at an eighth of its size
+            image.load()
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
+        return [(UNREADABLE, f"{path.name}: {error}")]
+    stated = size[::-1]
+    upright = stored[::-1] if turned >= 5 else stored
+    oddities = []
+    if stated not in (stored, upright):
+        sizes = f"{upright[0]} x {upright[1]}, stated {stated[0]} x {stated[1]}"
+        oddities.append((OTHER_SIZE, f"{path.name}: {sizes}"))
+    elif turned != 1 and stored == upright:
+        oddities.append((EITHER, path.name))
+    elif turned != 1:
+        oddities.append((UPRIGHT if stated == upright else AS_STORED, path.name))
+    if mode.startswith(("I", "F")):
+        oddities.append((GREYS, path.name))
+    return oddities
+
+
+def _by_content(index: CocoIndex) -> Iterator[tuple[str, str]]:
+    """Pictures that repeat, have one colour, or were replaced."""
+    seen: set[str] = set()
+    for name, picture in zip(index.file_names, index.pictures, strict=True):
+        if picture.endswith(BLANK):
+            yield ONE_COLOUR, name
+        if identifies(picture):
+            if picture in seen:
+                yield TWINS, name
+            seen.add(picture)
+    for path in replaced_pictures(index.images, index.cache):
+        yield REPLACED, Path(path).name
