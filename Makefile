@@ -31,10 +31,6 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
          $(if $(RECOMPUTE),--recompute)
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
-# Tests that start training, notebooks or make as a user does.
-WHOLE := test_devices.py test_disk.py test_kills.py test_make.py test_ranks.py test_rehearsal.py test_verify.py \
-         report/test_notebooks.py
-
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
@@ -81,8 +77,8 @@ test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
 	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')
 	$(PY) -m pytest -n 2 --dist loadfile $(if $(BROWSER),,-m 'not browser')
 
-test-fast: $(SETUP)  ## run the tests that start no browser and no whole run of a notebook
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not browser and not slow' $(WHOLE:%=--ignore=tests/%)
+test-fast: $(SETUP)  ## run the tests without browsers and without whole commands
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not browser and not slow'
 
 check: $(SETUP)  ## check format, lint and types
 	$(PY) -m ruff format --check la tests

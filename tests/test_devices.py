@@ -18,10 +18,13 @@ from la.experiment.methods import METHODS
 GPU = "pretended:0"
 WAITS_A_STEP = 0
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="this torch registers no backend that is written in Python",
-)
+pytestmark = [
+    pytest.mark.slow,  # computes on a device that checks every operator
+    pytest.mark.skipif(
+        not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+        reason="this torch registers no backend that is written in Python",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ import pytest
 from la.data.embedded import synthetic
 from tests.commands import Command
 
+pytestmark = pytest.mark.slow  # starts whole commands
+
 NAME = "few; $(touch pwned) `touch pwned` \"'&|"  # a folder that a shell must not read
 EVALUATE = ["evaluate", "--method", "threshold_prototype", "--episodes", "4"]
 NOTEBOOK = ["run", "figure3", "--episodes", "150"]

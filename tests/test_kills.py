@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from la.data.embedded import synthetic
 from la.rng import stream
 from tests.commands import Command
+
+pytestmark = pytest.mark.slow  # starts whole commands
 
 KILLS = int(os.environ.get("LA_KILLS", 3))
 SMALL = """

@@ -17,6 +17,8 @@ from PIL import Image, ImageOps
 
 from la.data.embedded import synthetic
 
+pytestmark = pytest.mark.slow  # starts whole commands
+
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("la", "notebooks", "Makefile", "pyproject.toml")
 

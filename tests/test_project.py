@@ -60,10 +60,13 @@ def test_several_gpus_start_one_process_each():
     assert "python -m torch.distributed.run --nproc-per-node 2 -m la run table2" in shown
 
 
-def test_the_fast_tests_leave_out_files_that_exist():
-    shown = make("-n", "test-fast", "PY=python").stdout
-    ignored = re.findall(r"--ignore=(\S+)", shown)
-    assert len(ignored) > 3 and all((ROOT / path).exists() for path in ignored)
+def test_the_fast_tests_start_no_whole_command():
+    assert "-m 'not browser and not slow'" in make("-n", "test-fast", "PY=python").stdout
+    starts = re.compile(r"^from tests\.(commands|verify) |^LAUNCHER", re.M)
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        if starts.search(text) and path.name != Path(__file__).name:
+            assert "pytest.mark.slow" in text, path
 
 
 def test_a_failed_notebook_fails_make_and_the_next_make_tries_again(tmp_path):

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from la.data.embedded import synthetic
+
+pytestmark = pytest.mark.slow  # starts whole commands
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]

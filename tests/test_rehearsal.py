@@ -9,6 +9,8 @@ from tests.conftest import write_coco
 from tests.rehearsal import PHOTOS, rehearse, small_mae
 from tests.rehearsal_published import rehearse_published, stand_ins
 
+pytestmark = pytest.mark.slow  # starts whole commands
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):

@@ -14,6 +14,8 @@ from la.report.notebooks import plan_of
 from tests import verify
 from tests.verify import TOLERANCE, compare
 
+pytestmark = pytest.mark.slow  # starts whole commands
+
 ELSEWHERE = {"device": "another processor"}
 
 

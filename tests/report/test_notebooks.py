@@ -126,6 +126,7 @@ def executed(tmp_path_factory):
     return runs, folder
 
 
+@pytest.mark.slow
 def test_a_table_is_computed_once_and_says_how_many_results_were_stored(executed):
     runs, _ = executed
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr[-2000:]
@@ -134,6 +135,7 @@ def test_a_table_is_computed_once_and_says_how_many_results_were_stored(executed
     assert f"table2: {n} measurements, {n} stored, 0 to compute" in runs[1].stderr
 
 
+@pytest.mark.slow
 def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
     _, folder = executed
     path = folder / "table2.ipynb"
@@ -164,6 +166,7 @@ def test_an_executed_notebook_can_be_read_on_a_web_page(executed):
     assert pictures >= 3 and tables >= 5
 
 
+@pytest.mark.slow
 def test_an_executed_table_leaves_results_a_page_and_csv_files(executed):
     _, folder = executed
     lines = (folder / "measurements" / "table2.jsonl").read_text().splitlines()
