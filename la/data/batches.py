@@ -1,17 +1,22 @@
 """The batches of a training run (paper 3.3), each the same in any worker or process."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from la.config import EpisodeConfig, Protocol
 from la.data.episodes import EpisodeSampler, presence, prompt_subsets
 from la.data.index import CocoIndex
 from la.rng import stream
-from la.types import Batch, Episode, PromptKind
+from la.types import Batch, Episode, Features, PromptKind
+
+READERS = 4  # threads of the training process that read features, and batches that they hold
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class TrainingBatches(Dataset[Batch]):
             that compute one each do not wait for the one with the largest.
         kinds_per_batch: all examples of a batch draw from one subset of prompt kinds, as the
             official code does; otherwise each example draws from its own subset.
+        read: image ids -> features (n, V, h, w), where the loader gives `ids_alone`. Features are
+            read by threads of the process that trains: sending a batch from a worker process
+            takes four times as long as reading it.
     """
 
     sampler: EpisodeSampler
@@ -31,6 +39,7 @@ class TrainingBatches(Dataset[Batch]):
     seed: int
     per_step: int = 1
     kinds_per_batch: bool = False
+    read: Callable[[list[int]], Tensor] | None = None
 
     def episodes(self, number: int) -> list[Episode]:
         """The episodes of batch `number`; they occur in no other batch of the run."""
@@ -53,18 +62,75 @@ class TrainingBatches(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """Batch `number`."""
-        return self.loader(self.episodes(number))
+        return self._with_features(self.loader(self.episodes(number)))
 
     def of(self, numbers: list[int]) -> Iterable[Batch]:
-        """The batches of these numbers; worker processes load ahead if there is a GPU."""
+        """The batches of these numbers; workers and threads load ahead if there is a GPU."""
         cuda = torch.cuda.is_available()
-        return DataLoader(
-            self,
+        n_workers = min(8, os.cpu_count() or 1) if cuda else 0
+        return self.loaded(numbers, n_workers=n_workers, pin_memory=cuda)
+
+    def loaded(
+        self,
+        numbers: list[int],
+        *,
+        n_workers: int,
+        pin_memory: bool = False,
+        start_method: str | None = None,
+    ) -> Iterator[Batch]:
+        """The batches of these numbers.
+
+        Args:
+            n_workers: processes that draw prompts and paint targets ahead; with 0 this process
+                loads each batch when it is asked for.
+            pin_memory: page-locked, from where a GPU copies while it computes.
+            start_method: of the processes; None is the platform's.
+        """
+        unread: Iterable[Batch] = DataLoader(
+            _WithoutFeatures(self),
             sampler=numbers,
             batch_size=None,
-            num_workers=min(8, os.cpu_count() or 1) if cuda else 0,
-            pin_memory=cuda,
+            num_workers=n_workers,
+            pin_memory=pin_memory,
+            multiprocessing_context=start_method if n_workers else None,
         )
+        if not n_workers:
+            yield from map(self._with_features, unread)
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            coming: deque[Future[Batch]] = deque()
+            for batch in unread:
+                coming.append(pool.submit(self._with_features, batch, pin_memory))
+                if len(coming) == READERS:
+                    yield coming.popleft().result()
+            for ready in coming:
+                yield ready.result()
+
+    def _with_features(self, batch: Batch, pin_memory: bool = False) -> Batch:
+        """The batch with the features of its images, where the loader gave their ids."""
+        if self.read is None:
+            return batch
+        query, support = batch.source.query, batch.source.support
+        features = self.read(torch.cat([query, support]).tolist())
+        if pin_memory:
+            features = features.pin_memory()
+        source = Features(features[: len(query)], features[len(query) :])
+        return replace(batch, source=source)
+
+
+@dataclass(frozen=True)
+class _WithoutFeatures(Dataset[Batch]):
+    """Batches as the loader gives them, for worker processes."""
+
+    batches: TrainingBatches
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.batches.loader(self.batches.episodes(number))
+
+
+def ids_alone(image_ids: list[int]) -> Tensor:
+    """(n,) int64, in the place of features that `TrainingBatches.read` reads."""
+    return torch.tensor(image_ids)
 
 
 def drawable_shapes(

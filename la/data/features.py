@@ -209,13 +209,12 @@ class FeatureStore:
         """
         absent = [picture for picture in pictures if picture not in self._stored]
         if absent:
-            raise ValueError(
-                f"{self.folder} has no features of {len(absent)} pictures, the first is "
-                f"{absent[0]}; compute them first"
-            )
+            missing = f"{len(absent)} pictures, the first is {absent[0]}"
+            raise ValueError(f"{self.folder} has no features of {missing}; compute them first")
         # numpy allocates huge pages, which are filled twice as fast as those of torch.empty.
         shape = len(pictures), *self._format.row_shape
         rows: np.ndarray = np.empty(shape, self._format.dtype)
+        rows.view(np.uint8).reshape(-1)[::4096] = 0  # touched pages are read into 2 times as fast
         for row, picture in zip(rows, pictures, strict=True):
             with self._path(picture).open("rb", buffering=0) as file:
                 n_read = file.readinto(row.reshape(-1).view(np.uint8))

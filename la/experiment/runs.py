@@ -208,26 +208,29 @@ class Run:
             folder = bench.home / "cache" / "views" / self._views_key
             bench.once(lambda: write_views(index, folder, config.views))
             index = write_views(self.index, folder, config.views)
+        read = None
+        if keeps_features() and not bench.reads_pixels:
+            read = bench.features(index, None if config.views else sampler.image_ids()).read
         loader = bench.loader(
             index,
             self.fold,
             protocol,
-            images=None if config.views else sampler.image_ids(),
             target_side=config.train.target_side,
             jitter=True,
             objects=config.train.attention_loss > 0,
-            pixels=not keeps_features(),
+            source="ids" if read else "pixels",
         )
         load: Callable[[list[Episode]], Batch]
         load = ViewLoader(loader, config.views) if config.views else loader
         return TrainingBatches(
             sampler,
-            load if keeps_features() else HalfPixels(load),
+            load if read else HalfPixels(load),
             replace(config.episodes, shapes=shapes),
             config.train.seed,
             per_step=config.train.micro_batches,
             # Exact mode has quirks that depend on which kinds of prompt a whole batch has.
             kinds_per_batch=config.model.mode == "exact",
+            read=read,
         )
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain, product
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import PartialState
@@ -12,6 +13,7 @@ from accelerate import PartialState
 from la import profiles
 from la.config import PROTOCOLS, Config, ModelConfig, Protocol
 from la.data import folds
+from la.data.batches import ids_alone
 from la.data.dataset import Data, open_data
 from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list
@@ -27,6 +29,7 @@ from la.folders import HOME
 from la.model.backbone import weights_sha256
 from la.types import Episode
 
+Source = Literal["features", "ids", "pixels"]  # what a batch holds of its images
 Report = Callable[[int], None]  # called with a number of steps or episodes
 
 
@@ -156,9 +159,9 @@ class Workbench:
         jitter: bool = False,
         objects: bool = False,
         truth: Protocol | None = None,
-        pixels: bool = False,
+        source: Source = "features",
     ) -> BatchLoader:
-        """Loads batches with the features of all images, or of these, or with their `pixels`.
+        """Loads batches with the features of all images, or of these; or another `source`.
 
         The other arguments are those of `BatchLoader`.
         """
@@ -168,14 +171,20 @@ class Workbench:
             self.config.episodes,
             self.rules(protocol),
             fold_class_ids=self.classes(fold, seen=False),
-            read_features=None
-            if pixels or self.reads_pixels
-            else self.features(index, images).read,
+            read_features=self._reader(index, images, source),
             target_side=target_side,
             jitter=jitter,
             objects=objects,
             truth=truth,
         )
+
+    def _reader(
+        self, index: CocoIndex, images: Iterable[int] | None, source: Source
+    ) -> Callable[[list[int]], torch.Tensor] | None:
+        """What a loader reads for image ids; None for pixels."""
+        if source == "pixels" or self.reads_pixels:
+            return None
+        return ids_alone if source == "ids" else self.features(index, images).read
 
     # ---- features
 

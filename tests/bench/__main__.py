@@ -18,6 +18,7 @@ import torch
 
 from la.experiment.measurements import processor
 from tests.bench.coco_size import write_annotations
+from tests.bench.loading import loading_records
 from tests.bench.memory import peak_mb
 from tests.bench.reading import cache_records, collate_records, index_records, mask_records
 from tests.bench.records import HEAD, Bar, Clock, Record, interleaved, line, record, write
@@ -198,6 +199,7 @@ def photograph_records(
         path = write_annotations(folder / "instances_drawn.json", 325, 2_400)
     yield from mask_records(sizes, path, clock)
     yield from collate_records(sizes, path, folder, clock, profiles)
+    yield from loading_records(sizes, path, folder)
 
 
 def _words(shape: tuple[int, int, int]) -> str:

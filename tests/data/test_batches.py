@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.stats import chisquare
-from torch.utils.data import DataLoader
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
-from la.data.batches import TrainingBatches, drawable_shapes
+from la.data.batches import TrainingBatches, drawable_shapes, ids_alone
 from la.data.episodes import EpisodeSampler
 from la.data.loader import BatchLoader
 
@@ -74,20 +73,27 @@ def test_a_batch_has_one_subset_of_kinds_where_the_official_code_is_followed(bat
 @pytest.mark.parametrize("start", ["fork", "forkserver"])
 def test_worker_processes_load_the_batches_that_this_process_loads(batches, start):
     batches[0]  # the decoded instances of this process are not sent along
-    workers = DataLoader(
-        batches,
-        sampler=[5, 0, 7],
-        batch_size=None,
-        num_workers=2,
-        multiprocessing_context=start,
-    )
-    for number, loaded in zip([5, 0, 7], workers, strict=True):
+    loader = replace(batches.loader, read_features=ids_alone)
+    unread = replace(batches, loader=loader, read=constant_features)
+    numbers = [5, 0, 7, 1, 3]
+    loaded = unread.loaded(numbers, n_workers=2, start_method=start)
+    for number, ready in zip(numbers, loaded, strict=True):
         expected = batches[number]
-        assert torch.equal(loaded.target, expected.target)
-        assert torch.equal(loaded.source.query, expected.source.query)
-        assert torch.equal(loaded.prompts.points, expected.prompts.points)
-        assert torch.equal(loaded.prompts.masks, expected.prompts.masks)
-        assert torch.equal(loaded.token_rows, expected.token_rows)
+        assert torch.equal(ready.target, expected.target)
+        assert torch.equal(ready.source.query, expected.source.query)
+        assert torch.equal(ready.source.support, expected.source.support)
+        assert torch.equal(ready.prompts.points, expected.prompts.points)
+        assert torch.equal(ready.prompts.masks, expected.prompts.masks)
+        assert torch.equal(ready.token_rows, expected.token_rows)
+
+
+def test_an_error_of_a_thread_that_reads_ahead_reaches_the_training(batches):
+    def broken(image_ids):
+        raise ValueError("the file is damaged")
+
+    unread = replace(batches, loader=replace(batches.loader, read_features=ids_alone), read=broken)
+    with pytest.raises(ValueError, match="the file is damaged"):
+        next(unread.loaded([0, 1], n_workers=1))
 
 
 @pytest.mark.parametrize(
