@@ -109,8 +109,13 @@ _OFFICIAL_EPISODES = EpisodeConfig(
 )
 # [O] 50 epochs of 82,783 episodes, on four GPUs with batches of 5.0 episodes. All GPUs draw the
 # same episodes, so one batch has the gradient of all four.
+# Each of the four advances the warm-up.
 _OFFICIAL_TRAINING = TrainConfig(
-    steps=round(50 * 82_783 / (4 * 5.0)), lr=5e-5, micro_batches=1, target_side=None
+    steps=round(50 * 82_783 / (4 * 5.0)),
+    lr=5e-5,
+    warmup_steps=1_000 // 4,
+    micro_batches=1,
+    target_side=None,
 )
 _OFFICIAL_EVALUATION = EvalConfig(protocol="paper")
 _SAM_OFFICIAL = replace(

@@ -34,6 +34,7 @@ def test_the_official_profiles_take_the_steps_of_the_run_files(backbone):
     episodes_a_step = 4 * sum(sizes) / len(sizes)  # on four GPUs
     assert official.train.steps == round(50 * 82_783 / episodes_a_step) == 206_958
     assert official.train.micro_batches == 1  # the GPUs draw the same episodes
+    assert official.train.warmup_steps == 250
     assert official.model.token_pool_std == 0.02
     assert official.episodes.keep_ways
 
