@@ -64,18 +64,20 @@ class Drawing:
 
     def annotations(self) -> list[dict[str, list[Annotation]]]:
         """For each image what `Predictor.support` takes: points, boxes, one mask by class."""
-        by_place = defaultdict(list)
+        return [self.annotations_on(img) for img in range(len(self.images))]
+
+    def annotations_on(self, img: int) -> dict[str, list[Annotation]]:
+        """The annotations of one image, in the order of the classes."""
+        of_class = defaultdict(list)
         for prompt in self.prompts:
-            place = (prompt.img, prompt.cls)
-            by_place[place].append(prompt)
-        annotations: list[dict[str, list[Annotation]]] = [{} for _ in self.images]
-        for place in sorted(by_place):
-            img, cls = place
-            image = self.images[img]
-            merged = _merged(by_place[place], (image.height, image.width))
+            if prompt.img == img:
+                of_class[prompt.cls].append(prompt)
+        image = self.images[img]
+        annotations: dict[str, list[Annotation]] = {}
+        for cls in sorted(of_class):
+            merged = _merged(of_class[cls], (image.height, image.width))
             if merged:
-                name = self.classes[cls - 1]
-                annotations[img][name] = merged
+                annotations[self.classes[cls - 1]] = merged
         return annotations
 
 

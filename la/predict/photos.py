@@ -1,11 +1,12 @@
 """The user's images and prompts, in any usual form, checked and converted (paper 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from la.data.images import to_rgb
@@ -15,15 +16,19 @@ from la.types import Box, Point
 
 Photo = str | Path | bytes | Image.Image | np.ndarray | Tensor
 Prompt = Point | Box | np.ndarray | Tensor | Image.Image  # the last three are masks
+TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")  # brands of the file type
 
 
-def open_photo(source: Photo, name: str = "the file") -> Image.Image:
+def open_photo(source: Photo, name: str = "the file", at_least: int | None = None) -> Image.Image:
     """Any image as 8-bit RGB, turned upright as its EXIF says.
 
     Args:
         source: a path, a file's bytes, a PIL image, an array (H, W) or (H, W, 3), or a tensor
             (H, W) or (3, H, W) of uint8, or floats in [0, 1]. A fourth channel is dropped.
         name: what messages call a source that is no path.
+        at_least: pixels of the long side that suffice; a larger JPEG is decoded at a fraction of
+            its size, which is faster. When omitted, at its size.
 
     Raises:
         MissingFile: there is no such file.
@@ -33,17 +38,51 @@ def open_photo(source: Photo, name: str = "the file") -> Image.Image:
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return to_rgb(ImageOps.exif_transpose(source))
+    with _opened(source, name) as image:
+        if at_least is not None:
+            image.draft("RGB", (at_least, at_least))  # does nothing if it is no JPEG
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def photo_size(source: str | Path | bytes, name: str = "the file") -> tuple[int, int]:
+    """(H, W) of an image file or of its bytes, upright; reads the header alone.
+
+    Raises:
+        MissingFile, UserError: see `open_photo`.
+    """
+    with _opened(source, name) as image:
+        width, height = image.size
+        if image.getexif().get(ExifTags.Base.Orientation) in TURNED:
+            return width, height
+        return height, width
+
+
+@contextmanager
+def _opened(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
+    """An image file, its header read; what fails in the block is told by the file's name."""
     if isinstance(source, bytes):
         file: BytesIO | Path = BytesIO(source)
+        start = source[:32]
     else:
         file, name = Path(source), str(source)
         if not file.is_file():
             raise MissingFile(f"no image file at {source}; check the path")
+        with file.open("rb") as opened:
+            start = opened.read(32)
     try:
         with Image.open(file) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # decoders raise all kinds of errors on damaged files
-        raise UserError(f"{name} cannot be read as an image: {error}; use JPEG or PNG") from None
+            yield image
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise UserError(f"{name} cannot be read as an image: {_reason(error, start)}") from None
+
+
+def _reason(error: Exception, start: bytes) -> str:
+    """Why a file that begins with these bytes is not decoded, and what to do."""
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC:
+        return "it is a HEIC photograph; save it as JPEG, or set the phone to take JPEG"
+    if isinstance(error, UnidentifiedImageError):  # its text is the address of an object
+        return "its format is unknown; use JPEG or PNG"
+    return f"{error}; use JPEG or PNG"
 
 
 def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Drawn:

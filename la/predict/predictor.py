@@ -23,7 +23,7 @@ from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
 from la.predict.photos import Photo, Prompt, open_photo, to_drawn
 from la.predict.prediction import Prediction
-from la.predict.support_set import SupportSet
+from la.predict.support_set import SupportSet, joined_pairs, numbered_on
 from la.types import ModelCard, Prompts, to_device
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of t
 class EncodedImage:
     """An image after the backbone; `Predictor` takes it wherever it takes an image."""
 
-    image: Image.Image  # RGB, upright, at the original size
-    frame: Frame
+    image: Image.Image  # RGB, upright; its predictions have the same size
+    frame: Frame  # of the original size, in which prompts are
     embeddings: Tensor  # (1, D, h, w), after backbone and neck
 
 
@@ -73,8 +73,13 @@ class Predictor:
         }
 
     @torch.inference_mode()
-    def encode(self, image: Photo | EncodedImage) -> EncodedImage:
+    def encode(self, image: Photo | EncodedImage, long_side: int | None = None) -> EncodedImage:
         """The image through the frozen backbone, which is nearly all of the work.
+
+        Args:
+            image: what `open_photo` takes.
+            long_side: predictions for the image, and the image that they hold, have at most so
+                many pixels a side; prompts keep the original pixels. When omitted, all of them.
 
         Raises:
             MissingFile, UserError: it is no image, see `open_photo`.
@@ -91,18 +96,22 @@ class Predictor:
         with self._autocast():
             features = self._backbone(pixels)
             embeddings = self.model.encode_features(features)
+        if long_side is not None and max(photo.size) > long_side:
+            photo = photo.copy()
+            photo.thumbnail((long_side, long_side))
         return EncodedImage(photo, frame, embeddings)
 
-    def support(self, examples: Examples) -> SupportSet:
+    def support(self, examples: Examples, class_names: Sequence[str] | None = None) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
 
-        Classes get their rows in the order in which they first appear.
+        Classes get their rows in the order of `class_names`; when omitted, in the order in which
+        they first appear.
 
         Raises:
             UserError: nothing is prompted, there are more classes than the model supports, or a
                 prompt does not fit its image; the message says which.
         """
-        return self._support(None, examples)
+        return self._support(None, examples, class_names or ())
 
     def extend(self, support: SupportSet, examples: Examples) -> SupportSet:
         """A support set with further images; they may bring further classes.
@@ -113,7 +122,26 @@ class Predictor:
         Raises:
             UserError: see `support`; or other weights made the support set.
         """
-        return self._support(self._checked(support), examples)
+        earlier = self._checked(support)
+        return self._support(earlier, examples, earlier.class_names)
+
+    @property
+    def examples_interact(self) -> bool:
+        """Whether an example's embedding depends on what else is in the batch, so not `join`."""
+        return self.model.config.mode == "exact"
+
+    @torch.inference_mode()
+    def join(self, supports: Sequence[SupportSet]) -> SupportSet:
+        """One support set of several with the same classes, as made of all examples at once.
+
+        Raises:
+            UserError: other weights made one of them, or their classes differ.
+        """
+        pairs = joined_pairs([self._checked(support) for support in supports])
+        head = supports[0]
+        with self._autocast():
+            value = self.model.prompt_encoder.combine(pairs, self._checked(head).value.class_valid)
+        return SupportSet(head.class_names, self.card.sha256, value)
 
     @torch.inference_mode()
     def predict(self, image: Photo | EncodedImage, support: SupportSet) -> Prediction:
@@ -127,20 +155,25 @@ class Predictor:
         with self._autocast():
             logits = self.model.decode(query.embeddings, prototypes).float()  # (1, C, h, w)
         logits[:, 0] += self.card.bias
-        original = query.frame.original_logits(logits)[0]  # (C, H, W)
+        frame = query.frame
+        if query.image.size != frame.size[::-1]:
+            frame = replace(frame, size=(query.image.height, query.image.width))
+        original = frame.original_logits(logits)[0]  # (C, H, W)
         rows = original.max(0).indices  # argmax is ten times slower
         return Prediction(
             labels=rows.to(torch.uint8).cpu().numpy(),
             class_names=support.class_names,
             image=query.image,
-            frame=query.frame,
+            frame=frame,
             logits=logits[0].cpu(),
         )
 
     @torch.inference_mode()
-    def _support(self, earlier: SupportSet | None, examples: Examples) -> SupportSet:
+    def _support(
+        self, earlier: SupportSet | None, examples: Examples, class_names: Sequence[str]
+    ) -> SupportSet:
         """A support set of the examples, joined to an earlier one."""
-        names = self._class_names(earlier, examples)
+        names = self._class_names(class_names, examples)
         images = [self.encode(image) for image, _ in examples]
         prompts = self._collated(images, examples, names)
         embeddings = torch.cat([image.embeddings for image in images])  # (S, D, h, w)
@@ -152,15 +185,13 @@ class Predictor:
         with self._autocast():
             pairs = encoder.encode(embeddings, prompts, episode, token_rows)
             if earlier is not None:
-                n_earlier = earlier.value.pairs.support.max() + 1
-                pairs = replace(pairs, support=pairs.support + n_earlier)
-                pairs = earlier.value.pairs.joined(pairs)
+                pairs = numbered_on(earlier.value.pairs, pairs)
             value = encoder.combine(pairs, class_valid)
         return SupportSet(names, self.card.sha256, value)
 
-    def _class_names(self, earlier: SupportSet | None, examples: Examples) -> tuple[str, ...]:
-        """The classes in the order in which they first appear."""
-        names = list(earlier.class_names) if earlier else []
+    def _class_names(self, before: Sequence[str], examples: Examples) -> tuple[str, ...]:
+        """Those before, and then further classes in the order in which they first appear."""
+        names = list(before)
         for number, (_, prompts_of_class) in enumerate(examples, 1):
             if not isinstance(prompts_of_class, Mapping):
                 raise UserError(

@@ -1,7 +1,8 @@
 """A support set as a value: made once, saved, extended, and used for any number of images (3.2)."""
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import safetensors
@@ -50,3 +51,23 @@ class SupportSet:
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is no saved support set: {error!r}") from None
+
+
+def joined_pairs(supports: Sequence[SupportSet]) -> Pairs:
+    """The pairs of support sets with the same classes.
+
+    Raises:
+        UserError: their classes differ.
+    """
+    pairs = supports[0].value.pairs
+    for support in supports[1:]:
+        if support.class_names != supports[0].class_names:
+            raise UserError("support sets with other classes cannot be joined; use extend")
+        pairs = numbered_on(pairs, support.value.pairs)
+    return pairs
+
+
+def numbered_on(earlier: Pairs, later: Pairs) -> Pairs:
+    """All pairs, with the support images of the later ones numbered on."""
+    n_earlier = earlier.support.max() + 1
+    return earlier.joined(replace(later, support=later.support + n_earlier))

@@ -13,8 +13,8 @@ from PIL import Image
 from traitlets import List
 
 from la.colours import PALETTE
+from la.widgets.photos import LONG_SIDE
 
-LONG_SIDE = 1024  # of images sent to the browser; prompts and masks stay in original pixels
 HERE = Path(__file__).parent
 # One module of plain JavaScript; a file uses what those before it define, and there is no bundler.
 SOURCES = (
@@ -26,6 +26,9 @@ SOURCES = (
     "pen.js",
     "keys.js",
     "classes.js",
+    "photos.js",
+    "keeping.js",
+    "history.js",
     "editor.js",
     "viewer.js",
 )
@@ -46,28 +49,36 @@ class Widget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and `snapshot` as it is when the cell runs."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        picture = self.snapshot(timeout=20).quantize(128)
+        still, metadata = self.still(self.snapshot(timeout=20))
+        return {**self.live(**kwargs), **still}, metadata
+
+    def live(self, **kwargs: Any) -> dict[str, Any]:
+        """What a frontend with a kernel displays."""
+        data, _ = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/plain": self._text}
+
+    def still(self, picture: Image.Image) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture as an output of the notebook, with its metadata."""
         png = BytesIO()
-        picture.save(png, "PNG", optimize=True)
-        text = f"{type(self).__name__}, live in JupyterLab: run this cell"
-        data["image/png"] = b64encode(png.getvalue()).decode()
-        data["text/plain"] = text
-        metadata["image/png"] = {"alt": text}
-        return data, metadata
+        picture.quantize(128).save(png, "PNG", optimize=True)
+        data = {"image/png": b64encode(png.getvalue()).decode(), "text/plain": self._text}
+        # Jupyter marks such an image with a class, by which widgets.css knows it.
+        return data, {"image/png": {"alt": self._text, "needs_background": "light"}}
+
+    @property
+    def _text(self) -> str:
+        return f"{type(self).__name__}, live in JupyterLab: run this cell"
 
 
-def to_browser(image: Image.Image, name: str = "", role: str = "support") -> dict[str, Any]:
-    """An image as an item of `PromptEditor.images`: a JPEG whose long side is `LONG_SIDE`."""
+def to_browser(image: Image.Image) -> dict[str, Any]:
+    """An image of `PredictionViewer.episode`: a JPEG whose long side is `LONG_SIDE`."""
     small = image.copy()
     small.thumbnail((LONG_SIDE, LONG_SIDE))
     jpeg = BytesIO()
     small.save(jpeg, "JPEG", quality=90, subsampling=0)
     return {
-        "file_name": name,
         "width": image.width,
         "height": image.height,
-        "role": role,
         "jpeg": jpeg.getvalue(),
     }
 

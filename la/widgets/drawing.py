@@ -1,75 +1,100 @@
-"""The state of an editor: images with vector prompts, displayed in the browser and saved."""
+"""The state of an editor: photographs with vector prompts, displayed in the browser and saved."""
 
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, validate
+from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.errors import UserError
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage, Role
+from la.predict.example import example_episode, photo_episode
 from la.predict.from_annotations import read_annotations
 from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
-from la.widgets.browser import Widget, to_browser
+from la.widgets.autosave import State
+from la.widgets.browser import Widget
 from la.widgets.editor_files import save_images
-from la.widgets.photos import Photo, photos_of
+from la.widgets.examples import example_state
+from la.widgets.photos import Photo, Placed
 
 
 class DrawingWidget(Widget):
     """Images, classes and vector prompts (`la.predict.vector_prompts`), in step with the browser.
+
+    The browser may set any of them, images by the ids of photographs that were displayed before,
+    so that a removed photograph comes back by undo.
 
     Raises:
         UserError: an image cannot be read.
         TraitError: classes or prompts do not fit.
     """
 
-    images = List(Dict()).tag(sync=True)  # file_name, original width and height, role, jpeg
+    images = List(Dict()).tag(sync=True)  # id, file_name, original width and height, role
     classes = List(Unicode()).tag(sync=True)
     prompts = List(Dict()).tag(sync=True)
     query = Int(-1).tag(sync=True)  # the image that is segmented
-    status = Dict({"state": "idle", "text": ""}).tag(sync=True)
+    seq = Int(0).tag(sync=True)  # of the newest message from the browser; `ack` confirms it
+    ack = Int(0).tag(sync=True)
+    status = Dict({"state": "idle", "text": ""}).tag(sync=True)  # of the work that goes on
+    notice = Unicode("").tag(sync=True)  # what went wrong; stays until the reader closes it
     overlay = Dict().tag(sync=True)
 
-    def __init__(
-        self,
-        support: Iterable[Source],
-        queries: Iterable[Source],
-        classes: Sequence[str],
-        prompts: Sequence[dict[str, Any]],
-    ) -> None:
-        self._lock = threading.RLock()  # held while _photos and prompts change together
-        self._photos: list[Photo] = []
+    def __init__(self, state: State) -> None:
+        # Held while images and prompts change together.
+        self._lock = threading.RLock()
+        self._library: dict[str, Photo] = {}  # all that were ever displayed, by id
         super().__init__()
-        self._show(photos_of(support, queries), classes, prompts)
+        self._begin(state)
+
+    def _begin(self, state: State) -> None:
+        self._show(state.photos, state.classes, state.prompts, state.query)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Apply a message from the browser; a notice says what is wrong with it."""
+        try:
+            with self._lock:  # images and prompts change together
+                super().set_state(sync_data)
+        except TraitError as error:
+            self._refuse(str(error))
 
     def _show(
         self,
-        photos: list[Photo],
+        photos: Sequence[Placed],
         classes: Sequence[str],
         prompts: Sequence[dict[str, Any]],
-        query: Photo | None = None,
+        query: int = -1,
     ) -> None:
-        """Replace images, classes and prompts; `query`, or else the first query, is segmented."""
-        queries = []
-        for number, photo in enumerate(photos):
-            if photo.role == "query":
-                queries.append(number)
-        segmented = queries[0] if queries else -1
-        for number in queries:
-            if photos[number] is query:
-                segmented = number
+        """Replace images, classes and prompts in one step; `query` or else the first query."""
+        queries = [number for number, place in enumerate(photos) if place.role == "query"]
+        if query not in range(len(photos)):
+            query = queries[0] if queries else -1
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
-            self._photos = photos
-            self.images = [to_browser(photo.image, photo.name, photo.role) for photo in photos]
+            for place in photos:
+                self._library.setdefault(place.photo.id, place.photo)
+            self.images = [place.entry for place in photos]
             self.classes = list(classes)
             self.prompts = list(prompts)
             self.overlay = {}
-            self.query = segmented
+            self.query = query
+
+    @observe("seq")
+    def _acknowledge(self, change: Bunch) -> None:
+        self.ack = change.new
+
+    @property
+    def _placed(self) -> list[Placed]:
+        """The displayed photographs, as `images` lists them."""
+        return [self._place(entry) for entry in self.images]
+
+    def _place(self, entry: dict[str, Any]) -> Placed:
+        photo = self._library.get(entry.get("id", ""))
+        if photo is None or entry.get("role") not in ("support", "query"):
+            raise TraitError(f"{entry.get('file_name')} is no photograph of this editor")
+        return Placed(photo, entry["role"])
 
     @property
     def drawing(self) -> Drawing:
@@ -78,11 +103,15 @@ class DrawingWidget(Widget):
 
     def _drawing(self, classes: Sequence[str], prompts: Sequence[dict[str, Any]]) -> Drawing:
         images = []
-        for photo in self._photos:
-            width, height = photo.image.size
-            name = str(photo.path or photo.name)
-            images.append(DrawnImage(name, width, height, photo.role))
+        for place in self._placed:
+            height, width = place.photo.size
+            name = str(place.photo.path or place.photo.name)
+            images.append(DrawnImage(name, width, height, place.role))
         return Drawing(tuple(images), tuple(classes), from_json(prompts))
+
+    @validate("images")
+    def _fit_images(self, proposal: Bunch) -> list[dict[str, Any]]:
+        return [self._place(entry).entry for entry in proposal.value]
 
     @validate("classes")
     def _fit_classes(self, proposal: Bunch) -> list[str]:
@@ -98,10 +127,14 @@ class DrawingWidget(Widget):
         except UserError as error:
             raise TraitError(str(error)) from None
 
+    @validate("query")
+    def _fit_query(self, proposal: Bunch) -> int:
+        return proposal.value if proposal.value < len(self.images) else -1
+
     @property
     def photos(self) -> list[Image.Image]:
-        """The images at their original sizes, as `images` lists them."""
-        return [photo.image for photo in self._photos]
+        """The images at their original sizes, as `images` lists them; each is decoded anew."""
+        return [place.photo.image for place in self._placed]
 
     def to_coco(self) -> dict[str, Any]:
         """The content of `prompts.json` (`la.predict.prompts_file`)."""
@@ -122,16 +155,16 @@ class DrawingWidget(Widget):
             MissingFile, UserError: an image is missing or has another size.
         """
         photo_of = {}
-        for photo in self._photos:
-            path = Path(photo.path or photo.name)
-            photo_of[path.resolve()] = photo
+        for place in self._placed:
+            path = Path(place.photo.path or place.photo.name)
+            photo_of[path.resolve()] = place.photo
         photos = []
         for image in drawing.images:
             path = Path(folder, image.file_name)
-            photo = photo_of.get(path.resolve()) or Photo.open(path, image.role, "")
-            if photo.image.size != (image.width, image.height):
+            photo = photo_of.get(path.resolve()) or Photo.open(path, "")
+            if photo.size != (image.height, image.width):
                 raise UserError(f"{path} is not {image.width} x {image.height}, as it was")
-            photos.append(replace(photo, role=image.role))
+            photos.append(Placed(photo, image.role))
         self._show(photos, drawing.classes, to_json(drawing.prompts))
 
     def load(
@@ -159,9 +192,17 @@ class DrawingWidget(Widget):
     def save(self, path: str | Path = "prompts.json") -> Path:
         """Write `prompts.json`, and beside it the images that have no file yet."""
         path = Path(path)
-        save_images(self._photos, path)
+        save_images([place.photo for place in self._placed], path)
         prompts_file.write(self.drawing, path)
         return path
+
+    def load_example(self, seed: int = 0) -> None:
+        """Show two generated supports with prompts of all kinds, and a query."""
+        self._begin(example_state(example_episode(seed)))
+
+    def load_photo_example(self) -> None:
+        """Show a marked photograph, and another to segment."""
+        self._begin(example_state(photo_episode()))
 
     def add(self, source: Source, role: Role = "support", name: str = "photo.png") -> None:
         """Show another image; a query is segmented at once.
@@ -169,29 +210,34 @@ class DrawingWidget(Widget):
         Raises:
             MissingFile, UserError: it is no image; see `la.predict.photos.open_photo`.
         """
-        new = Photo.open(source, role, name)
+        photo = Photo.open(source, name)
         with self._lock:
-            names = [photo.name for photo in self._photos]
-            while new.name in names:
-                new.name = f"another {new.name}"
-            photos = [*self._photos, new]
-            query = new if role == "query" else photos[self.query]
-            self._say("done", f"Added {new.name}")
+            photo = self._library.setdefault(photo.id, photo)
+            names = [place.photo.name for place in self._placed if place.photo is not photo]
+            while photo.name in names:
+                photo.name = f"another {photo.name}"
+            photos = [*self._placed, Placed(photo, role)]
+            query = len(photos) - 1 if role == "query" else self.query
+            self._say("done", f"Added {photo.name}")
             self._show(photos, self.classes, self.prompts, query)
 
     def remove(self, img: int) -> None:
-        """Remove an image together with its prompts."""
+        """Remove an image and its prompts; undo in the editor brings both back."""
         with self._lock:
-            photos = list(self._photos)
-            query = photos[self.query]
+            photos = self._placed
             removed = photos.pop(img)
             prompts = []
             for prompt in self.prompts:
                 if prompt["img"] != img:
                     moved = prompt["img"] - (prompt["img"] > img)
                     prompts.append({**prompt, "img": moved})
-            self._say("done", f"Removed {removed.name} and its prompts")
+            query = -1 if self.query == img else self.query - (self.query > img)
+            self._say("done", f"Removed {removed.photo.name} and its prompts")
             self._show(photos, self.classes, prompts, query)
 
     def _say(self, state: str, text: str) -> None:
         self.status = {"state": state, "text": text}
+
+    def _refuse(self, text: str) -> None:
+        """Say what went wrong where the progress of other work does not replace it."""
+        self.notice = text

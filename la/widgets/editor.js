@@ -10,67 +10,76 @@ const TOOLS = [ // name, key, label, how to use it
   ["lasso", "l", "Lasso", "Drag around the object, or click corners and close with Enter."],
 ];
 
-const SILENT = "The kernel does not answer: it is busy or was restarted. Run the cell again to go on.";
-const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
-
 function editor(model, el) {
   const scene = new Scene(model.get("palette")), hidden = new Set();
   const desk = { tool: "point", cls: 1, radius: 12, hidden, selected: null, space: false }; // what is chosen
-  let now = { prompts: model.get("prompts"), classes: model.get("classes") }, past = [], future = [];
-  let opacity = 0.5, img = -1, labels = null, tint = null, timer = 0, covered = false, sending = false;
+  const history = new History(model, show, say), waiting = unsent(history.file); // files on their way
+  const now = () => history.now, placed = (role) => now().images.flatMap((image, i) => (image.role === role ? [i] : []));
+  const album = new Album((wanted) => model.send(wanted), refresh);
+  let opacity = 0.5, img = -1, labels = null, tint = null, covered = false;
   const support = new Stage("Support image", (c, scale) => paint(c, scale, drawn));
   const target = new Stage("Query image", paintQuery);
 
-  // --- state: every change of prompts or classes is one step of one history, and goes to Python at once
-  function send(changes) {
-    const seq = model.get("seq") + 1;
-    sending = true;
-    for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
-    sending = false;
-    clearTimeout(timer);
-    timer = setTimeout(() => model.get("ack") < seq && say("error", SILENT), 3000);
-    model.save_changes();
+  // --- what changes the state
+  function show(before) { // a new state; the image that is displayed stays so if it is still there
+    const now_ = history.now, id = before.images[img]?.id;
+    desk.selected = drawn.held = asked.held = null;
+    desk.cls = clamp(desk.cls, 1, Math.max(1, now_.classes.length));
+    if (now_.images !== before.images) {
+      const last = now_.images.at(-1), fresh = before.images.length && last && !before.images.some((image) => image.id === last.id);
+      img = fresh && last.role === "support" ? now_.images.length - 1 : now_.images.findIndex((image) => image.id === id && image.role === "support");
+      labels = null;
+      scene.layers.clear();
+      if (!before.images.length) fitBrush();
+      for (const { file_name } of now_.images) received(waiting, file_name);
+    }
+    refresh();
   }
-  const put = (state) => { now = state; desk.selected = drawn.held = asked.held = null; send(state); refresh(); };
-  const edit = (changes) => { past.push(now); future = []; put({ ...now, ...changes }); };
-  const undo = () => { if (past.length) { future.push(now); put(past.pop()); } };
-  const redo = () => { if (future.length) { past.push(now); put(future.pop()); } };
-  const add = (p) => edit({ prompts: [...now.prompts, p] });
-  const drop = (gone) => edit({ prompts: now.prompts.filter((p) => !gone(p)) });
+  const edit = (changes) => history.edit(changes), undo = () => history.undo(), redo = () => history.redo();
+  const ask = (what, buffers) => history.ask(what, buffers);
+  const add = (p) => edit({ prompts: [...now().prompts, p] });
+  const drop = (gone) => edit({ prompts: now().prompts.filter((p) => !gone(p)) });
   function remove() {
-    const last = desk.selected ?? now.prompts.findLast((p) => p.img === active.img);
+    const last = desk.selected ?? now().prompts.findLast((p) => p.img === active.img);
     if (last) drop((p) => p === last);
   }
   function replace(before, after) {
-    edit({ prompts: now.prompts.map((p) => (p === before ? after : p)) });
+    edit({ prompts: now().prompts.map((p) => (p === before ? after : p)) });
     desk.selected = after;
   }
-  const ask = (what, buffers = []) => { send({}); model.send(what, undefined, buffers); };
+  async function addFiles(files, role) {
+    waiting.push(...files.map((file) => ({ file, role })));
+    for (const file of files) await sendFile(file, role, ask, say);
+  }
+  function fitBrush() {
+    const sides = history.now.images.flatMap((image) => [image.width, image.height]);
+    desk.radius = clamp(Math.round(Math.max(0, ...sides) / 50), 1, 200);
+  }
   function removeClass(n) {
-    const prompts = now.prompts.filter((p) => p.cls !== n).map((p) => (p.cls > n ? { ...p, cls: p.cls - 1 } : p));
+    const prompts = now().prompts.filter((p) => p.cls !== n).map((p) => (p.cls > n ? { ...p, cls: p.cls - 1 } : p));
     const shift = [...hidden].filter((k) => k !== n).map((k) => k - (k > n));
     hidden.clear();
     shift.forEach((k) => hidden.add(k));
     desk.cls = Math.max(1, desk.cls - (desk.cls >= n));
-    edit({ prompts, classes: now.classes.filter((_, k) => k !== n - 1) });
+    edit({ prompts, classes: now().classes.filter((_, k) => k !== n - 1) });
   }
   function name(n, text) { // n = 0 adds a class
     text = text.trim();
-    if (!text || now.classes.some((c, k) => c === text && k !== n - 1)) return text && say("error", "Two classes need two names.");
-    if (!n) desk.cls = now.classes.length + 1;
-    edit({ classes: n ? now.classes.map((c, k) => (k === n - 1 ? text : c)) : [...now.classes, text] });
+    if (!text || now().classes.some((c, k) => c === text && k !== n - 1)) return text && say("error", "Two classes need two names.");
+    if (!n) desk.cls = now().classes.length + 1;
+    edit({ classes: n ? now().classes.map((c, k) => (k === n - 1 ? text : c)) : [...now().classes, text] });
   }
 
   // --- drawing: each picture has a pen; keys go to the one that had the focus last
-  const host = { prompts: () => now.prompts, classes: () => now.classes, colour: (n) => scene.colour(n), add, replace, remove: removeClass,
+  const host = { prompts: () => now().prompts, classes: () => now().classes, colour: (n) => scene.colour(n), add, replace, remove: removeClass,
     rename: name, say, hover: () => {}, refresh, choose: (n) => { desk.cls = n; refresh(); }, focus: () => active.stage.canvas.focus({ preventScroll: true }) };
   const drawn = new Pen(support, scene, desk, { ...host, image: () => img });
-  const asked = new Pen(target, scene, desk, { ...host, image: () => model.get("query") });
+  const asked = new Pen(target, scene, desk, { ...host, image: () => now().query });
   let active = drawn;
   for (const pen of [drawn, asked]) pen.stage.canvas.addEventListener("focus", () => { active = pen; });
   const list = classList(desk, host), sheet = helpSheet(() => root);
   function following() {
-    const mine = now.prompts.filter((p) => p.img === active.img);
+    const mine = now().prompts.filter((p) => p.img === active.img);
     desk.selected = mine[(mine.indexOf(desk.selected) + 1) % mine.length] ?? null;
     refresh();
   }
@@ -83,7 +92,7 @@ function editor(model, el) {
   const fit = () => [support, target].forEach((stage) => stage.scaleTo(0));
   const hide = () => { covered = !covered; refresh(); };
   const whole = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
-  const actions = { ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => choose(tool)])), class: (n) => +n <= now.classes.length && host.choose(+n),
+  const actions = { ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => choose(tool)])), class: (n) => +n <= now().classes.length && host.choose(+n),
     search: list.find, fresh: list.name, step: arrow(1), leap: arrow(10), enter: () => active.enter(), following, remove, undo, redo, fit, hide, whole,
     cancel: () => active.cancel(), smaller: () => resize(desk.radius / 1.25), larger: () => resize(desk.radius * 1.25),
     closer: zoomBy(1.25), further: zoomBy(0.8), help: () => sheet.showModal(),
@@ -103,8 +112,8 @@ function editor(model, el) {
 
   // --- what is shown
   function paint(c, scale, pen) {
-    const prompts = now.prompts.map((p) => (p === pen.held?.prompt && pen.held.next) || p);
-    if (!covered && pen.img >= 0) scene.paint(c, scale, { img: pen.img, prompts, n: now.classes.length, hidden, opacity, selected: desk.selected });
+    const prompts = now().prompts.map((p) => (p === pen.held?.prompt && pen.held.next) || p);
+    if (!covered && pen.img >= 0) scene.paint(c, scale, { img: pen.img, prompts, n: now().classes.length, hidden, opacity, selected: desk.selected });
     pen.paint(c, scale);
   }
   function paintQuery(c, scale) {
@@ -112,55 +121,50 @@ function editor(model, el) {
     paint(c, scale, asked);
   }
   function recolour() {
-    const fits = labels && labels.img === model.get("query");
+    const fits = labels && labels.img === now().query;
     tint = fits ? tinted(labels, scene.palette, opacity, hidden) : null;
     const shown = fits ? String(labels.seq) : ""; // the edit that the label map answers
     if (ui.query.dataset.labels !== shown) ui.query.dataset.labels = shown;
     target.draw();
   }
   function thumbnails(role) {
-    const shown = role === "support" ? img : model.get("query");
-    return scene.images.flatMap((image, i) => {
-      if (image.role !== role || !scene.urls[i]) return [];
-      const mine = now.prompts.filter((p) => p.img === i), rows = [...new Set(mine.map((p) => p.cls))].sort();
-      const dots = rows.map((n) => h("i", { style: `background:${scene.colour(n)}` }));
-      const label = `${role} ${image.file_name}` + (role === "support" ? `, ${mine.length} prompts` : "");
-      const remove = () => { img -= i < img; ask({ do: "remove", img: i }); };
-      return [h("span", { class: "la-item" }, h("button", { type: "button", class: "la-thumb", title: label, "aria-label": label, "aria-pressed": String(i === shown),
-        onclick: () => { role === "support" ? (img = i, drawn.cancel()) : (send({ query: i }), refresh()); } },
-        h("img", { src: scene.urls[i], alt: "" }), h("span", {}, ...dots)),
-        button("remove", `Remove ${role} ${image.file_name}`, remove, { title: "Remove this photo and its prompts (no undo)" }))];
-    });
+    const shown = role === "support" ? img : now().query, { before, seen, after } = inSight(ui[role], placed(role));
+    const choose_ = (i) => () => { role === "support" ? (img = i, drawn.cancel()) : (history.choose(i), refresh()); };
+    const remove_ = (i) => () => edit(without(now(), (_, k) => k === i));
+    const items = seen.map((i) => thumbnail(now(), i, i === shown, album, scene, choose_(i), remove_(i)));
+    ui[role].replaceChildren(...gap(before), ...items, ...gap(after));
+  }
+  function wantPixels() { // what is displayed, then what the strips have in sight
+    const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => inSight(ui[role], placed(role)).seen);
+    album.want([...large.map((i) => [images[i].id, FULL]), ...small.map((i) => [images[i].id, THUMB])]);
   }
   function adder(role) {
     const field = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true, onchange: async () => {
-      for (const file of field.files)
-        for (let at = 0, last = false; !last; at += PIECE) {
-          say("busy", `Sending ${file.name}`);
-          const piece = await file.slice(at, at + PIECE).arrayBuffer();
-          last = at + PIECE >= file.size;
-          ask({ do: "add", role, name: file.name, last }, [piece]);
-        }
+      await addFiles([...field.files], role);
       field.value = "";
     } });
     return [field, button("add", `Add ${role} photos`, () => field.click())];
   }
   function refresh() { keepFocus(root, redraw); }
   function redraw() { // everything but the pixels of a stroke
-    const role = (r) => scene.images.findIndex((image) => image.role === r), q = model.get("query");
-    if (scene.images[img]?.role !== "support") img = role("support");
+    const { images, query: q } = now();
+    if (images[img]?.role !== "support") img = placed("support")[0] ?? -1;
+    const large = (image, i) => (i === img || i === q ? album.bitmap(image.id) : undefined);
+    Object.assign(scene, { images, bitmaps: images.map(large) });
+    wantPixels();
     for (const [stage, i] of [[support, img], [target, q]])
       if (scene.bitmaps[i]) stage.show(scene.bitmaps[i], scene.size(i)); else stage.show(null, [1, 1]);
     for (const [tool_, el_] of Object.entries(ui.tools)) el_.setAttribute("aria-pressed", String(tool_ === desk.tool));
     list.redraw();
-    ui.support.replaceChildren(...thumbnails("support"));
-    ui.query.replaceChildren(...thumbnails("query"));
+    thumbnails("support");
+    thumbnails("query");
     ui.hint.textContent = TOOLS.find((t) => t[0] === desk.tool)[3];
-    ui.empty.hidden = now.prompts.length > 0;
+    ui.empty.hidden = now().prompts.length > 0;
+    ui.example.hidden = images.length > 0; // nobody's photographs are covered by an offer
     ui.empty.firstChild.textContent = img < 0 ? "Add a support photo, or load the example." : "Pick a class, then click the object in the picture.";
     ui.radius.value = desk.radius;
-    ui.undo.setAttribute("aria-disabled", String(!past.length)); // "disabled" would drop the keyboard focus
-    ui.redo.setAttribute("aria-disabled", String(!future.length));
+    ui.undo.setAttribute("aria-disabled", String(!history.past.length)); // "disabled" would drop the keyboard focus
+    ui.redo.setAttribute("aria-disabled", String(!history.future.length));
     ui.hide.setAttribute("aria-pressed", String(!covered));
     for (const stage of [support, target]) stage.canvas.dataset.tool = desk.tool;
     recolour();
@@ -172,11 +176,15 @@ function editor(model, el) {
     support: h("div", { class: "la-strip", role: "group", "aria-label": "Support images" }),
     query: h("div", { class: "la-strip", role: "group", "aria-label": "Query images" }),
     hint: h("p", { class: "la-hint" }), status: statusLine(),
-    empty: h("div", { class: "la-empty" }, h("p"), h("button", { type: "button", title: "Show example photos and prompts in place of these", onclick: () => ask({ do: "example" }) }, "Load example")),
+    empty: h("div", { class: "la-empty" }, h("p")),
+    example: h("button", { type: "button", title: "Show example photos and prompts", onclick: () => ask({ do: "example" }) }, "Load example"),
+    notice: h("p", { class: "la-notice", role: "alert" }),
     undo: button("undo", "Undo (Ctrl+Z)", undo), redo: button("redo", "Redo (Ctrl+Y)", redo),
     hide: button("eye", "Show or hide everything drawn (H)", hide),
     about: h("span", { class: "la-about" }, model.get("about")),
   };
+  ui.empty.append(ui.example);
+  for (const role of ["support", "query"]) ui[role].addEventListener("scroll", () => now().images.length > SEEN && refresh());
   const size = slider("Brush size", 1, 200, desk.radius, 1, resize);
   ui.radius = size.querySelector("input");
   const text = (label, title, what) => h("button", { type: "button", title, onclick: () => ask({ do: what }) }, label);
@@ -188,34 +196,27 @@ function editor(model, el) {
       group(button("fit", "Fit both pictures (F)", fit), button("whole", "Full screen (W)", whole), button("help", "Keys (?)", () => sheet.showModal()))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), list.el, ui.hint,
       h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
-      pane("Support", support, photos("support"), ui.empty), pane("Query", target, photos("query"))),
-    h("footer", {}, ui.status, ui.about), sheet);
+      pane("Support", support, photos("support"), ui.empty), (ui.queryPane = pane("Query", target, photos("query")))),
+    ui.notice, h("footer", {}, ui.status, ui.about), sheet);
   const silence = listenToKeys(root, actions);
+  takeFiles(root, (e) => (ui.queryPane.contains(e.target) ? "query" : "support"), addFiles);
   el.append(root);
 
   // --- what Python says
-  const outside = () => { // prompts or classes set in Python are a step of the history too
-    const state = { prompts: model.get("prompts"), classes: model.get("classes") };
-    if (sending || JSON.stringify(state) === JSON.stringify(now)) return;
-    past.push(now);
-    [now, future, desk.selected] = [state, [], null];
-    desk.cls = Math.min(desk.cls, Math.max(1, now.classes.length));
-    refresh();
-  };
+  const outside = () => history.outside();
   const listeners = {
-    "change:prompts": outside, "change:classes": outside, "change:query": refresh,
+    "change:prompts": outside, "change:classes": outside, "change:images": outside, "change:query": outside,
+    "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); },
+    "change:saved": () => history.saved(),
+    "change:notice": () => {
+      const close = () => { model.set("notice", ""); model.save_changes(); };
+      ui.notice.replaceChildren(model.get("notice"), button("remove", "Close this message", close));
+      ui.notice.hidden = !model.get("notice");
+      if (model.get("notice")) waiting.splice(0); // a file that was refused is not sent again
+    },
     "change:about": () => { ui.about.textContent = model.get("about"); },
     "change:status": () => { ui.status.dataset.state = model.get("status").state; ui.status.textContent = model.get("status").text; },
     "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
-    "change:images": async () => {
-      const images = model.get("images"), before = scene.images, more = images.length > before.length;
-      await scene.load(images);
-      if (scene.images !== images) return; // newer ones are on their way
-      if (before.some((image, i) => image.file_name !== images[i]?.file_name)) [past, future] = [[], []];
-      else if (before.length && more && images.at(-1).role === "support") img = images.length - 1;
-      desk.radius = clamp(Math.round(Math.max(0, ...scene.images.flatMap((i) => [i.width, i.height])) / 50), 1, 200);
-      refresh();
-    },
     "change:overlay": async () => {
       const overlay = model.get("overlay"), next = overlay.data ? { ...overlay, ...(await inflate(overlay)) } : null;
       if (overlay !== model.get("overlay")) return; // a newer one came meanwhile
@@ -223,7 +224,11 @@ function editor(model, el) {
       recolour();
     },
   };
-  listeners["change:status"]();
-  listeners["change:images"]().then(listeners["change:overlay"]);
-  return connect(model, listeners, () => { clearTimeout(timer); silence(); scene.free(support, target); });
+  fitBrush();
+  for (const name_ of ["status", "notice", "overlay"]) listeners[`change:${name_}`]();
+  refresh();
+  const close = connect(model, listeners, () => { clearTimeout(history.timer); silence(); album.free(); scene.free(support, target); });
+  history.takeUp();
+  for (const { file, role } of waiting.splice(0)) addFiles([file], role); // another kernel did not get them
+  return close;
 }

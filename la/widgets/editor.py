@@ -1,34 +1,33 @@
 """PromptEditor: prompts are drawn on support images in JupyterLab, the query is segmented (3.1).
 
 The browser keeps tools, zoom and undo, and sends vector prompts (`la.predict.vector_prompts`).
-Python encodes each image once and sends a label map back. One background thread predicts; while it
-works, only the newest prompts wait.
+Python encodes each image that is needed once and sends a label map back. One background thread
+predicts; while it works, only the newest prompts wait.
 """
 
-import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import traitlets
-from matplotlib.figure import Figure
 from PIL import Image
-from traitlets import Bunch, Int, TraitError, Unicode, observe
+from traitlets import Bunch, Int, Unicode, observe
 
-from la.predict.drawing import Drawing, vector_prompts
-from la.predict.example import ExampleEpisode, example_episode, photo_episode
+from la.predict.drawing import Drawing
 from la.predict.photos import Photo as Source
-from la.predict.photos import to_drawn
 from la.predict.prediction import label_rows
-from la.predict.vector_prompts import VectorPrompt, to_json
-from la.report.pictures import EpisodePicture, SupportPicture, episode_strip
+from la.widgets import autosave, keeping
+from la.widgets.autosave import Origin, State
 from la.widgets.browser import Widget, as_picture, plane
 from la.widgets.drawing import DrawingWidget
 from la.widgets.editor_files import export_masks
-from la.widgets.photos import LivePredictor, Photo, photos_of
+from la.widgets.photos import LONG_SIDE, LivePredictor, Photo, placed
+from la.widgets.still import figure
+from la.widgets.supply import Pieces, PixelSupply
+from la.widgets.supports import SupportCache
+from la.widgets.worker import Worker
 
 
 class PromptEditor(DrawingWidget):
@@ -37,16 +36,21 @@ class PromptEditor(DrawingWidget):
     Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
     and sets the vector prompts as JSON objects, `classes` their names.
 
+    In a notebook every change is saved beside it, and when the cell runs again, in the same kernel
+    or another one, the editor continues with what was drawn; images and classes that the arguments
+    newly name are added.
+
     Raises:
         UserError: an image cannot be read.
         TraitError: classes or prompts do not fit.
     """
 
     view = Unicode("editor").tag(sync=True)
-    seq = Int(0).tag(sync=True)  # of the newest message from the browser; `ack` confirms it
-    ack = Int(0).tag(sync=True)
+    saved = Int(0).tag(sync=True)  # the newest `seq` that is on disk
+    file = Unicode("").tag(sync=True)  # where the drawing is saved, empty if it is not
+    saved_before = traitlets.Float(0).tag(sync=True)  # when the file was written before, in s
     about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
-    predictor = traitlets.Any()  # a LivePredictor or None; setting it encodes the images again
+    predictor = traitlets.Any()  # a LivePredictor or None; another one encodes the images again
 
     def __init__(
         self,
@@ -55,16 +59,44 @@ class PromptEditor(DrawingWidget):
         classes: Sequence[str] = ("object",),
         prompts: Sequence[dict[str, Any]] = (),
         predictor: LivePredictor | None = None,
+        autosave_file: str | Path | None = None,
     ) -> None:
-        self._pieces: dict[str, list[bytes]] = {}  # of files that the browser is sending, by name
-        # The prediction is older than the prompts; read and set under the lock, as is the worker.
-        self._dirty = False
-        self._worker: threading.Thread | None = None
+        """An editor; `autosave_file` is by default one beside the notebook, none without one."""
+        photos = placed(support, queries)
+        origin = Origin.of(photos, classes, prompts)
+        state = State(photos, list(classes), list(prompts), origin=origin)
+        cell_file = autosave.cell_file() if autosave_file is None else None
+        path = Path(autosave_file).absolute() if autosave_file is not None else cell_file
+        note = ""
+        saved_before = path.stat().st_mtime if path is not None and path.exists() else 0.0
+        if path is not None:
+            state, note = keeping.taken_up(path, state)
+        self._origin = state.origin
+        self._keeper: keeping.Keeper | None = None
+        self._picture = (
+            keeping.LastingPicture(lambda: self.still(self.snapshot(0)))
+            if cell_file is not None
+            else None
+        )
+        self._files = Pieces()
+        self._supports = SupportCache()
         self._support: Any = None
         self._labels: np.ndarray | None = None
-        super().__init__(support, queries, classes, prompts)
+        super().__init__(state)
+        self._worker = Worker(self._work, self._lock)
+        self._supply = PixelSupply(self._library.get, self.send, self._lock)
+        if path is not None:
+            self.file, self.saved_before = str(path), saved_before
+            self._keeper = keeping.Keeper(self, path, self._refuse)
+            self._keeper.changed()
+        self._say("idle", note)
         self.on_msg(self._on_message)
         self.predictor = predictor  # last, so that the first prediction has everything
+
+    @property
+    def state(self) -> State:
+        """Everything that is displayed, as a value to be saved."""
+        return State(self._placed, self.classes, self.prompts, self.query, self._origin)
 
     @property
     def support(self) -> Any:
@@ -87,39 +119,18 @@ class PromptEditor(DrawingWidget):
         folder = Path(folder)
         support = None
         if self.predictor is not None and self.prompts:
-            support = self.support  # this waits until all images are encoded
-        export_masks(self.drawing, self._photos, self.predictor, support, folder)
+            support = self.support
+        photos = [place.photo for place in self._placed]
+        export_masks(self.drawing, photos, self.predictor, support, folder)
         return folder
-
-    def load_example(self, seed: int = 0) -> None:
-        """Show two generated supports with prompts of all kinds, and a query."""
-        self._load(example_episode(seed))
-
-    def load_photo_example(self) -> None:
-        """Show a marked photograph, and another to segment."""
-        self._load(photo_episode())
-
-    def _load(self, example: ExampleEpisode) -> None:
-        photos = photos_of([image for image, _ in example.examples], [example.query], "example")
-        prompts: list[VectorPrompt] = []
-        for img, (_, prompts_of_class) in enumerate(example.examples):
-            size = photos[img].size
-            for cls, (name, of_class) in enumerate(prompts_of_class.items(), 1):
-                prompts += vector_prompts(to_drawn(of_class, size, name), img, cls)
-        self._show(photos, example.class_names, to_json(prompts))
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Apply a message from the browser; an error is shown in the status line."""
-        try:
-            super().set_state(sync_data)
-        except TraitError as error:
-            self._say("error", str(error))
 
     def _on_message(
         self, _widget: Widget, content: dict[str, Any], buffers: Sequence[memoryview]
     ) -> None:
         try:
             match content["do"]:
+                case "pixels":
+                    self._supply.ask(content["wanted"])
                 case "save":
                     path = self.save()
                     self._say("done", f"Saved {len(self.prompts)} prompts in {path}")
@@ -131,124 +142,115 @@ class PromptEditor(DrawingWidget):
                     self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
                 case "example":
                     self.load_example()
-                case "remove":
-                    self.remove(content["img"])
                 case "add":
-                    self._add_piece(content, bytes(buffers[0]))
-        except Exception as error:  # any error, because Jupyter would hide it in a log
-            self._say("error", f"{content.get('do')} failed: {error}")
+                    whole = self._files.take(content["name"], bytes(buffers[0]), content["last"])
+                    if whole is not None:
+                        self.add(whole, content["role"], content["name"])
+        except Exception as error:  # any: Jupyter would write it to a log that nobody reads
+            self._refuse(f"{content.get('do')} failed: {error}")
 
-    def _add_piece(self, content: dict[str, Any], piece: bytes) -> None:
-        """Add a file that arrives in pieces, because a server takes no message over 10 MB."""
-        name = content["name"]
-        pieces = self._pieces.setdefault(name, [])
-        pieces.append(piece)
-        if content["last"]:
-            del self._pieces[name]
-            self.add(b"".join(pieces), content["role"], name)
-
-    @observe("seq")
-    def _acknowledge(self, change: Bunch) -> None:
-        self.ack = change.new
+    @observe("prompts", "classes", "query", "images")
+    def _keep(self, _change: Bunch) -> None:
+        if self._keeper is not None:
+            self._keeper.changed()
+        if self._picture is not None:
+            self._picture.changed()
 
     @observe("prompts", "classes", "query", "images", "predictor")
     def _changed(self, change: Bunch) -> None:
-        """Mark the prediction as old, and start the worker unless it runs already."""
-        with self._lock:
-            if change.name == "predictor":
-                self._photos = [replace(photo, encoded=None) for photo in self._photos]
-            if self.predictor is None:
-                self._dirty = False
-                return
-            self._dirty = True
+        """Have the newest prompts predicted."""
+        if self.predictor is None:
+            return
+        if change.name == "predictor":
             card = self.predictor.describe()
             self.about = f"{card['name']} · {card['hash']} · trained on {card['trained_on']}"
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, daemon=True)
-                self._worker.start()
+        self._worker.ask()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the newest prompts are predicted; False if `timeout` seconds pass first."""
-        worker = self._worker
-        if worker is not None:
-            worker.join(timeout)
-        return self._worker is None
+        return self._worker.wait(timeout)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._dirty:
-                    self._worker = None
-                    return
-                self._dirty = False
-                drawing = self.drawing
-                photos = list(self._photos)
-                query = self.query
-                seq = self.seq
-            try:
-                self._predict(drawing, photos, query, seq)
-            except Exception as error:  # any error would end the thread silently
-                self._support = None
-                self.overlay = {}
-                self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
+        with self._lock:
+            predictor = self.predictor
+            if predictor is None:
+                return
+            drawing = self.drawing
+            photos = [place.photo for place in self._placed]
+            query = self.query
+            seq = self.seq
+        try:
+            self._predict(predictor, drawing, photos, query, seq)
+        except Exception as error:  # any: it would end the thread without a word
+            self._support = None
+            self.overlay = {}
+            self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
 
-    def _predict(self, drawing: Drawing, photos: list[Photo], query: int, seq: int) -> None:
-        predictor = self.predictor
+    def _predict(
+        self,
+        predictor: LivePredictor,
+        drawing: Drawing,
+        photos: Sequence[Photo],
+        query: int,
+        seq: int,
+    ) -> None:
+        self._encoding_seconds = 0.0
         start = time.perf_counter()
-        for number, photo in enumerate(photos, 1):
-            if photo.encoded is None:
-                self._say("busy", f"Encoding image {number} of {len(photos)}: {photo.name}")
-                photo.encoded = predictor.encode(photo.image)
-        encoded = time.perf_counter()
-        annotated = zip(photos, drawing.annotations(), strict=True)
-        examples = [(photo.encoded, prompts) for photo, prompts in annotated if prompts]
-        self._support = predictor.support(examples) if examples else None
-        if not examples or query < 0:
-            missing = "a query image" if examples else "a prompt on a support image"
+        self._support = self._supports.support(predictor, drawing, photos, self._encoded)
+        if self._support is None or query < 0:
+            missing = "a query image" if self._support else "a prompt on a support image"
             self.overlay = {}
             self._say("idle", f"Waiting for {missing}")
             return
-        prediction = predictor.predict(photos[query].encoded, self._support)
-        milliseconds = (time.perf_counter() - encoded) * 1e3
+        encoded = self._encoded(photos[query])
+        self._say("busy", f"Segmenting {photos[query].name}")
+        prediction = predictor.predict(encoded, self._support)
+        seconds = time.perf_counter() - start - self._encoding_seconds
         labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
         self._labels = labels
         self.overlay = {"img": query, "seq": seq, **plane(labels)}
-        report = f"Segmented {photos[query].name} in {milliseconds:.0f} ms"
-        if encoded - start > 0.05:
-            report += f", encoded in {encoded - start:.1f} s"
+        report = f"Segmented {photos[query].name} in {seconds * 1e3:.0f} ms"
+        if self._encoding_seconds > 0.05:
+            report += f", encoded in {self._encoding_seconds:.1f} s"
         self._say("done", report)
+
+    def _encoded(self, photo: Photo) -> Any:
+        """The photograph after the predictor's backbone, computed when it is first needed."""
+        predictor = self.predictor
+        if photo.encoded is None or photo.encoded_by != predictor.describe()["hash"]:
+            self._say("busy", f"Encoding {photo.name}")
+            start = time.perf_counter()
+            photo.encoded = predictor.encode(photo.image, LONG_SIDE)
+            photo.encoded_by = predictor.describe()["hash"]
+            self._encoding_seconds += time.perf_counter() - start
+        return photo.encoded
 
     def snapshot(self, timeout: float = 60) -> Image.Image:
         """The editor as a picture: supports with prompts, the query, its label map."""
         self.wait(timeout)
-        return as_picture(self._figure(), "What is drawn")
+        labels = self._labels if self.overlay.get("img") == self.query else None
+        return as_picture(figure(self.state, labels), "What is drawn")
 
-    def _figure(self) -> Figure:
-        supports = []
-        for photo, annotations in zip(self._photos, self.drawing.annotations(), strict=True):
-            if photo.role == "support":
-                prompts = {
-                    self.classes.index(name) + 1: to_drawn(of_class, photo.size, name)
-                    for name, of_class in annotations.items()
-                }
-                supports.append(SupportPicture(photo.image, prompts))
-        blank = Image.new("RGB", (9, 9), "white")
-        query = self.photos[self.query] if self.query >= 0 else blank
-        episode = EpisodePicture(
-            number=None,
-            class_names=tuple(self.classes),
-            supports=tuple(supports),
-            query=query,
-            target=None,
-            prediction=self._labels if self.overlay.get("img") == self.query else None,
-        )
-        return episode_strip([episode])
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live widget; in a live notebook the picture is an output of its own, kept up."""
+        if self._picture is None:
+            return super()._repr_mimebundle_(**kwargs)
+        self._picture.display()
+        return self.live(**kwargs), {}
 
     def close(self) -> None:
         """Remove the editor and let its images, encodings and model go."""
+        if self.comm is None:  # closed before, or never opened because the arguments were wrong
+            return
+        for keeper in (self._keeper, self._picture):
+            if keeper is not None:
+                keeper.end()
+        self._keeper = self._picture = None
         with self._lock:
-            self._photos = []
+            self._worker.forget()
             self.predictor = None
+            self._library.clear()
+            self._supports = SupportCache()
             self._support = None
             self._labels = None
         super().close()

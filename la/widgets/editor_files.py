@@ -20,8 +20,9 @@ def save_images(photos: Sequence[Photo], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for photo in photos:
         if photo.path is None:
-            photo.path = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
-            photo.image.save(photo.path)
+            file = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
+            photo.image.save(file)
+            photo.path = file
 
 
 def export_masks(
@@ -39,7 +40,7 @@ def export_masks(
 
     Args:
         drawing: what is drawn on the images.
-        photos: the images of the drawing, encoded if there is a support set.
+        photos: the images of the drawing; predicted at their original sizes.
         predictor: what segments the images; None if nothing does.
         support: the predictor's support set; None without a predictor or prompts.
         folder: where the files are written.
@@ -56,7 +57,7 @@ def export_masks(
                 if not masks:
                     continue
             else:
-                prediction = predictor.predict(photo.encoded, support)
+                prediction = predictor.predict(photo.image, support)
                 labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
         for row, mask in masks:
             labels[mask] = row

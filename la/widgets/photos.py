@@ -1,70 +1,150 @@
-"""The images of an editor, and the predictor that it calls."""
+"""The photographs of an editor, and the predictor that it calls."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
+from la.files import write_whole
 from la.predict import photos
 from la.predict.drawing import Role
 from la.predict.photos import Prompt
 from la.predict.prediction import Prediction
 
+LONG_SIDE = 1024  # of what the browser gets; prompts and exported masks keep the original pixels
+
 
 class LivePredictor(Protocol):
     """The methods that the editor calls; `la.predict.predictor.Predictor` has them."""
+
+    examples_interact: bool  # if so, a support set is computed from all examples at once
 
     def describe(self) -> dict[str, str]:
         """Name, hash and training data of the model."""
         ...
 
-    def encode(self, image: Image.Image) -> Any:
-        """The image after the backbone, to be used any number of times."""
+    def encode(self, image: Image.Image, long_side: int | None = None) -> Any:
+        """The image after the backbone; its predictions have at most `long_side` pixels a side."""
         ...
 
-    def support(self, examples: Sequence[tuple[Any, Mapping[str, Sequence[Prompt]]]]) -> Any:
-        """A support set from (encoded image, {class: prompts})."""
+    def support(
+        self,
+        examples: Sequence[tuple[Any, Mapping[str, Sequence[Prompt]]]],
+        class_names: Sequence[str] | None = None,
+    ) -> Any:
+        """A support set from (encoded image, {class: prompts}), its rows in the order of names."""
+        ...
+
+    def join(self, supports: Sequence[Any]) -> Any:
+        """One support set of several with the same classes."""
         ...
 
     def predict(self, image: Any, support: Any) -> Prediction:
-        """The label map of an encoded image."""
+        """The label map of an image, or of an encoded image."""
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Photo:
-    """An image at its original size, and its encoding by the predictor."""
+    """A photograph by its path or its content; pixels are decoded when they are needed."""
 
+    id: str  # of the path or of the content; the same in another session
     name: str
-    role: Role
-    image: Image.Image  # RGB, upright
-    path: Path | None = None
-    encoded: Any = None  # None until the predictor has encoded the image
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.image.height, self.image.width
+    size: tuple[int, int]  # (H, W), upright
+    path: Path | None = None  # None for a photograph that has no file yet
+    content: bytes | Image.Image | None = None  # None for a photograph that is read from `path`
+    encoded: Any = None  # None until a predictor has encoded the photograph
+    encoded_by: str = ""  # the hash of the predictor's weights
+    _jpegs: dict[int, bytes] = field(default_factory=dict)  # by their long side
 
     @classmethod
-    def open(cls, source: photos.Photo, role: Role, name: str) -> "Photo":
-        """Anything that `la.predict.photos.open_photo` takes; `name` is used if it has no path."""
-        image = photos.open_photo(source, name)
+    def open(cls, source: photos.Photo, name: str) -> "Photo":
+        """Anything that `la.predict.photos.open_photo` takes; `name` is used if it has no path.
+
+        Of a file the header alone is read, so that a thousand files are opened in a second.
+
+        Raises:
+            MissingFile, UserError: there is no such file, or it is no image.
+        """
         if isinstance(source, str | Path):
             path = Path(source)
-            return cls(path.name, role, image, path)
-        return cls(name, role, image)
+            digest = sha256(str(path.absolute()).encode())
+            size = photos.photo_size(path)
+            return cls(digest.hexdigest()[:16], path.name, size, path)
+        if isinstance(source, bytes):
+            size = photos.photo_size(source, name)
+            return cls(sha256(source).hexdigest()[:16], name, size, content=source)
+        image = photos.open_photo(source, name)
+        digest = sha256(str(image.size).encode() + image.tobytes())
+        size = (image.height, image.width)
+        return cls(digest.hexdigest()[:16], name, size, content=image)
+
+    @property
+    def image(self) -> Image.Image:
+        """RGB, upright, at the original size; decoded at each use."""
+        if isinstance(self.content, Image.Image):
+            return self.content
+        return photos.open_photo(self.content or self.path or b"", self.name)
+
+    def reduced(self, long_side: int) -> Image.Image:
+        """The photograph with at most so many pixels a side; much faster than `image` for JPEG."""
+        if isinstance(self.content, Image.Image):
+            small = self.content.copy()
+        else:
+            small = photos.open_photo(self.content or self.path or b"", self.name, long_side)
+        small.thumbnail((long_side, long_side))
+        return small
+
+    def jpeg(self, long_side: int) -> bytes:
+        """`reduced` as a JPEG file, computed once."""
+        if long_side not in self._jpegs:
+            file = BytesIO()
+            self.reduced(long_side).save(file, "JPEG", quality=85)
+            self._jpegs[long_side] = file.getvalue()
+        return self._jpegs[long_side]
+
+    def write(self, path: Path) -> None:
+        """Write the content of a photograph that has no file: its bytes, or a PNG of its pixels."""
+        if isinstance(self.content, bytes):
+            content = self.content
+        else:
+            file = BytesIO()
+            self.image.save(file, "PNG", compress_level=1)
+            content = file.getvalue()
+        write_whole(path, content)
 
 
-def photos_of(
+@dataclass(frozen=True)
+class Placed:
+    """A photograph and what it is for."""
+
+    photo: Photo
+    role: Role
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The item of `PromptEditor.images`; pixels are sent apart, when the page asks for them."""
+        height, width = self.photo.size
+        return {
+            "id": self.photo.id,
+            "file_name": self.photo.name,
+            "width": width,
+            "height": height,
+            "role": self.role,
+        }
+
+
+def placed(
     support: Iterable[photos.Photo], queries: Iterable[photos.Photo], stem: str = ""
-) -> list[Photo]:
+) -> list[Placed]:
     """Supports, then queries; a source that is no path gets its number as a name."""
     sources: list[tuple[Role, photos.Photo]] = [("support", source) for source in support]
     sources += [("query", source) for source in queries]
     return [
-        Photo.open(source, role, f"{stem or role}-{number}.png")
+        Placed(Photo.open(source, f"{stem or role}-{number}.png"), role)
         for number, (role, source) in enumerate(sources, 1)
     ]

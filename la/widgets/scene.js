@@ -18,7 +18,7 @@ class Scene {
   free(...stages) {
     stages.forEach((stage) => stage.observer.disconnect());
     this.urls.forEach((url) => URL.revokeObjectURL(url));
-    this.bitmaps.forEach((bitmap) => bitmap.close());
+    this.bitmaps.forEach((bitmap) => bitmap?.close());
     Object.assign(this, { images: [], bitmaps: [], urls: [], wanted: null });
     this.layers.clear();
   }
@@ -27,7 +27,8 @@ class Scene {
 
   layer(img, cls, prompts) { // painted on when prompts were added, anew when they changed otherwise
     const list = prompts.filter((p) => p.img === img && p.cls === cls && isArea(p));
-    const key = `${img}/${cls}`, [w, h_] = this.size(img), { width, height } = this.bitmaps[img];
+    const key = `${img}/${cls}`, [w, h_] = this.size(img), shrink = Math.min(1, 1024 / Math.max(w, h_));
+    const [width, height] = [w, h_].map((side) => Math.max(1, Math.round(side * shrink))); // as the browser's pictures
     let found = this.layers.get(key);
     if (!found || found.list.length > list.length || found.list.some((p, i) => p !== list[i])) {
       found = { list: [], canvas: surface(width, height) };

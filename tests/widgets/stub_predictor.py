@@ -5,13 +5,15 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+from PIL import Image
 
 
 class Stub:
     """`encode`, `support`, `predict` and `describe` as the editor calls them."""
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds, self.fail, self.encoded, self.asked = seconds, None, 0, []
+        self.seconds, self.fail, self.encoded = seconds, None, 0
+        self.asked, self.supports = [], 0  # examples of each set; how many were computed
         self.go = threading.Event()  # cleared, it keeps whoever asks waiting
         self.go.set()
 
@@ -25,18 +27,24 @@ class Stub:
     def describe(self) -> dict:
         return {"name": "stub", "hash": "0123abcd", "trained_on": "nothing"}
 
-    def encode(self, image):
+    examples_interact = False
+
+    def encode(self, image, long_side=None):
         self.encoded += 1
         return SimpleNamespace(size=image.size[::-1])
 
-    def support(self, examples):
-        self.asked.append(examples)
+    def support(self, examples, class_names):
+        self.supports += 1
+        return SimpleNamespace(examples=examples, class_names=tuple(class_names))
+
+    def join(self, supports):
+        self.asked.append([example for support in supports for example in support.examples])
         time.sleep(self.seconds)
         assert self.go.wait(120)
         if self.fail:
             raise self.fail
-        return tuple(dict.fromkeys(name for _, prompts in examples for name in prompts))
+        return supports[0].class_names
 
     def predict(self, image, support):
-        labels = self.labels(image.size, len(support))
-        return SimpleNamespace(labels=labels, class_names=support)
+        size = image.size[::-1] if isinstance(image, Image.Image) else image.size
+        return SimpleNamespace(labels=self.labels(size, len(support)), class_names=support)

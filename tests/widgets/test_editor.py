@@ -67,6 +67,7 @@ def test_each_image_is_encoded_once():
         editor.prompts = [*editor.prompts, {**BOX, "pts": [[x, 3], [20, 18]]}]
         editor.wait(60)
     assert predictor.encoded == 3 and len(predictor.asked) == 6
+    assert predictor.supports == 2 + 5  # of both photographs, and then of the one that changed
     editor.close()
 
 
@@ -78,9 +79,9 @@ def test_progress_of_encoding_is_said():
     editor.observe(lambda change: said.append(change.new["text"]), "status")
     editor.load_example()
     editor.wait(60)
-    assert [text for text in said if "Encoding" in text][0] == (
-        "Encoding image 1 of 3: example-1.png"
-    )
+    names = [f"example-{number}.png" for number in (1, 2, 3)]
+    assert [text for text in said if "Encoding" in text] == [f"Encoding {name}" for name in names]
+    assert "Segmenting example-3.png" in said
     editor.close()
 
 
@@ -153,10 +154,10 @@ def test_every_message_is_acknowledged_at_once():
     editor.close()
 
 
-def test_bad_prompts_from_the_browser_end_in_the_status_line():
+def test_bad_prompts_from_the_browser_end_in_a_notice():
     editor = make()
     editor.set_state({"prompts": [{**BOX, "cls": 9}], "seq": 1})
-    assert "cls must be a number from 1 to 2" in editor.status["text"]
+    assert "cls must be a number from 1 to 2" in editor.notice
     assert editor.prompts == [BOX, BRUSH]
     editor.close()
 
@@ -164,7 +165,7 @@ def test_bad_prompts_from_the_browser_end_in_the_status_line():
 def test_classes_and_prompts_change_together():
     editor = make()
     editor.set_state({"classes": ["cat"], "prompts": [{**BRUSH, "cls": 1}], "seq": 1})
-    assert editor.classes == ["cat"] and editor.status["state"] != "error"
+    assert editor.classes == ["cat"] and not editor.notice
     with pytest.raises(TraitError, match="1 to 1"):
         editor.prompts = [{**BRUSH, "cls": 2}]
     with pytest.raises(TraitError, match="different names"):
@@ -194,7 +195,7 @@ def test_a_photo_is_added_from_its_bytes_in_pieces_and_a_broken_one_gives_a_sent
     assert editor.query == 3 and editor.prompts == [BOX, BRUSH]
     broken = add | {"name": "broken.jpg", "last": True}
     editor._on_message(editor, broken, [memoryview(b"\xff\xd8 no photo")])
-    assert "broken.jpg cannot be read as an image" in editor.status["text"]
+    assert "broken.jpg cannot be read as an image" in editor.notice
     assert len(editor.images) == 4 and editor.wait(60)
     editor.close()
 
@@ -202,7 +203,7 @@ def test_a_photo_is_added_from_its_bytes_in_pieces_and_a_broken_one_gives_a_sent
 def test_a_removed_photo_takes_its_prompts_along_and_the_others_stay():
     editor = make(Stub())
     editor.add(photo(10, 10), "query", "second.png")
-    editor._on_message(editor, {"do": "remove", "img": 0}, [])
+    editor.remove(0)
     assert [i["file_name"] for i in editor.images] == ["support-2.png", "query-3.png", "second.png"]
     assert editor.prompts == [{**BRUSH, "img": 0}] and editor.query == 2
     editor.remove(2)
@@ -225,10 +226,15 @@ def test_what_is_no_image_is_refused_by_name(tmp_path):
 def test_photos_are_turned_upright_and_kept_at_their_size():
     image = Image.new("RGB", (40, 30))
     image.getexif()[0x0112] = 6  # rotated by a quarter
-    assert Photo.open(image, "support", "").image.size == (30, 40)
+    assert Photo.open(image, "").image.size == (30, 40)
+    file = BytesIO()
+    image.save(file, "JPEG", exif=image.getexif())
+    turned = Photo.open(file.getvalue(), "turned.jpg")
+    assert turned.size == (40, 30) and turned.image.size == turned.reduced(99).size == (30, 40)
     editor = PromptEditor([photo(4000, 3000), photo(1, 1)])
     assert [(i["width"], i["height"]) for i in editor.images] == [(4000, 3000), (1, 1)]
-    assert max(Image.open(BytesIO(editor.images[0]["jpeg"])).size) == 1024
+    large = editor._placed[0].photo.jpeg(1024)
+    assert Image.open(BytesIO(large)).size == (1024, 768)
     assert plane(np.zeros((3000, 4000)))["size"] == [1024, 768]
     assert plane(np.zeros((3, 4000)))["size"] == [1024, 1]
     editor.close()
@@ -242,7 +248,7 @@ def test_saved_prompts_load_into_another_editor_with_the_same_masks(tmp_path):
     assert other.drawing.classes == ("dog", "cat") and other.prompts == editor.prompts
     for mine, theirs in zip(editor.drawing.annotations(), other.drawing.annotations(), strict=True):
         assert str(mine) == str(theirs)
-    assert [p.image.tobytes() for p in other._photos] == [p.image.tobytes() for p in editor._photos]
+    assert [p.tobytes() for p in other.photos] == [p.tobytes() for p in editor.photos]
     assert prompts_file.read(path).images[0].file_name == "prompts-support-1.png"
     editor.close()
     other.close()
@@ -328,7 +334,7 @@ def test_closing_frees_images_encodings_and_model():
     predictor = Stub()
     editor = make(predictor)
     editor.wait(60)
-    held = weakref.ref(predictor), weakref.ref(editor), weakref.ref(editor._photos[0].image)
+    held = weakref.ref(predictor), weakref.ref(editor), weakref.ref(editor._placed[0].photo.content)
     editor.close()
     del editor, predictor
     gc.collect()

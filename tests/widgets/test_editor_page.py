@@ -10,25 +10,32 @@ from la.colours import PALETTE
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.strokes import rasterize
 from la.predict.vector_prompts import from_json, mask_prompt, to_json
-from la.widgets import browser
+from la.widgets.photos import LONG_SIDE, Photo, Placed
 
 pytestmark = pytest.mark.browser
 
 
 def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     images = images or (photo(320, 240), photo(200, 260, 1))
-    entries = [browser.to_browser(image, f"photo-{i}.png") for i, image in enumerate(images)]
-    entries.append(browser.to_browser(photo(160, 120, 2), "query.png", "query"))
+    shown = [
+        Placed(Photo.open(image, f"photo-{i}.png"), "support") for i, image in enumerate(images)
+    ]
+    shown.append(Placed(Photo.open(photo(160, 120, 2), "query.png"), "query"))
     return {
         "view": "editor",
         "palette": list(PALETTE),
-        "images": entries,
+        "images": [place.entry for place in shown],
+        "jpegs": {place.photo.id: place.photo.jpeg(LONG_SIDE) for place in shown},
         "classes": list(classes),
         "prompts": list(prompts),
         "query": len(images),
         "seq": 0,
         "ack": 0,
+        "saved": 0,
+        "file": "",
+        "saved_before": 0,
         "status": {"state": "idle", "text": ""},
+        "notice": "",
         "overlay": {},
         "about": "stub",
     }
@@ -41,7 +48,7 @@ class Desk:
         self.page = page
         mount(page, content)
         self.canvas = page.locator("canvas[aria-label='Support image']")
-        page.wait_for_selector(".la-thumb")
+        page.wait_for_selector(".la-thumb img")
         self.zoom("1")
 
     def zoom(self, value: str) -> None:
@@ -525,27 +532,98 @@ def test_a_photo_is_handed_to_python_in_pieces_that_a_server_takes(desk, tmp_pat
     assert desk.status == "Sending new photo.jpg"
 
 
-def test_any_photo_can_be_removed_and_says_so_to_python(desk):
-    desk.page.get_by_label("Remove query query.png").click()
-    desk.page.get_by_label("Remove support photo-0.png").click()
-    sent = [content for content, _ in desk.page.evaluate("model.sent")]
-    assert sent == [{"do": "remove", "img": 2}, {"do": "remove", "img": 0}]
-
-
-def test_undo_survives_an_added_photo_and_not_a_removed_one(desk):
+def test_a_removed_photo_comes_back_by_undo_with_its_prompts_and_its_query(desk):
     desk.press("p")
     desk.click(50, 50)
-    more = "() => model.set('images', [...model.get('images'), model.get('images')[0]])"
-    desk.page.evaluate(more)
-    desk.page.wait_for_selector(".la-strip >> nth=0 >> .la-thumb >> nth=2")
-    assert (
-        desk.page.locator(".la-thumb[aria-pressed=true]")
-        .first.get_attribute("aria-label")
-        .endswith("0 prompts")
-    )  # the new one is shown
+    images, prompts = desk.get("images"), desk.prompts
+    desk.page.get_by_label("Remove query query.png").click()
+    assert desk.get("query") == -1
+    desk.page.get_by_label("Remove support photo-0.png").click()
+    assert desk.prompts == [] and desk.get("images") == images[1:2]
     desk.page.get_by_role("application").focus()
+    desk.press("Control+z", "Control+z")
+    assert desk.get("images") == images and desk.prompts == prompts and desk.get("query") == 2
     desk.press("Control+z")
     assert desk.prompts == []
-    desk.press("Control+y")
-    desk.page.evaluate("() => model.set('images', model.get('images').slice(1))")
-    desk.page.wait_for_selector("[aria-label^=Undo][aria-disabled=true]")
+    desk.press(*["Control+y"] * 3)
+    assert desk.get("images") == images[1:2] and desk.prompts == []
+
+
+def test_undo_survives_an_added_photo(desk):
+    desk.press("p")
+    desk.click(50, 50)
+    more = """() => {
+        const images = model.get("images");
+        model.state.jpegs.new = model.state.jpegs[images[0].id];
+        model.set("images", [...images, { ...images[0], id: "new", file_name: "new.png" }]);
+    }"""
+    desk.page.evaluate(more)
+    desk.page.wait_for_selector("[aria-label='support new.png, 0 prompts'][aria-pressed=true]")
+    desk.page.get_by_role("application").focus()
+    desk.press("Control+z")
+    assert len(desk.get("images")) == 3 and len(desk.prompts) == 1
+    desk.press("Control+z")
+    assert desk.prompts == []
+
+
+def test_what_python_replaces_in_one_message_is_one_step_of_undo(desk):
+    before = {key: desk.get(key) for key in ("images", "classes", "prompts", "query")}
+    script = """() => {
+        const [image] = model.get("images").slice(1);
+        Object.assign(model.state, { images: [image], classes: ["flower"], query: -1 });
+        model.fire("change:images", "change:classes", "change:query");
+    }"""
+    desk.page.evaluate(script)
+    desk.page.get_by_role("application").focus()
+    desk.press("Control+z")
+    assert {key: desk.get(key) for key in before} == before
+    assert desk.page.locator("[aria-label^=Undo][aria-disabled=true]").count()
+
+
+def test_each_photograph_is_asked_for_once_what_is_displayed_first(desk):
+    first, *more = desk.page.evaluate("model.asked")
+    ids = [image["id"] for image in desk.get("images")]
+    assert first[:2] == [[ids[0], 1024], [ids[2], 1024]]
+    assert sorted(first[2:]) == sorted([id, 160] for id in ids)
+    desk.page.get_by_label("support photo-1.png, 0 prompts").click()
+    desk.page.wait_for_function("model.asked.at(-1).length === 1")
+    assert desk.page.evaluate("model.asked.at(-1)") == [[ids[1], 1024]]
+
+
+def test_of_a_thousand_photographs_the_strip_asks_for_those_in_sight(page):
+    content = state()
+    (entry,) = content["images"][:1]
+    many = [{**entry, "id": f"i{k}", "file_name": f"{k}.jpg"} for k in range(1000)]
+    content["jpegs"] |= {image["id"]: content["jpegs"][entry["id"]] for image in many}
+    content["images"] = [*many, content["images"][-1]]
+    content["query"] = 1000
+    Desk(page, content)
+    assert page.locator(".la-thumb").count() < 100
+    strip = page.locator("[aria-label='Support images']")
+    strip.evaluate("(e) => e.scrollTo(e.scrollWidth, 0)")
+    page.wait_for_selector("[aria-label='support 999.jpg, 0 prompts'] img")
+    asked = {id for wanted in page.evaluate("model.asked") for id, _ in wanted}
+    assert len(asked) < 200
+
+
+def test_a_refusal_stays_until_it_is_closed(desk):
+    desk.from_python(notice="add failed: notes.txt cannot be read as an image")
+    desk.from_python(status={"state": "done", "text": "Segmented query.png in 20 ms"})
+    assert "notes.txt" in desk.page.get_by_role("alert").inner_text()
+    desk.page.get_by_label("Close this message").click()
+    assert desk.page.get_by_role("alert").count() == 0 and desk.get("notice") == ""
+
+
+def test_files_that_are_dropped_or_pasted_are_handed_to_python(desk):
+    script = """([type, label]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(9)], type + ".jpg", { type: "image/jpeg" }));
+        const event = type === "drop" ? new DragEvent(type, { dataTransfer: data, bubbles: true })
+            : new ClipboardEvent(type, { clipboardData: data, bubbles: true });
+        document.querySelector(`canvas[aria-label='${label}']`).dispatchEvent(event);
+    }"""
+    desk.page.evaluate(script, ["drop", "Query image"])
+    desk.page.evaluate(script, ["paste", "Support image"])
+    desk.page.wait_for_function("model.sent.length === 2")
+    sent = {(content["name"], content["role"]) for content, _ in desk.page.evaluate("model.sent")}
+    assert sent == {("drop.jpg", "query"), ("paste.jpg", "support")}

@@ -13,15 +13,26 @@ FAKE_MODEL = """
     window.fake = (state) => {
         const on = {};
         const model = {
-            state, saved: 0, sent: [], python: null,
+            state, saved: 0, sent: [], asked: [], python: null,
             get: (key) => state[key],
             set(key, value) {
                 if (state[key] === value) return;
                 state[key] = value;
                 (on["change:" + key] ?? []).forEach((f) => f());
             },
+            fire(...events) { events.forEach((event) => (on[event] ?? []).forEach((f) => f())); },
             save_changes() { this.saved += 1; this.python?.(); },
-            send(content, _, buffers) { this.sent.push([content, buffers?.length ?? 0]); },
+            send(content, _, buffers) {
+                if (content.do === "pixels") return this.answer(content.wanted);
+                this.sent.push([content, buffers?.length ?? 0]);
+            },
+            answer(wanted) { // as Python does, each photograph by its own message
+                this.asked.push(wanted);
+                for (const [id, side] of wanted) {
+                    const message = { do: "pixels", id, side }, jpeg = state.jpegs[id];
+                    setTimeout(() => (on["msg:custom"] ?? []).forEach((f) => f(message, [jpeg])));
+                }
+            },
             on(event, f) { (on[event] ??= []).push(f); },
             off(event, f) { on[event] = on[event].filter((g) => g !== f); },
             listeners: () => Object.values(on).flat().length,

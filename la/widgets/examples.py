@@ -1,0 +1,19 @@
+"""An example episode as the state of an editor."""
+
+from la.predict.drawing import vector_prompts
+from la.predict.example import ExampleEpisode
+from la.predict.photos import to_drawn
+from la.predict.vector_prompts import VectorPrompt, to_json
+from la.widgets.autosave import State
+from la.widgets.photos import placed
+
+
+def example_state(example: ExampleEpisode) -> State:
+    """The supports of an episode with their prompts as vectors, and its query."""
+    photos = placed([image for image, _ in example.examples], [example.query], "example")
+    prompts: list[VectorPrompt] = []
+    for img, (_, prompts_of_class) in enumerate(example.examples):
+        size = photos[img].photo.size
+        for cls, (name, of_class) in enumerate(prompts_of_class.items(), 1):
+            prompts += vector_prompts(to_drawn(of_class, size, name), img, cls)
+    return State(photos, list(example.class_names), to_json(prompts))

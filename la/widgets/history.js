@@ -1,0 +1,83 @@
+// The state of an editor with its history: every change of images, classes or prompts is one step,
+// goes to Python at once, and is kept in the browser until Python has saved it.
+
+const SILENT = "The kernel does not answer: it is busy or was restarted. What you draw is kept; run the cell again to go on.";
+const STATE = ["images", "classes", "prompts", "query"];
+
+class History {
+  constructor(model, shown, say) { // shown(before) draws the new state
+    Object.assign(this, { model, shown, say, past: [], future: [], sending: false, timer: 0, file: model.get("file") });
+    this.now = this.inPython();
+  }
+
+  inPython() { return Object.fromEntries(STATE.map((key) => [key, this.model.get(key)])); }
+
+  send(changes) {
+    const { model } = this, seq = model.get("seq") + 1;
+    this.sending = true;
+    for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
+    this.sending = false;
+    keep(this.file, this.now);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => model.get("ack") < seq && this.say("error", SILENT), 3000);
+    model.save_changes();
+  }
+
+  put(state) {
+    const before = this.now;
+    this.now = state.images === before.images ? { ...state, query: before.query } : state;
+    this.send(this.now);
+    this.shown(before);
+  }
+
+  edit(changes) {
+    this.past.push(this.now);
+    this.future = [];
+    this.put({ ...this.now, ...changes });
+  }
+
+  undo() {
+    if (!this.past.length) return;
+    this.future.push(this.now);
+    this.put(this.past.pop());
+  }
+
+  redo() {
+    if (!this.future.length) return;
+    this.past.push(this.now);
+    this.put(this.future.pop());
+  }
+
+  choose(query) { // another query; no step, as nothing is changed
+    this.now = { ...this.now, query };
+    this.send({ query });
+  }
+
+  ask(what, buffers = []) {
+    this.send({});
+    this.model.send(what, undefined, buffers);
+  }
+
+  outside() { // images, classes or prompts set in Python are a step of the history too
+    if (this.sending) return;
+    const before = this.now, state = this.inPython();
+    for (const key of STATE) if (JSON.stringify(state[key]) === JSON.stringify(before[key])) state[key] = before[key];
+    if (STATE.every((key) => state[key] === before[key])) return;
+    this.now = state;
+    if (STATE.some((key) => key !== "query" && state[key] !== before[key])) {
+      this.past.push(before);
+      this.future = [];
+    }
+    this.shown(before);
+  }
+
+  // What an earlier page or kernel did not save becomes a step of this history.
+  takeUp() {
+    const left = keptState(this.file, this.model.get("saved_before"), this.now.images);
+    if (!left || JSON.stringify(left) === JSON.stringify(this.now)) return dropKept(this.file);
+    this.edit(left);
+    this.say("done", "Took up what the kernel had not saved; undo brings back the state before");
+  }
+
+  saved() { if (this.model.get("saved") >= this.model.get("seq")) dropKept(this.file); }
+}
