@@ -44,10 +44,11 @@ class FPTrans(Learned):
             pairs = coarser(t)
             rows = query_rows(batch, pairs.size)
             self.extra_loss = PAIR_WEIGHT * pairwise_loss(pairs, rows)
-        classes = t.query_hat @ directions(t)[..., 1:]
+        query = t.query_hat
+        classes = query @ directions(t)[..., 1:]
         proxies, empty = background_proxies(t)
         proxies = F.normalize(proxies, dim=-1)
-        background = nearest(t.query_hat, proxies[:, None], empty[:, None])
+        background = nearest(query, proxies[:, None], empty[:, None])
         scores = SCALE * torch.cat([background, classes], dim=-1)
         return as_maps(scores, t, batch)
 
@@ -82,14 +83,17 @@ def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
         (..., T, proxies), 1 where a cell belongs to a proxy.
     """
     height, width = size
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    place = torch.stack([y, x], dim=-1).flatten(0, 1).to(is_inside.device)  # (T, 2)
+    cell = torch.arange(height * width, device=is_inside.device).float()
+    y, x = cell // width, cell % width  # (T,)
     seed = is_inside.int().argmax(-1)
     distances: list[Tensor] = []
+    to_nearest = torch.full(is_inside.shape, torch.inf, device=is_inside.device)
     for _ in range(PROXIES):
-        offset = place[seed][..., None, :] - place
-        distances.append(offset.square().sum(-1))  # (..., T), squared
-        to_nearest = torch.stack(distances).amin(0)
+        away_y = y[seed][..., None] - y
+        away_x = x[seed][..., None] - x
+        to_seed = away_y.square() + away_x.square()  # (..., T)
+        distances.append(to_seed)
+        to_nearest = torch.minimum(to_nearest, to_seed)
         seed = to_nearest.masked_fill(~is_inside, -1).argmax(-1)
     owner = torch.stack(distances, dim=-1).argmin(-1)
     return F.one_hot(owner, PROXIES) * is_inside[..., None].float()
@@ -97,13 +101,13 @@ def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
 
 def coarser(t: Tokens) -> Tokens:
     """The tokens as means of 2x2 cells, a sixteenth of the pairs."""
+    height, width = t.size
 
     def pooled(values: Tensor) -> Tensor:
-        maps = values.unflatten(-2, t.size).movedim(-1, -3)  # (..., V, h, w)
-        means = F.avg_pool2d(maps.flatten(0, -4), 2)
-        return means.flatten(2).transpose(1, 2).unflatten(0, values.shape[:-2])
+        """(..., h * w, V) to (..., h * w / 4, V)."""
+        blocks = values.unflatten(-2, (height // 2, 2, width // 2, 2))
+        return blocks.mean(-2).mean(-3).flatten(-3, -2)
 
-    height, width = t.size
     return Tokens(
         query=pooled(t.query),
         support=pooled(t.support),
