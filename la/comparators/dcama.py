@@ -63,7 +63,8 @@ class DCAMA(Learned):
         skip = self.skip(t.query.transpose(1, 2).unflatten(2, t.size))
         skip = skip.repeat_interleave(n_rows, dim=0)
         logits = self.decode(torch.cat([encoded, skip], dim=1))
-        return mask_absent_rows(logits[:, 0].unflatten(0, (-1, n_rows)), batch)
+        by_row = logits[:, 0].unflatten(0, (-1, n_rows))
+        return mask_absent_rows(by_row, batch)
 
     def coarse_masks(self, t: Tokens) -> Tensor:
         """M (B, C, heads, I): the mean coverage of what each query token attends to.
@@ -71,7 +72,8 @@ class DCAMA(Learned):
         M^h_ic = sum_j A^h_ij V_jc, where A^h is a softmax over the tokens j of the images
         that carry class c; of all images for background.
         """
-        position = sinusoids(t.query.shape[1], t.query.shape[2]).to(t.query)
+        _, n_tokens, width = t.query.shape
+        position = sinusoids(n_tokens, width).to(t.query)
         query = _heads(self.to_query(t.query + position))
         key = _heads(self.to_key(t.support + position).flatten(1, 2))
         carries = t.has_example.clone()  # (B, L, C)
@@ -80,7 +82,8 @@ class DCAMA(Learned):
         # One softmax over all tokens gives both sums of the quotient
         # sum_j e_ij V_jc / sum_j e_ij [the image of j carries c].
         values = torch.cat([t.weights, carries.to(t.weights)], dim=-1)
-        values = values.flatten(1, 2)[:, None].expand(-1, HEADS, -1, -1)
+        values = values.flatten(1, 2)  # (B, J, 2 C)
+        values = values[:, None].expand(-1, HEADS, -1, -1)
         mixed = F.scaled_dot_product_attention(query, key, values.to(query))
         covered, attended = mixed.chunk(2, dim=-1)  # (B, heads, I, C)
         masks = covered / attended.clamp(min=1e-12)
@@ -107,4 +110,5 @@ def sinusoids(length: int, width: int) -> Tensor:
     position = torch.arange(length)[:, None]
     exponent = torch.arange(0, width, 2) / width
     angle = position * torch.exp(-math.log(10_000) * exponent)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    pairs = torch.stack([angle.sin(), angle.cos()], dim=-1)
+    return pairs.flatten(1)

@@ -64,7 +64,8 @@ class EMAT(Learned):
         )
         # The mean over the shots of each (episode, class).
         place = episode, prompts.example_row
-        totals = probabilities.new_zeros(*batch.class_valid.shape, *probabilities.shape[1:])
+        shape = batch.class_valid.shape + probabilities.shape[1:]
+        totals = probabilities.new_zeros(shape)
         totals = totals.index_put(place, probabilities, accumulate=True)
         shots = totals.sum(2, keepdim=True).clamp(min=1)
         probabilities = (totals / shots).clamp(min=LEAST)

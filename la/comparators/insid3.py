@@ -52,14 +52,18 @@ class Insid3(OnTokens):
         """Scores (B, I, C)."""
         query = self.without_position(t.query_hat)
         support = self.without_position(F.normalize(t.support, dim=-1))
-        scores = torch.zeros(*query.shape[:2], t.weights.shape[-1], device=query.device)
-        for b, row in t.has_example[..., 1:].any(1).nonzero().tolist():
-            shots = t.has_example[b, :, row + 1]
-            masks = in_mask(t.weights[b, shots, :, row + 1])
+        n_episodes, n_tokens, _ = query.shape
+        n_rows = t.weights.shape[-1]
+        scores = torch.zeros(n_episodes, n_tokens, n_rows, device=query.device)
+        has_row = t.has_example.any(1)  # (B, C)
+        has_row[:, 0] = False  # the score of background stays 0
+        for b, row in has_row.nonzero().tolist():
+            shots = t.has_example[b, :, row]
+            masks = in_mask(t.weights[b, shots, :, row])
             phi, candidates = match(query[b], support[b, shots], masks)
             clusters = self.clusters(t.query_hat[b])
             prototype = prototype_of(support[b, shots], masks)
-            scores[b, :, row + 1] = cluster_scores(
+            scores[b, :, row] = cluster_scores(
                 phi,
                 candidates,
                 clusters,

@@ -75,7 +75,7 @@ class MFNet(Learned):
         if self.training:
             self.extra_loss = TRIPLET_WEIGHT * triplet_loss(t)
         logits = self.decode(torch.stack([fine, coarse]))  # (B * C, 1, h, w)
-        logits = logits.view(len(batch.class_valid), batch.n_rows, *t.size)
+        logits = logits[:, 0].unflatten(0, (-1, batch.n_rows))
         return mask_absent_rows(logits, batch)
 
     def decode(self, fused: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ def triplet_loss(t: Tokens) -> Tensor:
     same = rows[:, :, None] == rows[:, None]
     positive = same & comparable
     negative = ~same & comparable
-    mean_positive = (cosines * positive).sum(-1) / positive.sum(-1).clamp(min=1)
+    n_positive = positive.sum(-1).clamp(min=1)
+    mean_positive = (cosines * positive).sum(-1) / n_positive
     hardest = cosines.masked_fill(~negative, -1.0).amax(-1)
     loss = (MARGIN + hardest - mean_positive).relu()
     return mean_where(loss, counted & negative.any(-1))

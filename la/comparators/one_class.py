@@ -29,7 +29,8 @@ class OneClassAtATime:
         for row in range(1, batch.n_rows):
             has_row = batch.class_valid[:, row]
             binary = self.segmenter(one_class(batch, row, mispaired=self.mispaired))
-            scores = binary.new_full((len(has_row), *binary.shape[1:]), -torch.inf)
+            shape = (len(has_row), *binary.shape[1:])
+            scores = binary.new_full(shape, -torch.inf)
             scores[has_row] = binary
             backgrounds.append(scores[:, 0])
             foregrounds.append(scores[:, 1])

@@ -26,7 +26,8 @@ class PPNet(PANet):
 
     def compare(self, t: Tokens) -> Tensor:
         """Logits (B, I, C) from the parts of the support."""
-        return self.nearest_part(t, *self.part_vectors(t))
+        parts, empty = self.part_vectors(t)
+        return self.nearest_part(t, parts, empty)
 
     def score(self, t: Tokens) -> Tensor:
         """Logits (B, I, C) of the query tokens."""

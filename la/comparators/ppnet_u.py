@@ -85,8 +85,9 @@ def nearest_regions(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]
     cosines = torch.einsum("bntd,bcd->bcnt", F.normalize(images, dim=-1), directions)
     n_regions = min(REGIONS, images.shape[2])
     closest, index = cosines.topk(n_regions, dim=-1)  # (B, C, n, R)
-    per_row = images[:, None].expand(-1, prototypes.shape[1], -1, -1, -1)
-    index = index[..., None].expand(-1, -1, -1, -1, images.shape[-1])
+    n_rows, width = prototypes.shape[1:]
+    per_row = images[:, None].expand(-1, n_rows, -1, -1, -1)
+    index = index[..., None].expand(-1, -1, -1, -1, width)
     return per_row.gather(3, index), closest > LEAST_COSINE
 
 
@@ -97,8 +98,10 @@ def _attend(
     kept: Tensor,
 ) -> Tensor:
     """Attention over the kept keys; 0 where none is kept."""
-    logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    width = query.shape[-1]
+    logits = query @ key.transpose(-1, -2) / math.sqrt(width)
     # Not -inf, of which a softmax without any kept key would make NaN.
-    logits = logits.masked_fill(~kept[..., None, :], -1e4)
-    weights = logits.softmax(-1) * kept[..., None, :]
+    kept = kept[..., None, :]
+    logits = logits.masked_fill(~kept, -1e4)
+    weights = logits.softmax(-1) * kept
     return weights @ value

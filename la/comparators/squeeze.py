@@ -57,8 +57,9 @@ class Squeeze(nn.Module):
 def shrink(x: Tensor, convolution: nn.Module, side: int) -> Tensor:
     """A convolution over the support axis, (E, c, I, s * s) to (E, c', I, s' * s')."""
     n_examples = len(x)
-    maps = x.transpose(1, 2).flatten(0, 1).unflatten(2, (side, side))
-    shrunk = convolution(maps).flatten(2).unflatten(0, (n_examples, -1))
+    per_cell = x.transpose(1, 2).flatten(0, 1)  # (E * I, c, s * s)
+    shrunk = convolution(per_cell.unflatten(2, (side, side)))
+    shrunk = shrunk.flatten(2).unflatten(0, (n_examples, -1))
     return shrunk.transpose(1, 2)
 
 

@@ -98,7 +98,8 @@ def _kept(folder: Path, cache: Path | None) -> Path | None:
     """The file that keeps the digests of a folder."""
     if cache is None:
         return None
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+    path = str(folder.resolve())
+    name = hashlib.sha256(path.encode()).hexdigest()[:32]
     return cache / f"pictures-{FORMAT}-{name}.json"
 
 

@@ -86,7 +86,8 @@ class Frame:
         rows = _nearest(height, inner_height, self.side, side)
         columns = _nearest(width, inner_width, self.side, side)
         sampled = np.full((side, side), padding, values.dtype)
-        sampled[: len(rows), : len(columns)] = values[rows].take(columns, axis=1)
+        inside = values[rows].take(columns, axis=1)
+        sampled[: len(rows), : len(columns)] = inside
         return sampled
 
     def mask(self, mask: np.ndarray, side: int) -> np.ndarray:

@@ -73,7 +73,9 @@ class Int8:
         flat = features.float().flatten(2)
         scale = flat.abs().amax(2, keepdim=True) / 127  # (n, V, 1)
         numbers = (flat / scale.clamp(min=1e-30)).round().to(torch.int8)
-        return torch.cat([scale.view(torch.uint8), numbers.view(torch.uint8)], 2).numpy()
+        scale_bytes = scale.view(torch.uint8)
+        number_bytes = numbers.view(torch.uint8)
+        return torch.cat([scale_bytes, number_bytes], dim=2).numpy()
 
     def unpack(self, rows: np.ndarray) -> Tensor:
         """(n, V, 4 + h * w) -> (n, V, h, w) float16."""

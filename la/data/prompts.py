@@ -31,7 +31,8 @@ class Cutout:
         """From an (H, W) bool mask that is not empty."""
         left, right = _extent(mask, axis=1)
         top, bottom = _extent(mask[:, left:right], axis=0)
-        return cls(left, top, np.array(mask[top:bottom, left:right], order="C"))
+        pixels = mask[top:bottom, left:right]
+        return cls(left, top, np.array(pixels, order="C"))
 
     @property
     def box(self) -> np.ndarray:
@@ -111,7 +112,8 @@ def draw_points(
     count = min(int(rng.poisson(10 * math.sqrt(share))) + 1, most)
     chosen = inside[rng.integers(len(inside), size=count)]
     y, x = np.divmod(chosen, instance.pixels.shape[1])
-    return np.stack([x + instance.x + 0.5, y + instance.y + 0.5], axis=1)
+    centres = np.stack([x, y], axis=1) + 0.5
+    return centres + (instance.x, instance.y)
 
 
 def jittered(
@@ -148,7 +150,8 @@ def collate_prompts(
         rows: the row of C of each example.
         mask_size: side of the square mask prompts.
     """
-    masks, mask_example = [np.empty((0, mask_size, mask_size), bool)], []
+    masks = [np.empty((0, mask_size, mask_size), bool)]
+    mask_example = []
     points = [np.empty((0, 2))] * len(drawn)
     labels = [np.empty(0, dtype=np.int64)] * len(drawn)
     boxes = [np.empty((0, 4))] * len(drawn)
@@ -176,7 +179,8 @@ def collate_prompts(
 def _padded(rows: list[np.ndarray], dtype: type) -> Tensor:
     """Ragged (n_e, ...) arrays of E examples -> (E, max n_e, ...), padded with zeros."""
     longest = max(len(row) for row in rows)
-    padded = np.zeros((len(rows), longest, *rows[0].shape[1:]), dtype)
+    shape_of_one = rows[0].shape[1:]
+    padded = np.zeros((len(rows), longest, *shape_of_one), dtype)
     for e, row in enumerate(rows):
         padded[e, : len(row)] = row
     return torch.from_numpy(padded)

@@ -65,9 +65,10 @@ def without_repetitions(index: CocoIndex) -> CocoIndex:
     """
     row_of: dict[tuple, int] = {}  # by picture and stated size
     kept_row = np.arange(len(index.image_ids))
-    for row, (picture, size) in enumerate(zip(index.pictures, index.sizes.tolist(), strict=True)):
+    for row, picture in enumerate(index.pictures):
         if identifies(picture):
-            kept_row[row] = row_of.setdefault((picture, *size), row)
+            key = (picture, *index.sizes[row].tolist())
+            kept_row[row] = row_of.setdefault(key, row)
     rows = np.flatnonzero(kept_row == np.arange(len(kept_row)))
     if len(rows) == len(kept_row):
         return index

@@ -7,7 +7,7 @@ coordinates far off the image, endless rings, or run lengths that write past the
 import math
 from array import array
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -33,7 +33,7 @@ class Outline(NamedTuple):
             pixels = np.repeat(is_inside, np.asarray(runs, np.int64))
             return pixels.reshape(width, height).T
         # pycocotools takes arrays as well as lists, which its types do not say.
-        rings = cast(list[list[int]], [np.asarray(ring) for ring in self.pieces])
+        rings: list[Any] = [np.asarray(ring) for ring in self.pieces]
         drawn = coco_mask.frPyObjects(rings, height, width)
         return coco_mask.decode(coco_mask.merge(drawn)).view(bool)
 
@@ -94,7 +94,8 @@ def _ring(points: list[Any], side: int) -> array:
     if not is_near or math.isnan(sum(numbers)):
         raise Unusable(f"a polygon leaves the image, whose longer side is {side} pixels")
     if 3 * side * len(numbers) > MAX_OUTLINE:
-        length = np.abs(np.diff(np.array(numbers).reshape(-1, 2), axis=0)).sum()
+        corners = np.array(numbers).reshape(-1, 2)
+        length = np.abs(np.diff(corners, axis=0)).sum()
         if length > MAX_OUTLINE:
             raise Unusable(f"a polygon is {length:.0f} pixels long")
     return numbers
@@ -131,13 +132,18 @@ def _uncompressed(text: str) -> list[int]:
     is the difference to the run two before. pycocotools writes past its buffer where the sum is
     too large, so the sum must be known first.
     """
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
-    codes = codes - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+    characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes = characters.astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+        return []
+    is_cut_off = codes[-1] & 32
+    if is_cut_off:
         return []
     ends = np.flatnonzero(codes & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
+    lengths = ends - starts + 1
+    place_in_number = np.arange(len(codes)) - np.repeat(starts, lengths)
+    shifts = 5 * place_in_number
     if shifts.max() > 30:
         return []
     runs = np.add.reduceat((codes & 31) << shifts, starts)

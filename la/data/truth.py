@@ -63,4 +63,5 @@ def painted_rows(
             rows[which & (rows != 0)] = row_by_rule[rule]
     crowds_first = np.argsort(~crowd, kind="stable")
     painted = crowds_first[rows[crowds_first] != 0]
-    return list(zip((annotations.start + painted).tolist(), rows[painted].tolist(), strict=True))
+    numbers = annotations.start + painted
+    return list(zip(numbers.tolist(), rows[painted].tolist(), strict=True))

@@ -153,19 +153,11 @@ def compare(
             rng = stream(pool.class_id, "draw", draw)
             positions = rng.choice(n_candidates, size=k_shots, replace=False)
             supports.append([pool.candidates[i] for i in positions])
-        scores = [
-            _iou(
-                bench,
-                segmenter,
-                pool,
-                fold,
-                images,
-                bias,
-                kind,
-            )
-            for images in supports
-        ]
-        row = {"class_id": pool.class_id, "chosen": scores[0], "random": np.mean(scores[1:])}
+        scores = []
+        for images in supports:
+            scores.append(_iou(bench, segmenter, pool, fold, images, bias, kind))
+        chosen, *random = scores
+        row = {"class_id": pool.class_id, "chosen": chosen, "random": np.mean(random)}
         rows.append(row)
     return pd.DataFrame(rows)
 

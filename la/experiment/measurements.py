@@ -160,8 +160,10 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str:
@@ -182,7 +184,8 @@ def _git(*words: str, folder: Path) -> str:
 
 def _packed(counts: np.ndarray) -> dict[str, Any]:
     """Counts as text: zlib, then base85; a hundred kilobytes become ten."""
-    text = base64.b85encode(zlib.compress(counts.astype("<i4").tobytes(), 9)).decode()
+    plain = counts.astype("<i4").tobytes()
+    text = base64.b85encode(zlib.compress(plain, 9)).decode()
     return {"shape": list(counts.shape), "int32_zlib_base85": text}
 
 

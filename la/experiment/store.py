@@ -72,8 +72,11 @@ class Store:
         """Those of these results that the file of a table does not hold as they are."""
         path = self.path(table)
         lines = read_lines(path) if path.exists() else {}
-        held = {key: line.get("code") for key, line in lines.items()}
-        return {key: result for key, result in results.items() if held.get(key) != result.code}
+        lacking = {}
+        for key, result in results.items():
+            if key not in lines or lines[key].get("code") != result.code:
+                lacking[key] = result
+        return lacking
 
     def drop_replaced(
         self,
@@ -101,8 +104,10 @@ class Store:
 def _write_lines(path: Path, lines: Mapping[str, dict[str, Any]]) -> None:
     """A table's file from its lines, sorted."""
     ordered = sorted(lines.items(), key=lambda item: _place(*item))
-    texts = [json.dumps({"key": key} | line, sort_keys=True) + "\n" for key, line in ordered]
-    write_whole(path, "".join(texts))
+    text = ""
+    for key, line in ordered:
+        text += json.dumps({"key": key} | line, sort_keys=True) + "\n"
+    write_whole(path, text)
 
 
 def read_lines(path: Path) -> dict[str, dict[str, Any]]:

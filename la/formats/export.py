@@ -5,7 +5,7 @@ File names are the photographs', class numbers those of the prompts file (YOLO c
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,13 @@ def _parts(mask: np.ndarray) -> list[np.ndarray]:
     return [numbered == number for number in range(1, n_parts + 1)]
 
 
+def _outlines(label_map: LabelMap) -> Iterator[tuple[int, np.ndarray]]:
+    """The row of each class in a label map, and a polygon (n, 2) of each of its parts."""
+    for row in label_map.class_margins:
+        for ring in polygons(label_map.labels == row):
+            yield row, ring
+
+
 def _coco_file(geometries: Callable[[np.ndarray], list[dict[str, Any]]]) -> Exporter:
     def export(
         maps: Iterable[LabelMap],
@@ -85,11 +92,10 @@ def yolo(
     for label_map in maps:
         height, width = label_map.labels.shape
         lines = []
-        for row in label_map.class_margins:
-            for ring in polygons(label_map.labels == row):
-                shares = (ring / (width, height)).ravel().tolist()
-                numbers = " ".join(f"{share:.7f}" for share in shares)
-                lines.append(f"{row - 1} {numbers}\n")
+        for row, ring in _outlines(label_map):
+            shares = (ring / (width, height)).ravel().tolist()
+            numbers = " ".join(f"{share:.7f}" for share in shares)
+            lines.append(f"{row - 1} {numbers}\n")
         path = _path(target / "labels", label_map.file_name, ".txt", written)
         write_whole(path, "".join(lines))
     names = "".join(f"  {n}: {json.dumps(name)}\n" for n, name in enumerate(classes))
@@ -112,17 +118,16 @@ def labelme(
     for label_map in maps:
         height, width = label_map.labels.shape
         path = _path(target, label_map.file_name, ".json", written)
-        shapes = [
-            {
+        shapes = []
+        for row, ring in _outlines(label_map):
+            shape = {
                 "label": classes[row - 1],
                 "points": ring.tolist(),
                 "group_id": None,
                 "shape_type": "polygon",
                 "flags": {},
             }
-            for row in label_map.class_margins
-            for ring in polygons(label_map.labels == row)
-        ]
+            shapes.append(shape)
         content = {
             "version": "5.5.0",
             "flags": {},

@@ -18,9 +18,15 @@ def trainings(results: Iterable[Result]) -> pd.DataFrame:
     rows = []
     for r in results:
         m = r.measurement
-        if m.method in VARIANTS or m.method in LADDER:
-            variant = label(m.method).removeprefix("LA ")
-            rows.append((variant, m.setting, f"seed {m.seed}", 100 * r.scores.miou_star))
+        if m.method not in VARIANTS and m.method not in LADDER:
+            continue
+        row = {
+            "variant": label(m.method).removeprefix("LA "),
+            "setting": m.setting,
+            "seed": f"seed {m.seed}",
+            "miou": 100 * r.scores.miou_star,
+        }
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=["variant", "setting", "seed", "miou"])
     wide = frame.pivot_table("miou", "variant", ["setting", "seed"], sort=False)
     wide.index.name = None
@@ -63,21 +69,20 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
     setting = trainings.columns[0][0]
     changes = _changes(trainings, setting)
     texts = []
+    intervals = []
     for name, change in changes.items():
         texts.append(f"{change.value:+.1f} {name}")
+        intervals.append(f"{change.points} {name}")
     n_trainings = len(trainings.xs(setting, axis=1).columns)
     sentence = f"In {setting} the score changes by {', '.join(texts)} ({n_trainings} trainings)."
-    intervals = "; ".join(f"{change.points} {name}" for name, change in changes.items())
-    verdict: Verdict
+    verdict: Verdict = "unresolved"
     if all(change.high < 0 for change in changes.values()):
         costliest = min(changes, key=lambda name: changes[name].value)
         is_convolution = costliest == "w/o Spatial Convolutions"
         verdict = "confirmed" if is_convolution else "not confirmed"
     elif any(change.low > 0 for change in changes.values()):
         verdict = "not confirmed"
-    else:
-        verdict = "unresolved"
-    return Finding(sentence, PARTS, verdict, intervals)
+    return Finding(sentence, PARTS, verdict, "; ".join(intervals))
 
 
 def _intervals(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:

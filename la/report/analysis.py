@@ -56,15 +56,19 @@ def per_class(
     """
     tables = {}
     for (its_setting, method_label), folds in _pooled(results).items():
-        if its_setting == setting:
-            parts = [scores.per_class().assign(fold=fold) for fold, scores in folds.items()]
-            tables[method_label] = pd.concat(parts)
+        if its_setting != setting:
+            continue
+        parts = []
+        for fold, scores in folds.items():
+            parts.append(scores.per_class().assign(fold=fold))
+        tables[method_label] = pd.concat(parts)
     if not tables:
         settings = ", ".join(dict.fromkeys(r.measurement.setting for r in results))
         raise UserError(f"no result in the setting {setting!r}; there are {settings}")
-    iou = {name: (100 * table["iou"]).round(1) for name, table in tables.items()}
-    counts = next(iter(tables.values()))[["fold", "asked", "shown", "pixels"]]
-    frame = pd.DataFrame(iou).join(counts)
+    iou = {name: table["iou"] for name, table in tables.items()}
+    percent = (100 * pd.DataFrame(iou)).round(1)
+    first_table = next(iter(tables.values()))
+    frame = percent.join(first_table[["fold", "asked", "shown", "pixels"]])
     frame.index = pd.Index([class_name(c) for c in frame.index], name="class")
     return frame.sort_values(frame.columns[0], ascending=False)
 
@@ -126,7 +130,8 @@ def confusion(
     Raises:
         UserError: there is no such result.
     """
-    scores = _pooled(results).get((setting, label(method)), {}).get(fold)
+    folds = _pooled(results).get((setting, label(method)), {})
+    scores = folds.get(fold)
     if scores is None:
         raise UserError(f"no result of {method!r}, {setting}, fold {fold}")
     names = ["background", *map(class_name, scores.classes)]
@@ -147,7 +152,8 @@ def ranked_episodes(result: Result) -> pd.Series:
         raise UserError("no query shows all classes of its episode; take more episodes")
     intersection, union = result.scores.intersection_union()[:, numbers]
     iou = intersection / np.where(union > 0, union, np.nan)
-    miou = pd.Series(100 * np.nanmean(iou, axis=1), numbers, name="mIoU")
+    percent = 100 * np.nanmean(iou, axis=1)
+    miou = pd.Series(percent, numbers, name="mIoU")
     return miou.sort_values(kind="stable")
 
 
@@ -169,17 +175,23 @@ def examples(result: Result, percentiles: Sequence[float]) -> pd.DataFrame:
             kind = "success"
         elif percentile <= 25:
             kind = "failure"
-        rows.append((ranked.index[place], kind, percentile, round(ranked.iloc[place], 1)))
-    frame = pd.DataFrame(rows, columns=["episode", "kind", "percentile", "mIoU"])
-    return frame.drop_duplicates("episode")
+        row = {
+            "episode": ranked.index[place],
+            "kind": kind,
+            "percentile": percentile,
+            "mIoU": round(ranked.iloc[place], 1),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows).drop_duplicates("episode")
 
 
 def _pooled(results: Iterable[Result]) -> dict[tuple[str, str], dict[int, Scores]]:
     """By (setting, label), then fold: the scores of all seeds together."""
     parts: dict[tuple[str, str], dict[int, list[Scores]]] = {}
     for r in in_order(results):
-        folds = parts.setdefault((r.measurement.setting, label(r.measurement.method)), {})
-        folds.setdefault(r.measurement.fold, []).append(r.scores)
+        m = r.measurement
+        folds = parts.setdefault((m.setting, label(m.method)), {})
+        folds.setdefault(m.fold, []).append(r.scores)
     pooled = {}
     for key, folds in parts.items():
         pooled[key] = {fold: _joined(scores) for fold, scores in folds.items()}

@@ -35,15 +35,19 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     for episode in episodes:
         asked += [loader.index.class_name(c) for c in episode.class_ids]
         drawn += loader.draw(episode)
-    targets = [loader.target(episode) for episode in episodes]
-    n_shown = pd.Series([len(np.unique(target[target > 0])) for target in targets])
+    n_shown = []
+    covered = []
+    for episode in episodes:
+        target = loader.target(episode)
+        n_shown.append(len(np.unique(target[target > 0])))
+        covered.append(100 * (target > 0).mean())
     prompts = {
         "mask": sum(d.mask is not None for d in drawn),
         "box": sum(len(d.boxes) for d in drawn),
         "point": sum(len(points) for d in drawn for points in d.points),
     }
     classes = pd.Series(asked).value_counts(ascending=True)
-    shown = n_shown.value_counts().sort_index()
+    shown = pd.Series(n_shown).value_counts().sort_index()
     figure, ((left, right), (lower_left, lower_right)) = plt.subplots(
         2,
         2,
@@ -57,7 +61,7 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     left.set_xlabel("episodes that ask for the class")
     right.bar(shown.index.astype(str), shown)
     right.set(xlabel="classes that the query shows", ylabel="episodes")
-    lower_left.hist([100 * (target > 0).mean() for target in targets], bins=20)
+    lower_left.hist(covered, bins=20)
     lower_left.set(xlabel="% of the query's pixels that they cover", ylabel="episodes")
     lower_right.bar(list(prompts), list(prompts.values()))
     lower_right.set(xlabel="prompts of the supports", ylabel="number")

@@ -59,9 +59,14 @@ def changes_since(page: Path, inputs: dict[str, str]) -> list[str]:
         made_from = json.loads(page.read_text(encoding="utf-8"))["metadata"][KEY]
     except (KeyError, ValueError):
         return ["it does not say what it was made from"]
-    files = [name for name in made_from["files"] if not (page.parent / name).exists()]
-    different = [what for what, now in inputs.items() if made_from.get(what) != now]
-    return [f"{name} is missing" for name in files] + [f"{what} changed" for what in different]
+    reasons = []
+    for name in made_from["files"]:
+        if not (page.parent / name).exists():
+            reasons.append(f"{name} is missing")
+    for what, now in inputs.items():
+        if made_from.get(what) != now:
+            reasons.append(f"{what} changed")
+    return reasons
 
 
 def record_inputs(page: Path, inputs: dict[str, str]) -> None:
@@ -83,12 +88,16 @@ def notebook_digest(path: Path) -> str:
     Raises:
         FileNotFoundError: there is no such notebook.
     """
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return digest({"cells": [(cell["cell_type"], "".join(cell["source"])) for cell in cells]})
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    sources = []
+    for cell in notebook["cells"]:
+        sources.append((cell["cell_type"], "".join(cell["source"])))
+    return digest({"cells": sources})
 
 
 def _bytes_digest(paths: Iterable[Path]) -> str:
     whole = hashlib.sha256()
     for path in paths:
-        whole.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        content = hashlib.sha256(path.read_bytes())
+        whole.update(path.name.encode() + content.digest())
     return whole.hexdigest()[:12]

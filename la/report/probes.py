@@ -52,16 +52,10 @@ def probe_episodes(
     for image in np.flatnonzero(shown.any(1))[:n_images]:
         image_id = int(index.image_ids[image])
         present = tuple(class_ids[c] for c in np.flatnonzero(shown[image]))
-        examples = tuple(Example(0, row, (kind,)) for row in range(1, len(present) + 1))
-        episodes.append(
-            Episode(
-                image_id,
-                present,
-                (image_id,),
-                examples,
-                seed=image_id,
-            )
-        )
+        rows = range(1, len(present) + 1)
+        examples = tuple(Example(0, row, (kind,)) for row in rows)
+        episode = Episode(image_id, present, (image_id,), examples, seed=image_id)
+        episodes.append(episode)
     return episodes
 
 
@@ -118,7 +112,10 @@ def cosines(e: Embeddings) -> dict[str, float]:
         "same class, other image": ~same_image & same_class,
         "other class, other image": ~same_image & ~same_class,
     }
-    return {name: cosine[pairs].mean().item() for name, pairs in kinds.items()}
+    means = {}
+    for name, pairs in kinds.items():
+        means[name] = cosine[pairs].mean().item()
+    return means
 
 
 def nearest_neighbour_accuracy(e: Embeddings) -> float:

@@ -41,9 +41,11 @@ def prompts_used(results: Iterable[Result]) -> pd.DataFrame:
     for r in in_order(results):
         m = r.measurement
         row = (m.setting, label(m.method), m.n_ways)
-        scores.setdefault((*row, m.supports), []).append(100 * r.scores.miou_star)
+        of_row = scores.setdefault((*row, m.supports), [])
+        of_row.append(100 * r.scores.miou_star)
         if m.supports == "own":
-            right.setdefault(row, []).append(100 * right_share(r.scores))
+            shares = right.setdefault(row, [])
+            shares.append(100 * right_share(r.scores))
     rows = {}
     for setting, method, n_ways in right:
         supported = np.mean(scores[setting, method, n_ways, "own"])

@@ -127,9 +127,18 @@ def scores(results: Iterable[Result]) -> pd.DataFrame:
     rows = []
     for r in in_order(results):
         m = r.measurement
-        key = (prompts_of(m), label(m.method), m.setting, m.n_ways, m.k_shots)
-        value, raw = 100 * r.scores.miou_star, 100 * r.raw.miou_star
-        rows.append((*key, str(m.fold), m.seed, value, raw))
+        row = {
+            "prompts": prompts_of(m),
+            "method": label(m.method),
+            "setting": m.setting,
+            "N": m.n_ways,
+            "K": m.k_shots,
+            "fold": str(m.fold),
+            "seed": m.seed,
+            "value": 100 * r.scores.miou_star,
+            "raw": 100 * r.raw.miou_star,
+        }
+        rows.append(row)
     of_folds = pd.DataFrame(rows, columns=[*keys, "fold", "seed", "value", "raw"])
     by_seed = of_folds.groupby([*keys, "seed"], sort=False)
     means = by_seed[["value", "raw"]].mean().reset_index().assign(fold="mean")
@@ -182,9 +191,11 @@ def best_in_bold(means: pd.DataFrame) -> pd.DataFrame:
         kinds = np.zeros(len(means))
     marked = means.copy()
     for column in means.columns:
-        numbers = means[column].str.split().str[0].astype(float).mask(is_reference)
-        best = numbers.groupby(kinds).transform("max")
-        marked[column] = means[column].mask(numbers == best, "**" + means[column] + "**")
+        texts = means[column]
+        numbers = texts.str.split().str[0].astype(float)
+        compared = numbers.mask(is_reference)
+        best = compared.groupby(kinds).transform("max")
+        marked[column] = texts.mask(compared == best, "**" + texts + "**")
     return marked.rename(index=references)
 
 

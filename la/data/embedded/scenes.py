@@ -70,7 +70,8 @@ def draw_scene(world: tuple[Kind, ...], rng: np.random.Generator) -> Scene:
         mask = owner == number
         if mask.sum() >= SMALLEST:
             visible.append((int(class_index), mask))
-    return Scene(image.round().clip(0, 255).astype(np.uint8), tuple(visible))
+    pixels = image.round().clip(0, 255).astype(np.uint8)
+    return Scene(pixels, tuple(visible))
 
 
 def pretraining_scenes(n_images: int, *, seed: int) -> Iterator[Scene]:
@@ -186,7 +187,8 @@ def _paint(
     cover, *weights = (row_pairs[..., ::2] + row_pairs[..., 1::2]) / 4  # (h, w) each
     colour = np.stack(weights, -1) @ thing.look.colours(rng)
     window = image[y0:y1, x0:x1]
-    window[:] = window * (1 - cover[..., None]) + colour
+    uncovered = 1 - cover[..., None]
+    window[:] = window * uncovered + colour
 
     covered = np.zeros((SIZE, SIZE), bool)
     covered[y0:y1, x0:x1] = cover >= 0.5
@@ -204,7 +206,8 @@ def _lookup(
     cells = []  # column and row in the shape; -1 and `side` are outside
     for along_x, along_y in to_shape:
         place = along_x * x + along_y * y[:, None] + 1  # in [0, 2]
-        cells.append(np.floor(place * (side / 2)).clip(-1, side).astype(int))
+        cell = np.floor(place * (side / 2))
+        cells.append(cell.clip(-1, side).astype(int))
     column, row = cells
     return np.pad(shape, 1)[row + 1, column + 1]
 
