@@ -1,4 +1,4 @@
-"""`python -m la` in processes that have its packages loaded already, to be killed or hindered."""
+"""Runs `python -m la` in forked processes, whose packages are loaded, to kill or limit it."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ FORK.set_forkserver_preload(
 
 
 class Command:
-    """A running command; `changes` is code that it, and what it starts, runs before all else."""
+    """A running command; `changes` is code that it and its child processes execute first."""
 
     def __init__(
         self, home: Path, words: list[str], *, changes: str = "", largest_file: int | None = None
@@ -41,11 +41,11 @@ class Command:
 
     @property
     def said(self) -> str:
-        """What it printed, both streams."""
+        """What it printed on both streams."""
         return b"".join(self._said).decode()
 
     def end(self, kill_after: float | None = None) -> int:
-        """Its status, after SIGKILL if it is still at it then."""
+        """Its exit status; it gets SIGKILL if it still runs after `kill_after` seconds."""
         self.process.join(kill_after)
         if self.process.is_alive():
             self.process.kill()

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def no_figure_is_held_by_pyplot() -> Iterator[None]:
-    """A figure that pyplot holds on to is shown twice by a notebook."""
+    """Fails if pyplot still holds a figure, because a notebook would show it twice."""
     yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         held = pyplot.get_fignums()
@@ -32,8 +32,8 @@ def no_figure_is_held_by_pyplot() -> Iterator[None]:
 def write_coco(folder: Path, *, n_images: int, class_ids: list[int], seed: int = 0) -> Path:
     """A COCO-format folder with overlapping ellipses of all sizes, some of them crowds.
 
-    Images have different sizes, as high as wide or less; class ids have gaps; image ids descend in
-    the file. Returns the annotation file.
+    Images have different sizes and are often wider than high; class ids have gaps; image ids
+    descend in the file. Returns the annotation file.
     """
     rng = stream(seed, "tiny coco")
     (folder / "images").mkdir(parents=True)
@@ -84,7 +84,7 @@ def tiny_index(tiny_coco) -> CocoIndex:
 
 @pytest.fixture(scope="session")
 def real_index(tmp_path_factory) -> CocoIndex:
-    """325 photographs of COCO with 80 classes; where they are not at hand, as many drawn."""
+    """325 photographs of COCO with 80 classes, or as many generated images if there are none."""
     shared = Path(os.environ.get("LA_SHARED", REPOSITORY.parent / "shared"))
     path = shared / "coco-real" / "annotations" / "instances_visible.json"
     if not path.exists():

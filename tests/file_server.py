@@ -1,4 +1,4 @@
-"""A server of files on this machine that can break off, send wrong bytes, or ignore Range."""
+"""A local file server that can break connections, send wrong bytes, or ignore Range."""
 
 import hashlib
 import re
@@ -12,8 +12,8 @@ WRONG = bytes(range(255, -1, -1))  # each byte's opposite
 class Site:
     """A server of `files` {path: bytes} that keeps a log of (path, first byte asked for).
 
-    `breaks` {path: n}: so often the connection closes after 40 % of what was asked for. `corrupt`
-    {path: n}: so often every byte that is sent is wrong. `ranges=False`: Range is ignored. `heads`
+    `breaks` {path: n}: n times the connection closes after 40 % of the requested bytes. `corrupt`
+    {path: n}: n times every byte that is sent is wrong. `ranges=False`: Range is ignored. `heads`
     {path: headers}: what a HEAD request is answered with.
     """
 

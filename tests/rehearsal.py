@@ -1,7 +1,7 @@
 """A paper profile from an empty folder to a rendered notebook: twelve images, random backbones.
 
 Every stage is the command that a user types. The backbone lies in its authors' file format on a
-local server that breaks off twice and sends one wrong file. At true sizes:
+local server that breaks the connection twice and sends one wrong file. At true sizes:
 
     python -m tests.rehearsal paper-sam FOLDER [NOTEBOOK]
 

@@ -50,7 +50,7 @@ def leftovers(home: Path) -> list[Path]:
 
 
 def refused(command: Command, *words: str) -> None:
-    """It left with 2 and one sentence that has these words."""
+    """The command exits with 2, and its last line contains these words."""
     status, last = command.end(), command.said.splitlines()[-1]
     assert status == 2, command.said
     assert "Traceback" not in command.said

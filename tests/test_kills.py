@@ -1,6 +1,6 @@
-"""SIGKILL at random moments of every stage: the run ends as if nothing had happened.
+"""SIGKILL at random moments of every stage: the results are those of an undisturbed run.
 
-`LA_KILLS=20 pytest tests/test_kills.py` kills that often; without it a few kills must do.
+`LA_KILLS=20 pytest tests/test_kills.py` kills that often; the default is a few kills.
 """
 
 import json
@@ -46,7 +46,7 @@ def run(home: Path, words: list[str], kill_after: float | None = None) -> tuple[
 
 
 def processes(home: Path) -> list[str]:
-    """What a run in `home` has started and is still there."""
+    """The processes that a run in `home` started and that still exist."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -58,7 +58,7 @@ def processes(home: Path) -> list[str]:
 
 
 def results(home: Path) -> dict:
-    """Weights, counts and tables: all but what tells of the run itself."""
+    """Weights, counts and tables, without the times of the run."""
     made: dict = {}
     for path in sorted(p for p in home.rglob("*") if p.is_file()):
         name = path.relative_to(home).as_posix()

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and what it says to somebody's mistakes."""
+"""The command line: what it prints, and what it says about a user's mistakes."""
 
 import errno
 import json

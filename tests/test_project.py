@@ -1,4 +1,4 @@
-"""What a newcomer meets first: the Makefile, the environment, the list of packages, the README."""
+"""What a newcomer uses first: the Makefile, the environment, the list of packages, README."""
 
 import ast
 import re

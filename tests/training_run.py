@@ -79,7 +79,7 @@ def noise(numbers: list[int]) -> Iterator[Batch]:
 
 
 def state(folder: Path) -> tuple[str, bytes]:
-    """Name and content of the newest state: equal where two runs stand at the same bits."""
+    """Name and content of the newest state: equal if two runs are equal to the bit."""
     path = max(folder.glob("state-*.safetensors"))
     return path.name, path.read_bytes()
 

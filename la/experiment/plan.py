@@ -131,7 +131,7 @@ def auto_profile(home: Path = HOME) -> tuple[str, str]:
     if lacking := download.coco_missing(coco):
         return "quick", (
             f"PROFILE=auto is quick: a GPU is here, but {coco} lacks {', '.join(lacking)} of COCO; "
-            "PROFILE=paper-sam fetches what is missing and makes the paper's setting."
+            "PROFILE=paper-sam fetches what is missing and runs the paper's setting."
         )
     return "paper-sam", f"PROFILE=auto is paper-sam: a GPU is here, and COCO in {coco}."
 

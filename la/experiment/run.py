@@ -169,7 +169,7 @@ def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
             steps[name] = job.run.config.train.steps
         groups.setdefault((name, job.measurement.fold), []).append(job)
     if steps:
-        log.warning("%d models to train, or to load where they exist", len(steps))
+        log.warning("%d models to load, or to train if they are missing", len(steps))
     n_episodes = sum(job.measurement.episodes for job in jobs)
     units = sum(steps.values()) + n_episodes
     with progress_bar(total=units, desc="steps and episodes", unit="") as bar:

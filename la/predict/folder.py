@@ -198,5 +198,5 @@ def find_photos(images: Path, out: Path) -> list[Path]:
         visited.add(real)
         photos += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
     if not photos:
-        raise MissingFile(f"no image under {images}; known are {', '.join(sorted(SUFFIXES))}")
+        raise MissingFile(f"no image under {images}; known suffixes: {', '.join(sorted(SUFFIXES))}")
     return sorted(photos)

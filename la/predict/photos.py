@@ -110,7 +110,7 @@ def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Dr
             _check_inside(prompt, prompt.x0, prompt.y0, size, where)
             _check_inside(prompt, prompt.x1, prompt.y1, size, where)
             if prompt.x1 <= prompt.x0 or prompt.y1 <= prompt.y0:
-                raise UserError(f"{prompt} of {where} is empty; x0 < x1, y0 < y1")
+                raise UserError(f"{prompt} of {where} is empty; it needs x0 < x1 and y0 < y1")
             corners = [prompt.x0, prompt.y0, prompt.x1, prompt.y1]
             drawn.boxes.append(np.array(corners, dtype=float))
         else:

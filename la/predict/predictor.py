@@ -232,7 +232,7 @@ class Predictor:
         if support.model != self.card.sha256:
             raise UserError(
                 f"the support set was made by the weights {support.model[:12]}, these are "
-                f"{self.card.sha256[:12]}; make it anew"
+                f"{self.card.sha256[:12]}; make it again"
             )
         return to_device(support, self.device)
 

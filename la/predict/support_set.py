@@ -50,7 +50,7 @@ class SupportSet:
             value = Support(tensors["prototypes"], tensors["class_valid"], pairs)
             return cls(tuple(about["class_names"]), about["model"], value)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is no saved support set: {error!r}") from None
+            raise UserError(f"{path} is not a saved support set: {error!r}") from None
 
 
 def joined_pairs(supports: Sequence[SupportSet]) -> Pairs:

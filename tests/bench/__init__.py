@@ -1,1 +1,1 @@
-"""How fast and how lean this is, beside what it is to be compared with: `python -m tests.bench`."""
+"""Time and memory beside reference implementations: `python -m tests.bench`."""

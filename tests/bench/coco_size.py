@@ -1,4 +1,4 @@
-"""An annotation file of the size of COCO train2014, in its layout; what it shows is of no use."""
+"""An annotation file of the size of COCO train2014, in its layout, with random content."""
 
 from pathlib import Path
 

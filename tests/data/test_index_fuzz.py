@@ -1,4 +1,4 @@
-"""Annotation files with every kind of nonsense: an index that holds or a sentence, nothing else."""
+"""Annotation files with every kind of nonsense: they give a consistent index or one sentence."""
 
 import json
 import os
@@ -88,14 +88,14 @@ good_annotation = {
 
 @pytest.fixture(scope="module", autouse=True)
 def disk_without_waiting():
-    """Thousands of small files need not reach the platter."""
+    """Thousands of small files need not be synchronised with the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda number: None)
         yield
 
 
 def read(text):
-    """The index of a file, read twice through a cache; None where it is refused in a sentence."""
+    """The index of a file, read twice through a cache; None if it raises a one-sentence error."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "instances_x.json")
         path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))

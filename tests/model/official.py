@@ -1,4 +1,4 @@
-"""The published model's golden files and dense inputs, as our words."""
+"""The published model's golden files and dense inputs, converted to our types."""
 
 import functools
 import hashlib

@@ -268,7 +268,7 @@ REFUSED = [
     ([(photo(1), {"dog": []})], "class 'dog' of support image 1 needs a list with at least one"),
     ([(photo(1), {"dog": Point(1, 2)})], "needs a list"),
     ([(photo(1), {"dog": [Box(1, 2, 61, 9)]})], "not inside the 60 x 40 pixels"),
-    ([(photo(1), {"dog": [Box(9, 2, 1, 9)]})], "is empty; x0 < x1"),
+    ([(photo(1), {"dog": [Box(9, 2, 1, 9)]})], "is empty; it needs x0 < x1"),
     ([(photo(1), {"dog": [Point(5, 41)]})], "not inside the 60 x 40 pixels"),
     ([(photo(1), {"dog": [Point(float("nan"), 4)]})], "not inside"),
     ([(photo(1), {"dog": [mask((10, 20))]})], "a mask of 20 x 10 pixels, the image 60 x 40"),
@@ -298,7 +298,7 @@ def test_files_that_are_no_images_are_refused_with_a_sentence(predictor, tmp_pat
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
     with pytest.raises(ValueError, match="broken.png cannot be read as an image"):
         predictor.encode(tmp_path / "broken.png")
-    with pytest.raises(ValueError, match="is no saved support set"):
+    with pytest.raises(ValueError, match="is not a saved support set"):
         SupportSet.load(tmp_path / "broken.png")
 
 

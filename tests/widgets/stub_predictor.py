@@ -14,7 +14,7 @@ class Stub:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.fail, self.encoded = seconds, None, 0
         self.asked, self.supports = [], 0  # examples of each set; how many were computed
-        self.go = threading.Event()  # cleared, it keeps whoever asks waiting
+        self.go = threading.Event()  # while it is cleared, predictions wait
         self.go.set()
 
     @staticmethod

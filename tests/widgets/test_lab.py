@@ -97,7 +97,7 @@ class Notebook:
         self.page.wait_for_function(script, arg=text)
 
     def until(self, condition: str, seconds: float = 120) -> None:
-        """Until Python sees it: what the browser sends takes a way of its own to the kernel."""
+        """Wait until it is true in Python, because messages to the kernel are asynchronous."""
         end = time.monotonic() + seconds
         while "True" not in self.python(f"print(bool({condition}))"):
             assert time.monotonic() < end, f"never {condition}"
