@@ -70,8 +70,10 @@ lock: $(SETUP)  ## write the versions of this environment to requirements.lock
 	$(PY) -m pip freeze --all --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' | \
 	  grep -viE '^(nvidia-|cuda-|triton|pip=)' > requirements.lock
 
-lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone
-	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 notebooks/start_here.ipynb
+lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone; its file browser reaches all folders
+	$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=/ \
+	  --ServerApp.preferred_dir='$(CURDIR)/notebooks' \
+	  --LabApp.default_url='/lab/tree$(CURDIR)/notebooks/start_here.ipynb'
 
 test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
 	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')

@@ -17,7 +17,7 @@ from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
 from la.widgets.autosave import State
 from la.widgets.browser import Widget
-from la.widgets.editor_files import save_images
+from la.widgets.editor_files import predict_command, save_images
 from la.widgets.examples import example_state
 from la.widgets.photos import Photo, Placed
 
@@ -39,6 +39,8 @@ class DrawingWidget(Widget):
     query = Int(-1).tag(sync=True)  # the image that is segmented
     seq = Int(0).tag(sync=True)  # of the newest message from the browser; `ack` confirms it
     ack = Int(0).tag(sync=True)
+    file = Unicode("").tag(sync=True)  # where the drawing is saved, empty if it is not
+    about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
     status = Dict({"state": "idle", "text": ""}).tag(sync=True)  # of the work that goes on
     notice = Unicode("").tag(sync=True)  # what went wrong; stays until the reader closes it
     overlay = Dict().tag(sync=True)
@@ -203,6 +205,11 @@ class DrawingWidget(Widget):
     def load_photo_example(self) -> None:
         """Show a marked photograph, and another to segment."""
         self._begin(example_state(photo_episode()))
+
+    @property
+    def command(self) -> str:
+        """The shell command that segments a folder of photographs by what is drawn."""
+        return predict_command(self.about.split(" · ")[0], self.file)
 
     def add(self, source: Source, role: Role = "support", name: str = "photo.png") -> None:
         """Show another image; a query is segmented at once.

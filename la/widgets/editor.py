@@ -47,9 +47,7 @@ class PromptEditor(DrawingWidget):
 
     view = Unicode("editor").tag(sync=True)
     saved = Int(0).tag(sync=True)  # the newest `seq` that is on disk
-    file = Unicode("").tag(sync=True)  # where the drawing is saved, empty if it is not
     saved_before = traitlets.Float(0).tag(sync=True)  # when the file was written before, in s
-    about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
     predictor = traitlets.Any()  # a LivePredictor or None; another one encodes the images again
 
     def __init__(

@@ -1,6 +1,8 @@
 """The files that an editor writes: `prompts.json` with its images, and label maps."""
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,18 @@ def save_images(photos: Sequence[Photo], path: Path) -> None:
             file = path.parent / f"{path.stem}-{photo.name.removesuffix('.png')}.png"
             photo.image.save(file)
             photo.path = file
+
+
+def predict_command(model: str, file: str) -> str:
+    """The shell command that segments a folder by a drawing on disk, or one that was saved.
+
+    With the file of a live notebook the command holds whole paths, so it runs in any folder.
+    """
+    python, support = "python", "prompts.json"
+    if file:
+        python, support = sys.executable, file
+    words = [python, "-m", "la", "predict", "--model", model, "--support", support]
+    return f"{shlex.join(words)} --images FOLDER --out OUT"
 
 
 def export_masks(

@@ -14,6 +14,7 @@ from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
+from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
 from la.predict.support_file import read_support
 from la.predict.support_set import SupportSet
@@ -180,6 +181,42 @@ def test_an_extended_support_set_is_one_made_of_all_examples_at_once(config):
     torch.testing.assert_close(grown.value.prototypes, whole.value.prototypes, atol=1e-5, rtol=1e-4)
     before = made.support(examples()).value.prototypes
     assert not torch.allclose(before[:, 3], grown.value.prototypes[:, 3], atol=1e-4)  # "cat"
+
+
+def test_joined_support_sets_of_single_images_are_one_made_of_all_at_once(predictor):
+    whole = predictor.support(examples())
+    parts = [predictor.support([example], whole.class_names) for example in examples()]
+    joined = predictor.join(parts)
+    assert joined.class_names == whole.class_names and not predictor.examples_interact
+    torch.testing.assert_close(
+        joined.value.prototypes, whole.value.prototypes, atol=1e-5, rtol=1e-4
+    )
+    with pytest.raises(ValueError, match="other classes cannot be joined"):
+        predictor.join([whole, predictor.support([examples()[0]])])
+
+
+def test_an_image_encoded_for_display_is_predicted_at_that_size_with_the_same_logits(predictor):
+    large = photo(3).resize((300, 200))
+    support = predictor.support(examples())
+    shown = predictor.predict(predictor.encode(large, long_side=60), support)
+    whole = predictor.predict(large, support)
+    assert shown.labels.shape == (40, 60) and shown.image.size == (60, 40)
+    assert whole.labels.shape == (200, 300) and torch.equal(shown.logits, whole.logits)
+    on_shown = predictor.support(
+        [(predictor.encode(large, long_side=60), {"dog": [Point(290, 190)]})]
+    )
+    on_whole = predictor.support([(large, {"dog": [Point(290, 190)]})])
+    assert torch.equal(on_shown.value.prototypes, on_whole.value.prototypes)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_a_heic_photograph_gets_a_sentence_and_no_address(brand):
+    with pytest.raises(
+        ValueError, match="IMG_1.HEIC cannot be read .* HEIC photograph; save it as"
+    ):
+        open_photo(b"\0\0\0\x18ftyp" + brand + bytes(40), "IMG_1.HEIC")
+    with pytest.raises(ValueError, match="its format is unknown; use JPEG or PNG"):
+        open_photo(b"no image", "notes.txt")
 
 
 @pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])

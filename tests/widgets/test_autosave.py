@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shlex
+import sys
 
 import pytest
 from stub_predictor import Stub
@@ -157,3 +159,32 @@ def test_each_cell_of_a_notebook_has_its_file_and_each_editor_of_a_run(tmp_path,
     assert [autosave.cell_file() for _ in range(2)] == [folder / "a1.json", folder / "a1-2.json"]
     run = {"header": {"msg_id": "2"}, "metadata": {"cellId": "a1"}}
     assert autosave.cell_file() == folder / "a1.json"
+
+
+def test_the_command_names_model_and_file_so_that_it_runs_in_any_folder(path):
+    editor = make(path, predictor=Stub(), prompts=[BOX])
+    python, *words = shlex.split(editor.command)
+    assert python == sys.executable and words[:3] == ["-m", "la", "predict"]
+    assert words[words.index("--support") + 1] == str(path)
+    assert words[words.index("--model") + 1] == "stub"
+    assert PromptEditor().command.startswith("python -m la predict --model")
+
+
+def test_a_click_computes_the_support_of_its_photograph_alone(path):
+    predictor = Stub()
+    supports = [photo(40, 30, seed) for seed in range(5)]
+    prompts = [{**BOX, "img": img} for img in range(5)]
+    editor = make(path, support=supports, prompts=prompts, predictor=predictor)
+    assert editor.wait(60) and predictor.supports == 5 and predictor.encoded == 6
+    editor.prompts = [*prompts, {**BOX, "img": 3, "pts": [[1, 1], [9, 9]]}]
+    assert editor.wait(60) and predictor.supports == 6
+    assert [len(prompts["dog"]) for _, prompts in predictor.asked[-1]] == [1, 1, 1, 2, 1]
+    editor.prompts = [*editor.prompts, {**BOX, "img": 0, "cls": 2}]
+    assert editor.wait(60) and predictor.supports == 11  # all have another row
+
+
+def test_only_photographs_with_prompts_and_the_query_are_encoded(path):
+    predictor = Stub()
+    many = [photo(20, 20, seed) for seed in range(30)]
+    editor = make(path, support=many, prompts=[{**BOX, "img": 7}], predictor=predictor)
+    assert editor.wait(60) and predictor.encoded == 2 and editor.status["state"] == "done"
