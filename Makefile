@@ -34,7 +34,7 @@ LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lab test test-fast check bench reproduce verify readme site plan strip clean distclean \
+.PHONY: help setup lock lab test test-fast check bench reproduce verify readme readme-figures site plan strip clean distclean \
         $(PAGES:%=reproduce-%) reproduce-summary
 
 help:  ## list the targets and variables
@@ -108,6 +108,11 @@ verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with th
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ACCEPT),--accept)
 
 readme: $(SETUP)  ## write the results in README.md from the stored measurements
+	$(PY) -m tests.readme
+
+readme-figures: $(SETUP)  ## make README's picture and everything that it says of the results
+	$(LA) run figure3 --profile quick
+	$(LA) run summary --profile quick
 	$(PY) -m tests.readme
 
 site: $(SETUP)  ## build/site: all results and documents as web pages

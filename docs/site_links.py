@@ -47,6 +47,9 @@ class Links:
         def replace(match: re.Match[str]) -> str:
             mark, words, name, anchor = match.groups()
             linked = self._file(page, name)
+            if linked == self.root / "README.md":  # which is the first page of the site
+                front = os.path.relpath(self.root / "index.html", page.parent)
+                return f'<a href="{front}{anchor or ""}">{words}</a>'
             if mark or linked is None or self._is_page(linked):
                 return match.group()
             self.files.add(linked)

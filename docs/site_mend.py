@@ -22,4 +22,5 @@ def mend(page: str) -> str:
     """The HTML of a page with every correction."""
     for old, new in REPLACED:
         page = page.replace(old, new)
+    page = page.replace(" ± ", "&nbsp;±&nbsp;")  # one number, one line
     return EMPTY_HEADER.sub("<td></td>", page)

@@ -15,6 +15,7 @@ _NAMES = {
     "report.pictures": "pictures",
     "report.episode_lists": "episode_histograms fold_classes without_predictions",
     "report.prompts_used": "prompts_matter prompts_used",
+    "report.questions": "questions",
     "report.sources": "sources",
     "profiles": "profile",
     "learn.checkpoints": "load",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from la.files import write_whole
+from la.report.questions import questions
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -19,6 +20,8 @@ PAGES = {
     "figure3": "Figure 3",
     "prompts_used": "Use of prompts",
 }
+BOLD = re.compile(r"^\*\*.+\*\*$", re.M)
+MINUTES = re.compile(r"minutes of evaluation\s*\|\s*([\d.]+)")
 CLAIM = re.compile(r"The paper's claim \((.+?)\): (.+?) \*Here: (.+?)\*")
 
 
@@ -34,7 +37,9 @@ def with_results(text: str, results: Path) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    text = _with_block(text, "numbers", f"{numbers(results)}\n{verdicts(results)}")
+    text = _with_block(text, "questions", questions(ROOT))
+    found = f"{finding(results)}\n{numbers(results)}\n{verdicts(results)}"
+    text = _with_block(text, "numbers", found)
     return _with_block(text, "pages", pages(results))
 
 
@@ -47,6 +52,13 @@ def _with_block(text: str, name: str, content: str) -> str:
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def finding(results: Path) -> str:
+    """The bold sentence of the front page: first where LA is not ahead; "" without the page."""
+    path = results / "README.md"
+    sentence = BOLD.search(path.read_text(encoding="utf-8")) if path.exists() else None
+    return f"{sentence.group()}\n" if sentence else ""
 
 
 def numbers(results: Path) -> str:
@@ -87,12 +99,22 @@ def verdicts(results: Path) -> str:
 
 def pages(results: Path) -> str:
     """The notebooks with their commands and rendered copies, as a Markdown table."""
-    lines = ["| notebook | command | rendered |\n", "|---|---|---|\n"]
+    lines = ["| notebook | command | minutes | rendered |\n", "|---|---|---|---|\n"]
     for page, title in PAGES.items():
         is_rendered = (results / f"{page}.ipynb").exists()
         link = f"[{page}](results/quick/{page}.ipynb)" if is_rendered else "*not yet*"
-        lines.append(f"| {title} | `make reproduce-{page}` | {link} |\n")
+        lines.append(
+            f"| {title} | `make reproduce-{page}` | {_minutes(results, page)} | {link} |\n"
+        )
+    lines.append("\nMinutes of evaluation are those of one CPU core; training is not in them.\n")
     return "".join(lines)
+
+
+def _minutes(results: Path, page: str) -> str:
+    """Of the evaluation of a page's results, as its page says; "" where it does not."""
+    path = results / f"{page}.md"
+    found = MINUTES.search(path.read_text(encoding="utf-8")) if path.exists() else None
+    return f"{float(found.group(1)):.0f}" if found else ""
 
 
 if __name__ == "__main__":

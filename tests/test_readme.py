@@ -88,7 +88,7 @@ def test_links_lead_to_files_of_the_repository(paper):
 
 
 def test_the_readme_is_short():
-    prose = re.sub(r"```.*?```|<!-- (numbers|pages).*?<!-- end", "", README, flags=re.S)
+    prose = re.sub(r"```.*?```|<!-- (questions|numbers|pages).*?<!-- end", "", README, flags=re.S)
     assert len(prose.split()) <= 850
 
 
@@ -134,10 +134,13 @@ def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     (tmp_path / "table1.csv").write_text(head + one)
     (tmp_path / "table2.csv").write_text(head + two)
     claim = "**A.**\n\nThe paper's claim (4.3, Table 2): B. *Here: unresolved*: +1 ± 2."
+    claim += "\n\n| minutes of evaluation | 8.7 |\n"
+    (tmp_path / "README.md").write_text("# Results\n\n**LA is behind in C.**\n\nText.\n")
     (tmp_path / "table2.md").write_text(claim)
     (tmp_path / "table2.ipynb").touch()
     block = "<!-- {0}: written by make readme -->\n| 12.3 |\n<!-- end of {0} -->\n"
-    text = f"before\n{block.format('numbers')}between\n{block.format('pages')}after\n"
+    text = f"before\n{block.format('questions')}{block.format('numbers')}between\n"
+    text += f"{block.format('pages')}after\n"
     made = readme.with_results(text, tmp_path)
     assert made.startswith("before\n") and made.endswith("after\n")
     assert ">\nbetween\n<" in made and "12.3" not in made
@@ -146,8 +149,9 @@ def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     title = readme.PAGES["table2"]
     assert f"- The paper (4.3, Table 2): B. Here: **unresolved** ([{title}]({page})).\n" in made
     assert made.count("The paper (") == 1
-    assert f"| {title} | `make reproduce-table2` | [table2]({page}) |\n" in made
-    assert "| `make reproduce-table3` | *not yet* |" in made
+    assert f"| {title} | `make reproduce-table2` | 9 | [table2]({page}) |\n" in made
+    assert "| `make reproduce-table3` |  | *not yet* |" in made
+    assert made.index("[How sure") < made.index("**LA is behind in C.**") < made.index("| LA |")
     assert readme.with_results(made, tmp_path) == made
-    with pytest.raises(ValueError, match="numbers: written by make readme"):
+    with pytest.raises(ValueError, match="questions: written by make readme"):
         readme.with_results("no markers", tmp_path)

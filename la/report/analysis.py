@@ -76,7 +76,8 @@ def per_class(
 def by_size(results: Iterable[Result]) -> pd.DataFrame:
     """mIoU* in percent by the share of the query that a class covers, in COCO's three sizes.
 
-    Seeds are summed, folds averaged; `pairs` counts the (episode, class) pairs of a size.
+    Seeds are summed, folds averaged; `pairs` counts the (episode, class) pairs of a size. A size
+    that no query shows has no column.
     """
     rows = {}
     for key, folds in _pooled(results).items():
@@ -87,7 +88,8 @@ def by_size(results: Iterable[Result]) -> pd.DataFrame:
         rows[key] = pd.DataFrame({"mIoU*": miou, "pairs": pairs}).stack()
     frame = pd.DataFrame(rows).T
     frame.columns.names = [None, None]
-    return frame
+    sizes = [size for size in frame.columns.unique(0) if frame[size]["pairs"].sum()]
+    return frame[sizes]
 
 
 def mistakes(results: Iterable[Result]) -> pd.DataFrame:

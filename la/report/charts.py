@@ -18,7 +18,7 @@ AXIS_NAMES = {
     "K": "examples of each class (K)",
     "steps": "training steps",
 }
-NAME = 18  # characters in a line of a method's name beside its row
+NAME = 21  # characters in a line of a method's name beside its row
 
 
 def by_fold(scores: pd.DataFrame) -> Figure:

@@ -52,10 +52,16 @@ def claims(
             finding = Finding(count, claim, "not run")
         page = f"{claim.page}.ipynb"
         link = f"[{claim.page}]({page})" if (folder / page).exists() else claim.page
-        row = (claim.text, claim.section, finding.sentence, finding.interval, finding.verdict, link)
+        row = {
+            "the paper's claim": claim.text,
+            "verdict": finding.verdict,
+            "found here": finding.sentence,
+            "95 % interval": finding.interval,
+            "notebook": link,
+            "section": claim.section,
+        }
         rows.append(row)
-    columns = ["the paper's claim", "section", "found here", "95 % interval", "verdict", "notebook"]
-    return pd.DataFrame(rows, columns=columns).set_index(columns[0])
+    return pd.DataFrame(rows).set_index("the paper's claim")
 
 
 def overview(claims: pd.DataFrame, results: Iterable[Result]) -> Finding:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from la.report.canvas import COLOURS, LABEL, MARKERS, stacked, with_legend
 
-NAME = 18  # characters in a line of a method's name beside its row
+NAME = 21  # characters in a line of a method's name beside its row
 KINDS = {  # of `analysis.mistakes`: the pixels of true objects, by what happened to them
     "right": ("#555555", ""),
     "another class": ("#bbbbbb", "xxxx"),

@@ -201,7 +201,7 @@ def _blocks(n_blocks: int, n_pictures: int, n_lines: int) -> tuple[Figure, list[
     """Axes without ticks for blocks of pictures, each with room for lines of text below it."""
     n_rows = -(-n_pictures // COLUMNS)
     n_columns = min(n_pictures, COLUMNS)
-    heights = [SIDE + 0.3] * (n_rows - 1) + [SIDE + 0.4 + 0.16 * n_lines]
+    heights = [SIDE + 0.3] * (n_rows - 1) + [SIDE + 0.6 + 0.17 * n_lines]
     figure, axes = plt.subplots(
         n_blocks * n_rows,
         n_columns,

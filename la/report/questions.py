@@ -1,0 +1,38 @@
+"""The questions of somebody who reads the results for the first time, each with one link."""
+
+from pathlib import Path
+
+# A question, and the places that answer it; the first one that is there is linked.
+QUESTIONS = (
+    ("What is claimed, and does it hold here?", ("results/quick/summary.ipynb",)),
+    ("How sure are the numbers?", ("docs/scoring.md",)),
+    ("On what data?", ("docs/data.md",)),
+    ("What is LA's weak spot?", ("results/quick/table5.ipynb",)),
+    ("Which method for 20 classes?", ("results/quick/table3.ipynb", "notebooks/table3.ipynb")),
+    ("How long does it take?", ("README.md#reproduce",)),
+    ("How do I run it again?", ("README.md#reproduce",)),
+    (
+        "Where is the episode list behind a number?",
+        ("results/quick/table2_lists.csv", "docs/scoring.md"),
+    ),
+    ("What has never been run?", ("README.md#the-papers-setting-on-a-gpu",)),
+    ("Whom do I cite?", ("CITATION.cff",)),
+)
+
+
+def questions(root: Path, page: str = "") -> str:
+    """All questions as a Markdown list of links.
+
+    Args:
+        root: of the checkout.
+        page: the folder of the page that shows them, such as "results/quick"; "" is the root.
+    """
+    up = "../" * len(Path(page).parts)
+    lines = []
+    for question, places in QUESTIONS:
+        there = [place for place in places if (root / place.partition("#")[0]).exists()]
+        place = there[0] if there else places[-1]
+        if not page:
+            place = place.removeprefix("README.md")
+        lines.append(f"- [{question}]({up}{place})\n")
+    return "".join(lines)
