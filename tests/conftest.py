@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes, a core each
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from la.data.embedded import synthetic
 from la.data.index import CocoIndex
 from la.rng import stream
 
@@ -91,3 +93,28 @@ def real_index(tmp_path_factory) -> CocoIndex:
         folder = tmp_path_factory.mktemp("real") / "coco"
         path = write_coco(folder, n_images=325, class_ids=[*range(1, 81)], seed=1)
     return CocoIndex.from_json(path)
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Callable[[int, int], Path]:
+    """Writes the embedded data set with so many images a split, once; for tests that only read."""
+
+    @cache
+    def write(n_train: int, n_val: int) -> Path:
+        folder = tmp_path_factory.mktemp("data") / "few"
+        return synthetic.write(folder, n_train=n_train, n_val=n_val, progress=False)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory) -> Path:
+    """A cache that homes of several tests share, so that an image is encoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(features, tmp_path) -> Path:
+    """A home of its own for runs and results, with the shared cache."""
+    (tmp_path / "cache").symlink_to(features)
+    return tmp_path

@@ -7,7 +7,6 @@ import pytest
 
 import la
 from la.config import PROTOCOLS
-from la.data.embedded import synthetic
 from la.experiment import code, job, run, scoring
 from la.experiment.measurements import Measurement
 from la.experiment.runs import Run
@@ -18,9 +17,8 @@ MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
 
 
 @pytest.fixture
-def bench(tmp_path):
-    folder = synthetic.write(tmp_path / "few", n_train=120, n_val=120, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=tmp_path)
+def bench(few, home):
+    return Workbench(la.profile("smoke"), few(120, 120), home=home)
 
 
 def other_code(monkeypatch):

@@ -10,7 +10,6 @@ from la.comparators.prototypes import Prototype, ThresholdPrototype
 from la.comparators.raster import Raster
 from la.comparators.references import Floor
 from la.config import PROTOCOLS
-from la.data.embedded import synthetic
 from la.experiment import methods
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -25,15 +24,13 @@ THRESHOLD = replace(MEASUREMENT, method="threshold_prototype")
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(few, home):
     """Of the smoke profile, whose lists of seen classes are short."""
-    folder = synthetic.write(tmp_path / "few", n_train=4, n_val=120, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=tmp_path)
+    return Workbench(la.profile("smoke"), few(4, 120), home=home)
 
 
-def test_another_data_set_setting_or_method_has_another_key(bench, tmp_path):
-    other = synthetic.write(tmp_path / "others", n_train=4, n_val=60, progress=False)
-    elsewhere = replace(bench, source=other)
+def test_another_data_set_setting_or_method_has_another_key(bench, few):
+    elsewhere = replace(bench, source=few(4, 60))
     changes = [
         {"method": "affinity"},
         {"kinds": (PromptKind.BOX,)},
@@ -191,10 +188,11 @@ def test_a_readers_segmenter_is_scored_on_the_same_episodes_and_not_stored(bench
     assert len(stored.read_text().splitlines()) == 1
 
 
-def test_only_the_images_of_the_list_are_encoded(bench):
-    few = replace(MEASUREMENT, episodes=3, method="floor")
-    Job(bench, few).measure()
-    needed = bench.images_of(bench.episodes(few))
+def test_only_the_images_of_the_list_are_encoded(bench, tmp_path):
+    bench = replace(bench, home=tmp_path / "without_features")
+    measurement = replace(MEASUREMENT, episodes=3, method="floor")
+    Job(bench, measurement).measure()
+    needed = bench.images_of(bench.episodes(measurement))
     missing = bench.store(bench.data.test).missing(bench.data.test.image_ids)
     assert missing == sorted(set(bench.data.test.image_ids.tolist()) - needed) != []
 

@@ -8,7 +8,6 @@ from la.comparators.dcama import DCAMA
 from la.comparators.one_class import OneClassAtATime
 from la.comparators.panet import PANet
 from la.config import ModelConfig
-from la.data.embedded import synthetic
 from la.errors import UserError
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -19,9 +18,8 @@ from la.report.tables import measurements
 
 
 @pytest.fixture
-def bench(tmp_path):
-    folder = synthetic.write(tmp_path / "few", n_train=120, n_val=60, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=tmp_path)
+def bench(few, home):
+    return Workbench(la.profile("smoke"), few(120, 60), home=home)
 
 
 def test_a_comparator_trains_is_saved_and_scores(bench):
