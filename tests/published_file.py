@@ -8,7 +8,7 @@ import torch
 from la.files import write_whole
 from la.learn.checkpoints import as_bytes
 from la.learn.hub import FILE
-from la.model.backbones.vit import published_name
+from la.model.backbones.vit import NAMES
 from la.model.label_anything import LabelAnything
 
 UNUSED = {  # tensors of the authors' encoders that play no role, with their shapes
@@ -22,6 +22,13 @@ UNUSED = {  # tensors of the authors' encoders that play no role, with their sha
         "neck.3.bias": (256,),
     },
 }
+
+
+def published_name(key: str) -> str:
+    """The name of a tensor of MAE as transformers 4 and published checkpoints have it."""
+    for published, new in NAMES:
+        key = key.replace(new, published)
+    return key
 
 
 def write_published(model: LabelAnything, folder: Path) -> None:

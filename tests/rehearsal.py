@@ -102,8 +102,7 @@ def small_mae(image_size: int) -> torch.nn.Module:
 
 def published_backbone(profile: str, reduced: bool) -> bytes:
     """Random weights in the file that the backbone's authors give out."""
-    from la.model.backbones.vit import published_name
-    from tests.published_file import UNUSED
+    from tests.published_file import UNUSED, published_name
 
     torch.manual_seed(0)
     if profile == "paper-mae":

@@ -5,7 +5,7 @@ not trained again. It says which code trained it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ class Run:
         model = start or self.fresh_comparator() or self.fresh_model()
         bench.once(lambda: write_whole(folder / CODE, self.code + "\n"))
         batches = self._batches()
-        load = batches.of
+        load: Callable[[list[int]], Iterable[Batch]] = batches.of
         if not keeps_features():
             load = encoded(load, bench.config.model, bench.device)
         fit(

@@ -13,11 +13,11 @@ from la.config import ModelConfig
 from la.errors import UserError
 from la.learn import checkpoints, hub
 from la.model.backbone import empty_backbone
-from la.model.backbones.vit import name_in_transformers_5, published_name
+from la.model.backbones.vit import name_in_transformers_5
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
 from tests.model.official import small
-from tests.published_file import write_published
+from tests.published_file import published_name, write_published
 
 MAE = ModelConfig(
     backbone="mae_vit_b", image_size=480, resize="squash", embed_dim=256,

@@ -70,13 +70,6 @@ def name_in_transformers_5(key: str) -> str:
     return key
 
 
-def published_name(key: str) -> str:
-    """The name of a tensor of MAE as transformers 4 and published checkpoints have it."""
-    for published, new in NAMES:
-        key = key.replace(new, published)
-    return key
-
-
 MAE = BackboneSpec(
     name="mae_vit_b",
     dim=768,
