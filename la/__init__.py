@@ -9,9 +9,12 @@ from typing import Any
 _NAMES = {
     "experiment.workbench": "Workbench",
     "experiment.run": "compute score rejudged stored costs histories",
+    "experiment.own_method": "trained",
     "report.ablations": "ablations ladder trainings worth_of_parts",
     "report.claims": "claims overview",
     "report.comparison": "compare differences",
+    "report.families": "by_family cost_of_examples growth prototypes_against_affinities",
+    "report.pairing": "explained_by_pairing pairing",
     "report.pictures": "pictures",
     "report.episode_lists": "episode_histograms fold_classes without_predictions",
     "report.prompts_used": "prompts_matter prompts_used",

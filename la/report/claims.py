@@ -9,9 +9,12 @@ from la.experiment.measurements import Measurement, Result
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import compare
+from la.report.families import cost_of_examples, prototypes_against_affinities
 from la.report.finding import (
     CLAIMS,
     COSTS,
+    EXAMPLES,
+    FAMILIES,
     MORE_CLASSES,
     ONE_CLASS,
     ONE_TRAINING,
@@ -43,8 +46,8 @@ def claims(
     for claim in CLAIMS:
         of_page = planned.get(claim.page, ())
         available = [stored[m] for m in of_page if m in stored]
-        if claim == COSTS:
-            finding = _costs(folder / "curves.csv")
+        if claim in (COSTS, EXAMPLES):
+            finding = _costs(claim, folder / "curves.csv")
         elif available and len(available) == len(of_page):
             finding = _finding(claim, available)
         else:
@@ -92,6 +95,8 @@ def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
         return findings.several_classes(results, compare(results))
     if claim == MORE_CLASSES:
         return findings.with_more_classes(results, compare(results))
+    if claim == FAMILIES:
+        return prototypes_against_affinities(results)
     if claim == PARTS:
         return worth_of_parts(trainings(results))
     if claim == PROMPTS:
@@ -102,8 +107,9 @@ def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
     return prompts_matter(prompts_used(results))
 
 
-def _costs(path: Path) -> Finding:
+def _costs(claim: Claim, path: Path) -> Finding:
     """From the times that the notebook `curves` measured, which are not among the results."""
     if not path.exists():
-        return Finding("Times have not been measured.", COSTS, "not run")
-    return findings.cost_of_classes(pd.read_csv(path))
+        return Finding("Times have not been measured.", claim, "not run")
+    costs = pd.read_csv(path)
+    return findings.cost_of_classes(costs) if claim == COSTS else cost_of_examples(costs)

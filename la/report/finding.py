@@ -32,6 +32,14 @@ ONE_TRAINING = Claim("One training serves every N and K.", "1, 2.3", "curves")
 COSTS = Claim(
     "The cost of affinity methods grows faster with N than that of LA.", "2.3, 4.3", "curves"
 )
+EXAMPLES = Claim(
+    "Time and memory of affinity methods grow faster with K than those of LA.", "2.3", "curves"
+)
+FAMILIES = Claim(
+    "With several classes prototype methods are ahead of affinity methods.",
+    "2.3, 4.3, Table 3",
+    "table3",
+)
 PROMPTS_USED = Claim(
     "LA segments the classes that the prompts of the support images show.", "3.1", "prompts_used"
 )
@@ -43,6 +51,8 @@ CLAIMS = (
     PROMPTS,
     ONE_TRAINING,
     COSTS,
+    EXAMPLES,
+    FAMILIES,
     PROMPTS_USED,
 )
 

@@ -9,6 +9,7 @@ from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.report import behind
 from la.report.comparison import Comparison
+from la.report.families import AFFINITIES
 from la.report.finding import (
     COSTS,
     MORE_CLASSES,
@@ -130,10 +131,10 @@ def cost_of_classes(costs: pd.DataFrame) -> Finding:
     growth = (one_shot.loc[many] / one_shot.loc[few]).sort_values()
     factors = ", ".join(f"{name} {factor:.1f} times" for name, factor in growth.items())
     sentence = f"From {few} to {many} classes a query takes longer by these factors: {factors}."
-    affinity = label("affinity")
-    if affinity not in growth or "LA" not in growth:
+    affinities = [label(name) for name in AFFINITIES if label(name) in growth]
+    if not affinities or "LA" not in growth:
         return Finding(sentence, COSTS, "not run")
-    is_steeper = growth[affinity] > growth["LA"]
+    is_steeper = (growth[affinities] > growth["LA"]).all()
     return Finding(sentence, COSTS, "confirmed" if is_steeper else "not confirmed")
 
 

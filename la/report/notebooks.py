@@ -56,7 +56,9 @@ def plan_of(
         UserError: there is no such notebook or profile, or the notebook lacks a parameter.
     """
     defaults = _defaults(name)
-    values = {"profile": profiles.profile(profile).profile} | dict(parameters)
+    values: dict[str, object] = {"profile": profiles.profile(profile).profile} | dict(parameters)
+    if values.get("methods") == ["all"] and "methods" not in defaults:
+        del values["methods"]  # a page without rows to choose shows all that it has
     unknown = sorted(set(values) - set(defaults) - {"data"})
     if unknown:
         known = ", ".join(defaults)

@@ -36,6 +36,7 @@ _MASK, _BOX, _POINT = PromptKind
 _WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
 _RIVALS = ("threshold_prototype", "prototype", "affinity")
 _CURVES = ("la", *_RIVALS)
+WITH_RIVALS = ("table1", "table2", "table3", "curves", "prompts_used")  # of METHODS=all
 TABLES = {
     "table1": Table(tuple(METHODS), ((1, 1), (1, 5))),
     "table2": Table(tuple(METHODS), ((2, 1), (5, 1))),
@@ -89,7 +90,7 @@ def measurements(
     table, usual = TABLES[name], profile(profile_name).evaluation
     rows = tuple(methods or table.methods)
     if rows == ("all",):
-        rows = (*table.methods, *RIVALS)
+        rows = (*table.methods, *(RIVALS if name in WITH_RIVALS else ()))
     if profile_name == PUBLISHED:
         rows = ("published", "floor")
         if name == "table2":  # one command scores the authors' models, so 1-way is in it too

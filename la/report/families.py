@@ -1,0 +1,131 @@
+"""Methods with prototypes against methods with affinities, over N: the paper's argument for LA.
+
+A prototype method compares the query with one or a few vectors per class; an affinity method
+compares each query cell with every support cell.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from la.experiment.measurements import Result
+from la.experiment.methods import label
+from la.report.comparison import compare
+from la.report.finding import EXAMPLES, FAMILIES, Finding
+from la.report.tables import mean_scores
+
+PROTOTYPES = (
+    "la",
+    "threshold_prototype",
+    "prototype",
+    "part_prototypes",
+    "panet",
+    "ppnet",
+    "ppnet_u",
+    "denet",
+    "mfnet",
+)
+AFFINITIES = ("affinity", "dcama", "dcama_one_class", "emat")
+
+
+def by_family(results: Iterable[Result]) -> pd.DataFrame:
+    """The best method of each family at each N with one shot.
+
+    Index N; columns `prototypes`, `its mIoU*`, `affinities`, `their mIoU*`, in percent. N at
+    which a family has no score are left out.
+    """
+    one_shot = [r for r in results if r.measurement.k_shots == 1]
+    means = mean_scores(one_shot) if one_shot else pd.DataFrame()
+    rows = {}
+    for n_ways, at_n in means.groupby("N") if len(means) else ():
+        values = at_n.set_index("method")["value"]
+        best_prototype = _best(values, PROTOTYPES)
+        best_affinity = _best(values, AFFINITIES)
+        if best_prototype and best_affinity:
+            rows[n_ways] = {
+                "prototypes": best_prototype,
+                "its mIoU*": values[best_prototype],
+                "affinities": best_affinity,
+                "their mIoU*": values[best_affinity],
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("N")
+
+
+def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
+    """Whether the best prototype method is ahead of the best affinity method at several N.
+
+    Confirmed if it is ahead at every N > 1 beyond the interval over episodes.
+    """
+    table = by_family(results)
+    several = table[table.index > 1]
+    if several.empty:
+        sentence = "No prototype and affinity methods have been scored on several classes."
+        return Finding(sentence, FAMILIES, "not run")
+    names = {label(name): name for name in (*PROTOTYPES, *AFFINITIES)}
+    texts = []
+    leads = []
+    for n_ways, row in several.iterrows():
+        ours, theirs = names[row["prototypes"]], names[row["affinities"]]
+        at_n = []
+        for r in results:
+            m = r.measurement
+            if (m.n_ways, m.k_shots) == (n_ways, 1) and m.method in (ours, theirs):
+                at_n.append(r)
+        (comparison,) = compare(at_n, ours)
+        leads.append(comparison.difference)
+        texts.append(f"{comparison.difference.points} at {n_ways}")
+    last = several.iloc[-1]
+    sentence = (
+        f"At {several.index[-1]} classes the best prototype method ({last['prototypes']}) scores "
+        f"{last['its mIoU*']:.1f} % and the best affinity method ({last['affinities']}) "
+        f"{last['their mIoU*']:.1f} %."
+    )
+    interval = f"lead in points by classes: {', '.join(texts)}"
+    if any(lead.value < 0 and lead.resolved for lead in leads):
+        return Finding(sentence, FAMILIES, "not confirmed", interval)
+    if all(lead.value > 0 and lead.resolved for lead in leads):
+        return Finding(sentence, FAMILIES, "confirmed", interval)
+    return Finding(sentence, FAMILIES, "unresolved", interval)
+
+
+def growth(costs: pd.DataFrame, over: str) -> pd.DataFrame:
+    """How costs grow from the smallest to the largest N or K.
+
+    Args:
+        costs: columns method, N, K, milliseconds, peak_mb.
+        over: "N" with one example of each class, or "K" with one class.
+
+    Returns:
+        A row per method: factors of `time` and `memory`.
+    """
+    other = "K" if over == "N" else "N"
+    shown = costs[costs[other] == 1]
+    factors = {}
+    for name, column in (("time", "milliseconds"), ("memory", "peak_mb")):
+        wide = shown.pivot_table(column, over, "method", sort=False).sort_index()
+        factors[name] = wide.iloc[-1] / wide.iloc[0]
+    return pd.DataFrame(factors).rename_axis(None)
+
+
+def cost_of_examples(costs: pd.DataFrame) -> Finding:
+    """How time and memory per query grow with K: affinity methods against LA."""
+    one_class = costs[costs["N"] == 1]
+    examples = one_class["K"].max()
+    timed = set(one_class["method"])
+    rivals = [label(name) for name in AFFINITIES if label(name) in timed]
+    if "LA" not in timed or not rivals or examples < 2:
+        return Finding("Times have not been measured over several K.", EXAMPLES, "not run")
+    factors = growth(costs, "K")
+    texts = []
+    for name in ("LA", *rivals):
+        time, memory = factors.loc[name, "time"], factors.loc[name, "memory"]
+        texts.append(f"{name} {time:.1f} times the time and {memory:.1f} times the memory")
+    sentence = f"From 1 to {examples} examples of a class a query takes: {'; '.join(texts)}."
+    is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
+    return Finding(sentence, EXAMPLES, "confirmed" if is_steeper else "not confirmed")
+
+
+def _best(values: pd.Series, names: Iterable[str]) -> str:
+    """The label of the best of these methods; "" where none has a score."""
+    shown = [label(name) for name in names if label(name) in values.index]
+    return str(values[shown].idxmax()) if shown else ""

@@ -1,0 +1,85 @@
+"""Prototype methods against affinity methods, and how costs grow, from numbers known by hand."""
+
+import numpy as np
+import pandas as pd
+from hand_made import result
+
+from la.experiment.methods import KNOWN
+from la.report.families import (
+    AFFINITIES,
+    PROTOTYPES,
+    by_family,
+    cost_of_examples,
+    growth,
+    prototypes_against_affinities,
+)
+
+
+def scored(method, n_ways, percent, shots=1):
+    """A result whose N classes have this IoU in percent."""
+    confusion = np.zeros((n_ways + 1, n_ways + 1), int)
+    confusion[0, 0] = 100
+    for row in range(1, n_ways + 1):
+        confusion[row, row], confusion[row, 0] = percent, 100 - percent
+    ids = ((3, 7, 11)[:n_ways],)
+    return result(method=method, confusion=confusion, ids=ids, shots=shots)
+
+
+def test_no_method_belongs_to_both_families():
+    assert not set(PROTOTYPES) & set(AFFINITIES)
+    assert {*PROTOTYPES, *AFFINITIES} <= KNOWN.keys()
+
+
+def test_the_best_of_each_family_is_taken_at_each_n():
+    results = [scored("la", 1, 50), scored("prototype", 1, 60), scored("affinity", 1, 40)]
+    results += [scored("la", 3, 30), scored("prototype", 3, 20), scored("affinity", 3, 25)]
+    results += [scored("affinity", 1, 90, shots=5), scored("ridge", 3, 80), scored("la", 2, 45)]
+    table = by_family(results)
+    assert table["prototypes"].to_dict() == {1: "Prototype, background prototype", 3: "LA"}
+    assert table["its mIoU*"].to_dict() == {1: 60, 3: 30}
+    assert table["their mIoU*"].to_dict() == {1: 40, 3: 25}
+    finding = prototypes_against_affinities(results)
+    assert finding.sentence == (
+        "At 3 classes the best prototype method (LA) scores 30.0 % and the best affinity method "
+        "(Affinity) 25.0 %."
+    )
+    assert finding.verdict == "confirmed"
+    assert finding.interval == "lead in points by classes: +5.0 ± 0.0 at 3"
+
+
+def test_an_affinity_method_that_is_ahead_at_one_n_refutes_the_claim():
+    results = [scored("la", 2, 30), scored("affinity", 2, 40)]
+    results += [scored("la", 3, 30), scored("affinity", 3, 20)]
+    assert prototypes_against_affinities(results).verdict == "not confirmed"
+    assert prototypes_against_affinities(results[:1]).verdict == "not run"
+    equal = [scored("la", 2, 30), scored("affinity", 2, 30)]
+    assert prototypes_against_affinities(equal).verdict == "unresolved"
+
+
+def costs(*rows):
+    return pd.DataFrame(rows, columns=["method", "N", "K", "milliseconds", "peak_mb"])
+
+
+def test_growth_is_the_factor_from_the_fewest_to_the_most():
+    frame = costs(
+        ("LA", 1, 1, 2.0, 10.0),
+        ("LA", 5, 1, 3.0, 10.0),
+        ("LA", 20, 1, 4.0, 30.0),
+        ("LA", 1, 10, 8.0, 15.0),
+    )
+    assert growth(frame, "N").loc["LA"].to_list() == [2.0, 3.0]
+    assert growth(frame, "K").loc["LA"].to_list() == [4.0, 1.5]
+
+
+def test_every_affinity_method_must_grow_faster_with_k():
+    rows = [("LA", 1, 1, 2.0, 10.0), ("LA", 1, 10, 4.0, 20.0)]
+    rows += [("Affinity", 1, 1, 1.0, 5.0), ("Affinity", 1, 10, 8.0, 50.0)]
+    finding = cost_of_examples(costs(*rows))
+    assert finding.sentence == (
+        "From 1 to 10 examples of a class a query takes: LA 2.0 times the time and 2.0 times the "
+        "memory; Affinity 8.0 times the time and 10.0 times the memory."
+    )
+    assert finding.verdict == "confirmed"
+    dcama = [("DCAMA, in this harness", 1, k, 3.0, 9.0) for k in (1, 10)]
+    assert cost_of_examples(costs(*rows, *dcama)).verdict == "not confirmed"
+    assert cost_of_examples(costs(*rows[:2])).verdict == "not run"
