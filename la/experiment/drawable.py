@@ -1,4 +1,8 @@
-"""Checks, before a run starts, which settings of a table the data allow."""
+"""Which settings of a table the user's data allow, found out before the work.
+
+N and K adapt to small data sets: where a fold has fewer classes than an episode should have, the
+largest N that all folds allow takes the place of the one that was asked for.
+"""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -22,22 +26,65 @@ def check_drawable(bench: Workbench, measurements: Iterable[Measurement]) -> Non
 
 
 def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements whose episodes the user's data allow; the others are logged.
+    """The measurements that the user's data allow, each once.
+
+    A fold in which no class has K + 1 images is left out of K-shot settings. In the other folds N
+    is lowered, for all alike, to the number of such classes. Both are logged.
 
     Raises:
-        UserError: none can be drawn.
+        UserError: nothing can be drawn.
     """
-    impossible: dict[Measurement, UserError] = {}
-    settings = _settings(measurements)
-    for setting in settings:
+    possible_ways = {setting: _possible_ways(bench, setting) for setting in _settings(measurements)}
+    if possible_ways and not any(possible_ways.values()):
+        check_drawable(bench, measurements)  # raises with the reason
+    most_ways: dict[Measurement, int] = {}  # by setting without its fold
+    for setting, n_ways in possible_ways.items():
+        if n_ways == 0:
+            log.warning("left out: %s of fold %d", setting.setting, setting.fold)
+            continue
+        of_folds = _of_all_folds(setting)
+        most_ways[of_folds] = min(n_ways, most_ways.get(of_folds, n_ways))
+    allowed: dict[Measurement, None] = {}
+    lowered: dict[str, str] = {}
+    for measurement in measurements:
+        (setting,) = _settings([measurement])
+        if possible_ways[setting] > 0:
+            possible = replace(measurement, n_ways=most_ways[_of_all_folds(setting)])
+            allowed[possible] = None
+            if possible != measurement:
+                lowered[measurement.setting] = possible.setting
+    for asked, instead in lowered.items():
+        log.warning("too few classes with images enough for %s; %s takes its place", asked, instead)
+    return list(allowed)
+
+
+def _possible_ways(bench: Workbench, setting: Measurement) -> int:
+    """The largest possible N up to that of the setting; 0 if no class has K + 1 images.
+
+    The scalar is fitted on seen classes, so there must be as many of them. Exchanged supports
+    need other classes than those of the episode.
+    """
+    n_ways = setting.n_ways
+    for seen in (False, True):
         try:
-            bench.episodes(setting)
-        except UserError as error:
-            impossible[setting] = error
-            log.warning("left out: %s of fold %d: %s", setting.setting, setting.fold, error)
-    if len(impossible) == len(settings) > 0:
-        raise next(iter(impossible.values()))
-    return [m for m in measurements if _settings([m])[0] not in impossible]
+            sampler = bench.sampler(
+                setting.fold,
+                (1, setting.k_shots),
+                seen=seen,
+                protocol=setting.protocol,
+            )
+        except UserError:  # not one class has images enough
+            return 0
+        n_drawable = len(sampler.class_ids) - len(sampler.left_out(setting.k_shots))
+        if setting.supports == "exchanged":
+            n_drawable //= 2
+        n_ways = min(n_ways, n_drawable)
+    return n_ways
+
+
+def _of_all_folds(setting: Measurement) -> Measurement:
+    """Equal for settings that differ in their fold, or in whose supports they have."""
+    return replace(setting, fold=0, supports="own")
 
 
 def _settings(measurements: Iterable[Measurement]) -> list[Measurement]:

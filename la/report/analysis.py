@@ -73,6 +73,13 @@ def per_class(
     return frame.sort_values(frame.columns[0], ascending=False)
 
 
+def best_and_worst(per_class: pd.DataFrame, n_each: int = 8) -> pd.DataFrame:
+    """The first and the last rows of `per_class`; all of them if there are not more."""
+    if len(per_class) <= 2 * n_each:
+        return per_class
+    return pd.concat([per_class.head(n_each), per_class.tail(n_each)])
+
+
 def by_size(results: Iterable[Result]) -> pd.DataFrame:
     """mIoU* in percent by the share of the query that a class covers, in COCO's three sizes.
 

@@ -59,15 +59,21 @@ def opening(
     finding: Finding,
     headline: str,
     results: Sequence[Result],
+    asked: Sequence[Measurement] = (),
 ) -> str:
     """The Markdown at the top of a page: what was found, then how the numbers were made."""
-    return f"{finding.markdown}\n\n{basis(headline, results)}"
+    return f"{finding.markdown}\n\n{basis(headline, results, asked)}"
 
 
-def basis(headline: str, results: Sequence[Result]) -> str:
+def basis(
+    headline: str,
+    results: Sequence[Result],
+    asked: Sequence[Measurement] = (),
+) -> str:
     """How the numbers of a page were made, in two lines of Markdown.
 
-    Profile, device and data; folds, episode lists and trainings; and what `±` holds.
+    Profile, device and data; folds, episode lists and trainings; and what `±` holds. A third line
+    says which of the measurements `asked` for a small data set does not allow.
     """
     if not results:
         return f"{headline}\n\nNothing has been computed yet."
@@ -88,7 +94,27 @@ def basis(headline: str, results: Sequence[Result]) -> str:
         noun = "training" if n_trainings == [1] else "trainings"
         text += f", {counts} {noun} of each trained row"
     interval = _interval(n_lists, n_trainings[-1] if n_trainings else 0)
-    return f"{headline}\n\n{text}. {interval}"
+    return f"{headline}\n\n{text}. {interval}{_not_possible(measured, asked)}"
+
+
+def _not_possible(measured: Sequence[Measurement], asked: Sequence[Measurement]) -> str:
+    """A paragraph about settings and folds that were asked for and not measured, or ""."""
+    scored = {(m.setting, m.fold) for m in measured}
+    settings = {m.setting for m in measured}
+    missing: list[str] = []
+    for m in asked:
+        if m.setting not in settings:
+            missing.append(m.setting)
+        elif (m.setting, m.fold) not in scored:
+            missing.append(f"{m.setting} of fold {m.fold}")
+    if not missing:
+        return ""
+    names = ", ".join(dict.fromkeys(missing))
+    shown = ", ".join(dict.fromkeys(m.setting for m in measured))
+    return (
+        f"\n\nThe data have too few classes, or too few images of them, for {names}; what they "
+        f"allow is shown instead: {shown}."
+    )
 
 
 def _interval(n_lists: int, n_trainings: int) -> str:

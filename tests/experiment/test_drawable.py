@@ -1,6 +1,7 @@
 """Settings that somebody's own data do not allow are left out before the work."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -23,17 +24,40 @@ def planned(*ways):
     return [Measurement("la", fold, n, 1, 0, 4) for n in ways for fold in (0, 1)]
 
 
-def test_what_cannot_be_drawn_is_left_out_with_the_reason(bench, caplog):
+def test_n_is_lowered_to_the_classes_of_a_fold_with_the_reason(bench, caplog):
     with caplog.at_level(logging.WARNING):
         possible = drawable(bench, planned(1, 2, 5))
     assert possible == planned(1, 2)
-    assert caplog.text.count("left out: 5-way 1-shot of fold") == 2
-    assert "n_ways=5 cannot be drawn; use n_ways <= 2" in caplog.text
+    assert "too few classes with images enough for 5-way 1-shot; 2-way 1-shot" in caplog.text
+    assert drawable(bench, planned(5)) == planned(2)
 
 
-def test_nothing_that_can_be_drawn_is_an_error(bench):
-    with pytest.raises(UserError, match="n_ways=5 cannot be drawn"):
-        drawable(bench, planned(5, 6))
+def test_n_is_lowered_for_all_folds_alike(tmp_path):
+    write_coco(tmp_path / "set", n_images=60, class_ids=[2, 3, 5, 7, 11])
+    bench = Workbench(la.profile("smoke"), tmp_path / "set", home=tmp_path)
+    # Fold 0 has two classes, and fold 1 has one.
+    assert drawable(bench, planned(2)) == planned(1)
+
+
+def test_three_classes_are_scored_together_and_one_class_alone(tmp_path):
+    for name, class_ids, n_ways in (("three", [2, 3, 5], 3), ("one", [2], 1)):
+        write_coco(tmp_path / name, n_images=12, class_ids=class_ids)
+        bench = Workbench(la.profile("smoke"), tmp_path / name, home=tmp_path)
+        assert drawable(bench, planned(5)) == planned(n_ways)
+
+
+def test_exchanged_supports_need_twice_as_many_classes(bench):
+    own = planned(2)
+    exchanged = [replace(m, supports="exchanged") for m in own]
+    possible = drawable(bench, [*own, *exchanged])
+    assert {(m.supports, m.n_ways) for m in possible} == {("own", 1), ("exchanged", 1)}
+
+
+def test_shots_that_no_class_has_images_for_are_an_error_and_left_out_beside_others(bench):
+    many = [replace(m, k_shots=99) for m in planned(1)]
+    assert drawable(bench, [*planned(1), *many]) == planned(1)
+    with pytest.raises(UserError, match="100 images that 99-shot needs"):
+        drawable(bench, many)
     assert drawable(bench, []) == []
 
 
