@@ -25,7 +25,9 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 INTERACTIVE := start_here draw_prompts photographs episodes inspect_predictions
 PAGES := $(filter-out $(INTERACTIVE) summary,$(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)))
-WHERE := --profile $(PROFILE) $(if $(DATA),--data "$(DATA)")
+# In single quotes nothing of a path is a command to the shell.
+QUOTED = '$(subst ','\'',$(value DATA))'
+WHERE := --profile $(PROFILE) $(if $(value DATA),--data $(QUOTED))
 RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds $(SEEDS)) \
          $(if $(FOLDS),--folds $(FOLDS)) $(if $(METHODS),--methods $(METHODS)) \
          $(if $(RECOMPUTE),--recompute)

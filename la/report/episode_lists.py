@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from la.data import folds
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.report.lettering import literal
 from la.report.pictures import EpisodePicture, picture
 from la.types import Episode
 
@@ -33,7 +34,7 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
     asked = []
     drawn = []
     for episode in episodes:
-        asked += [loader.index.class_name(c) for c in episode.class_ids]
+        asked += [literal(loader.index.class_name(c)) for c in episode.class_ids]
         drawn += loader.draw(episode)
     n_shown = []
     covered = []

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from la.report.canvas import COLOURS, LABEL, MARKERS, stacked, with_legend
+from la.report.lettering import literal
 
 NAME = 21  # characters in a line of a method's name beside its row
 KINDS = {  # of `analysis.mistakes`: the pixels of true objects, by what happened to them
@@ -88,7 +89,7 @@ def confusion(percent: pd.DataFrame) -> Figure:
     figure.colorbar(mesh, ax=axis, location="bottom", label="% of the true pixels", shrink=0.6)
     names = []
     for number, name in enumerate(percent.index):
-        names.append(f"{shorten(str(name), 24, placeholder=' ...')}  {number}")
+        names.append(f"{shorten(literal(str(name)), 24, placeholder=' ...')}  {number}")
     centres = np.arange(len(percent)) + 0.5
     axis.set_xticks(centres, [str(number) for number in range(len(percent))])
     axis.set_yticks(centres, names)

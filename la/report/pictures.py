@@ -20,6 +20,7 @@ from la.experiment.workbench import Workbench
 from la.learn.evaluation import original_scores
 from la.predict.photos import to_drawn
 from la.predict.prediction import Prediction
+from la.report.lettering import literal
 from la.report.marks import draw_labels, draw_prompts
 from la.types import IGNORE, Episode, to_device
 
@@ -190,7 +191,7 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
         row[0].set_ylabel(f"{title}\nepisode {episode.number}", fontsize=FONT)
         for n, name in enumerate(episode.class_names[:2]):
             draw_support(row[n], next(s for s in episode.supports if n + 1 in s.prompts))
-            row[n].set_xlabel(fill(f"{n + 1}  {name}", 14), fontsize=FONT)
+            row[n].set_xlabel(fill(f"{n + 1}  {literal(name)}", 14), fontsize=FONT)
         if episode.target is not None:
             draw_labels(row[2], episode.query, episode.target)
         draw_prediction(row[3], episode)
@@ -224,7 +225,7 @@ def _blocks(n_blocks: int, n_pictures: int, n_lines: int) -> tuple[Figure, list[
 
 def _numbered(names: Sequence[str]) -> list[str]:
     """The classes by number, in lines that fit under two pictures."""
-    numbered = (f"{number}  {name}" for number, name in enumerate(names, 1))
+    numbered = (f"{number}  {literal(name)}" for number, name in enumerate(names, 1))
     return [fill(text, 40, subsequent_indent="    ") for text in numbered]
 
 

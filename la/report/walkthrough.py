@@ -20,6 +20,7 @@ from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
 from la.model.prototypes import Pairs, Support
 from la.report.canvas import MARKERS, WIDTH
+from la.report.lettering import literal
 from la.report.pictures import FONT, EpisodePicture, picture
 from la.types import Batch
 
@@ -127,7 +128,7 @@ def draw_attention(shown: EpisodePicture, steps: Steps, model: LabelAnything) ->
             number = int(prompts.example_row[example])
             axis.imshow(support.image.convert("L"), cmap="gray")
             _overlay(axis, maps[example].numpy(), support.image.size, model)
-            name = fill(shown.class_names[number - 1], TITLE_WIDTH)
+            name = fill(literal(shown.class_names[number - 1]), TITLE_WIDTH)
             axis.set_title(f"layer {layer}\n{name}", fontsize=FONT)
     return figure
 
@@ -158,7 +159,7 @@ def draw_prototypes(steps: Steps, names: Sequence[str]) -> Figure:
         own_colour = "#777777" if number == 0 else colour(number)
         axis.scatter(own[:, 0], own[:, 1], color=own_colour, marker=mark, s=25)
         x, y = classes[number].tolist()
-        axis.scatter(x, y, color=own_colour, marker=mark, s=130, ec="black", label=name)
+        axis.scatter(x, y, color=own_colour, marker=mark, s=130, ec="black", label=literal(name))
     figure.legend(loc="outside lower center", fontsize=FONT, frameon=False)
     axis.set(xlabel="first principal direction", ylabel="second")
     return figure
@@ -172,7 +173,7 @@ def draw_probabilities(shown: EpisodePicture, logits: Tensor) -> Figure:
     axes[0].set_title("query", fontsize=FONT)
     for axis, name, values in zip(axes[1:], names, logits.softmax(0), strict=True):
         axis.imshow(values.numpy(), vmin=0, vmax=1, cmap="viridis")
-        axis.set_title(fill(name, TITLE_WIDTH), fontsize=FONT)
+        axis.set_title(fill(literal(name), TITLE_WIDTH), fontsize=FONT)
     return figure
 
 
