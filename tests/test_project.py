@@ -37,7 +37,7 @@ def test_make_help_lists_every_target_that_the_readme_names():
 
 def test_make_uses_a_given_interpreter_and_makes_no_environment():
     shown = make("-n", "-B", "reproduce-table2", "PY=/my/python", "DATA=there", "EPISODES=7").stdout
-    assert '/my/python -m la run table2 --profile auto --data "there" --episodes 7' in shown
+    assert "/my/python -m la run table2 --profile auto --data 'there' --episodes 7" in shown
     assert "venv" not in shown
 
 
