@@ -1,11 +1,12 @@
 """The prediction for one image: a label map, probabilities, and how sure the model is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -13,6 +14,15 @@ from la import colours
 from la.data.geometry import Frame
 from la.files import atomic_write
 from la.formats.label_maps import LabelMap, coco
+
+
+@dataclass(frozen=True)
+class Leads:
+    """How far the best foreground class of each pixel leads, in logits."""
+
+    best: np.ndarray  # (h, w) uint8 rows, 1 and up
+    over_background: np.ndarray  # (h, w) float32, negative where background scores higher
+    over_next: np.ndarray  # (h, w) float32, over the next foreground class; inf without one
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,30 @@ class Prediction:
         first, second = probabilities.topk(2, dim=0).values  # (h, w) each
         margins = (first - second)[None, None]  # (1, 1, h, w)
         return self.frame.original_logits(margins)[0, 0].numpy()
+
+    def rows(self, size: tuple[int, int], bias: float = 0.0) -> np.ndarray:
+        """The label map at another size (H, W), with `bias` added to the score of background."""
+        logits = self.logits.clone()
+        logits[0] += bias
+        frame = replace(self.frame, size=size)
+        scores = frame.original_logits(logits[None])[0]  # (C, H, W)
+        return scores.max(0).indices.to(torch.uint8).numpy()
+
+    def leads(self, long_side: int) -> Leads:
+        """How far the best class leads, on a map of at most `long_side` pixels a side."""
+        height, width = self.frame.size
+        shrink = min(1.0, long_side / max(height, width))
+        size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+        frame = replace(self.frame, size=size)
+        scores = frame.original_logits(self.logits[None])[0]  # (C, h, w)
+        background, foreground = scores[0], scores[1:]
+        top = foreground.topk(min(2, len(foreground)), dim=0)
+        best = top.values[0]
+        over_next = torch.full_like(best, torch.inf)
+        if len(foreground) > 1:
+            over_next = best - top.values[1]
+        rows = (top.indices[0] + 1).to(torch.uint8)
+        return Leads(rows.numpy(), (best - background).numpy(), over_next.numpy())
 
     def to_png(self, path: str | Path | None = None) -> Image.Image:
         """The label map as a palette image, index n in the colour of class n; written if `path`."""

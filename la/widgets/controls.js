@@ -8,7 +8,7 @@ const ICONS = {
   redo: "M10 3l3 3-3 3M13 6H6a3 3 0 000 6h3", remove: "M4 4l8 8M12 4l-8 8", clear: "M3 4h10M6 4V2h4v2M4 4l1 10h6l1-10",
   eye: "M1 8c3-6 11-6 14 0-3 6-11 6-14 0zM8 6.5a1.5 1.5 0 100 3 1.5 1.5 0 000-3", rename: "M3 13l1-4 7-7 3 3-7 7z",
   whole: "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4", fit: "M3 6h10v5H3zM1 3h2M1 13h2M13 3h2M13 13h2",
-  help: "M5.5 6a2.5 2.5 0 115 0c0 2-2.5 2-2.5 4M8 12.5v.5", add: "M8 3v10M3 8h10", previous: "M10 3L5 8l5 5", next: "M6 3l5 5-5 5",
+  shade: "M8 2a6 6 0 100 12zM8 2a6 6 0 010 12", help: "M5.5 6a2.5 2.5 0 115 0c0 2-2.5 2-2.5 4M8 12.5v.5", add: "M8 3v10M3 8h10", previous: "M10 3L5 8l5 5", next: "M6 3l5 5-5 5",
 };
 
 function h(tag, props = {}, ...children) {
@@ -39,7 +39,7 @@ const slider = (label, min, max, value, step, oninput) =>
     oninput: (e) => oninput(+e.target.value) }));
 const group = (...parts) => h("div", { class: "la-group" }, ...parts);
 const pane = (title, stage, below, ...over) => h("section", { class: "la-pane", "aria-label": title },
-  h("header", {}, h("b", {}, title), stage.zoom), h("div", { class: "la-stage" }, stage.canvas, ...over), below);
+  h("header", {}, h("b", {}, title), stage.extra ?? "", stage.zoom), h("div", { class: "la-stage" }, stage.canvas, ...over), below);
 const statusLine = () => h("span", { class: "la-status", role: "status", "aria-live": "polite" });
 // Redraw controls without losing the keyboard: keys of a lost focus would go to the notebook.
 function keepFocus(root, redraw) {

@@ -16,7 +16,7 @@ function editor(model, el) {
   const history = new History(model, show, say), waiting = unsent(history.file); // files on their way
   const now = () => history.now, placed = (role) => now().images.flatMap((image, i) => (image.role === role ? [i] : []));
   const album = new Album((wanted) => model.send(wanted), refresh);
-  let opacity = 0.5, img = -1, labels = null, tint = null, covered = false;
+  let opacity = 0.5, img = -1, tint = null, covered = false;
   const support = new Stage("Support image", (c, scale) => paint(c, scale, drawn));
   const target = new Stage("Query image", paintQuery);
 
@@ -28,7 +28,7 @@ function editor(model, el) {
     if (now_.images !== before.images) {
       const last = now_.images.at(-1), fresh = before.images.length && last && !before.images.some((image) => image.id === last.id);
       img = fresh && last.role === "support" ? now_.images.length - 1 : now_.images.findIndex((image) => image.id === id && image.role === "support");
-      labels = null;
+      answer.map = null;
       scene.layers.clear();
       if (!before.images.length) fitBrush();
       for (const { file_name } of now_.images) received(waiting, file_name);
@@ -72,9 +72,13 @@ function editor(model, el) {
 
   // --- drawing: each picture has a pen; keys go to the one that had the focus last
   const host = { prompts: () => now().prompts, classes: () => now().classes, colour: (n) => scene.colour(n), add, replace, remove: removeClass,
-    rename: name, say, hover: () => {}, refresh, choose: (n) => { desk.cls = n; refresh(); }, focus: () => active.stage.canvas.focus({ preventScroll: true }) };
-  const drawn = new Pen(support, scene, desk, { ...host, image: () => img });
-  const asked = new Pen(target, scene, desk, { ...host, image: () => now().query });
+    rename: name, say, refresh, choose: (n) => { desk.cls = n; refresh(); }, focus: () => active.stage.canvas.focus({ preventScroll: true }) };
+  const drawn = new Pen(support, scene, desk, { ...host, image: () => img, hover: (xy) => hover(drawn, xy) });
+  const asked = new Pen(target, scene, desk, { ...host, image: () => now().query, hover: (xy) => hover(asked, xy) });
+  const answer = new Answer(model, recolour, (what) => model.send(what));
+  const truth = new Truth(model, () => recolour());
+  target.extra = group(answer.slider, answer.shade);
+  const review = new Review(model, { state: now, show: (i) => { history.choose(i); refresh(); }, ask, pick: (tool) => { choose(tool); target.canvas.focus(); }, refresh });
   let active = drawn;
   for (const pen of [drawn, asked]) pen.stage.canvas.addEventListener("focus", () => { active = pen; });
   const list = classList(desk, host), sheet = helpSheet(() => root);
@@ -94,10 +98,15 @@ function editor(model, el) {
   const whole = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
   const actions = { ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => choose(tool)])), class: (n) => +n <= now().classes.length && host.choose(+n),
     search: list.find, fresh: list.name, step: arrow(1), leap: arrow(10), enter: () => active.enter(), following, remove, undo, redo, fit, hide, whole,
-    cancel: () => active.cancel(), smaller: () => resize(desk.radius / 1.25), larger: () => resize(desk.radius * 1.25),
+    cancel: () => active.cancel(), shade: () => answer.toggle(), ...reviewActions(review), smaller: () => resize(desk.radius / 1.25), larger: () => resize(desk.radius * 1.25),
     closer: zoomBy(1.25), further: zoomBy(0.8), help: () => sheet.showModal(),
     other: () => { (active === drawn ? target : support).canvas.focus({ preventScroll: true }); active.step(0, 0); },
     place: () => (active.crosshair ? active.place() : (desk.space = true)) };
+  function hover(pen, xy) { // what a point here would change, and what the model says of this place
+    const point = xy && pen.img >= 0 && { point: 1, negative: -1 }[desk.tool];
+    answer.hover(point ? { img: pen.img, cls: desk.cls, type: "point", pts: [xy], label: point } : null);
+    if (pen === asked) answer.read(xy, target.size, now().classes);
+  }
   function choose(tool) {
     for (const pen of [drawn, asked]) if (pen.draft || pen.held) pen.cancel();
     desk.tool = tool;
@@ -118,24 +127,29 @@ function editor(model, el) {
   }
   function paintQuery(c, scale) {
     if (tint && !covered) c.drawImage(tint, 0, 0, ...target.size);
+    if (!covered) truth.paint(c, now().query, target.size);
     paint(c, scale, asked);
   }
   function recolour() {
-    const fits = labels && labels.img === now().query;
-    tint = fits ? tinted(labels, scene.palette, opacity, hidden) : null;
-    const shown = fits ? String(labels.seq) : ""; // the edit that the label map answers
+    const labels = answer.labels(now().query), fits = answer.map?.img === now().query;
+    tint = labels ? tinted(labels, scene.palette, opacity, hidden, answer.shading) : null;
+    const shown = fits ? String(answer.map.seq) : ""; // the edit that the label map answers
     if (ui.query.dataset.labels !== shown) ui.query.dataset.labels = shown;
+    const iou = truth.score(labels, now().query, now().classes);
+    if (ui.iou.textContent !== iou) ui.iou.textContent = iou;
     target.draw();
   }
+  const listed = (role) => (role === "query" ? review.order() : placed(role));
   function thumbnails(role) {
-    const shown = role === "support" ? img : now().query, { before, seen, after } = inSight(ui[role], placed(role));
+    const shown = role === "support" ? img : now().query, { before, seen, after } = inSight(ui[role], listed(role));
     const choose_ = (i) => () => { role === "support" ? (img = i, drawn.cancel()) : (history.choose(i), refresh()); };
     const remove_ = (i) => () => edit(without(now(), (_, k) => k === i));
-    const items = seen.map((i) => thumbnail(now(), i, i === shown, album, scene, choose_(i), remove_(i)));
+    const plain = seen.map((i) => thumbnail(now(), i, i === shown, album, scene, choose_(i), remove_(i)));
+    const items = role === "query" ? plain.map((item, k) => review.decorate(item, seen[k])) : plain;
     ui[role].replaceChildren(...gap(before), ...items, ...gap(after));
   }
   function wantPixels() { // what is displayed, then what the strips have in sight
-    const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => inSight(ui[role], placed(role)).seen);
+    const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => inSight(ui[role], listed(role)).seen);
     album.want([...large.map((i) => [images[i].id, FULL]), ...small.map((i) => [images[i].id, THUMB])]);
   }
   function adder(role) {
@@ -167,6 +181,7 @@ function editor(model, el) {
     ui.redo.setAttribute("aria-disabled", String(!history.future.length));
     ui.hide.setAttribute("aria-pressed", String(!covered));
     for (const stage of [support, target]) stage.canvas.dataset.tool = desk.tool;
+    review.redraw();
     recolour();
   }
 
@@ -175,7 +190,7 @@ function editor(model, el) {
       [name_, h("button", { type: "button", title: `${label} (${k.toUpperCase()}): ${tip}`, "aria-label": label, onclick: () => choose(name_) }, icon(name_), h("span", {}, label))])),
     support: h("div", { class: "la-strip", role: "group", "aria-label": "Support images" }),
     query: h("div", { class: "la-strip", role: "group", "aria-label": "Query images" }),
-    hint: h("p", { class: "la-hint" }), status: statusLine(),
+    hint: h("p", { class: "la-hint" }), iou: h("p", { class: "la-iou", role: "status" }), status: statusLine(),
     empty: h("div", { class: "la-empty" }, h("p")),
     example: h("button", { type: "button", title: "Show example photos and prompts", onclick: () => ask({ do: "example" }) }, "Load example"),
     notice: h("p", { class: "la-notice", role: "alert" }),
@@ -196,8 +211,8 @@ function editor(model, el) {
       group(button("fit", "Fit both pictures (F)", fit), button("whole", "Full screen (W)", whole), button("help", "Keys (?)", () => sheet.showModal()))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), list.el, ui.hint,
       h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
-      pane("Support", support, photos("support"), ui.empty), (ui.queryPane = pane("Query", target, photos("query")))),
-    ui.notice, h("footer", {}, ui.status, ui.about), sheet);
+      pane("Support", support, photos("support"), ui.empty), (ui.queryPane = pane("Query", target, h("div", {}, ui.iou, review.bar, photos("query"))))),
+    ui.notice, h("div", { class: "la-foot" }, ui.status, answer.readout, ui.about), sheet);
   const silence = listenToKeys(root, actions);
   takeFiles(root, (e) => (ui.queryPane.contains(e.target) ? "query" : "support"), addFiles);
   el.append(root);
@@ -206,7 +221,8 @@ function editor(model, el) {
   const outside = () => history.outside();
   const listeners = {
     "change:prompts": outside, "change:classes": outside, "change:images": outside, "change:query": outside,
-    "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); },
+    "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); else if (content.do === "preview") answer.answered(content, buffers); },
+    "change:threshold": recolour, "change:sure": refresh, "change:reviewed": refresh,
     "change:saved": () => history.saved(),
     "change:notice": () => {
       const close = () => { model.set("notice", ""); model.save_changes(); };
@@ -217,12 +233,7 @@ function editor(model, el) {
     "change:about": () => { ui.about.textContent = model.get("about"); },
     "change:status": () => { ui.status.dataset.state = model.get("status").state; ui.status.textContent = model.get("status").text; },
     "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
-    "change:overlay": async () => {
-      const overlay = model.get("overlay"), next = overlay.data ? { ...overlay, ...(await inflate(overlay)) } : null;
-      if (overlay !== model.get("overlay")) return; // a newer one came meanwhile
-      labels = next;
-      recolour();
-    },
+    "change:overlay": () => answer.take(),
   };
   fitBrush();
   for (const name_ of ["status", "notice", "overlay"]) listeners[`change:${name_}`]();

@@ -10,19 +10,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import traitlets
 from PIL import Image
 from traitlets import Bunch, Int, Unicode, observe
 
 from la.predict.drawing import Drawing
 from la.predict.photos import Photo as Source
-from la.predict.prediction import label_rows
 from la.widgets import autosave, keeping
 from la.widgets.autosave import Origin, State
-from la.widgets.browser import Widget, as_picture, plane
-from la.widgets.drawing import DrawingWidget
+from la.widgets.browser import Widget, as_picture
 from la.widgets.editor_files import export_masks
+from la.widgets.loop import LoopWidget
 from la.widgets.photos import LONG_SIDE, LivePredictor, Photo, placed
 from la.widgets.still import figure
 from la.widgets.supply import Pieces, PixelSupply
@@ -30,7 +28,7 @@ from la.widgets.supports import SupportCache
 from la.widgets.worker import Worker
 
 
-class PromptEditor(DrawingWidget):
+class PromptEditor(LoopWidget):
     """A live editor: points, boxes, brush, eraser and lasso for several classes and images.
 
     Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
@@ -48,7 +46,6 @@ class PromptEditor(DrawingWidget):
     view = Unicode("editor").tag(sync=True)
     saved = Int(0).tag(sync=True)  # the newest `seq` that is on disk
     saved_before = traitlets.Float(0).tag(sync=True)  # when the file was written before, in s
-    predictor = traitlets.Any()  # a LivePredictor or None; another one encodes the images again
 
     def __init__(
         self,
@@ -78,8 +75,6 @@ class PromptEditor(DrawingWidget):
         )
         self._files = Pieces()
         self._supports = SupportCache()
-        self._support: Any = None
-        self._labels: np.ndarray | None = None
         super().__init__(state)
         self._worker = Worker(self._work, self._lock)
         self._supply = PixelSupply(self._library.get, self.send, self._lock)
@@ -94,7 +89,9 @@ class PromptEditor(DrawingWidget):
     @property
     def state(self) -> State:
         """Everything that is displayed, as a value to be saved."""
-        return State(self._placed, self.classes, self.prompts, self.query, self._origin)
+        return State(
+            self._placed, self.classes, self.prompts, self.query, self._origin, self.reviewed
+        )
 
     @property
     def support(self) -> Any:
@@ -119,7 +116,7 @@ class PromptEditor(DrawingWidget):
         if self.predictor is not None and self.prompts:
             support = self.support
         photos = [place.photo for place in self._placed]
-        export_masks(self.drawing, photos, self.predictor, support, folder)
+        export_masks(self.drawing, photos, self.predictor, support, self.threshold, folder)
         return folder
 
     def _on_message(
@@ -144,10 +141,12 @@ class PromptEditor(DrawingWidget):
                     whole = self._files.take(content["name"], bytes(buffers[0]), content["last"])
                     if whole is not None:
                         self.add(whole, content["role"], content["name"])
+                case _:
+                    self._answer(content)
         except Exception as error:  # any: Jupyter would write it to a log that nobody reads
             self._refuse(f"{content.get('do')} failed: {error}")
 
-    @observe("prompts", "classes", "query", "images")
+    @observe("prompts", "classes", "query", "images", "reviewed")
     def _keep(self, _change: Bunch) -> None:
         if self._keeper is not None:
             self._keeper.changed()
@@ -204,9 +203,8 @@ class PromptEditor(DrawingWidget):
         self._say("busy", f"Segmenting {photos[query].name}")
         prediction = predictor.predict(encoded, self._support)
         seconds = time.perf_counter() - start - self._encoding_seconds
-        labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
-        self._labels = labels
-        self.overlay = {"img": query, "seq": seq, **plane(labels)}
+        answers = {"img": query, "seq": seq, "ms": round(seconds * 1e3)}
+        self._display(prediction, drawing.classes, answers)
         report = f"Segmented {photos[query].name} in {seconds * 1e3:.0f} ms"
         if self._encoding_seconds > 0.05:
             report += f", encoded in {self._encoding_seconds:.1f} s"
@@ -250,5 +248,5 @@ class PromptEditor(DrawingWidget):
             self._library.clear()
             self._supports = SupportCache()
             self._support = None
-            self._labels = None
+            self._labels = self._prediction = None
         super().close()

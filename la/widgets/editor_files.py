@@ -44,6 +44,7 @@ def export_masks(
     photos: Sequence[Photo],
     predictor: LivePredictor | None,
     support: Any,
+    threshold: float,
     folder: Path,
 ) -> None:
     """Write a label map of each image as a palette PNG, and all of them as `masks.json` (COCO RLE).
@@ -57,6 +58,7 @@ def export_masks(
         photos: the images of the drawing; predicted at their original sizes.
         predictor: what segments the images; None if nothing does.
         support: the predictor's support set; None without a predictor or prompts.
+        threshold: logits that a class needs over background.
         folder: where the files are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,8 @@ def export_masks(
                     continue
             else:
                 prediction = predictor.predict(photo.image, support)
-                labels = label_rows(prediction.labels, prediction.class_names, drawing.classes)
+                labels = prediction.rows(photo.size, threshold) if threshold else prediction.labels
+                labels = label_rows(labels, prediction.class_names, drawing.classes)
         for row, mask in masks:
             labels[mask] = row
         palette_png(labels).save(folder / f"{number}-{Path(photo.name).stem}.png")

@@ -1,17 +1,22 @@
 // PredictionViewer: evaluated episodes and their layers.
 
 const MISTAKES = [["False positive", "#D55E00"], ["False negative", "#56B4E9"], ["Confused class", "#CC79A7"]];
-const LAYERS = ["Truth", "Prediction", "Errors", "Probability", "Attention", "Prototypes"];
+const LAYERS = ["Truth", "Prediction", "Other method", "Errors", "Probability", "Attention", "Prototypes"];
 const AFFINITY = "on the supports: looks like what was found in the query (feature affinity, not the decoder's own attention)";
 
 function viewer(model, el) {
   const scene = new Scene(model.get("palette")), hidden = new Set(), table = model.get("table");
   const support = new Stage("Support image", paintSupport), target = new Stage("Query image", paintQuery);
   let episode = null, maps = {}, layer = "Errors", row = 1, opacity = 0.6, img = 0, tint = null;
-  const filter = { cls: "", kind: "", most: 1 };
+  const filter = { cls: "", kind: "", mistake: "", most: 1, order: "" }, compared = table.some((row) => row.other != null);
 
-  const matches = () => [...table.keys()].filter((i) => (!filter.cls || table[i].classes.includes(filter.cls)) &&
-    (!filter.kind || table[i].kind === filter.kind) && table[i].iou <= filter.most);
+  const apart = (i) => Math.abs(table[i].iou - table[i].other);
+  function matches() {
+    const fits = (i) => (!filter.cls || table[i].classes.includes(filter.cls)) && table[i].iou <= filter.most &&
+      (!filter.kind || table[i].kind === filter.kind) && (!filter.mistake || table[i].mistake === filter.mistake);
+    const found = [...table.keys()].filter(fits); // worst first
+    return filter.order ? found.sort((a, b) => apart(b) - apart(a)) : found;
+  }
   function go(i) {
     model.set("index", i);
     model.save_changes();
@@ -24,13 +29,13 @@ function viewer(model, el) {
   const heat = (map) => map && picture(map, (v) => rgba(255, 255 - v * 0.8, Math.max(0, 160 - 2 * v), v * opacity));
   function recolour() {
     if (!episode) return;
-    const { truth, prediction } = maps, kinds = MISTAKES.map(([, colour]) => rgba(...hex(colour), 255 * opacity));
+    const { truth, prediction, other } = maps, kinds = MISTAKES.map(([, colour]) => rgba(...hex(colour), 255 * opacity));
     const wrong = (v, i) => { const t = truth.data[i]; return v === t || t === 255 ? 0 : kinds[!t ? 0 : !v ? 1 : 2]; };
     const rows = { size: truth.size, data: truth.data.map((v) => (v === 255 ? 0 : v)) };
     tint = layer === "Truth" ? tinted(rows, scene.palette, opacity, hidden) : layer === "Errors" ? picture(prediction, wrong)
-      : layer === "Probability" ? heat(maps.probabilities[row]) : tinted(prediction, scene.palette, opacity, hidden);
+      : layer === "Other method" ? other.length && tinted(other[0], scene.palette, opacity, hidden) : layer === "Probability" ? heat(maps.probabilities[row]) : tinted(prediction, scene.palette, opacity, hidden);
     for (const [name, el_] of Object.entries(ui.layers)) el_.setAttribute("aria-pressed", String(name === layer));
-    const missing = { Probability: maps.probabilities, Attention: maps.attention, Prototypes: episode.prototypes }[layer]?.length === 0;
+    const missing = { "Other method": other, Probability: maps.probabilities, Attention: maps.attention, Prototypes: episode.prototypes }[layer]?.length === 0;
     const alike = layer !== "Attention" || missing || maps.attention[img].data.some((v) => v);
     ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.`
       : alike ? "" : "Nothing was found in the query that a support could look like.";
@@ -71,16 +76,17 @@ function viewer(model, el) {
   const list = () => keepFocus(root, relist);
   function relist() {
     const found = matches();
-    ui.count.textContent = `${found.length} of ${table.length} episodes, worst first`;
+    ui.count.textContent = `${found.length} of ${table.length} episodes, ${filter.order ? "largest difference" : "worst"} first`;
     ui.list.replaceChildren(...found.map((i) => h("button", { type: "button", role: "option", "aria-selected": String(i === model.get("index")), onclick: () => go(i) },
-      h("span", {}, table[i].name), h("b", {}, table[i].iou.toFixed(2)))));
+      h("span", {}, table[i].name, h("small", {}, `${table[i].classes.join(", ")}${table[i].mistake && `; mostly ${table[i].mistake}`}`)),
+      h("b", {}, table[i].iou.toFixed(2), table[i].other == null ? "" : h("small", {}, `other ${table[i].other.toFixed(2)}`)))));
     ui.list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
   }
   const choose = (label, key, values) => h("select", { "aria-label": label, onchange: (e) => { filter[key] = e.target.value; list(); } },
     h("option", { value: "" }, label), ...[...new Set(values)].sort().map((v) => h("option", { value: v }, v)));
   const strip = h("div", { class: "la-strip", role: "group", "aria-label": "Support images" });
   const ui = {
-    layers: Object.fromEntries(LAYERS.map((name) => [name, h("button", { type: "button", onclick: () => { layer = name; recolour(); } }, h("span", {}, name))])),
+    layers: Object.fromEntries(LAYERS.filter((name) => compared || name !== "Other method").map((name) => [name, h("button", { type: "button", onclick: () => { layer = name; recolour(); } }, h("span", {}, name))])),
     row: h("select", { "aria-label": "Class of the probability layer", onchange: (e) => { row = +e.target.value; layer = "Probability"; recolour(); } }),
     list: h("div", { class: "la-list", role: "listbox", "aria-label": "Episodes" }), count: h("p", { class: "la-hint" }),
     legend: h("div", { class: "la-legend" }), status: statusLine(), below: h("div"),
@@ -96,9 +102,10 @@ function viewer(model, el) {
       group(button("previous", "Previous episode (left arrow)", () => step(-1)), button("next", "Next episode (right arrow)", () => step(1))),
       group(h("button", { type: "button", onclick: () => model.send({ do: "open" }) }, "Open in PromptEditor"))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Episodes" }, h("div", { class: "la-filters" }, choose("All classes", "cls", table.flatMap((e) => e.classes)), choose("All prompt kinds", "kind", table.map((e) => e.kind)),
+      choose("All mistakes", "mistake", table.map((e) => e.mistake).filter(Boolean)), compared ? choose("Worst first", "order", ["Largest difference first"]) : "",
       slider("IoU up to", 0, 1, 1, 0.05, (v) => { filter.most = v; list(); })), ui.count, ui.list),
       pane("Support and prompts", support, h("div", { class: "la-photos" }, strip)), pane("Query", target, ui.legend)),
-    h("footer", {}, ui.status, h("span", { class: "la-about" }, "Arrow keys step through the episodes")));
+    h("div", { class: "la-foot" }, ui.status, h("span", { class: "la-about" }, "Arrow keys step through the episodes")));
   target.canvas.addEventListener("pointermove", hover);
   el.append(root, ui.below);
 
@@ -106,11 +113,11 @@ function viewer(model, el) {
     "change:index": list,
     "change:episode": async () => {
       const next = model.get("episode"), many = (planes) => Promise.all(planes.map(inflate));
-      const [truth, prediction, probabilities, attention] = await Promise.all([inflate(next.truth), inflate(next.prediction), many(next.probabilities), many(next.attention)]);
+      const [truth, prediction, other, probabilities, attention] = await Promise.all([inflate(next.truth), inflate(next.prediction), many(next.other), many(next.probabilities), many(next.attention)]);
       if (next !== model.get("episode")) return;
       await scene.load(next.images);
       if (scene.images !== next.images) return;
-      [episode, maps, img] = [next, { truth, prediction, probabilities, attention }, 0];
+      [episode, maps, img] = [next, { truth, prediction, other, probabilities, attention }, 0];
       const last = next.images.length - 1, show = (i) => {
         img = i;
         support.show(scene.bitmaps[i], scene.size(i));

@@ -53,6 +53,18 @@ class EpisodeRecord:
         return to_json(prompts)
 
     @property
+    def mistake(self) -> str:
+        """What most of the wrong pixels are: missed, false alarm, confused; empty without any."""
+        truth, prediction = self.truth_and_prediction
+        wrong = (truth != prediction) & (truth != IGNORE)
+        missed = wrong & (prediction == 0)
+        false_alarm = wrong & (truth == 0)
+        confused = wrong & ~missed & ~false_alarm
+        counts = {"missed": missed, "false alarm": false_alarm, "confused": confused}
+        pixels = {name: int(mask.sum()) for name, mask in counts.items()}
+        return max(pixels, key=lambda name: pixels[name]) if wrong.any() else ""
+
+    @property
     def kind(self) -> str:
         """What the supports are prompted with: mask, box, point, or mixed."""
         kinds = {prompt["type"] for prompt in self.prompts}
@@ -62,42 +74,57 @@ class EpisodeRecord:
 class PredictionViewer(Widget):
     """Episodes sorted by IoU, to filter and step through; a PromptEditor uses the `predictor`.
 
+    With `others`, the records of another method on the same episodes, those on which the two
+    differ most can be listed first, and the other prediction is a layer.
+
     Raises:
-        UserError: there are no records.
+        UserError: there are no records, or `others` has other episodes.
     """
 
     view = Unicode("viewer").tag(sync=True)
-    table = List(Dict()).tag(sync=True)  # name, iou, classes and kind of every episode
+    table = List(Dict()).tag(sync=True)  # name, iou, classes, ... of every episode
     index = Int(0).tag(sync=True)
     episode = Dict().tag(sync=True)  # images, prompts and maps of the one that is shown
     opened = Instance(DOMWidget, allow_none=True).tag(sync=True, **widget_serialization)
 
     def __init__(
-        self, records: Iterable[EpisodeRecord], predictor: LivePredictor | None = None
+        self,
+        records: Iterable[EpisodeRecord],
+        predictor: LivePredictor | None = None,
+        others: Iterable[EpisodeRecord] = (),
     ) -> None:
         self._records = sorted(records, key=lambda record: record.iou)
         self._predictor = predictor
         if not self._records:
             raise UserError("no episodes to show; evaluate some first")
+        self._others = {record.picture.number: record for record in others}
+        numbers = {record.picture.number for record in self._records}
+        if self._others and self._others.keys() != numbers:
+            raise UserError("the records of the other method are of other episodes")
         super().__init__()
-        self.table = [
-            {
-                "name": f"episode {record.picture.number}",
-                "iou": record.iou,
-                "kind": record.kind,
-                "classes": list(record.picture.class_names),
-            }
-            for record in self._records
-        ]
+        self.table = [self._row(record) for record in self._records]
         self.observe(self._show, "index")
         self.on_msg(lambda _widget, content, _buffers: self.open_editor())
         self._show()
+
+    def _row(self, record: EpisodeRecord) -> dict[str, Any]:
+        other = self._others.get(record.picture.number)
+        return {
+            "name": f"episode {record.picture.number}",
+            "iou": record.iou,
+            "other": None if other is None else other.iou,
+            "kind": record.kind,
+            "mistake": record.mistake,
+            "classes": list(record.picture.class_names),
+        }
 
     def _show(self, _change: Bunch | None = None) -> None:
         record = self._records[self.index]
         picture = record.picture
         truth, prediction = record.truth_and_prediction
         images = [*(support.image for support in picture.supports), picture.query]
+        other = self._others.get(picture.number)
+        other_planes = [] if other is None else [plane(other.truth_and_prediction[1])]
         self.episode = {
             "index": self.index,
             "images": [to_browser(image) for image in images],
@@ -106,13 +133,14 @@ class PredictionViewer(Widget):
             "ious": [iou if iou == iou else None for iou in picture.iou],
             "truth": plane(np.where(truth == IGNORE, 255, truth)),
             "prediction": plane(prediction),
+            "other": other_planes,
             "probabilities": _heat(record.probabilities, 1.0),
             "attention": _heat(record.attention, None),
             "prototypes": [] if record.prototypes is None else record.prototypes.tolist(),
         }
 
     def open_editor(self) -> PromptEditor:
-        """A PromptEditor with this episode's images, classes and prompts, shown below."""
+        """A PromptEditor with this episode's images, classes, prompts and truth, shown below."""
         record = self._records[self.index]
         earlier = self.opened
         self.opened = PromptEditor(
@@ -122,6 +150,8 @@ class PredictionViewer(Widget):
             prompts=record.prompts,
             predictor=self._predictor,
         )
+        truth, _ = record.truth_and_prediction
+        self.opened.show_truth(truth, self.opened.query)
         if earlier is not None:
             earlier.close()
         return self.opened
@@ -136,6 +166,7 @@ class PredictionViewer(Widget):
         if self.opened is not None:
             self.opened.close()
         self._records = []
+        self._others = {}
         self._predictor = None
         super().close()
 

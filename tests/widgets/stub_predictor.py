@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from la.predict.prediction import Leads
+
 
 class Stub:
     """`encode`, `support`, `predict` and `describe` as the editor calls them."""
@@ -47,4 +49,24 @@ class Stub:
 
     def predict(self, image, support):
         size = image.size[::-1] if isinstance(image, Image.Image) else image.size
-        return SimpleNamespace(labels=self.labels(size, len(support)), class_names=support)
+        return Bands(size, support)
+
+
+class Bands:
+    """A prediction of bands: they lead over background by 2 logits, and by 1 over each other."""
+
+    def __init__(self, size: tuple[int, int], class_names: tuple[str, ...]) -> None:
+        self.size, self.class_names = size, class_names
+        self.labels = Stub.labels(size, len(class_names))
+        self.image = SimpleNamespace(height=size[0], width=size[1])
+        self.margins = np.full(size, 0.5, np.float32)
+
+    def rows(self, size, bias=0.0):
+        return Stub.labels(size, len(self.class_names)) * (bias < 2)
+
+    def leads(self, long_side):
+        shrink = min(1, long_side / max(self.size))
+        size = tuple(max(1, round(side * shrink)) for side in self.size)
+        labels = Stub.labels(size, len(self.class_names))
+        over_background = np.where(labels, 2.0, -2.0)
+        return Leads(np.maximum(labels, 1), over_background, np.ones(size))

@@ -21,6 +21,7 @@ FAKE_MODEL = """
                 (on["change:" + key] ?? []).forEach((f) => f());
             },
             fire(...events) { events.forEach((event) => (on[event] ?? []).forEach((f) => f())); },
+            emit(event, ...values) { (on[event] ?? []).forEach((f) => f(...values)); },
             save_changes() { this.saved += 1; this.python?.(); },
             send(content, _, buffers) {
                 if (content.do === "pixels") return this.answer(content.wanted);
