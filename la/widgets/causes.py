@@ -1,4 +1,4 @@
-"""What went wrong in evaluated episodes: misses, false alarms, confusions; by class, size, prompt."""
+"""What went wrong in evaluated episodes, by kind of mistake, class, size and prompt."""
 
 from collections.abc import Sequence
 
