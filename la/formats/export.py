@@ -57,6 +57,28 @@ def _parts(mask: np.ndarray) -> list[np.ndarray]:
     return [numbered == number for number in range(1, n_parts + 1)]
 
 
+def _files(
+    maps: Iterable[LabelMap],
+    folder: Path,
+    suffix: str,
+) -> Iterator[tuple[LabelMap, Path]]:
+    """Each label map with its file, which these formats find by the photograph's name.
+
+    Raises:
+        UserError: two photographs differ only in their suffix.
+    """
+    written: set[Path] = set()
+    for label_map in maps:
+        path = (folder / label_map.file_name).with_suffix(suffix)
+        if path in written:
+            raise UserError(
+                f"{label_map.file_name} has the same name as another photograph but for its "
+                f"suffix, and both would be written to {path}; rename one"
+            )
+        written.add(path)
+        yield label_map, path
+
+
 def _outlines(label_map: LabelMap) -> Iterator[tuple[int, np.ndarray]]:
     """The row of each class in a label map, and a polygon (n, 2) of each of its parts."""
     for row in label_map.class_margins:
@@ -88,15 +110,13 @@ def yolo(
     Raises:
         UserError: two photographs differ only in their suffix.
     """
-    written: set[Path] = set()
-    for label_map in maps:
+    for label_map, path in _files(maps, target / "labels", ".txt"):
         height, width = label_map.labels.shape
         lines = []
         for row, ring in _outlines(label_map):
             shares = (ring / (width, height)).ravel().tolist()
             numbers = " ".join(f"{share:.7f}" for share in shares)
             lines.append(f"{row - 1} {numbers}\n")
-        path = _path(target / "labels", label_map.file_name, ".txt", written)
         write_whole(path, "".join(lines))
     names = "".join(f"  {n}: {json.dumps(name)}\n" for n, name in enumerate(classes))
     photos = json.dumps(str(images.resolve()))
@@ -114,10 +134,8 @@ def labelme(
     Raises:
         UserError: two photographs differ only in their suffix.
     """
-    written: set[Path] = set()
-    for label_map in maps:
+    for label_map, path in _files(maps, target, ".json"):
         height, width = label_map.labels.shape
-        path = _path(target, label_map.file_name, ".json", written)
         shapes = []
         for row, ring in _outlines(label_map):
             shape = {
@@ -138,23 +156,6 @@ def labelme(
             "imageWidth": width,
         }
         write_whole(path, json.dumps(content))
-
-
-def _path(
-    folder: Path,
-    file_name: str,
-    suffix: str,
-    written: set[Path],
-) -> Path:
-    """The file of a photograph, which these formats find by the name without its suffix."""
-    path = (folder / file_name).with_suffix(suffix)
-    if path in written:
-        raise UserError(
-            f"{file_name} has the same name as another photograph but for its suffix, and both "
-            f"would be written to {path}; rename one"
-        )
-    written.add(path)
-    return path
 
 
 FORMATS: dict[str, Exporter] = {
