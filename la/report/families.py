@@ -118,7 +118,7 @@ def cost_of_examples(costs: pd.DataFrame) -> Finding:
     factors = growth(costs, "K")
     texts = []
     for name in ("LA", *rivals):
-        time, memory = factors.loc[name, "time"], factors.loc[name, "memory"]
+        time, memory = factors["time"][name], factors["memory"][name]
         texts.append(f"{name} {time:.1f} times the time and {memory:.1f} times the memory")
     sentence = f"From 1 to {examples} examples of a class a query takes: {'; '.join(texts)}."
     is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
@@ -128,4 +128,4 @@ def cost_of_examples(costs: pd.DataFrame) -> Finding:
 def _best(values: pd.Series, names: Iterable[str]) -> str:
     """The label of the best of these methods; "" where none has a score."""
     shown = [label(name) for name in names if label(name) in values.index]
-    return str(values[shown].idxmax()) if shown else ""
+    return max(shown, key=lambda name: values[name]) if shown else ""

@@ -39,7 +39,8 @@ def pairing(results: Iterable[Result]) -> pd.DataFrame:
     table = table[list(names.values())].dropna()
     if 1 not in table.index:
         return pd.DataFrame()
-    fall = table.loc[1, names[ONE_PASS]] - table[names[FAULT]]
+    one_way = float(table[names[ONE_PASS]].iloc[0])
+    fall = one_way - table[names[FAULT]]
     undone = table[names[RULE]] - table[names[FAULT]]
     table[SHARE] = 100 * undone / fall.where(fall > 0)
     table[PAPERS] = _published().reindex(table.index)

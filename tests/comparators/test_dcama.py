@@ -1,12 +1,16 @@
 """DCAMA's coarse masks written with loops, and what uniform attention gives."""
 
 import math
+from dataclasses import replace
 
+import pytest
 import torch
+from torch import Tensor, nn
 
+from la.comparators import dcama
 from la.comparators.dcama import DCAMA, HEADS, sinusoids
 from la.comparators.tokens import tokens
-from tests.comparators.rival_episodes import WIDE, shaken, wide_episodes
+from tests.comparators.rival_episodes import CONFIG, WIDE, shaken, wide_episodes
 
 
 @torch.inference_mode()
@@ -43,6 +47,45 @@ def test_without_projections_the_masks_are_the_mean_coverage_of_the_images_with_
     torch.testing.assert_close(masks[0, 1], of_class_1.expand(HEADS, 16))
     of_background = t.weights[0, :, :, 0].mean()
     torch.testing.assert_close(masks[0, 0], of_background.expand(HEADS, 16))
+
+
+def one_head_on_cosines(monkeypatch: pytest.MonkeyPatch, temperature: float) -> DCAMA:
+    """DCAMA of one head, without positions, whose logits are dot products over `temperature`."""
+    monkeypatch.setattr(dcama, "HEADS", 1)
+    monkeypatch.setattr(dcama, "sinusoids", lambda length, width: torch.zeros(length, width))
+    model = DCAMA(replace(CONFIG, embed_dim=WIDE)).eval()
+    nn.init.eye_(model.to_key.weight)
+    # The attention divides by sqrt(WIDE).
+    model.to_query.weight.data = torch.eye(WIDE) * math.sqrt(WIDE) / temperature
+    nn.init.zeros_(model.to_query.bias)
+    nn.init.zeros_(model.to_key.bias)
+    return model
+
+
+def attention_over_all(model: DCAMA, temperature: float) -> tuple[Tensor, Tensor]:
+    """The coarse masks of one head (B, C, I), and one softmax over all tokens that are valid."""
+    batch = wide_episodes()
+    t = tokens(batch, model.raster)
+    t = replace(t, query=t.query_hat, support=nn.functional.normalize(t.support, dim=-1))
+    logits = t.query @ t.support.flatten(1, 2).transpose(1, 2) / temperature
+    pads = t.weights.flatten(1, 2).sum(-1) == 0
+    attention = logits.masked_fill(pads[:, None], -torch.inf).softmax(-1)
+    mixed = attention @ t.weights.flatten(1, 2)  # (B, I, C)
+    return model.coarse_masks(t)[:, :, 0], mixed.transpose(1, 2)
+
+
+@torch.inference_mode()
+def test_one_head_on_cosines_is_the_affinity_without_balance_when_all_images_carry_the_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one class, the keys of each row are all tokens: `own` is then one joint softmax."""
+    temperature = 0.2
+    model = one_head_on_cosines(monkeypatch, temperature)
+    masks, joint = attention_over_all(model, temperature)
+    torch.testing.assert_close(masks[1, :2], joint[1, :2], atol=1e-5, rtol=1e-4)
+    # In the episode of two classes only background has all images as keys.
+    torch.testing.assert_close(masks[0, 0], joint[0, 0], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(masks[0, 1], joint[0, 1], atol=1e-3)
 
 
 def test_sinusoids_are_sines_and_cosines_of_falling_frequency() -> None:

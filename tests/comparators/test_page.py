@@ -1,0 +1,62 @@
+"""What docs/comparators.md says about each method, compared with the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from la.experiment.methods import RIVALS
+from la.profiles import profile
+
+PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
+TESTS = Path(__file__).parent
+
+
+def rows(header: str) -> list[list[str]]:
+    """The cells of the table that has this first column header, without its two head lines."""
+    lines = PAGE[PAGE.index(f"| {header} |") :].splitlines()[2:]
+    table = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in line.strip("|").split("|")])
+    return table
+
+
+def described() -> dict[str, list[str]]:
+    """The rows of "Each method" by the name of the method."""
+    return {re.findall(r"`(\w+)`", row[0])[0]: row[1:] for row in rows("name")}
+
+
+def parameters(name: str) -> int:
+    """What a row of `RIVALS` trains in the quick profile."""
+    network = RIVALS[name].network
+    if network is None:
+        return 0
+    with torch.random.fork_rng(devices=[]):
+        return sum(p.numel() for p in network(profile("quick").model).parameters())
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_every_rival_is_described_with_the_number_of_its_parameters(name: str) -> None:
+    if name in ("dcama_one_class", "dcama_mispaired"):
+        assert f"| `{name}` |" in PAGE  # a rule on the weights of `dcama`
+        return
+    n_parameters, kept, lost, published = described()[name]
+    assert int(n_parameters.replace(",", "")) == parameters(name)
+    assert kept and lost and re.search(r"\d", published)
+
+
+def test_numbers_of_others_name_protocol_backbone_labels_and_rule() -> None:
+    for row in rows("system"):
+        assert len(row) == 9
+        assert all(row[5:]), row[0]
+
+
+def test_every_oracle_that_the_page_lists_is_a_test() -> None:
+    listed = re.findall(r"`(test_\w+\.py)`: `(test_\w+)`", PAGE)
+    assert {row[0] for row in rows("method")} >= {"PANet", "EMAT", "INSID3", "DENet"}
+    assert len(listed) >= 15
+    for file, test in listed:
+        assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8"), test
