@@ -1,4 +1,4 @@
-"""What is drawn over an image: masks, boxes, points and predictions, each class with its number."""
+"""Draws masks, boxes, points and predictions over an image, each class with its number."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""Links between the rendered pages, as they work in any notebook viewer."""
+"""Links between the rendered pages that work in any notebook viewer."""
 
 import os
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ def _cell(identity: str, text: str) -> NotebookNode:
 
 
 def _sections(cells: Iterable[NotebookNode]) -> list[str]:
-    """A link to each second heading, whose anchor has hyphens for spaces."""
+    """A link to each second-level heading; its anchor has hyphens for spaces."""
     links = []
     for cell in cells:
         if cell.cell_type == "markdown":

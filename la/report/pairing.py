@@ -27,8 +27,9 @@ def pairing(results: Iterable[Result]) -> pd.DataFrame:
     Columns hold mIoU* in percent: one pass over all classes, one class at a time, and the same
     with masks over the wrong images. `share of the fall (%)` is
     (one class at a time - mispaired) / (one pass at one class - mispaired), in percent: the
-    part of the fall from one class to N that right pairing undoes. It is NaN where nothing
-    falls. The last column is the paper's number. The table is empty without all three rows.
+    part of the fall from one class to N that correct pairing undoes. It is NaN where the score
+    does not fall. The last column is the paper's number. The table is empty without all three
+    rows.
     """
     names = {name: label(name) for name in (ONE_PASS, RULE, FAULT)}
     rows = [r for r in results if r.measurement.method in names and r.measurement.k_shots == 1]

@@ -1,8 +1,8 @@
-"""The questions of somebody who reads the results for the first time, each with one link."""
+"""The questions of a first reader of the results, each with one link."""
 
 from pathlib import Path
 
-# A question, and the places that answer it; the first one that is there is linked.
+# A question, and the places that answer it; the first one that exists is linked.
 QUESTIONS = (
     ("What is claimed, and does it hold here?", ("results/quick/summary.ipynb",)),
     ("How sure are the numbers?", ("docs/scoring.md",)),

@@ -1,4 +1,4 @@
-"""From a number to where it is from: source line, stored counts, episode lists."""
+"""Links from a number to its origin: source line, stored counts, episode lists."""
 
 import inspect
 import json
@@ -67,7 +67,7 @@ def episode_lists(results: Iterable[Result]) -> pd.DataFrame:
 def source_link(folder: Path, name: str) -> str:
     """A Markdown link to the line of the class that computes a method.
 
-    The link is relative; outside of a checkout, where it would lead nowhere, the place is text.
+    The link is relative; outside of a checkout, where it would be broken, the place is plain text.
     """
     kind = _class_of(name)
     if kind is None:
@@ -80,7 +80,7 @@ def source_link(folder: Path, name: str) -> str:
 
 
 def _class_of(name: str) -> type | None:
-    """The class of a method's segmenter; None for a reader's own."""
+    """The class of a method's segmenter; None for a user's own method."""
     if name not in KNOWN:
         return None
     method = KNOWN[name]

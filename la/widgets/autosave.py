@@ -1,7 +1,8 @@
-"""The drawing of a cell on disk, so that a re-run, a restart and a reopening take it up.
+"""The drawing of a cell on disk, which is restored after a re-run, a restart or a reopening.
 
-Beside the notebook `NAME.ipynb` lies a folder `NAME.drawings`: a file for each cell that has an
-editor, which `la predict --support` takes as well, and the photographs that have no file elsewhere.
+Beside the notebook `NAME.ipynb` there is a folder `NAME.drawings`: a file for each cell that has
+an editor, which `la predict --support` takes as well, and the photographs that have no file
+elsewhere.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ class Origin(Struct, frozen=True):
 
 @dataclass
 class State:
-    """Everything that an editor displays and a person has made."""
+    """Everything that an editor displays and a user has made."""
 
     photos: list[Placed]
     classes: list[str]

@@ -1,4 +1,4 @@
-"""An example episode as the state of an editor."""
+"""Example episodes as states of an editor."""
 
 from la.predict.drawing import vector_prompts
 from la.predict.example import ExampleEpisode

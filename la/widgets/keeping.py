@@ -1,4 +1,4 @@
-"""What an editor made is kept: on disk, in the next run of its cell, and as a picture."""
+"""Keeps what an editor made: on disk, for the next run of its cell, and as a picture."""
 
 import shutil
 import time
@@ -30,8 +30,8 @@ class Kept(Protocol):
 def taken_up(path: Path, given: State) -> tuple[State, str]:
     """The state of the former editor of a cell, or of its file, and a sentence about it.
 
-    The former editor is closed. With other prompts as arguments the cell begins anew, and the file
-    is kept under another name.
+    The former editor is closed. With other prompts as arguments the cell starts from these, and
+    the file is kept under another name.
 
     Args:
         path: the file of the cell.
@@ -88,7 +88,7 @@ class Keeper:
         return self._worker.wait(timeout)
 
     def end(self) -> None:
-        """Another editor of the file may take its place."""
+        """Stop; another editor of the file may take its place."""
         self._worker.forget()
         if _live.get(self._path) is self._editor:
             del _live[self._path]
@@ -117,7 +117,7 @@ class Keeper:
 
 
 class LastingPicture:
-    """A picture of the drawing beside the live editor, for whoever opens the notebook later.
+    """A picture of the drawing beside the live editor, for later readers of the notebook.
 
     The page hides it while the editor is live (widgets.css).
     """
@@ -138,7 +138,7 @@ class LastingPicture:
         self._handle = display(data, metadata=metadata, raw=True, display_id=True)
 
     def changed(self) -> None:
-        """Make the picture anew once the drawing has been left alone for some seconds."""
+        """Make a new picture once the drawing has not changed for some seconds."""
         self._changed_at = time.monotonic()
         if self._handle is not None:
             self._worker.ask()

@@ -46,7 +46,7 @@ class LoopWidget(DrawingWidget):
         raise NotImplementedError
 
     def _answer(self, content: dict[str, Any]) -> None:
-        """Do what a message of the browser asks for."""
+        """Answer a message from the browser."""
         match content["do"]:
             case "preview":
                 self._hovering = content["prompt"]
@@ -108,7 +108,7 @@ class LoopWidget(DrawingWidget):
             self._labels = self._labels_of(prediction, size, self.classes)
 
     def rank(self) -> None:
-        """Start to segment all queries, so that `sure` tells for which the model is least sure."""
+        """Start to segment all queries, so that `sure` shows for which the model is least sure."""
         self._ranking.ask()
 
     def _rank(self) -> None:

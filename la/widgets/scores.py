@@ -1,4 +1,4 @@
-"""How far classes lead over each other, as bytes: the page moves the threshold by itself."""
+"""Differences of class scores as bytes, so that the page can move the threshold itself."""
 
 from collections.abc import Sequence
 from typing import Any

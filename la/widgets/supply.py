@@ -1,4 +1,4 @@
-"""The pixels of photographs on their way to the page, each photograph by its own message."""
+"""Sends the pixels of photographs to the page, one message for each photograph."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ Wanted = tuple[str, int]  # a photograph's id, and the long side of what is disp
 class PixelSupply:
     """Sends what the page displays now, in the order in which the page lists it.
 
-    A newer list takes the place of the rest of an older one: whoever scrolls on does not wait for
-    thumbnails that are out of sight. The page asks again for what is missing.
+    A newer list replaces the rest of an older one, so that scrolling does not wait for thumbnails
+    that are out of sight. The page asks again for what is missing.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The support set of a drawing, computed anew only for the photographs that changed."""
+"""The support set of a drawing, recomputed only for the photographs that changed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A background thread that does the newest job, and skips the jobs that it replaced."""
+"""A background thread that runs the newest job and skips the jobs that it replaced."""
 
 import threading
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Worker:
                 self._thread.start()
 
     def forget(self) -> None:
-        """Drop what was asked and has not begun."""
+        """Drop a request that has not begun."""
         with self._lock:
             self._is_asked = False
 
