@@ -7,6 +7,20 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 N_COLOURS = 255  # label maps are bytes, and 0 is background
 LEVELS = np.arange(0, 256, 25)  # of red, green and blue
 LIGHTNESS = (0.45, 0.9)  # of a class colour: neither as dark nor as light as much of a photograph
+CONES_OF_RGB = np.array(
+    [
+        [0.4122, 0.2119, 0.0883],
+        [0.5363, 0.6807, 0.2817],
+        [0.0514, 0.1074, 0.6300],
+    ]
+)
+OKLAB_OF_CONES = np.array(
+    [
+        [0.2105, 1.9780, 0.0259],
+        [0.7936, -2.4286, 0.7828],
+        [-0.0041, 0.4506, -0.8087],
+    ]
+)
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:
@@ -15,20 +29,19 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
     B. Ottosson, "A perceptual color space for image processing", 2020.
     """
     linear = (rgb / 255) ** 2.2
-    cones = linear @ np.array(
-        [[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]]
-    )
-    return np.cbrt(cones) @ np.array(
-        [[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]]
-    )
+    cones = linear @ CONES_OF_RGB
+    return np.cbrt(cones) @ OKLAB_OF_CONES
 
 
 def _palette() -> tuple[str, ...]:
     """The eight of Okabe and Ito, then always the colour farthest from all that are taken."""
     eight = np.array([list(bytes.fromhex(colour[1:])) for colour in OKABE_ITO])
-    candidates = np.stack(np.meshgrid(LEVELS, LEVELS, LEVELS), axis=-1).reshape(-1, 3)
+    cube = np.meshgrid(LEVELS, LEVELS, LEVELS)
+    candidates = np.stack(cube, axis=-1).reshape(-1, 3)
+    darkest, lightest = LIGHTNESS
     lightness = _oklab(candidates)[:, 0]
-    candidates = candidates[(LIGHTNESS[0] < lightness) & (lightness < LIGHTNESS[1])]
+    is_moderate = (darkest < lightness) & (lightness < lightest)
+    candidates = candidates[is_moderate]
     places = _oklab(candidates)
     to_eight = places[:, None] - _oklab(eight)
     distances = np.linalg.norm(to_eight, axis=2).min(1)
@@ -57,10 +70,10 @@ def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Ima
     table = np.zeros((1 + N_COLOURS, 3))
     for row in range(1, N_COLOURS + 1):
         table[row] = colour(row)
-    shown = labels > 0
-    pixels = np.where(shown, 1, 0.75)[..., None] * pixels  # unlabelled pixels are darkened
-    painted = table[np.where(shown, labels, 0)]
-    mixed = np.where(shown[..., None], (1 - opacity) * pixels + opacity * painted, pixels)
+    rows = labels.clip(min=0)
+    labelled = (1 - opacity) * pixels + opacity * table[rows]
+    unlabelled = 0.75 * pixels
+    mixed = np.where(rows[..., None] > 0, labelled, unlabelled)
     return Image.fromarray((mixed * 255).round().astype(np.uint8))
 
 
