@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from la.data.folds import holds_none_out
 from la.errors import UserError
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
@@ -28,12 +29,16 @@ def check_drawable(bench: Workbench, measurements: Iterable[Measurement]) -> Non
 def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
     """The measurements that the user's data allow, each once.
 
+    Fewer than four classes make one fold, as all of them are trained and tested on in each.
     A fold in which no class has K + 1 images is left out of K-shot settings. In the other folds N
     is lowered, for all alike, to the number of such classes. Both are logged.
 
     Raises:
         UserError: nothing can be drawn.
     """
+    if measurements and holds_none_out(bench.data.test.category_ids):
+        only_fold = measurements[0].fold
+        measurements = [m for m in measurements if m.fold == only_fold]
     possible_ways = {setting: _possible_ways(bench, setting) for setting in _settings(measurements)}
     if possible_ways and not any(possible_ways.values()):
         check_drawable(bench, measurements)  # raises with the reason

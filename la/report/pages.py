@@ -101,15 +101,18 @@ def _not_possible(measured: Sequence[Measurement], asked: Sequence[Measurement])
     """A paragraph about settings and folds that were asked for and not measured, or ""."""
     scored = {(m.setting, m.fold) for m in measured}
     settings = {m.setting for m in measured}
+    folds = {m.fold for m in measured}
     missing: list[str] = []
     for m in asked:
         if m.setting not in settings:
             missing.append(m.setting)
+        elif m.fold not in folds:
+            missing.append(f"fold {m.fold}")
         elif (m.setting, m.fold) not in scored:
             missing.append(f"{m.setting} of fold {m.fold}")
     if not missing:
         return ""
-    names = ", ".join(dict.fromkeys(missing))
+    names = ", ".join(sorted(set(missing)))
     shown = ", ".join(dict.fromkeys(m.setting for m in measured))
     return (
         f"\n\nThe data have too few classes, or too few images of them, for {names}; what they "

@@ -43,7 +43,8 @@ def test_three_classes_are_scored_together_and_one_class_alone(tmp_path):
     for name, class_ids, n_ways in (("three", [2, 3, 5], 3), ("one", [2], 1)):
         write_coco(tmp_path / name, n_images=12, class_ids=class_ids)
         bench = Workbench(la.profile("smoke"), tmp_path / name, home=tmp_path)
-        assert drawable(bench, planned(5)) == planned(n_ways)
+        # Each fold would train and test on the same classes.
+        assert drawable(bench, planned(5)) == planned(n_ways)[:1]
 
 
 def test_exchanged_supports_need_twice_as_many_classes(bench):

@@ -1,6 +1,7 @@
 """Reports from stored counts, against counts made by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hand_made import CLASSES, result, with_iou
 
@@ -46,6 +47,13 @@ def test_per_class_sums_seeds_and_counts_what_was_asked_and_shown():
     }
     assert table.loc["class 7", ["asked", "shown", "pixels"]].tolist() == [4, 4, 80]
     assert table.loc["class 11", ["asked", "shown", "pixels"]].tolist() == [2, 0, 0]
+
+
+def test_the_best_and_the_worst_rows_are_shown_once_each():
+    frame = pd.DataFrame({"LA": range(20)})
+    assert reports.best_and_worst(frame, 3)["LA"].tolist() == [0, 1, 2, 17, 18, 19]
+    assert reports.best_and_worst(frame, 10)["LA"].tolist() == list(range(20))
+    assert reports.best_and_worst(frame[:2])["LA"].tolist() == [0, 1]
 
 
 def test_per_class_names_the_settings_that_there_are():

@@ -134,3 +134,15 @@ def test_a_page_opens_with_its_finding():
     claim = f"The paper's claim (4.3, Table 1): {ONE_CLASS.text} *Here: confirmed*."
     assert text.startswith(f"**LA wins.**\n\n{claim}\n\n")
     assert "\n\nQuick.\n\n1 fold" in text
+
+
+def test_the_basis_names_what_the_data_do_not_allow():
+    measured = [result("la", fold=0)]
+    possible = measured[0].measurement
+    assert "too few classes" not in pages.basis("Quick.", measured, [possible])
+    asked = [possible, replace(possible, n_ways=5), replace(possible, fold=1)]
+    text = pages.basis("Quick.", measured, asked)
+    assert text.endswith(
+        "or too few images of them, for 5-way 1-shot, fold 1; what they allow is shown instead: "
+        "1-way 1-shot."
+    )
