@@ -15,6 +15,7 @@ REPLACED = (
     ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="All pages">'),
     ('<aside class="toc-drawer', '<aside aria-label="On this page" class="toc-drawer'),
 )
+LONG_CELL = re.compile(r"<td(?: class=\"[^\"]*\")?>(?=<p>[^<]{80})")  # needs some width on a phone
 EMPTY_HEADER = re.compile(r"<th(?: class=\"[^\"]*\")?>(?:<p></p>)?</th>")
 
 
@@ -23,4 +24,5 @@ def mend(page: str) -> str:
     for old, new in REPLACED:
         page = page.replace(old, new)
     page = page.replace(" ± ", "&nbsp;±&nbsp;")  # one number, one line
+    page = LONG_CELL.sub('<td class="long">', page)
     return EMPTY_HEADER.sub("<td></td>", page)

@@ -11,7 +11,7 @@ _NAMES = {
     "experiment.run": "compute score rejudged stored costs histories",
     "experiment.own_method": "trained",
     "report.ablations": "ablations ladder trainings worth_of_parts",
-    "report.claims": "claims overview",
+    "report.claims": "claims leads overview",
     "report.comparison": "compare differences",
     "report.families": "by_family cost_of_examples growth prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",

@@ -104,7 +104,7 @@ def mistakes(results: Iterable[Result]) -> pd.DataFrame:
 
     Of background: painted with a class. Of foreground: right, missed, painted as another class.
     The last column is the share of a query's pixels that is painted with a class that the query
-    does not show.
+    does not show; it is left out where each query shows all classes of its episode.
     """
     rows = {}
     for key, folds in _pooled(results).items():
@@ -122,7 +122,7 @@ def mistakes(results: Iterable[Result]) -> pd.DataFrame:
             ("foreground", "another class"): foreground[2],
             ("absent class", "painted"): pd.Series(absent).mean(),  # without NaN
         }
-    return pd.DataFrame(rows).T.round(1)
+    return pd.DataFrame(rows).T.round(1).dropna(axis=1, how="all")
 
 
 def confusion(

@@ -1,6 +1,6 @@
 """Charts of scores and costs: tidy tables in, a matplotlib `Figure` out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 import pandas as pd
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from la.experiment.methods import label
 from la.report.canvas import COLOURS, LABEL, show, stacked, styles, with_legend
+from la.report.comparison import Comparison
 from la.report.tables import REFERENCES
 
 __all__ = ["AXIS_NAMES", "MIOU", "by_fold", "by_prompts", "lines", "show"]
@@ -62,6 +63,31 @@ def by_fold(scores: pd.DataFrame) -> Figure:
         axis.margins(y=0.09)
         axis.set(xlim=(-0.02 * limit, limit), title=setting)
     axes[-1].set_xlabel(MIOU)
+    return figure
+
+
+def leads(comparisons: Sequence[Comparison]) -> Figure:
+    """A row per setting and prompts: how far a method is ahead, with its interval over episodes.
+
+    The marks of leads that are not resolved are empty.
+    """
+    figure, (axis,) = stacked(1, 0.9 + 0.27 * len(comparisons))
+    for row, c in enumerate(comparisons):
+        axis.errorbar(
+            100 * c.difference.value,
+            row,
+            xerr=100 * c.difference.over_episodes,
+            fmt="o",
+            color="black",
+            markerfacecolor="black" if c.difference.resolved else "white",
+            capsize=3,
+        )
+    axis.axvline(0, color="black", lw=0.8)
+    names = [f"{c.setting}, {c.prompts}" for c in comparisons]
+    axis.set_yticks(range(len(names)), names, fontsize=LABEL)
+    axis.invert_yaxis()
+    first = comparisons[0]
+    axis.set_xlabel(f"{label(first.method)} minus {label(first.other)}\n(points of mIoU*)")
     return figure
 
 

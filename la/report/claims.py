@@ -8,7 +8,7 @@ import pandas as pd
 from la.experiment.measurements import Measurement, Result
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
-from la.report.comparison import compare
+from la.report.comparison import Comparison, compare
 from la.report.families import cost_of_examples, prototypes_against_affinities
 from la.report.finding import (
     CLAIMS,
@@ -74,18 +74,29 @@ def overview(claims: pd.DataFrame, results: Iterable[Result]) -> Finding:
         claims: `claims`.
         results: of the tables that compare methods on unseen classes.
     """
-    pair = []
-    for r in results:
-        m = r.measurement
-        as_in_tables = m.protocol == "clean" and m.supports == "own" and m.classes == "unseen"
-        if as_in_tables and m.method in ("la", behind.RIVAL):
-            pair.append(r)
+    pair = _pair(results)
     first = behind.named_first(pair, compare(pair, "la"))
     counts = claims["verdict"].value_counts()
     verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
     texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
     counted = f"Of {len(claims)} claims of the paper: {', '.join(texts)}."
     return Finding(f"{first} {counted}" if first else counted)
+
+
+def leads(results: Iterable[Result]) -> list[Comparison]:
+    """LA minus the threshold prototype in each column of the tables."""
+    return compare(_pair(results), "la")
+
+
+def _pair(results: Iterable[Result]) -> list[Result]:
+    """The results of LA and the threshold prototype, as tables compare methods."""
+    pair = []
+    for r in results:
+        m = r.measurement
+        as_in_tables = m.protocol == "clean" and m.supports == "own" and m.classes == "unseen"
+        if as_in_tables and m.method in ("la", behind.RIVAL):
+            pair.append(r)
+    return pair
 
 
 def _finding(claim: Claim, results: Sequence[Result]) -> Finding:

@@ -174,6 +174,8 @@ def _tidy(path: Path, final: Path, data: Path | None) -> None:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
             cell.metadata["jupyter"] = {"source_hidden": True}
             _keep_picture(cell)
+        else:  # links to files begin at notebooks/, and this copy is a folder deeper
+            cell.source = cell.source.replace("](../", "](../../")
     add_navigation(notebook, final.parent, final.stem, FOLDER / final.name)
     text = nbformat.writes(notebook)
     if data:  # the folder's name says which data it was; the rest of its path names the machine

@@ -12,6 +12,7 @@ from PIL import Image
 
 from la.report import canvas, charts, error_charts, training_charts
 from la.report.analysis import mistakes, protocols
+from la.report.comparison import compare
 from la.report.tables import scores
 from la.types import PromptKind
 
@@ -139,3 +140,13 @@ def test_each_rule_has_a_mark_at_its_score():
     assert [text.get_text() for text in axis.get_yticklabels()] == ["LA\nclean", "LA\npaper"]
     marks = {line.get_label(): list(line.get_xdata()) for line in axis.lines}
     assert marks["mIoU* (the paper's)"] == [30, 40] and list(marks) == list(rules.columns)
+
+
+def test_leads_are_marked_at_their_points_and_empty_where_unresolved():
+    results = [with_iou(50), with_iou(40, method="affinity")]
+    results += [with_iou(30, shots=5), with_iou(30, shots=5, method="affinity")]
+    (axis,) = charts.leads(compare(results)).axes
+    marks = [line for line in axis.lines if line.get_marker() == "o"]
+    places = [(float(line.get_xdata()[0]), int(line.get_ydata()[0])) for line in marks]
+    assert places == [(pytest.approx(10), 0), (pytest.approx(0), 1)]
+    assert [line.get_markerfacecolor() for line in marks] == ["black", "white"]
