@@ -93,7 +93,9 @@ def parameter(text: str) -> tuple[str, object]:
 
 
 def workbench(
-    profile: str, data: Path | None, measurements: Sequence["Measurement"] = ()
+    profile: str,
+    data: Path | None,
+    measurements: Sequence["Measurement"] = (),
 ) -> "Workbench":
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch

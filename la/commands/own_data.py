@@ -51,7 +51,11 @@ def predict(
     print(path)
 
 
-def evaluate_support(support: Path, data: Path | None, model: Path | None) -> None:
+def evaluate_support(
+    support: Path,
+    data: Path | None,
+    model: Path | None,
+) -> None:
     """Print the scores of a support set on an annotated folder, as JSON.
 
     Raises:

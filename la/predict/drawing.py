@@ -82,7 +82,10 @@ class Drawing:
 
 
 def _check(
-    prompt: VectorPrompt, where: str, images: Sequence[DrawnImage], classes: Sequence[str]
+    prompt: VectorPrompt,
+    where: str,
+    images: Sequence[DrawnImage],
+    classes: Sequence[str],
 ) -> None:
     if prompt.img >= len(images):
         raise UserError(f"{where}.img must be a number from 0 to {len(images) - 1}")
@@ -122,7 +125,11 @@ def _merged(prompts: Sequence[VectorPrompt], size: tuple[int, int]) -> list[Anno
     return merged
 
 
-def vector_prompts(drawn: Drawn, img: int, cls: int) -> Iterable[VectorPrompt]:
+def vector_prompts(
+    drawn: Drawn,
+    img: int,
+    cls: int,
+) -> Iterable[VectorPrompt]:
     """The boxes, points and mask of one class on one image as vector prompts."""
     for box in drawn.boxes:
         x0, y0, x1, y1 = box.tolist()

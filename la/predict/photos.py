@@ -20,7 +20,11 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")  # brands of the file type
 
 
-def open_photo(source: Photo, name: str = "the file", at_least: int | None = None) -> Image.Image:
+def open_photo(
+    source: Photo,
+    name: str = "the file",
+    at_least: int | None = None,
+) -> Image.Image:
     """Any image as 8-bit RGB, turned upright as its EXIF says.
 
     Args:
@@ -85,7 +89,11 @@ def _reason(error: Exception, start: bytes) -> str:
     return f"{error}; use JPEG or PNG"
 
 
-def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Drawn:
+def to_drawn(
+    prompts: Sequence[Prompt],
+    size: tuple[int, int],
+    where: str,
+) -> Drawn:
     """The checked prompts of one class on an image of `size` (H, W), in original pixels.
 
     Args:
@@ -120,7 +128,11 @@ def to_drawn(prompts: Sequence[Prompt], size: tuple[int, int], where: str) -> Dr
 
 
 def _check_inside(
-    prompt: Point | Box, x: float, y: float, size: tuple[int, int], where: str
+    prompt: Point | Box,
+    x: float,
+    y: float,
+    size: tuple[int, int],
+    where: str,
 ) -> None:
     height, width = size
     try:
@@ -133,7 +145,11 @@ def _check_inside(
         )
 
 
-def _to_mask(prompt: Prompt, size: tuple[int, int], where: str) -> np.ndarray:
+def _to_mask(
+    prompt: Prompt,
+    size: tuple[int, int],
+    where: str,
+) -> np.ndarray:
     """The mask (H, W) bool of an array, tensor or image of that size."""
     kinds = "a prompt is a Point, a Box or a mask (H, W)"
     if not isinstance(prompt, np.ndarray | Tensor | Image.Image):

@@ -95,8 +95,8 @@ def by_size(results: Iterable[Result]) -> pd.DataFrame:
         rows[key] = pd.DataFrame({"mIoU*": miou, "pairs": pairs}).stack()
     frame = pd.DataFrame(rows).T
     frame.columns.names = [None, None]
-    sizes = [size for size in frame.columns.unique(0) if frame[size]["pairs"].sum()]
-    return frame[sizes]
+    shown = [size for size in frame.columns.unique(0) if frame[size]["pairs"].sum()]
+    return frame[shown]
 
 
 def mistakes(results: Iterable[Result]) -> pd.DataFrame:

@@ -49,7 +49,10 @@ def show(figure: Figure, alt: str) -> Image:
 
 
 def stacked(
-    n_panels: int, height: float, *, shares_x: bool = False
+    n_panels: int,
+    height: float,
+    *,
+    shares_x: bool = False,
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure of panels, each of this height in inches, one below the other."""
     figure, axes = plt.subplots(

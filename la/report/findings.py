@@ -63,7 +63,12 @@ def with_more_classes(results: Iterable[Result], comparisons: Sequence[Compariso
         if c.other not in REFERENCES and not c.setting.startswith("1-way "):
             several.append(c)
     smallest_lead = sorted(several, key=lambda c: c.difference.value)[:1]
-    return Finding(sentence, MORE_CLASSES, _verdict(several), _leads(smallest_lead))
+    return Finding(
+        sentence,
+        MORE_CLASSES,
+        _verdict(several),
+        _leads(smallest_lead),
+    )
 
 
 def kinds_of_prompts(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:

@@ -12,7 +12,11 @@ from la.data.prompts import Drawn
 POINT_MARKS = {1: ("o", "white"), -1: ("X", "black")}  # by sign: marker and edge
 
 
-def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
+def draw_labels(
+    axis: Axes,
+    image: Image.Image,
+    labels: np.ndarray,
+) -> None:
     """Draw an image, darker where it is not labelled, with each row of C coloured and numbered."""
     axis.imshow(overlay(image, labels, opacity=0.5))
     axis.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
@@ -26,7 +30,11 @@ def draw_labels(axis: Axes, image: Image.Image, labels: np.ndarray) -> None:
         _write_number(axis, pixels[nearest][1], pixels[nearest][0], row)
 
 
-def draw_prompts(axis: Axes, image: Image.Image, prompts: dict[int, Drawn]) -> None:
+def draw_prompts(
+    axis: Axes,
+    image: Image.Image,
+    prompts: dict[int, Drawn],
+) -> None:
     """Draw an image with its masks, boxes and points; a negative point is an X."""
     labels = np.zeros((image.height, image.width), dtype=int)
     for row, drawn in prompts.items():
@@ -37,16 +45,25 @@ def draw_prompts(axis: Axes, image: Image.Image, prompts: dict[int, Drawn]) -> N
         tint = colour(row)
         # Matplotlib puts the centre of pixel (0, 0) at (0, 0), not at (0.5, 0.5).
         for x0, y0, x1, y1 in [box - 0.5 for box in drawn.boxes]:
-            axis.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=tint, lw=2))
+            width, height = x1 - x0, y1 - y0
+            frame = plt.Rectangle((x0, y0), width, height, fill=False, ec=tint, lw=2)
+            axis.add_patch(frame)
             _write_number(axis, x0, y0, row)
         for points, signs in zip(drawn.points, drawn.labels, strict=True):
             for sign in np.unique(signs):
                 x, y = points[signs == sign].T - 0.5
                 marker, edge = POINT_MARKS[sign]
                 axis.scatter(
-                    x, y, s=26, color=[tint], linewidths=0.8, marker=marker, edgecolors=edge
+                    x,
+                    y,
+                    s=26,
+                    color=[tint],
+                    linewidths=0.8,
+                    marker=marker,
+                    edgecolors=edge,
                 )
-            _write_number(axis, points[0][0], points[0][1] - 0.08 * image.height, row)
+            x, y = points[0]
+            _write_number(axis, x, y - 0.08 * image.height, row)
 
 
 def _write_number(axis: Axes, x: float, y: float, row: int) -> None:
@@ -54,5 +71,13 @@ def _write_number(axis: Axes, x: float, y: float, row: int) -> None:
     left, right = sorted(axis.get_xlim())
     margin = 0.03 * (right - left)
     x = np.clip(x, left + margin, right - margin)
-    number = axis.text(x, y, str(row), ha="center", va="center", fontsize=8, clip_on=True)
+    number = axis.text(
+        x,
+        y,
+        str(row),
+        ha="center",
+        va="center",
+        fontsize=8,
+        clip_on=True,
+    )
     number.set_path_effects([withStroke(linewidth=2, foreground="white")])

@@ -48,7 +48,9 @@ class NotebookFailed(UserError):
 
 
 def plan_of(
-    name: str, profile: str, parameters: Mapping[str, object]
+    name: str,
+    profile: str,
+    parameters: Mapping[str, object],
 ) -> tuple[dict[str, object], list[Measurement]]:
     """The parameters that the notebook takes, and the measurements that it will show.
 
@@ -132,7 +134,12 @@ def _alone() -> Iterator[None]:
         os.environ.update(removed)
 
 
-def _execute(name: str, values: Mapping[str, object], final: Path, data: Path | None) -> None:
+def _execute(
+    name: str,
+    values: Mapping[str, object],
+    final: Path,
+    data: Path | None,
+) -> None:
     partial = final.with_suffix(".partial.ipynb")
     failed = final.with_suffix(".failed.ipynb")
     # The kernel of this environment, not another one of the same name.

@@ -58,7 +58,11 @@ def with_shapes(bench: Workbench, name: str, fold: int) -> pd.DataFrame:
     return history.assign(shape=drawn)
 
 
-def batch_shape(shapes: Sequence[tuple[int, int, int]], seed: int, step: int) -> str:
+def batch_shape(
+    shapes: Sequence[tuple[int, int, int]],
+    seed: int,
+    step: int,
+) -> str:
     """The (B, N, K) that `la.data.batches.TrainingBatches` draws for a step, in words."""
     rng = stream(seed, "batch shapes", step)
     n_episodes, n_ways, k_shots = shapes[int(rng.integers(len(shapes)))]

@@ -24,10 +24,20 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         for axis, column in zip(axes, names, strict=False):
             smooth = history[column]
             if column != "lr":
-                axis.plot(history["step"], history[column], color=style.colour, lw=0.4, alpha=0.4)
+                axis.plot(
+                    history["step"],
+                    history[column],
+                    color=style.colour,
+                    lw=0.4,
+                    alpha=0.4,
+                )
                 smooth = _running_median(history[column])
             axis.plot(
-                history["step"], smooth, color=style.colour, linestyle=style.dashes, label=run
+                history["step"],
+                smooth,
+                color=style.colour,
+                linestyle=style.dashes,
+                label=run,
             )
         if "validation" in history:
             scored = history.dropna(subset="validation")

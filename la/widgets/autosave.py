@@ -33,7 +33,10 @@ class Origin(Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, photos: Sequence[Placed], classes: Sequence[str], prompts: Sequence[dict[str, Any]]
+        cls,
+        photos: Sequence[Placed],
+        classes: Sequence[str],
+        prompts: Sequence[dict[str, Any]],
     ) -> "Origin":
         text = json.dumps(list(prompts), sort_keys=True)
         ids = tuple(place.photo.id for place in photos)
@@ -129,9 +132,17 @@ def write(state: State, path: Path) -> None:
                 photo.write(file)
         height, width = photo.size
         relative = os.path.relpath(file, path.parent)
-        images.append(_Image(relative, width, height, place.role, photo.id, photo.name))
+        image = _Image(relative, width, height, place.role, photo.id, photo.name)
+        images.append(image)
     categories = [_Category(number, name) for number, name in enumerate(state.classes, 1)]
-    content = _File(images, categories, state.prompts, state.query, state.origin, state.reviewed)
+    content = _File(
+        images,
+        categories,
+        state.prompts,
+        state.query,
+        state.origin,
+        state.reviewed,
+    )
     write_whole(path, msgspec.json.encode(content))
 
 
@@ -145,7 +156,7 @@ def read(path: Path) -> State:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except msgspec.DecodeError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    photos = []
+    photos: list[Placed] = []
     number_of = {}  # new numbers of the photographs that are there
     for number, image in enumerate(file.images):
         source = Path(os.path.normpath(path.parent / image.file_name))

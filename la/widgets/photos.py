@@ -27,7 +27,11 @@ class LivePredictor(Protocol):
         """Name, hash and training data of the model."""
         ...
 
-    def encode(self, image: Image.Image, long_side: int | None = None) -> Any:
+    def encode(
+        self,
+        image: Image.Image,
+        long_side: int | None = None,
+    ) -> Any:
         """The image after the backbone; its predictions have at most `long_side` pixels a side."""
         ...
 
@@ -139,7 +143,9 @@ class Placed:
 
 
 def placed(
-    support: Iterable[photos.Photo], queries: Iterable[photos.Photo], stem: str = ""
+    support: Iterable[photos.Photo],
+    queries: Iterable[photos.Photo],
+    stem: str = "",
 ) -> list[Placed]:
     """Supports, then queries; a source that is no path gets its number as a name."""
     sources: list[tuple[Role, photos.Photo]] = [("support", source) for source in support]

@@ -43,7 +43,12 @@ def records(
     listed = bench.episodes(measurement)
     episodes = {number: listed[number] for number in numbers}
     images = bench.images_of(episodes.values())
-    loader = bench.loader(bench.data.test, measurement.fold, measurement.protocol, images=images)
+    loader = bench.loader(
+        bench.data.test,
+        measurement.fold,
+        measurement.protocol,
+        images=images,
+    )
     return [
         _record(number, episode, loader, segmenter, bias, bench.device)
         for number, episode in episodes.items()
@@ -81,7 +86,11 @@ def _record(
     )
 
 
-def affinity(batch: Batch, prediction: np.ndarray, frames: list[Frame]) -> np.ndarray:
+def affinity(
+    batch: Batch,
+    prediction: np.ndarray,
+    frames: list[Frame],
+) -> np.ndarray:
     """(S, SIDE, SIDE) in [-1, 1], where supports look like what is predicted in the query.
 
     Cosine of each support's feature cells to the query's mean feature where any class is predicted,

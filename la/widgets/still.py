@@ -52,7 +52,9 @@ def figure(state: State, labels: np.ndarray | None) -> Figure:
 
 
 def _scaled(
-    annotations: Sequence[Annotation], size: tuple[int, int], small: tuple[int, int]
+    annotations: Sequence[Annotation],
+    size: tuple[int, int],
+    small: tuple[int, int],
 ) -> Drawn:
     """Annotations on an image of `size` (H, W) as they are on the same image of size `small`."""
     drawn = to_drawn(annotations, size, "the drawing")
