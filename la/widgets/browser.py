@@ -66,7 +66,7 @@ class Widget(anywidget.AnyWidget):
         picture.quantize(128).save(png, "PNG", optimize=True)
         data = {"image/png": b64encode(png.getvalue()).decode(), "text/plain": self._text}
         # Jupyter marks such an image with a class, by which widgets.css knows it.
-        return data, {"image/png": {"alt": self._text, "needs_background": "light"}}
+        return data, {"image/png": {"alt": self._text}, "needs_background": "light"}
 
     @property
     def _text(self) -> str:

@@ -167,7 +167,7 @@ function editor(model, el) {
     Object.assign(scene, { images, bitmaps: images.map(large) });
     wantPixels();
     for (const [stage, i] of [[support, img], [target, q]])
-      if (scene.bitmaps[i]) stage.show(scene.bitmaps[i], scene.size(i)); else stage.show(null, [1, 1]);
+      stage.show(scene.bitmaps[i] ?? null, images[i] ? scene.size(i) : [1, 1]); // pixels may come later
     for (const [tool_, el_] of Object.entries(ui.tools)) el_.setAttribute("aria-pressed", String(tool_ === desk.tool));
     list.redraw();
     thumbnails("support");

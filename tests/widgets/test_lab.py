@@ -291,7 +291,7 @@ def test_a_photo_of_12_megapixels_is_added_prompted_and_removed(empty, tmp_path)
     empty.until("len(editor.photos) == 3 and not editor.prompts")
 
 
-def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
+def test_a_restarted_kernel_is_noticed_and_all_prompts_come_back(empty, lab):
     page = empty.page
     page.keyboard.press("b")
     empty.drag((60, 60), (200, 180), steps=20)
@@ -307,6 +307,8 @@ def test_a_restarted_kernel_is_noticed_and_saved_prompts_come_back(empty, lab):
     empty.click(30, 30)
     empty.wait_for_status("The kernel does not answer")
     empty.run_all()
+    empty.settled(4)  # with the one that no kernel had received
+    assert empty.prompts[3]["pts"] == [[30, 30]]
     page.get_by_role("button", name="Load", exact=True).last.click()
     empty.settled(3)
     (lab.folder / "prompts.json").unlink()
