@@ -29,6 +29,7 @@ SOURCES = (
     "answer.js",
     "review.js",
     "truth.js",
+    "models.js",
     "photos.js",
     "keeping.js",
     "history.js",

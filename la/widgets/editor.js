@@ -196,7 +196,7 @@ function editor(model, el) {
     notice: h("p", { class: "la-notice", role: "alert" }),
     undo: button("undo", "Undo (Ctrl+Z)", undo), redo: button("redo", "Redo (Ctrl+Y)", redo),
     hide: button("eye", "Show or hide everything drawn (H)", hide),
-    about: h("span", { class: "la-about" }, model.get("about")),
+    about: h("span", { class: "la-about" }, model.get("about")), models: modelChooser(model, ask),
   };
   ui.empty.append(ui.example);
   for (const role of ["support", "query"]) ui[role].addEventListener("scroll", () => now().images.length > SEEN && refresh());
@@ -210,7 +210,7 @@ function editor(model, el) {
       group(ui.undo, ui.redo, button("remove", "Delete the selected or last prompt (Del)", remove), button("clear", "Clear this image", () => drop((p) => p.img === active.img))),
       group(button("fit", "Fit both pictures (F)", fit), button("whole", "Full screen (W)", whole), button("help", "Keys (?)", () => sheet.showModal()))),
     h("div", { class: "la-body" }, h("section", { class: "la-side", "aria-label": "Class palette" }, h("header", {}, h("b", {}, "Classes")), list.el, ui.hint,
-      h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export"))),
+      h("div", { class: "la-files" }, text("Load", "Read prompts.json", "load"), text("Save", "Write prompts.json", "save"), text("Export", "Write masks as PNG and COCO", "export")), ui.models.el),
       pane("Support", support, photos("support"), ui.empty), (ui.queryPane = pane("Query", target, h("div", {}, ui.iou, review.bar, photos("query"))))),
     ui.notice, h("div", { class: "la-foot" }, ui.status, answer.readout, ui.about), sheet);
   const silence = listenToKeys(root, actions);
@@ -230,7 +230,8 @@ function editor(model, el) {
       ui.notice.hidden = !model.get("notice");
       if (model.get("notice")) waiting.splice(0); // a file that was refused is not sent again
     },
-    "change:about": () => { ui.about.textContent = model.get("about"); },
+    "change:about": () => { ui.about.textContent = model.get("about"); ui.models.redraw(); },
+    "change:models": () => ui.models.redraw(),
     "change:status": () => { ui.status.dataset.state = model.get("status").state; ui.status.textContent = model.get("status").text; },
     "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
     "change:overlay": () => answer.take(),

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from traitlets import Bunch, Dict, Float, observe
+from traitlets import Bunch, Dict, Float, List, observe
 
 from la.errors import UserError
 from la.predict.prediction import Prediction, label_rows
+from la.predict.predictor import Predictor
 from la.predict.vector_prompts import from_json, mask_prompt, to_json
 from la.types import IGNORE
 from la.widgets.autosave import State
 from la.widgets.browser import plane
 from la.widgets.drawing import DrawingWidget
+from la.widgets.models import ModelLoader, offered
 from la.widgets.photos import LONG_SIDE, Photo
 from la.widgets.scores import scores
 from la.widgets.supports import SupportCache
@@ -27,6 +29,7 @@ class LoopWidget(DrawingWidget):
     threshold = Float(0).tag(sync=True)  # logits that a class needs over background
     reviewed = Dict().tag(sync=True)  # by id of a photograph: accepted, corrected or skipped
     sure = Dict().tag(sync=True)  # by id: how sure the model is, in [0, 1]
+    models = List(Dict()).tag(sync=True)  # that the reader can choose, see `la.widgets.models`
     truth = Dict().tag(sync=True)  # the label map of a query where it is known, and its number
     predictor = traitlets.Any()  # a LivePredictor or None; another one encodes the images again
 
@@ -38,6 +41,8 @@ class LoopWidget(DrawingWidget):
         self._preview_supports = SupportCache()
         super().__init__(state)
         self.reviewed = dict(state.reviewed)
+        self.models = offered()
+        self._models = ModelLoader(self._say, self._refuse, self._use)
         self._previews = Worker(self._preview, self._lock)
         self._ranking = Worker(self._rank, self._lock)
 
@@ -55,6 +60,13 @@ class LoopWidget(DrawingWidget):
                 self.adopt(content["img"])
             case "rank":
                 self.rank()
+            case "model":
+                self._models.choose(content["name"])
+
+    def _use(self, predictor: Predictor) -> None:
+        """Segment with another model, which is on this machine now."""
+        self.predictor = predictor
+        self.models = offered()
 
     def adopt(self, img: int) -> None:
         """Replace the prompts on the query by masks of what is predicted, so it is an example.

@@ -15,6 +15,9 @@ from la.widgets.photos import LONG_SIDE, Photo, Placed
 pytestmark = pytest.mark.browser
 
 
+MODEL = {"name": "stub", "megabytes": 4, "licence": "MIT", "trained_on": "nothing", "here": True}
+
+
 def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     images = images or (photo(320, 240), photo(200, 260, 1))
     shown = [
@@ -36,6 +39,7 @@ def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
         "saved_before": 0,
         "status": {"state": "idle", "text": ""},
         "notice": "",
+        "models": [MODEL, MODEL | {"name": "owner/large", "here": False, "megabytes": 381}],
         "overlay": {},
         "about": "stub",
     }
@@ -627,3 +631,17 @@ def test_files_that_are_dropped_or_pasted_are_handed_to_python(desk):
     desk.page.wait_for_function("model.sent.length === 2")
     sent = {(content["name"], content["role"]) for content, _ in desk.page.evaluate("model.sent")}
     assert sent == {("drop.jpg", "query"), ("paste.jpg", "support")}
+
+
+def test_the_chooser_tells_what_each_model_is_and_asks_python_for_it(desk):
+    desk.page.locator(".la-models summary").click()
+    used, other = desk.page.locator(".la-model-list button").all()
+    assert used.get_attribute("aria-pressed") == "true"
+    text = other.inner_text()
+    assert "owner/large" in text and "381 MB to download; MIT" in text and "on nothing" in text
+    other.click()
+    desk.page.locator(".la-models summary").click()
+    desk.page.get_by_label("Another model").fill("my/model.safetensors")
+    desk.page.get_by_label("Another model").press("Enter")
+    sent = [content for content, _ in desk.page.evaluate("model.sent")]
+    assert sent == [{"do": "model", "name": n} for n in ("owner/large", "my/model.safetensors")]
