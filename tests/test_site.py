@@ -8,6 +8,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from la.report.questions import QUESTIONS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
+from site_links import Links, equations_as_pictures
+from site_mend import mend
+
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
 LOADED = re.compile(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"([^\"]+)\"")
@@ -50,3 +56,57 @@ def test_every_link_leads_to_a_file_and_an_anchor_of_the_site(pages):
             if not target.exists() or not has_anchor:
                 broken.append((page.name, address))
     assert not broken
+
+
+def test_a_linked_source_line_is_an_anchor_of_a_page(tmp_path):
+    root, site = tmp_path / "root", tmp_path / "site"
+    page = root / "results" / "quick" / "table1.ipynb"
+    for name, text in {"la/model.py": "x = 1 < 2\ny = 2\n", "results/quick/a.csv": "1\n"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    links = Links(root)
+    text = links.rewrite("| [line 2](../../la/model.py#L2) | [rows](a.csv) | [b](b.md) |", page)
+    assert text == (
+        '| <a href="../../la/model.py.html#L2">line 2</a> | <a href="a.csv">rows</a> | [b](b.md) |'
+    )
+    links.write_files(site)
+    source = (site / "la" / "model.py.html").read_text()
+    assert '<span id="L2">    2  y = 2</span>' in source and "1 &lt; 2" in source
+    assert (site / "results" / "quick" / "a.csv").read_text() == "1\n"
+
+
+def test_links_to_pages_pictures_and_hosts_are_left_as_they_are(tmp_path):
+    (tmp_path / "a.png").touch()
+    text = "![x](a.png) [y](missing.py) [z](https://example.org/a.py)"
+    assert Links(tmp_path).rewrite(text, tmp_path / "page.md") == text
+
+
+def test_an_equation_is_a_picture_with_its_text():
+    shown = equations_as_pictures(r"the sum $F_x \cdot E_n$ (Eq. 5)")
+    assert shown.startswith(
+        'the sum <img class="equation" alt="F_x \\cdot E_n" src="data:image/svg'
+    )
+    assert shown.endswith('"> (Eq. 5)')
+
+
+def test_what_scrolls_can_be_reached_and_headings_have_levels():
+    page = '<p class="caption" role="heading">A</p><pre>b</pre><th></th><td><p>1 ± 2</p></td>'
+    assert mend(page) == (
+        '<p class="caption" role="heading" aria-level="2">A</p><pre tabindex="0">b</pre><td></td>'
+        "<td><p>1&nbsp;±&nbsp;2</p></td>"
+    )
+
+
+def test_no_equation_is_left_to_a_script(pages):
+    assert not [
+        path.name for path, text in pages.items() if "\\mathrm{" in text and "<img" not in text
+    ]
+
+
+def test_ten_questions_are_links_of_the_front_page(pages):
+    front = pages[SITE / "index.html"]
+    for question, _ in QUESTIONS:
+        assert re.search(
+            rf'<a [^>]*href="[^"]+"[^>]*>(<span[^>]*>)?{re.escape(question)}',
+            front.replace("’", "'"),
+        ), question
