@@ -14,8 +14,9 @@ import papermill
 import pytest
 
 from la.data.embedded import synthetic
-from la.report.notebooks import FOLDER
-from la.report.tables import TABLES
+from la.experiment.methods import RIVALS
+from la.report.notebooks import FOLDER, plan_of
+from la.report.tables import TABLES, WITH_RIVALS
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NARRATIVE = (ast.For, ast.While, ast.FunctionDef, ast.ClassDef, ast.Lambda)
@@ -175,3 +176,11 @@ def test_an_executed_table_leaves_results_a_page_and_csv_files(executed):
     assert "LA" in page and "MFNet" in page and "nan" not in page
     assert (folder / "table2.csv").exists() and (folder / "table2_per_class.csv").exists()
     assert not list(folder.glob("*.partial.ipynb")) and not list(folder.glob("*.failed.ipynb"))
+
+
+def test_all_methods_adds_the_rivals_to_the_pages_that_compare_them_and_stops_no_other_page():
+    for name in TABLES:
+        _, planned = plan_of(name, "smoke", {"methods": ["all"]})
+        rows = {m.method for m in planned}
+        assert (RIVALS.keys() <= rows) == (name in WITH_RIVALS), name
+        assert rows >= set(TABLES[name].methods)
