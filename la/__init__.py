@@ -16,6 +16,7 @@ _NAMES = {
     "report.families": "by_family cost_of_examples growth prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",
     "report.pictures": "pictures",
+    "report.shadows": "not_above_shadow shadows",
     "report.episode_lists": "episode_histograms fold_classes without_predictions",
     "report.prompts_used": "prompts_matter prompts_used",
     "report.questions": "questions",
