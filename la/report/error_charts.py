@@ -57,10 +57,10 @@ def by_rule(rules: pd.DataFrame) -> Figure:
     """
     settings = list(rules.index.unique(0))
     n_rows = max(len(rules.loc[setting]) for setting in settings)
-    figure, axes = stacked(len(settings), 0.7 + 0.36 * n_rows, shares_x=True)
+    figure, axes = stacked(len(settings), 0.7 + 0.45 * n_rows, shares_x=True)
     for axis, setting in zip(axes, settings, strict=True):
         shown = rules.loc[setting]
-        names = [f"{method}\n{truth}" for method, truth in shown.index]
+        names = [fill(f"{method}, {truth}", NAME) for method, truth in shown.index]
         for number, rule in enumerate(rules.columns):
             axis.plot(
                 shown[rule],

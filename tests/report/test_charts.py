@@ -137,7 +137,7 @@ def test_bars_of_mistakes_add_up_to_all_object_pixels():
 def test_each_rule_has_a_mark_at_its_score():
     rules = protocols([with_iou(30), with_iou(40, protocol="paper")])
     (axis,) = error_charts.by_rule(rules).axes
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["LA\nclean", "LA\npaper"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["LA, clean", "LA, paper"]
     marks = {line.get_label(): list(line.get_xdata()) for line in axis.lines}
     assert marks["mIoU* (the paper's)"] == [30, 40] and list(marks) == list(rules.columns)
 
