@@ -33,11 +33,13 @@ COSTS = Claim(
     "The cost of affinity methods grows faster with N than that of LA.", "2.3, 4.3", "curves"
 )
 EXAMPLES = Claim(
-    "Time and memory of affinity methods grow faster with K than those of LA.", "2.3", "curves"
+    "Time and memory of affinity methods grow faster with K than those of LA.",
+    "2.3, 4.3",
+    "curves",
 )
 FAMILIES = Claim(
-    "With several classes prototype methods are ahead of affinity methods.",
-    "2.3, 4.3, Table 3",
+    "With several classes prototype methods have the advantage over affinity methods.",
+    "4.3, 5",
     "table3",
 )
 PROMPTS_USED = Claim(
