@@ -30,6 +30,7 @@ TOY = Sizes(
 )
 
 
+@pytest.mark.slow
 def test_every_part_makes_records_with_numbers_units_and_bars(tmp_path, capsys):
     records = bench.run(TOY, tmp_path)
 
@@ -66,6 +67,7 @@ def test_arms_take_turns_and_the_first_round_only_warms_up(monkeypatch):
     assert set(taken["A"]) == {1}
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_step_holds_at_least_the_inputs():
     above, whole = peak_mb(MAE, "ours", (1, 2, 1), train=False, threads=1)
     assert 3 * 768 * 30 * 30 * 4 / 1e6 < above < whole

@@ -65,6 +65,7 @@ def test_evaluate_prints_one_json_object_and_the_same_numbers_again(capsys):
     assert json.loads(run(capsys, *words)[1]) == shown
 
 
+@pytest.mark.slow
 def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, home):
     words = ("train", "--profile", "smoke", "--method", "la", "--fold", "0")
     status, _, err = run(capsys, *words, "--stop-after", "2")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # builds a wheel, imports all of it in another process
+
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import importlib, pkgutil, sys

@@ -77,6 +77,7 @@ def trained_on(batch: Batch, network: type[Learned], steps: int) -> Learned:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_eight_episodes_are_overfitted_by_reading_their_prompts(name: str) -> None:
     batch = twins()

@@ -70,6 +70,7 @@ def test_a_batch_has_one_subset_of_kinds_where_the_official_code_is_followed(bat
         assert all(replace(b, examples=a.examples) == a for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "forkserver"])
 def test_worker_processes_load_the_batches_that_this_process_loads(batches, start):
     batches[0]  # the decoded instances of this process are not sent along

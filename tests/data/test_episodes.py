@@ -222,6 +222,7 @@ print(list_sha256([sampler.training_episode(i, **options) for i in range(50)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threads", "hash_seed"), [("1", "0"), ("2", "77")])
 def test_lists_are_identical_across_processes_and_machines(tiny_coco, threads, hash_seed):
     process = subprocess.run(

@@ -222,6 +222,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(write, tmp_path, caplog)
     assert "cannot be written" in caplog.text
 
 
+@pytest.mark.slow
 def test_many_processes_index_one_file_at_once(write, tmp_path):
     path, cache = write(rich_document()), tmp_path / "cache"
     code = (

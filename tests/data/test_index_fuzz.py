@@ -140,6 +140,7 @@ def count(index, *reasons):
     return sum(index.skipped.get(reason, 0) for reason in reasons)
 
 
+@pytest.mark.slow
 @QUIET
 @given(
     st.lists(annotations, max_size=4),
@@ -168,6 +169,7 @@ def test_strange_entries_are_left_out_and_counted(strange, more_images, more_cla
     assert index.annotation_box[first].tolist() == [1, 1, 5, 4]
 
 
+@pytest.mark.slow
 @QUIET
 @given(
     entry(
@@ -180,6 +182,7 @@ def test_any_json_is_an_index_or_a_sentence(document):
     read(json.dumps(document))
 
 
+@pytest.mark.slow
 @QUIET
 @given(st.data())
 def test_any_bytes_are_an_index_or_a_sentence(data):

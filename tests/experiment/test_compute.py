@@ -64,6 +64,7 @@ def test_results_of_other_code_are_named_in_one_line_and_recomputed_on_demand(
     assert len((bench.results / "measurements" / "one.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("newer_scoring", [True, False])
 def test_a_model_of_other_code_is_kept_aside_and_trained_again_on_demand(
     newer_scoring, bench, monkeypatch
@@ -102,6 +103,7 @@ def test_validation_during_training_follows_the_protocol_of_the_profile(
     assert 0 <= validate(run.fresh_model()) <= 1
 
 
+@pytest.mark.slow
 def test_fine_tuning_two_models_of_one_file_name_gives_two_models(bench, tmp_path):
     method = la.experiment.methods.method("la")
     first = Run.of(bench, method, 0, 0).train()

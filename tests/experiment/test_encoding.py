@@ -50,6 +50,7 @@ def test_images_are_encoded_as_for_the_cache_in_the_order_asked_for(bench, monke
     assert not torch.equal(encoded[0], encoded[1])
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_pictures_need_no_cache(uncached):
     (picture,) = pictures(uncached, LA, [1])  # trains the model first, outside of inference mode
     assert picture.prediction is not None
@@ -58,6 +59,7 @@ def test_training_evaluation_and_pictures_need_no_cache(uncached):
     assert not list(uncached.home.rglob("features"))
 
 
+@pytest.mark.slow
 def test_a_model_hardly_notices_where_its_features_come_from(bench, monkeypatch):
     cached = Run.of(bench, METHODS["la"], 0, 0)
     expected = checkpoints.load(cached.train()).state_dict()
@@ -70,6 +72,7 @@ def test_a_model_hardly_notices_where_its_features_come_from(bench, monkeypatch)
     assert change < 5e-3
 
 
+@pytest.mark.slow
 def test_a_stopped_training_without_a_cache_ends_at_the_same_bits(uncached, tmp_path):
     whole = Run.of(replace(uncached, home=tmp_path / "whole"), METHODS["la"], 0, 0)
     stopped = Run.of(uncached, METHODS["la"], 0, 0)

@@ -33,7 +33,9 @@ def bench(weights, tmp_path):
     config = replace(
         config,
         model=replace(config.model, image_size=SIZE, mask_size=SIZE // 4),
-        evaluation=replace(config.evaluation, episodes=6, seeds=(0,), batch_size=3),
+        evaluation=replace(
+            config.evaluation, episodes=6, seeds=(0,), batch_size=3, seen_episodes=6
+        ),
     )
     folder = synthetic.write(tmp_path / "few", n_train=4, n_val=60, progress=False)
     return la.Workbench(config, folder, home=tmp_path)

@@ -70,6 +70,7 @@ def test_the_published_models_have_as_many_parameters_as_the_authors_say(config,
     assert sum(p.numel() for p in model.parameters()) == n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "n_keys", "names"), [(MAE, 425, "keys_mae480.tsv"), (SAM, 417, "keys_sam1024.tsv")]
 )
@@ -133,6 +134,7 @@ def test_what_is_not_passed_to_the_constructor_has_the_authors_default(tmp_path)
     assert (squashed.backbone, squashed.image_size, squashed.resize) == ("mae_vit_b", 96, "squash")
 
 
+@pytest.mark.slow
 def test_both_spellings_of_the_encoder_load(tmp_path):
     model = model_of(SMALL_MAE)
     model.backbone = empty_backbone(SMALL_MAE)

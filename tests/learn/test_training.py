@@ -238,6 +238,7 @@ def test_sigterm_saves_and_asks_to_be_run_again(tmp_path, undisturbed):
     assert state(tmp_path) == state(undisturbed)
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(tmp_path, undisturbed):
     rng = random.Random(0)
     config = replace(CONFIG, checkpoint_every=1)

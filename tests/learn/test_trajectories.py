@@ -59,6 +59,7 @@ def params_after(model: LabelAnything, start: dict[str, Tensor], names: list[str
     return np.array(rows, dtype=np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["5e-5", "1e-3"])
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_twenty_official_training_steps_are_repeated(name, rate, tmp_path, monkeypatch):

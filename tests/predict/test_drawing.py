@@ -288,6 +288,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_whatever_is_changed_in_a_file_it_is_read_or_refused_with_a_sentence(data):
