@@ -108,6 +108,9 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
         (("run", "table2", "-p", "folds"), "is not name=value"),
         (("evaluate", "--checkpoint", "/no.safetensors", "--episodes", "2"), "/no.safetensors"),
         (("evaluate", "--bfloat16"), "--bfloat16 is for a --checkpoint"),
+        (("evaluate", "--method", "prototype", "--checkpoint", "quick"), "leave out --method"),
+        (("evaluate", "--episodes", "0"), "--episodes 0: at least 1 episode is needed"),
+        (("run", "table2", "--seeds", "-1"), "'-1' is not a list of numbers such as 0,1,2"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(words, said, capsys):
@@ -155,6 +158,8 @@ def test_ctrl_c_says_that_the_command_resumes(capsys, monkeypatch):
         (("tain",), "No such command 'tain'"),
         (("predict",), "Missing option"),
         (("train", "--fodl", "1"), "No such option: --fodl"),
+        (("evaluate", "--seed", "-1"), "Invalid value for '--seed'"),
+        (("evaluate", "--ways", "0"), "Invalid value for '--ways'"),
     ],
 )
 def test_a_wrong_command_line_is_named_with_status_2(words, said, capsys):

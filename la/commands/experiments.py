@@ -155,6 +155,10 @@ def evaluate(
 
     if bfloat16 and not checkpoint:
         raise UserError("--bfloat16 is for a --checkpoint; what is trained and stored is float32")
+    if checkpoint and method != "la":
+        raise UserError(
+            f"--checkpoint {checkpoint} is a model already; leave out --method {method}"
+        )
     measurement = options.measurement(profile, method, fold, ways, shots, seed, episodes, prompts)
     bench = options.workbench(profile, data, [measurement])
     if checkpoint:

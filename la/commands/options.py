@@ -35,9 +35,9 @@ Profile = Annotated[
 Data = Annotated[Path | None, Option(help="a COCO-format folder instead of the profile's data")]
 Method = Annotated[str, Option(help="a row of the tables")]
 Fold = Annotated[int, Option(help="the fold whose classes are held out")]
-Ways = Annotated[int, Option(help="N, the classes of an episode")]
-Shots = Annotated[int, Option(help="K, the examples of each class")]
-Seed = Annotated[int, Option(help="seed of the episode list and of the training")]
+Ways = Annotated[int, Option(min=1, help="N, the classes of an episode")]
+Shots = Annotated[int, Option(min=1, help="K, the examples of each class")]
+Seed = Annotated[int, Option(min=0, help="seed of the episode list and of the training")]
 Episodes = Annotated[
     int | None, Option(help="episodes of each list; by default those of the profile")
 ]
@@ -71,10 +71,10 @@ def numbers(text: str | None) -> list[int] | None:
     """
     if text is None:
         return None
-    try:
-        return [int(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise UserError(f"{text!r} is not a list of numbers such as 0,1,2") from None
+    words = text.replace(",", " ").split()
+    if not words or not all(word.isdecimal() for word in words):
+        raise UserError(f"{text!r} is not a list of numbers such as 0,1,2")
+    return [int(word) for word in words]
 
 
 def parameter(text: str) -> tuple[str, object]:
