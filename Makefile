@@ -112,9 +112,10 @@ verify: $(SETUP)  ## make TABLE again in a folder of its own and compare with th
 readme: $(SETUP)  ## write the results in README.md from the stored measurements
 	$(PY) -m tests.readme
 
-readme-figures: $(SETUP)  ## make README's picture and everything that it says of the results
+readme-figures: $(SETUP)  ## make README's pictures and everything that it says of the results
 	$(LA) run figure3 --profile quick
 	$(LA) run summary --profile quick
+	$(PY) -m tests.editor_picture
 	$(PY) -m tests.readme
 
 site: $(SETUP)  ## build/site: all results and documents as web pages

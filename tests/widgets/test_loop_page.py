@@ -171,6 +171,23 @@ def test_prompts_are_drawn_on_the_query_too(desk):
     assert [(p["img"], p["pts"]) for p in desk.prompts] == [(2, [[20, 30], [60, 70]])]
 
 
+def test_a_known_truth_is_outlined_and_gives_the_iou_of_each_class(desk):
+    truth = np.zeros((120, 160), np.uint8)
+    truth[30:90, 40:80] = 2  # half of what is predicted
+    truth[:, 150:] = 255
+    page_state = {"truth": {"img": 2, **plane(truth)}}
+    remount = """async (changes) => {
+        unmount();
+        document.getElementById("w").replaceChildren();
+        Object.assign(model.state, revive(changes));
+        window.unmount = widget.render({ model, el: document.getElementById("w") });
+    }"""
+    desk.page.evaluate(remount, packed(page_state))
+    desk.page.wait_for_function("document.querySelector('.la-iou').textContent !== ''")
+    assert desk.page.locator(".la-iou").inner_text() == "IoU with the outlined truth: cat 0.50"
+    assert desk.pixel(79, 60, "Query image")[:3] == [255, 255, 255]
+
+
 AXE = """async () => {
     const { violations } = await axe.run(".la-root");
     const grave = violations.filter((v) => ["serious", "critical"].includes(v.impact));

@@ -160,6 +160,51 @@ def test_the_error_layer_tells_false_positives_from_false_negatives(shown):
 
 
 @pytest.mark.browser
+def test_mistakes_are_named_and_filtered(shown):
+    options = shown.locator(".la-list [role=option]")
+    first = options.first.inner_text()
+    assert "dog, cat; mostly" in first
+    kinds = {row["mistake"] for row in shown.evaluate("model.get('table')")}
+    for kind in kinds:
+        shown.get_by_label("All mistakes").select_option(kind)
+        assert all(f"mostly {kind}" in text for text in options.all_inner_texts())
+
+
+@pytest.mark.browser
+def test_another_method_is_a_layer_and_the_largest_difference_comes_first(page):
+    others = [record(0, 1), record(1, 3, "box"), record(2, 5, classes=("dog", "<b>elk</b>"))]
+    viewer = PredictionViewer(records(), others=others)
+    names = ("view", "palette", "table", "episode")
+    state = {name: getattr(viewer, name) for name in names} | {"index": 0, "opened": None}
+    mount(page, state)
+    page.wait_for_selector("[data-episode='0']")
+    page.get_by_label("Worst first").select_option("Largest difference first")
+    texts = page.locator(".la-list [role=option]").all_inner_texts()
+    assert texts[0].startswith("episode 1") and "other" in texts[0]
+    colours = []
+    for name in ("Prediction", "Other method"):
+        page.get_by_role("button", name=name).click()
+        colours.append(colour(page, 11, 20))
+    assert colours[0] != colours[1]  # one shifts by 12 pixels, the other by 3
+    viewer.close()
+
+
+def test_another_method_on_other_episodes_is_refused():
+    with pytest.raises(ValueError, match="of other episodes"):
+        PredictionViewer(records(), others=[record(7)])
+
+
+def test_the_truth_goes_along_into_the_editor():
+    viewer = PredictionViewer(records())
+    editor = viewer.open_editor()
+    sent = np.frombuffer(zlib.decompress(editor.truth["data"]), np.uint8).reshape(60, 80)
+    truth = viewer._records[0].truth_and_prediction[0]
+    assert np.array_equal(sent, np.where(truth == IGNORE, 255, truth))
+    assert editor.truth["img"] == editor.query
+    viewer.close()
+
+
+@pytest.mark.browser
 def test_every_layer_changes_the_picture(shown):
     pictures = set()
     for name in ("Truth", "Prediction", "Errors", "Probability", "Prototypes"):
