@@ -184,7 +184,7 @@ def test_another_method_is_a_layer_and_the_largest_difference_comes_first(page):
     colours = []
     for name in ("Prediction", "Other method"):
         page.get_by_role("button", name=name).click()
-        colours.append(colour(page, 11, 20))
+        colours.append(colour(page, 16, 20))
     assert colours[0] != colours[1]  # one shifts by 12 pixels, the other by 3
     viewer.close()
 
