@@ -90,7 +90,7 @@ check: $(SETUP)  ## check format, lint and types
 	$(PY) -m mypy
 
 plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
-	$(PY) -m la plan $(WHERE) --table $(TABLE)
+	$(PY) -m la plan $(WHERE) --table $(TABLE) $(if $(FOLDS),--folds $(FOLDS))
 
 weights: $(SETUP)  ## train the model that comes with the package again, and its bias
 	$(PY) -m la export --ways 1 --shots 1

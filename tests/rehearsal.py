@@ -22,15 +22,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-import torch
-from safetensors.torch import save
 
+from la.model.backbones import backbone_spec
+from la.profiles import profile as profile_of
 from tests.file_server import Site
+from tests.published_backbones import published_weights, small_dinov2, small_mae, small_sam
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = Path(os.environ.get("LA_SHARED", ROOT.parent / "shared")) / "coco-real"
-SIZE = 64  # of reduced images, pixels
+SIZE = 64  # of reduced images, pixels, or the next multiple of the patch
 STEPS, EPISODES = 3, 5
+PROFILES = (
+    "paper-sam", "paper-mae", "paper-sam-short", "paper-mae-short", "dinov2", "published-mae",
+)  # fmt: skip
+SMALL = {"sam_vit_b": small_sam, "mae_vit_b": small_mae, "dinov2_small": small_dinov2}
 
 
 def install() -> None:
@@ -46,13 +51,13 @@ def install() -> None:
         spec = BACKBONES[name]
         BACKBONES[name] = replace(spec, weights=replace(spec.weights, **changes))
     download.HUB = told.get("hub", download.HUB)
-    for name in ("paper-sam", "paper-mae", "published-mae"):
+    for name in PROFILES:
         paper = profiles.PROFILES[name]
         model = paper.model
         if told["reduced"]:
             model = replace(
-                model, image_size=SIZE, mask_size=SIZE // 4, embed_dim=32, mlp_dim=64,
-                logit_downsample=2,
+                model, image_size=side(model.patch_size), mask_size=SIZE // 4, embed_dim=32,
+                mlp_dim=64, logit_downsample=2,
             )  # fmt: skip
         profiles.PROFILES[name] = replace(
             paper,
@@ -66,8 +71,13 @@ def install() -> None:
             ),
         )  # fmt: skip
     if told["reduced"]:
-        for name, build in (("sam_vit_b", small_sam), ("mae_vit_b", small_mae)):
+        for name, build in SMALL.items():
             BACKBONES[name] = replace(BACKBONES[name], build=build)
+
+
+def side(patch_size: int) -> int:
+    """Of reduced images, in pixels."""
+    return -(-SIZE // patch_size) * patch_size
 
 
 def prepared(folder: Path) -> dict[str, str]:
@@ -84,47 +94,6 @@ def prepared(folder: Path) -> dict[str, str]:
         "LA_COCO": str(folder / "coco"),
         "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
     }
-
-
-def small_sam(image_size: int) -> torch.nn.Module:
-    from segment_anything.modeling import ImageEncoderViT
-
-    encoder = ImageEncoderViT(img_size=image_size, depth=1, use_rel_pos=True, window_size=14)
-    encoder.neck = torch.nn.Identity()
-    return encoder
-
-
-def small_mae(image_size: int) -> torch.nn.Module:
-    from transformers import ViTConfig, ViTModel
-
-    return ViTModel(ViTConfig(num_hidden_layers=1), add_pooling_layer=False)
-
-
-def published_backbone(profile: str, reduced: bool) -> bytes:
-    """Random weights in the file that the backbone's authors give out."""
-    from tests.published_file import UNUSED, published_name
-
-    torch.manual_seed(0)
-    if profile == "paper-mae":
-        from transformers import ViTMAEConfig, ViTMAEForPreTraining
-
-        layers = {"num_hidden_layers": 1, "decoder_num_hidden_layers": 1} if reduced else {}
-        weights = ViTMAEForPreTraining(ViTMAEConfig(**layers)).state_dict()
-        names = {k: k.removeprefix("vit.") for k in weights if k.startswith("vit.")}
-        names = {k: f"vit.{published_name(name)}" for k, name in names.items()}
-        return save({names.get(k, k): v.contiguous() for k, v in weights.items()})
-    if reduced:
-        neck = {k: torch.zeros(shape) for k, shape in UNUSED["sam_vit_b"].items()}
-        encoder = small_sam(SIZE).state_dict() | neck
-        weights = {f"image_encoder.{k}": v for k, v in encoder.items()}
-        weights["mask_decoder.iou_token.weight"] = torch.zeros(1, 256)
-    else:
-        from segment_anything import build_sam_vit_b
-
-        weights = build_sam_vit_b().state_dict()
-    held = io.BytesIO()
-    torch.save(weights, held)
-    return held.getvalue()
 
 
 def twelve_images(annotations: Path, images: Path) -> dict[str, tuple[bytes, int]]:
@@ -172,9 +141,10 @@ def rehearse(
     Raises:
         AssertionError: a command failed, or the bad line went unnoticed.
     """
-    what = profile.removeprefix("paper-")
+    spec = backbone_spec(profile_of(profile).model.backbone)
+    what = spec.weights.fetch_name
     archives = twelve_images(annotations, images)
-    weights = published_backbone(profile, reduced)
+    weights = published_weights(spec.name, side(spec.patch_size) if reduced else None)
     environment = prepared(folder)
     spent: dict[str, tuple[float, float]] = {}
 
@@ -214,7 +184,7 @@ def rehearse(
             "size": len(weights),
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
-        told = {"files": files, "weights": {f"{what}_vit_b": changes}, "reduced": reduced}
+        told = {"files": files, "weights": {spec.name: changes}, "reduced": reduced}
         (folder / "rehearsal.json").write_text(json.dumps(told))
         site.breaks[f"/{what}.zip"], site.corrupt["/val2014.zip"] = 2, 1
         if in_stages:

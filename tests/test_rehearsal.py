@@ -6,7 +6,8 @@ import pytest
 
 from la.model.backbones import BACKBONES, MAE
 from tests.conftest import write_coco
-from tests.rehearsal import PHOTOS, rehearse, small_mae
+from tests.published_backbones import small_mae
+from tests.rehearsal import PHOTOS, rehearse
 from tests.rehearsal_published import rehearse_published, stand_ins
 
 pytestmark = pytest.mark.slow  # starts whole commands
@@ -21,13 +22,14 @@ def photos(tmp_path_factory):
     return write_coco(folder, n_images=12, class_ids=[*range(1, 9)]), folder / "images"
 
 
-def test_one_command_goes_from_an_empty_disk_to_a_notebook(tmp_path, photos):
+@pytest.mark.parametrize("profile", ["paper-sam-short", "dinov2"])
+def test_one_command_goes_from_an_empty_disk_to_a_notebook(tmp_path, photos, profile):
     options = {"reduced": True, "in_stages": False, "notebook": "own_method"}
-    assert [*rehearse("paper-sam", tmp_path / "disk", *photos, **options)] == ["notebook"]
+    assert [*rehearse(profile, tmp_path / "disk", *photos, **options)] == ["notebook"]
 
 
 def test_every_stage_has_a_command_of_its_own(tmp_path, photos):
-    stages = rehearse("paper-mae", tmp_path / "disk", *photos, reduced=True)
+    stages = rehearse("paper-mae-short", tmp_path / "disk", *photos, reduced=True)
     assert [*stages] == [
         "plan", "fetch backbone", "fetch coco", "index", "features", "train", "evaluate",
     ]  # fmt: skip

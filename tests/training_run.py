@@ -98,8 +98,13 @@ def train_alone(folder: Path, config: TrainConfig = CONFIG, pause: float = 0.0) 
         os._exit(REQUEUE)
 
 
-def train_beside(rank: int, world: int, port: int, folder: Path, config: TrainConfig) -> None:
-    """One of several processes that train together; the numbers it is given go to a file."""
+def train_beside(
+    rank: int, world: int, port: int, folder: Path, config: TrainConfig, pause: float = 0.0
+) -> None:
+    """One of several processes that train together; the numbers it is given go to a file.
+
+    SIGTERM leaves with 75.
+    """
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
@@ -110,4 +115,7 @@ def train_beside(rank: int, world: int, port: int, folder: Path, config: TrainCo
         (folder.parent / f"numbers-{rank}.json").write_text(json.dumps(numbers))
         return noise(numbers)
 
-    fit(TinyModel(), numbered, config, folder)
+    try:
+        fit(TinyModel(), numbered, config, folder, report=lambda _: time.sleep(pause))
+    except Stopped:
+        os._exit(REQUEUE)

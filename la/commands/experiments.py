@@ -200,15 +200,22 @@ def episodes(
 def plan(
     profile: Profile = "quick",
     data: Data = None,
+    folds: Folds = None,
     table: Annotated[str, Option(help="the table to plan for")] = "table2",
     measure: Annotated[bool, Option(help="time a few steps, to estimate hours")] = True,
 ) -> None:
-    """Stages, gigabytes, hours, and what would stop the run."""
-    from la.experiment import pace, plan
+    """Stages, gigabytes, hours, what would stop the run, and which way fits this machine."""
+    from la.experiment import plan, ways
     from la.experiment.workbench import Workbench
     from la.report import notebooks
 
+    parameters = {} if folds is None else {"folds": options.numbers(folds)}
     bench = Workbench.open(profile, data)
-    _, measurements = notebooks.plan_of(table, profile, {})
-    measured = pace.measure(bench.config, bench.device) if measure else plan.UNMEASURED
-    print(plan.plan(bench, measurements, measured))
+    _, measurements = notebooks.plan_of(table, profile, parameters)
+    speed = ways.measure_speed(bench) if measure else None
+    print(plan.plan(bench, measurements, speed))
+    if speed and bench.config.data == "coco" and data is None:
+        planned = {}
+        for name in ways.PROFILES:
+            planned[name] = notebooks.plan_of(table, name, parameters)[1]
+        print(ways.report(bench, planned, speed.rates.disk))

@@ -1,118 +1,193 @@
-"""How fast a device works at a profile's true sizes, measured in a few steps on random values."""
+"""How fast this machine works at a profile's true sizes, measured in a few steps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from la.config import Config
+from la.data.download import coco_folder, coco_missing
+from la.data.loader import BatchLoader
 from la.errors import UserError
+from la.experiment.measurements import Measurement
+from la.experiment.typical import (
+    SEED,
+    Shape,
+    TypicalBatches,
+    images_of,
+    random_batch,
+    random_features,
+)
+from la.experiment.workbench import Workbench
+from la.learn.evaluation import count
 from la.learn.steps import batch_loss
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
-from la.types import Batch, Features, Prompts, to_device
+from la.types import Batch, Episode, to_device
+
+# A CPU computes only the batches that fit into so many seconds; the others are scaled.
+CPU_SECONDS = 20.0
+SCORED_WAYS = 2  # of the episodes whose scoring is timed
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds on a device."""
+    """Seconds on one device; on a CPU those of one thread."""
 
     image: float  # the backbone, for one image
     step: float  # one (B, N, K) batch of training, the mean over the profile's shapes
-    episode: float  # scoring one query image with its supports, the mean over the shapes
+    scored: float  # scoring, for each image of its episodes, queries and supports
+    prepared: float = 0.0  # targets and prompts of a batch, for each of its images; without reading
 
 
-def measure(config: Config, device: torch.device) -> Pace:
-    """How fast a device is at a profile's true sizes, by a few steps on random values.
+def measure(bench: Workbench) -> Pace:
+    """The pace of the workbench's device.
 
-    A GPU runs every (B, N, K) of the profile twice, a CPU (1, 1, 1) once; the rest is scaled.
+    Features are random. Episodes and prompts are those of the data where they are here; else each
+    support has one mask, point and box.
 
     Raises:
         UserError: a (B, N, K) does not fit into the memory of the GPU.
     """
-    cuda, model = device.type == "cuda", config.model
+    with _one_thread(bench.device):
+        model = bench.config.model
+        image = _encoding(bench)
+        generator = torch.Generator().manual_seed(0)
+        learner = LabelAnything.from_config(model, generator).to(bench.device)
+        step, prepared = _training(bench, learner)
+        return Pace(image, step, _scoring(bench, learner.eval()), prepared)
+
+
+def has_images(bench: Workbench) -> bool:
+    """Whether the data of a workbench are on this machine."""
+    if bench.source is not None or bench.config.data != "coco":
+        return bench.source is not None or bench.config.data == "embedded"
+    return not coco_missing(coco_folder(bench.home / "cache"))
+
+
+def _encoding(bench: Workbench) -> float:
+    """Seconds of the backbone, for each image."""
+    model, device = bench.config.model, bench.device
     backbone = empty_backbone(model)
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    n_images = backbone.spec.images_at_once if cuda else 1
-    images = torch.randn(
-        n_images,
-        3,
-        model.image_size,
-        model.image_size,
-        device=device,
-    )
+    n_images = backbone.spec.images_at_once if device.type == "cuda" else 1
+    images = torch.randn(n_images, 3, model.image_size, model.image_size, device=device)
     backbone = backbone.to(device)
-    image = _seconds(lambda: backbone(images), cuda) / len(images)
-    learner = LabelAnything.from_config(model, torch.Generator().manual_seed(0)).to(device)
-    optimizer = torch.optim.AdamW(learner.parameters())
-    shapes = config.episodes.shapes
-    measured = shapes if cuda else ((1, 1, 1),)
-    seconds = 0.0
-    for shape in measured:
-        batch = to_device(random_batch(config, *shape), device)
-
-        def step(batch: Batch = batch) -> None:
-            half = cuda and config.train.precision == "bfloat16"
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                batch_loss(learner, batch, config.train).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        try:
-            seconds += _seconds(step, cuda)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"(B, N, K) = {shape} does not fit into the memory of the GPU; halve B in "
-                "episodes.shapes and double train.micro_batches"
-            ) from None
-    per_image = seconds / sum(b * (1 + n * k) for b, n, k in measured)
-    of_step = sum(b * (1 + n * k) for b, n, k in shapes) / len(shapes)
-    of_episode = sum(1 + n * k for _, n, k in shapes) / len(shapes)
-    return Pace(image, per_image * of_step, per_image * of_episode / 3)  # forward: a third
+    return _seconds(lambda: backbone(images), device) / n_images
 
 
-def random_batch(
+def _training(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
+    """Seconds of a batch of training, and of preparing one, for each of its images."""
+    config, device = bench.config, bench.device
+    optimizer = torch.optim.AdamW(learner.parameters(), fused=device.type == "cpu")
+    source = TypicalBatches(bench) if has_images(bench) else None
+    shapes = source.shapes if source else config.episodes.shapes
+    per_image, preparing, spent, total = 0.0, 0.0, 0.0, 0.0
+    smallest = (1, *min(shapes, key=images_of)[1:])
+    for shape in (smallest, *sorted(shapes, key=images_of)):
+        n_images = images_of(shape)
+        if device.type == "cpu" and spent + 2 * per_image * n_images > CPU_SECONDS:
+            seconds = per_image * n_images
+        else:
+            make = source or (lambda shape: random_batch(config, *shape))
+            preparing = _seconds(lambda make=make, shape=shape: make(shape), device) / n_images
+            batch = to_device(make(shape), device)
+            seconds = _seconds_of_step(learner, optimizer, batch, config, shape)
+            per_image, spent = seconds / n_images, spent + 2 * seconds
+        total += seconds if shape is not smallest else 0
+    return total / len(shapes), preparing if source else 0.0
+
+
+def _seconds_of_step(
+    learner: LabelAnything,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
     config: Config,
-    n_episodes: int,
-    n_ways: int,
-    k_shots: int,
-) -> Batch:
-    """B episodes in the sizes of the profile, each support with one mask, point and box."""
-    model, n = config.model, n_ways * k_shots * n_episodes
-    cells = model.image_size // model.patch_size
-    target = config.train.target_side or model.image_size
-    masks = torch.rand(n, model.mask_size, model.mask_size).round()
-    return Batch(
-        source=Features(
-            torch.randn(n_episodes, model.backbone_dim, cells, cells),
-            torch.randn(n, model.backbone_dim, cells, cells),
-        ),
-        support_episode=torch.arange(n_episodes).repeat_interleave(n_ways * k_shots),
-        prompts=Prompts(
-            masks=masks,
-            mask_example=torch.arange(n),
-            points=torch.rand(n, 1, 2) * model.image_size,
-            point_labels=torch.ones(n, 1, dtype=torch.long),
-            boxes=torch.tensor([0.2, 0.2, 0.8, 0.8]).repeat(n, 1, 1) * model.image_size,
-            boxes_valid=torch.ones(n, 1, dtype=torch.bool),
-            example_support=torch.arange(n),
-            example_row=torch.arange(n) % n_ways + 1,
-        ),
-        token_rows=torch.arange(n_ways + 1).repeat(n_episodes, 1) % max(1, model.token_pool),
-        class_valid=torch.ones(n_episodes, n_ways + 1, dtype=torch.bool),
-        target=torch.randint(0, n_ways + 1, (n_episodes, target, target)),
-        query_size=torch.full((n_episodes, 2), model.image_size),
-        objects=masks.bool() if config.train.attention_loss else None,
-    )
+    shape: Shape,
+) -> float:
+    """Seconds of loss, gradient and update for one batch."""
+    device = batch.target.device
+    bfloat16 = config.train.precision == "bfloat16" and device.type == "cuda"
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            loss = batch_loss(learner, batch, config.train)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    try:
+        return _seconds(step, device)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"(B, N, K) = {shape} does not fit into the memory of the GPU; halve B in "
+            "episodes.shapes and double train.micro_batches"
+        ) from None
 
 
-def _seconds(work: Callable[[], object], cuda: bool) -> float:
-    """Of one call; on a GPU of two, the first of which warms up."""
-    for _ in range(2 if cuda else 1):
-        started = time.perf_counter()
+def _scoring(bench: Workbench, learner: LabelAnything) -> float:
+    """Seconds of scoring a batch of episodes, for each of their images."""
+    config = bench.config
+    size = config.evaluation.batch_size if bench.device.type == "cuda" else 2
+    if has_images(bench):
+        setting = Measurement("", 0, SCORED_WAYS, 1, SEED, size, protocol="clean")
+        episodes = bench.episodes(setting)
+        loader = BatchLoader(
+            bench.data.test,
+            config.model,
+            config.episodes,
+            bench.rules("clean"),
+            read_features=random_features(config),
+        )
+        batch = loader(episodes)
+    else:
+        ids = tuple(range(1, SCORED_WAYS + 1))
+        episodes = [Episode(0, ids, ids, (), seed) for seed in range(size)]
+        batch = random_batch(config, size, SCORED_WAYS, 1, target_side=config.model.image_size)
+
+    def score() -> None:
+        count(
+            learner,
+            episodes,
+            lambda _: batch,
+            model=config.model,
+            batch_size=size,
+            device=bench.device,
+            biases=(0.0, 1.0),
+        )
+
+    return _seconds(score, bench.device) / images_of((size, SCORED_WAYS, 1))
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One thread on a CPU, as each process that computes has."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of the second call; the first one warms up.
+
+    On a CPU it is the time of the process, so that other programs do not matter; a call that takes
+    long there is not repeated.
+    """
+    cuda = device.type == "cuda"
+    clock = time.perf_counter if cuda else time.process_time
+    for _ in range(2):
+        started = clock()
         work()
         if cuda:
             torch.cuda.synchronize()
-    return time.perf_counter() - started
+        seconds = clock() - started
+        if not cuda and seconds > CPU_SECONDS / 4:
+            break
+    return seconds

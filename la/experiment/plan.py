@@ -3,31 +3,34 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from la.config import Config
 from la.data import download
 from la.data.packing import chosen_numbers
 from la.errors import MissingFile, UserError
 from la.experiment import fetching
+from la.experiment.encoding import keeps_features
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
-from la.experiment.methods import method
-from la.experiment.pace import Pace
-from la.experiment.runs import Run
+from la.experiment.needs import Needs, needs_of
 from la.experiment.store import Store
+from la.experiment.ways import (
+    COCO_IMAGES,
+    Speed,
+    encoding_hours,
+    reading_note,
+    scoring_hours,
+    training_hours,
+)
 from la.experiment.workbench import Workbench
 from la.files import check_disk
 from la.folders import HOME, weights_folder
-from la.learn.states import STATES
 from la.model.label_anything import LabelAnything
 
-COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
-UNMEASURED = Pace(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Stage:
     left: str = ""  # "" when it is done
     gigabytes: float = 0.0  # still to be written
     hours: float = math.nan  # where it was not measured
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,49 +59,46 @@ class Plan:
             hours = "" if not s.left else "?" if math.isnan(s.hours) else f"{s.hours:.1f}"
             size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
             lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
+        lines += [s.note for s in self.stages if s.note]
         stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
         return "\n".join([*lines, stop or "Nothing is missing."])
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What the measurements of a plan still need."""
-
-    n_images: int  # to encode
-    steps: list[int]  # of each model to train
-    n_episodes: int  # to score
-    feature_bytes: int
-    state_bytes: int
-
-
-def plan(bench: Workbench, measurements: Sequence[Measurement], pace: Pace = UNMEASURED) -> Plan:
+def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | None = None) -> Plan:
     """The plan of computing the measurements; nothing is made.
 
     Args:
-        pace: from `measure`; without it no hours are given.
+        speed: of this machine; without it no hours are given.
 
     Raises:
         MissingFile, UserError: the data that exist cannot be used.
     """
     config = bench.config
     weights = fetching.weights_of(config)
-    to_fetch, needs, problems = _lacking(bench, weights)
-    work = _work_left(bench, measurements, here=not to_fetch)
+    to_fetch, disk, problems = _lacking(bench, weights)
+    here = not to_fetch
+    needs = needs_of(bench, _unscored(bench, measurements) if here else measurements, here=here)
+    n_images = _images_to_encode(bench, needs, here=here)
+    feature_bytes, state_bytes = n_images * bench.feature_bytes, _state_bytes(bench, needs)
     stages = (
-        Stage("fetch", ", ".join(to_fetch), sum(needs.values()) / 1e9),
+        Stage("fetch", ", ".join(to_fetch), sum(disk.values()) / 1e9),
         Stage("index", "annotation files" if to_fetch else ""),
-        *_computed_stages(config, work, pace),
+        Stage("features", f"{n_images} images" if n_images else "", feature_bytes / 1e9),
+        Stage("train", _training_left(needs), state_bytes / 1e9),
+        Stage("evaluate", f"{needs.n_episodes} episodes" if needs.n_episodes else ""),
         Stage("render", "notebooks"),
     )
-    needs[bench.home] = needs.get(bench.home, 0) + work.feature_bytes + work.state_bytes
-    problems += _disk_problems(needs, saves_features=work.feature_bytes > 0)
+    if speed is not None:
+        stages = _with_hours(stages, bench, needs, n_images, speed)
+    disk[bench.home] = disk.get(bench.home, 0) + feature_bytes + state_bytes
+    problems += _disk_problems(disk, saves_features=feature_bytes > 0)
     has_gpu = bench.device.type == "cuda"
     if weights and not has_gpu and not os.environ.get("LA_CPU"):
         problems.append(UserError(
             f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
             "go on without one, which is meant for rehearsals on a few images"
         ))  # fmt: skip
-    if work.steps and not config.train.steps:
+    if needs.trainings and not config.train.steps:
         problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))
     device = torch.cuda.get_device_name() if has_gpu else "the CPU"
     return Plan(f"Plan of {config.profile} on {device}", stages, to_fetch, tuple(problems))
@@ -163,70 +164,61 @@ def _lacking(
     return to_fetch, needs, problems
 
 
-def _steps_left(bench: Workbench, measurements: Sequence[Measurement], here: bool) -> list[int]:
-    """Steps that are left of each training that the measurements need and that is not done.
-
-    `here` says whether the data exist; without them no training can have begun.
-    """
-    trainings = bench.config.evaluation.trainings
-    models = {}
-    for m in measurements:
-        if method(m.method).configure is not None:
-            models[method(m.method).trains_as, m.fold, m.seed % trainings] = m
-    left = []
-    for m in models.values():
-        chosen = method(m.method)
-        if not here:
-            assert chosen.configure is not None
-            left.append(chosen.configure(bench.config).train.steps)
-            continue
-        run = Run.of(bench, chosen, m.fold, m.seed)
-        if not run.model.exists():
-            done = [int(path.name.split("-")[1]) for path in run.folder.glob(STATES)]
-            left.append(run.config.train.steps - max(done, default=0))
-    return left
+def _unscored(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements that have no stored result."""
+    jobs = {Job(bench, measurement).key: measurement for measurement in measurements}
+    stored = Store(bench.results / "measurements").find(jobs)
+    return [measurement for key, measurement in jobs.items() if key not in stored]
 
 
-def _work_left(bench: Workbench, measurements: Sequence[Measurement], *, here: bool) -> _Work:
-    """What is left to compute; without the data (`here`) it cannot be looked up."""
-    n_images = COCO_IMAGES
-    unscored = list(measurements)
-    if here:
-        indices = (bench.data.train, bench.data.test)
-        n_images = sum(len(bench.store(index).missing(index.image_ids)) for index in indices)
-        jobs = {Job(bench, measurement).key: measurement for measurement in measurements}
-        stored = Store(bench.results / "measurements").find(jobs)
-        unscored = [measurement for key, measurement in jobs.items() if key not in stored]
-    if bench.reads_pixels:
-        n_images = 0
-    steps = _steps_left(bench, measurements, here)
+def _images_to_encode(bench: Workbench, needs: Needs, *, here: bool) -> int:
+    """Images whose features are not in the cache yet."""
+    if bench.reads_pixels or not keeps_features():
+        return 0
+    if not here:
+        return COCO_IMAGES  # until there is something to look into
+    data = bench.data
+    n_train = len(bench.store(data.train).missing(needs.train_images))
+    return n_train + len(bench.store(data.test).missing(needs.test_images))
+
+
+def _state_bytes(bench: Workbench, needs: Needs) -> int:
+    """Bytes of the states that the trainings keep."""
     model = LabelAnything.empty(bench.config.model)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return _Work(
-        n_images,
-        steps,
-        n_episodes=sum(measurement.episodes for measurement in unscored),
-        feature_bytes=n_images * bench.feature_bytes,
-        state_bytes=len(steps) * n_parameters * 4 * STATE_COPIES,
-    )
+    return len(needs.trainings) * n_parameters * 4 * STATE_COPIES
 
 
-def _computed_stages(config: Config, work: _Work, pace: Pace) -> list[Stage]:
-    """The stages whose hours depend on the pace of the device."""
-    train_seconds = 0.0
-    for n_steps in work.steps:
-        n_validations = math.ceil(n_steps / config.train.checkpoint_every)  # one per saved state
-        n_episodes = n_validations * config.evaluation.validation_episodes
-        train_seconds += n_steps * config.train.micro_batches * pace.step
-        train_seconds += n_episodes * pace.episode
-    images = f"{work.n_images} images" if work.n_images else ""
-    training = f"{sum(work.steps)} steps of {len(work.steps)} models" if work.steps else ""
-    episodes = f"{work.n_episodes} episodes" if work.n_episodes else ""
-    return [
-        Stage("features", images, work.feature_bytes / 1e9, work.n_images * pace.image / 3600),
-        Stage("train", training, work.state_bytes / 1e9, train_seconds / 3600),
-        Stage("evaluate", episodes, 0, work.n_episodes * pace.episode / 3600),
-    ]
+def _training_left(needs: Needs) -> str:
+    n_models = len(needs.trainings)
+    return f"{needs.steps} steps of {n_models} models" if n_models else ""
+
+
+def _with_hours(
+    stages: Sequence[Stage], bench: Workbench, needs: Needs, n_encoded: int, speed: Speed
+) -> tuple[Stage, ...]:
+    """The stages with their hours, and what the training reads and waits for."""
+    config = bench.config
+    features = chosen_numbers() if keeps_features() else "none"
+    n_images = len(needs.train_images) or COCO_IMAGES
+    training, part = training_hours(config, speed, features, needs, n_images)
+    hours = {
+        "features": encoding_hours(speed, features, n_encoded),
+        "train": training,
+        "evaluate": scoring_hours(speed, features, needs),
+    }
+    note = reading_note(config, speed, features, needs, n_images, part)
+    timed = []
+    for stage in stages:
+        has_note = stage.name == "train" and stage.left
+        timed.append(
+            replace(
+                stage,
+                hours=hours.get(stage.name, math.nan),
+                note=note if has_note else "",
+            )
+        )
+    return tuple(timed)
 
 
 def _disk_problems(needs: dict[Path, int], *, saves_features: bool) -> list[Exception]:
@@ -235,7 +227,7 @@ def _disk_problems(needs: dict[Path, int], *, saves_features: bool) -> list[Exce
         check_disk(needs)
     except OSError as error:
         if saves_features and chosen_numbers() == "float16":
-            half = "LA_FEATURES=int8 stores features in half the bytes, see docs/data.md"
-            return [OSError(f"{error}; {half}")]
+            smaller = "LA_FEATURES=int8 stores features in half the bytes, LA_FEATURES=none none"
+            return [OSError(f"{error}; {smaller}, see docs/data.md")]
         return [error]
     return []

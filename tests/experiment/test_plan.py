@@ -11,13 +11,17 @@ from hand_made import result
 
 from la.data import download, transfer
 from la.data.embedded.synthetic import write
-from la.experiment import fetching
+from la.experiment import fetching, ways
 from la.experiment import plan as planning
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
-from la.experiment.pace import Pace, measure, random_batch
+from la.experiment.needs import needs_of
+from la.experiment.pace import Pace, measure
 from la.experiment.plan import auto_profile, plan, prepare
+from la.experiment.rates import Rates, measure_rates
 from la.experiment.store import Store
+from la.experiment.typical import random_batch
+from la.experiment.ways import COCO_IMAGES, Speed
 from la.experiment.workbench import Workbench
 from la.profiles import profile
 from la.report.notebooks import plan_of
@@ -31,7 +35,7 @@ Disk = namedtuple("Disk", "total used free")
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """A COCO-format folder of a few images."""
-    return write(tmp_path_factory.mktemp("data") / "set", n_train=5, n_val=4, progress=False)
+    return write(tmp_path_factory.mktemp("data") / "set", n_train=30, n_val=120, progress=False)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +78,7 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
     found = plan(_paper(here), MEASUREMENTS + others)
     assert _left(found) == {
         "fetch": "coco, sam", "index": "annotation files", "features": "123287 images",
-        "train": "100 steps of 1 models", "evaluate": "3000 episodes",
+        "train": "100 steps of 1 models", "evaluate": "3480 episodes",
         "render": "notebooks",
     }  # fmt: skip
     size = {stage.name: stage.gigabytes for stage in found.stages}
@@ -90,18 +94,73 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
     assert f"Would stop it first: {first}" in str(found)
 
 
+def speed_of(gpus: int = 1, **rates: float) -> Speed:
+    """Of a machine with round numbers, whose memory holds no features."""
+    usual = {"disk": 1e9, "read": 0.01, "decoded": 0.02, "memory": 0.0, "workers": 8} | rates
+    return Speed(Pace(image=2.0, step=5.0, scored=0.5, prepared=0.03), Rates(**usual), gpus)
+
+
 def test_hours_are_the_pace_times_what_is_left(here):
     measurements = [Measurement("la", fold, 1, 1, 0, 500) for fold in range(4)]
-    found = plan(
-        _paper(here, micro_batches=3), measurements, Pace(image=2.0, step=5.0, episode=0.5)
-    )
+    found = plan(_paper(here, micro_batches=3), measurements, speed_of())
     hours = {stage.name: stage.hours for stage in found.stages}
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
-    validation = profile("paper-sam").evaluation.validation_episodes  # at the one state saved
-    assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validation * 0.5) / 3600)
-    assert hours["evaluate"] == pytest.approx(4 * 500 * 0.5 / 3600)
+    paper = profile("paper-sam")
+    an_image = 0.5 + 0.03 + 0.01  # scored, prepared and read, one after the other
+    validated = 2 * paper.evaluation.validation_episodes  # images, at the one state saved
+    assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validated * an_image) / 3600)
+    scored = 2 * (500 + paper.evaluation.seen_episodes)  # images of a fold, those of the fit too
+    assert hours["evaluate"] == pytest.approx(4 * scored * an_image / 3600)
     assert math.isnan(hours["fetch"])
     assert all(math.isnan(s.hours) for s in plan(_paper(here), measurements).stages)
+
+
+def test_training_takes_as_long_as_its_slowest_part(here):
+    config = profile("paper-sam")
+    images = sum(b * (1 + n * k) for b, n, k in config.episodes.shapes) / 6
+    n_bytes = images * 768 * 64 * 64 * 2
+    assert n_bytes == pytest.approx(140e6, rel=0.1)  # a batch of SAM's features
+
+    def parts(features="float16", gpus=1, **rates):
+        return ways.batch_seconds(config, speed_of(gpus, **rates), features, COCO_IMAGES)
+
+    assert parts() == pytest.approx(
+        {"GPU": 5.0, "loading": images * 0.04 / 8, "disk": n_bytes / 1e9}
+    )
+    assert parts(gpus=4, workers=64)["GPU"] == pytest.approx(5 / 4)
+    assert parts(gpus=4, workers=64)["loading"] == pytest.approx(images * 0.04 / 32)
+    assert parts("int8")["disk"] == pytest.approx(n_bytes / 2e9, rel=2e-3)
+    assert parts("none")["GPU"] == pytest.approx(5.0 + images * 2.0)
+    assert parts("none")["disk"] == parts(memory=1e15)["disk"] == 0
+    half_in_memory = COCO_IMAGES * 768 * 64 * 64
+    assert parts(memory=half_in_memory)["disk"] == pytest.approx(n_bytes / 2e9)
+    assert parts(disk=math.nan)["disk"] == 0
+    said = str(plan(_paper(here), MEASUREMENTS, speed_of(disk=1e7)))
+    assert f"reads {100 * 4 * n_bytes / 1e12:.2g} TB" in said
+    assert "the disk reads at 0.01 GB/s. Training waits for the disk" in said
+
+
+def test_the_ways_of_a_machine_are_those_whose_features_fit(here):
+    bench = _paper(here)
+    found = ways.ways(bench, MEASUREMENTS, speed_of(), free=500e9)
+    assert {way.features for way in found} == {"int8", "none"}  # float16 takes 776 GB
+    assert [way.hours for way in found] == sorted(way.hours for way in found)
+    (only,) = ways.ways(bench, MEASUREMENTS, speed_of(), free=1e9)
+    assert only.features == "none" and only.gigabytes == 0 and only.binds == "GPU"
+    slow_disk = ways.ways(bench, MEASUREMENTS, speed_of(disk=1e6), free=1e12)
+    assert slow_disk[0].features == "none" and slow_disk[-1].binds == "disk"
+    published = Workbench(profile("published-mae"), home=here)
+    lists = [Measurement("published", 0, 1, 1, 0, 100)]
+    (way,) = ways.ways(published, lists, speed_of(), free=0)
+    n_images = 2 * (100 + published.config.evaluation.seen_episodes)
+    assert way.hours == pytest.approx(n_images * (2.0 + 0.5 + 0.03 + 2.0 + 0.02) / 3600)
+
+
+def test_the_rates_of_this_machine_are_measured_and_leave_nothing_behind(tmp_path):
+    found = measure_rates(QUICK, tmp_path / "cache", "int8")
+    assert 1e6 < found.disk < 1e11
+    assert 0 < found.read < 0.1 and 0 < found.decoded < 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
@@ -142,8 +201,8 @@ def test_what_is_done_is_not_planned_again(here, folder):
     bench = Workbench(SMALL, folder, home=here)
     measurements = [Measurement(name, 0, 1, 1, 0, 3) for name in ("la", "floor")]
     before = _left(plan(bench, measurements))
-    assert before["features"] == "9 images" and before["train"] == "10 steps of 1 models"
-    assert before["evaluate"] == "6 episodes" and before["fetch"] == ""
+    assert before["train"] == "10 steps of 1 models" and before["fetch"] == ""
+    assert before["evaluate"] == "246 episodes"  # with those on which LA's bias is chosen
     bench.features(bench.data.train)
     model = Job(bench, measurements[0]).run.model
     model.parent.mkdir(parents=True)
@@ -156,9 +215,23 @@ def test_what_is_done_is_not_planned_again(here, folder):
         Store(bench.results / "measurements").add("t", {Job(bench, measurement).key: made})
     found = plan(bench, measurements)
     after = _left(found)
-    assert after["features"] == "4 images" and after["train"] == after["evaluate"] == ""
+    assert after["features"] == after["train"] == after["evaluate"] == ""
     assert found.problems == () and str(found).endswith("Nothing is missing.")
     prepare(bench, measurements)
+
+
+def test_features_are_planned_of_the_images_that_the_run_encodes(here, folder, monkeypatch):
+    small = replace(SMALL.evaluation, seen_episodes=2, validation_episodes=3, episodes=5)
+    config = replace(SMALL, train=replace(SMALL.train, steps=1), evaluation=small)
+    bench = Workbench(config, folder, home=here)
+    measurements = [Measurement("la", 0, 1, 1, 0, 3)]
+    planned = _left(plan(bench, measurements))["features"]
+    every_image = len(bench.data.train.image_ids) + len(bench.data.test.image_ids)
+    Job(bench, measurements[0]).measure()
+    made = len(list((here / "cache" / "features").rglob("*.f16")))
+    assert planned == f"{made} images" and made < every_image
+    monkeypatch.setenv("LA_FEATURES", "none")
+    assert _left(plan(bench, measurements))["features"] == ""
 
 
 def test_the_published_models_need_no_backbone_no_features_and_no_training(here, monkeypatch):
@@ -185,16 +258,33 @@ def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):
     assert name == "paper-sam" and str(here / "coco") in reason
 
 
-def test_the_pace_of_quick_is_measured_in_a_moment_and_is_of_the_right_size():
-    started = time.perf_counter()
-    pace = measure(QUICK, torch.device("cpu"))
-    spent = time.perf_counter() - started
+def test_the_pace_of_quick_without_data_is_of_the_right_size(here):
+    started = time.process_time()
+    pace = measure(Workbench(replace(QUICK, data="coco"), home=here))
+    spent = time.process_time() - started
     assert 0 < pace.image < spent
-    shapes = QUICK.episodes.shapes
-    images = sum(b * (1 + n * k) for b, n, k in shapes) / len(shapes)
-    per_episode = sum(1 + n * k for _, n, k in shapes) / len(shapes)
-    assert pace.step / images == pytest.approx(3 * pace.episode / per_episode)
-    assert 0 < 2 * pace.step / images < spent
+    # Every shape is run twice, and the smallest one once more.
+    assert 0 < 2 * len(QUICK.episodes.shapes) * pace.step < spent
+    assert 0 < pace.scored < pace.step
+    assert pace.prepared == 0  # without data
+
+
+@pytest.mark.slow
+def test_the_hours_of_a_short_run_are_those_that_it_takes(here, folder):
+    """Planned with the rates of this machine, beside the CPU time of the run, within 30 %."""
+    data = write(here / "set", n_train=60, n_val=120, progress=False)
+    bench = Workbench(replace(SMALL, train=replace(SMALL.train, steps=30)), data, home=here)
+    measurements = [Measurement("la", 0, 2, 1, 0, 100)]
+    bench.features(bench.data.train)
+    bench.features(bench.data.test)
+    planned = plan(bench, measurements, ways.measure_speed(bench))
+    hours = {stage.name: stage.hours for stage in planned.stages}
+    job = Job(bench, measurements[0])
+    for name, work in {"train": job.segmenter, "evaluate": job.measure}.items():
+        started = time.process_time()
+        work()
+        taken = (time.process_time() - started) / 3600
+        assert hours[name] == pytest.approx(taken, rel=0.3), name
 
 
 def test_a_random_batch_has_the_sizes_of_the_profile():
@@ -210,5 +300,6 @@ def test_each_training_of_a_table_is_planned_once_and_table_4_has_its_own_fold_a
     _, table4 = plan_of("table4", "quick", {})
     _, table2 = plan_of("table2", "quick", {})
     bench = Workbench(QUICK)
-    assert len(planning._steps_left(bench, table4, here=False)) == 4 * 5  # variants, trainings
-    assert len(planning._steps_left(bench, table2, here=False)) == 4 * 3  # folds, trainings
+    trainings = [needs_of(bench, table, here=False).trainings for table in (table4, table2)]
+    assert len(trainings[0]) == 4 * 5  # variants, trainings
+    assert len(trainings[1]) == 4 * 3  # folds, trainings

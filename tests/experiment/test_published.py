@@ -10,7 +10,8 @@ from la.data.embedded import synthetic
 from la.model.backbone import file_sha256
 from la.model.backbones import BACKBONES, MAE
 from la.report import tables
-from tests.rehearsal import SIZE, small_mae
+from tests.published_backbones import small_mae
+from tests.rehearsal import SIZE
 from tests.rehearsal_published import stand_ins
 
 

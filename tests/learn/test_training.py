@@ -1,13 +1,11 @@
 """Training: resumed to the bit, stopped, killed, and shared by processes."""
 
-import json
 import logging
 import math
 import multiprocessing
 import os
 import random
 import signal
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,6 @@ from training_run import (
     noise_batch,
     state,
     train_alone,
-    train_beside,
 )
 
 from la.files import PREFIX
@@ -272,33 +269,6 @@ def test_a_second_process_in_the_folder_waits_and_takes_over(tmp_path, undisturb
     orphan.join()
     assert orphan.exitcode == 0 and reported == [24]
     assert history == history_of(undisturbed) and state(tmp_path) == state(undisturbed)
-
-
-def test_two_processes_take_the_steps_of_one(tmp_path, undisturbed):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path / "two"
-    both = [
-        PROCESSES.Process(target=train_beside, args=(rank, 2, port, folder, CONFIG))
-        for rank in range(2)
-    ]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(300)
-    assert [process.exitcode for process in both] == [0, 0]
-    one, two = history_of(undisturbed), history_of(folder)
-    assert len(two) == 24
-    for a, b in zip(one, two, strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], abs=1e-5)
-        assert b["norm"] == pytest.approx(a["norm"], abs=1e-4)
-    given = [json.loads((tmp_path / f"numbers-{rank}.json").read_text()) for rank in range(2)]
-    assert not set(given[0]) & set(given[1])
-    assert sorted(given[0] + given[1]) == list(range(48))
-    ours, expected = (load_file(max(f.glob("state-*"))) for f in (folder, undisturbed))
-    for key in expected:
-        assert torch.allclose(ours[key], expected[key], atol=1e-4), key
 
 
 def test_batches_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):

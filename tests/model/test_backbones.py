@@ -19,6 +19,7 @@ from la.model.backbones import BACKBONES, backbone_spec
 from la.model.backbones.lite0 import LITE0, STRIDE_16, STRIDE_32, SameConv2d
 from la.model.backbones.spec import BackboneSpec, InstalledFile, call
 from la.profiles import PROFILES, profile
+from tests.published_backbones import published_dinov2
 
 PHOTOS = profile("photos").model
 DINOV2 = profile("dinov2").model
@@ -173,35 +174,6 @@ def test_lite0_needs_sides_that_are_multiples_of_32():
 # ---- DINOv2
 
 
-def official_dinov2(dim: int = 384, n_layers: int = 12) -> dict[str, torch.Tensor]:
-    """Random weights under the names and shapes of facebook/dinov2-small's model.safetensors."""
-    shapes = {
-        "embeddings.cls_token": (1, 1, dim),
-        "embeddings.mask_token": (1, dim),
-        "embeddings.position_embeddings": (1, 1 + 37 * 37, dim),
-        "embeddings.patch_embeddings.projection.weight": (dim, 3, 14, 14),
-        "embeddings.patch_embeddings.projection.bias": (dim,),
-        "layernorm.weight": (dim,),
-        "layernorm.bias": (dim,),
-    }
-    for layer in range(n_layers):
-        start = f"encoder.layer.{layer}."
-        for name in ("query", "key", "value"):
-            shapes[f"{start}attention.attention.{name}.weight"] = (dim, dim)
-            shapes[f"{start}attention.attention.{name}.bias"] = (dim,)
-        shapes[f"{start}attention.output.dense.weight"] = (dim, dim)
-        shapes[f"{start}mlp.fc1.weight"] = (4 * dim, dim)
-        shapes[f"{start}mlp.fc1.bias"] = (4 * dim,)
-        shapes[f"{start}mlp.fc2.weight"] = (dim, 4 * dim)
-        for name in (
-            "attention.output.dense.bias", "mlp.fc2.bias", "layer_scale1.lambda1",
-            "layer_scale2.lambda1", "norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias",
-        ):  # fmt: skip
-            shapes[start + name] = (dim,)
-    g = torch.Generator().manual_seed(0)
-    return {name: 0.02 * torch.randn(shape, generator=g) for name, shape in shapes.items()}
-
-
 def dinov2_from(weights, tmp_path, monkeypatch):
     """The backbone that these tensors give, saved as the published file."""
     monkeypatch.setenv("LA_WEIGHTS", str(tmp_path))
@@ -215,7 +187,7 @@ def dinov2_from(weights, tmp_path, monkeypatch):
 
 @torch.no_grad()
 def test_dinov2_reads_its_published_names_at_any_multiple_of_its_patch(tmp_path, monkeypatch):
-    weights = official_dinov2()
+    weights = published_dinov2()
     backbone = dinov2_from(weights, tmp_path, monkeypatch)
     images = torch.randn(1, 3, 28, 42, generator=torch.Generator().manual_seed(0))
     features = backbone(images)
@@ -240,7 +212,7 @@ def test_dinov2_reads_its_published_names_at_any_multiple_of_its_patch(tmp_path,
     ids=["missing", "unexpected", "mis-shaped"],
 )
 def test_a_tensor_of_dinov2_that_does_not_fit_is_named(change, message, tmp_path, monkeypatch):
-    weights = official_dinov2()
+    weights = published_dinov2()
     change(weights)
     with pytest.raises(UserError, match=message):
         dinov2_from(weights, tmp_path, monkeypatch)

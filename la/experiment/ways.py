@@ -1,0 +1,207 @@
+"""The ways to compute a table on this machine: for each profile hours, gigabytes and what binds.
+
+The hours are those of a machine that has nothing yet but the data and the weights.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from la.config import Config
+from la.data import download
+from la.data.packing import FORMATS, chosen_numbers
+from la.experiment.measurements import Measurement
+from la.experiment.needs import Needs, needs_of
+from la.experiment.pace import Pace, measure
+from la.experiment.rates import Rates, measure_rates
+from la.experiment.typical import images_a_batch
+from la.experiment.workbench import Workbench
+from la.profiles import PUBLISHED, profile
+
+COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
+WAYS = ("float16", "int8", "none")  # LA_FEATURES
+PROFILES = (
+    "paper-sam", "paper-mae", "dinov2", "paper-sam-short", "paper-mae-short", "published-mae",
+)  # fmt: skip
+NAMES = {"GPU": "the GPU", "CPU": "the CPU", "loading": "the CPU that loads", "disk": "the disk"}
+WORKERS_A_GPU = 8  # as many loader workers as `la.data.batches` starts
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one profile on this machine."""
+
+    pace: Pace
+    rates: Rates
+    gpus: int  # 0: the work is done by the CPU's cores, of which each takes a model
+
+
+@dataclass(frozen=True)
+class Way:
+    """A profile with one way of keeping features."""
+
+    profile: str
+    features: str  # LA_FEATURES; "" for a profile that reads images
+    gigabytes: float  # of features
+    hours: float
+    binds: str  # the part that the training waits for
+
+    def __str__(self) -> str:
+        gigabytes = f"{self.gigabytes:.0f}" if self.gigabytes else ""
+        return (
+            f"{self.profile:18}{self.features:12}{gigabytes:>6}{self.hours:>10.1f}  {self.binds}"
+        ).rstrip()
+
+
+def feature_bytes(config: Config, features: str) -> int:
+    """Bytes of an image in the cache; 0 where nothing is kept."""
+    model = config.model
+    cells = model.image_size // model.patch_size
+    if features == "none":
+        return 0
+    return FORMATS[features]((model.backbone_dim, cells, cells)).n_bytes
+
+
+def batch_seconds(config: Config, speed: Speed, features: str, n_images: int) -> dict[str, float]:
+    """Seconds for which each part of the machine works on one batch of training.
+
+    Args:
+        n_images: in the cache; what of them the memory can hold is not read from the disk again.
+    """
+    images = images_a_batch(config)
+    pace, rates = speed.pace, speed.rates
+    encoding = images * pace.image if features == "none" else 0.0
+    device = (pace.step + encoding) / max(1, speed.gpus)
+    reading = rates.decoded if features == "none" else rates.read
+    workers = min(rates.workers, WORKERS_A_GPU * speed.gpus) if speed.gpus else 1
+    cpu = images * (pace.prepared + reading) / workers
+    n_bytes = feature_bytes(config, features)
+    in_memory = min(1.0, rates.memory / max(1, n_images * n_bytes))
+    disk = 0.0
+    if in_memory < 1 and not math.isnan(rates.disk):
+        disk = images * n_bytes * (1 - in_memory) / rates.disk
+    return {"GPU" if speed.gpus else "CPU": device, "loading": cpu, "disk": disk}
+
+
+def training_hours(
+    config: Config, speed: Speed, features: str, needs: Needs, n_images: int
+) -> tuple[float, str]:
+    """Hours of all trainings with their validations, and the part that binds.
+
+    On a GPU the parts work at the same time and the slowest one binds; a core of a CPU does one
+    after the other, and each core trains another model.
+    """
+    parts = batch_seconds(config, speed, features, n_images)
+    of_batch = max(parts.values()) if speed.gpus else sum(parts.values())
+    binds = max(parts, key=lambda name: parts[name])
+    train, evaluation = config.train, config.evaluation
+    states = sum(math.ceil(t.steps / train.checkpoint_every) for t in needs.trainings)
+    n_validated = states * evaluation.validation_episodes * 2  # 1-way 1-shot: two images
+    seconds = needs.steps * train.micro_batches * of_batch
+    seconds += n_validated * _scored_image(speed, features)
+    return seconds / _at_once(speed, len(needs.trainings)) / 3600, binds
+
+
+def reading_note(
+    config: Config, speed: Speed, features: str, needs: Needs, n_images: int, binds: str
+) -> str:
+    """What the trainings read, how fast it can be read, and what binds, as one line."""
+    n_batches = needs.steps * config.train.micro_batches
+    parts = batch_seconds(config, speed, features, n_images)
+    shares = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items())
+    n_bytes = n_batches * images_a_batch(config) * feature_bytes(config, features)
+    disk = speed.rates.disk
+    rate = "at an unknown rate" if math.isnan(disk) else f"at {disk / 1e9:.2f} GB/s"
+    reading = f"Training reads {n_bytes / 1e12:.2g} TB of features; the disk reads {rate}. "
+    return f"{reading if n_bytes else ''}Training waits for {NAMES[binds]} (a batch: {shares})."
+
+
+def encoding_hours(speed: Speed, features: str, n_images: int) -> float:
+    """Hours of the feature cache."""
+    return 0.0 if features == "none" else n_images * speed.pace.image / max(1, speed.gpus) / 3600
+
+
+def scoring_hours(speed: Speed, features: str, needs: Needs) -> float:
+    """Hours of scoring all episodes, those of calibration included."""
+    images = needs.n_scored_images
+    seconds = images * _scored_image(speed, features) / max(1, speed.gpus)
+    return seconds / _at_once(speed, len(needs.groups)) / 3600
+
+
+def ways(
+    bench: Workbench, measurements: Sequence[Measurement], speed: Speed, free: float
+) -> list[Way]:
+    """Of one profile: the ways whose features fit into `free` bytes, the fastest first."""
+    config = bench.config
+    needs = needs_of(bench, measurements, here=False)
+    if config.profile == PUBLISHED:
+        pace = replace(speed.pace, scored=speed.pace.scored + speed.pace.image)
+        hours = scoring_hours(replace(speed, pace=pace), "none", needs)
+        return [Way(config.profile, "", 0.0, hours, "GPU" if speed.gpus else "CPU")]
+    found = []
+    for features in WAYS:
+        n_bytes = COCO_IMAGES * feature_bytes(config, features)
+        if n_bytes > free:
+            continue
+        training, binds = training_hours(config, speed, features, needs, COCO_IMAGES)
+        hours = training + encoding_hours(speed, features, COCO_IMAGES)
+        hours += scoring_hours(speed, features, needs)
+        found.append(Way(config.profile, features, n_bytes / 1e9, hours, binds))
+    return sorted(found, key=lambda way: way.hours)
+
+
+def measure_speed(bench: Workbench) -> Speed:
+    """Of the profile's work on this machine."""
+    gpus = torch.cuda.device_count() if bench.device.type == "cuda" else 0
+    folder = bench.home / "cache" / "features"
+    rates = measure_rates(bench.config, folder, chosen_numbers())
+    return Speed(measure(bench), rates, gpus)
+
+
+def report(bench: Workbench, planned: Mapping[str, Sequence[Measurement]], disk: float) -> str:
+    """For each profile the fastest way that fits, as lines of text.
+
+    Args:
+        planned: the measurements of each profile.
+        disk: bytes a second.
+    """
+    cache = next(p for p in (bench.home, *bench.home.absolute().parents) if p.exists())
+    free = shutil.disk_usage(cache).free
+    lines = [
+        "",
+        f"A table from nothing but COCO and the weights; {free / 1e9:.0f} GB are free, the disk "
+        f"reads {disk / 1e9:.2f} GB/s, {_devices(bench)}:",
+        f"{'profile':18}{'LA_FEATURES':12}{'GB':>6}{'hours':>10}  waits for",
+    ]
+    speeds: dict[object, Speed] = {}
+    for name, measurements in planned.items():
+        other = replace(bench, config=profile(name))
+        key = replace(other.config.model, mode="masked")
+        if key not in speeds:
+            speeds[key] = measure_speed(other)
+        found = ways(other, measurements, speeds[key], free)
+        lines.append(str(found[0]))
+    return "\n".join(lines)
+
+
+def _devices(bench: Workbench) -> str:
+    """The GPUs, or the cores."""
+    if bench.device.type != "cuda":
+        return f"no GPU, {os.cpu_count()} cores"
+    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {os.cpu_count()} cores"
+
+
+def _at_once(speed: Speed, n_groups: int) -> int:
+    """How many models or methods the cores of a CPU work on at the same time."""
+    return 1 if speed.gpus else max(1, min(speed.rates.workers, n_groups))
+
+
+def _scored_image(speed: Speed, features: str) -> float:
+    """Seconds to load and score an image of a list; one process loads them."""
+    pace, rates = speed.pace, speed.rates
+    reading = pace.image + rates.decoded if features == "none" else rates.read
+    return pace.scored + pace.prepared + reading

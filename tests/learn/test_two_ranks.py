@@ -1,0 +1,111 @@
+"""Two processes that train together: they take the steps of one, and may die at any moment."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_run import CONFIG, history_of, state, train_beside
+
+from la.files import PREFIX
+from la.learn.training import REQUEUE
+from la.rng import stream
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["la.learn.training"])
+DEATHS = int(os.environ.get("LA_KILLS", 3))
+PATIENCE = 120  # seconds; it takes one, but other programs may have the cores
+
+
+def start_two(folder: Path, pause: float = 0.0) -> list[BaseProcess]:
+    """Ranks 0 and 1 of a run in `folder`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = []
+    for rank in range(2):
+        arguments = (rank, 2, port, folder, CONFIG, pause)
+        ranks.append(PROCESSES.Process(target=train_beside, args=arguments))
+        ranks[-1].start()
+    return ranks
+
+
+def finish(folder: Path) -> float:
+    """Train to the end, undisturbed; the seconds that it took."""
+    started = time.monotonic()
+    ranks = start_two(folder)
+    for rank in ranks:
+        rank.join(300)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    return time.monotonic() - started
+
+
+def wait_for_one(ranks: list[BaseProcess], seconds: float) -> None:
+    """Until one of the ranks has ended."""
+    end = time.monotonic() + seconds
+    while all(rank.is_alive() for rank in ranks) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def seconds() -> dict[str, float]:
+    """What the run of `two` takes."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, seconds) -> Path:
+    """The folder of a run of two processes that nothing stopped."""
+    folder = tmp_path_factory.mktemp("ranks") / "two"
+    seconds["two"] = finish(folder)
+    return folder
+
+
+def test_two_processes_take_the_steps_of_one(two, undisturbed):
+    one, both = history_of(undisturbed), history_of(two)
+    assert len(both) == 24
+    for a, b in zip(one, both, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], abs=1e-5)
+        assert b["norm"] == pytest.approx(a["norm"], abs=1e-4)
+    given = [json.loads((two.parent / f"numbers-{rank}.json").read_text()) for rank in range(2)]
+    assert not set(given[0]) & set(given[1])
+    assert sorted(given[0] + given[1]) == list(range(48))
+    ours, expected = (load_file(max(f.glob("state-*"))) for f in (two, undisturbed))
+    for key in expected:
+        assert torch.allclose(ours[key], expected[key], atol=1e-4), key
+
+
+def test_ranks_that_die_one_by_one_lose_nothing_and_leave_nobody_waiting(tmp_path, two, seconds):
+    """As under torchrun, which sends SIGTERM to the others when one has died."""
+    folder, rng = tmp_path / "two", stream(DEATHS, "ranks that die")
+    pause = 0.05
+    whole = seconds["two"] + 24 * pause
+    statuses = []
+    for number in range(DEATHS):
+        ranks = start_two(folder, pause)
+        time.sleep(rng.uniform(0.1, 0.9) * whole)
+        victim = ranks[int(rng.integers(2))]
+        if victim.pid is not None and victim.is_alive():
+            os.kill(victim.pid, (signal.SIGKILL, signal.SIGTERM)[number % 2])
+        wait_for_one(ranks, 120)
+        for rank in ranks:
+            rank.join(2)
+            if rank.is_alive():
+                rank.terminate()
+            rank.join(PATIENCE)
+            assert not rank.is_alive(), "a rank waits for one that has died"
+        statuses.append([rank.exitcode for rank in ranks])
+    print(statuses)
+    assert any(status != [0, 0] for status in statuses), "every run was over before its death"
+    assert {code for status in statuses for code in status} & {-signal.SIGKILL, REQUEUE}
+    finish(folder)
+    assert state(folder) == state(two)
+    assert history_of(folder) == history_of(two)
+    assert not list(folder.glob(PREFIX + "*"))
