@@ -21,6 +21,7 @@ from la.commands.options import (
     TestEpisodes,
     Ways,
 )
+from la.errors import UserError
 
 
 @app.command()
@@ -66,6 +67,10 @@ def features(
     test_episodes: TestEpisodes = None,
 ) -> None:
     """Compute the feature cache ahead of training."""
+    from la.experiment.encoding import keeps_features
+
+    if not keeps_features():
+        raise UserError("LA_FEATURES=none keeps no features; unset it, or train without this step")
     bench = options.workbench(profile, data)
     for split, index in (("train", bench.data.train), ("test", bench.data.test)):
         ids = index.image_ids.tolist()[:limit]

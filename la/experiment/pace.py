@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -38,8 +39,8 @@ class Pace:
 
     image: float  # the backbone, for one image
     step: float  # one (B, N, K) batch of training, the mean over the profile's shapes
-    scored: float  # scoring, for each image of its episodes, queries and supports
-    prepared: float = 0.0  # targets and prompts of a batch, for each of its images; without reading
+    scored: float  # scoring an episode, for each of its images; with drawing its prompts
+    prepared: float = 0.0  # targets and prompts of a training batch, for each of its images
 
 
 def measure(bench: Workbench) -> Pace:
@@ -92,9 +93,9 @@ def _training(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
         if device.type == "cpu" and spent + 2 * per_image * n_images > CPU_SECONDS:
             seconds = per_image * n_images
         else:
-            make = source or (lambda shape: random_batch(config, *shape))
-            preparing = _seconds(lambda make=make, shape=shape: make(shape), device) / n_images
-            batch = to_device(make(shape), device)
+            make = partial(source or partial(random_batch, config), *shape)
+            preparing = _seconds(make, device) / n_images
+            batch = to_device(make(), device)
             seconds = _seconds_of_step(learner, optimizer, batch, config, shape)
             per_image, spent = seconds / n_images, spent + 2 * seconds
         total += seconds if shape is not smallest else 0
@@ -129,30 +130,43 @@ def _seconds_of_step(
 
 
 def _scoring(bench: Workbench, learner: LabelAnything) -> float:
-    """Seconds of scoring a batch of episodes, for each of their images."""
+    """Seconds of scoring, for each image of a batch; with loading it where the data are here."""
+    usual = bench.config.evaluation.batch_size
+    if bench.device.type == "cuda":
+        return _scoring_batches(bench, learner, usual)
+    per_image = _scoring_batches(bench, learner, 1)
+    if 2 * per_image * images_of((usual, SCORED_WAYS, 1)) > CPU_SECONDS:
+        return per_image
+    return _scoring_batches(bench, learner, usual)
+
+
+def _scoring_batches(bench: Workbench, learner: LabelAnything, size: int) -> float:
+    """Seconds of scoring a batch of `size` episodes, for each of their images."""
     config = bench.config
-    size = config.evaluation.batch_size if bench.device.type == "cuda" else 2
     if has_images(bench):
         setting = Measurement("", 0, SCORED_WAYS, 1, SEED, size, protocol="clean")
         episodes = bench.episodes(setting)
-        loader = BatchLoader(
+        load: Callable[[list[Episode]], Batch] = BatchLoader(
             bench.data.test,
             config.model,
             config.episodes,
             bench.rules("clean"),
             read_features=random_features(config),
         )
-        batch = loader(episodes)
     else:
-        ids = tuple(range(1, SCORED_WAYS + 1))
-        episodes = [Episode(0, ids, ids, (), seed) for seed in range(size)]
-        batch = random_batch(config, size, SCORED_WAYS, 1, target_side=config.model.image_size)
+        side = config.model.image_size
+        batch = random_batch(config, size, SCORED_WAYS, 1, target_side=side)
+        class_ids = tuple(range(1, SCORED_WAYS + 1))
+        episodes = [Episode(0, class_ids, class_ids, (), seed) for seed in range(size)]
+
+        def load(episodes: list[Episode]) -> Batch:
+            return batch
 
     def score() -> None:
         count(
             learner,
             episodes,
-            lambda _: batch,
+            load,
             model=config.model,
             batch_size=size,
             device=bench.device,

@@ -51,8 +51,7 @@ class TypicalBatches:
         )
         self.n_drawn = 0
 
-    def __call__(self, shape: Shape) -> Batch:
-        n_episodes, n_ways, k_shots = shape
+    def __call__(self, n_episodes: int, n_ways: int, k_shots: int) -> Batch:
         episodes = []
         for _ in range(n_episodes):
             episode = self.sampler.training_episode(

@@ -139,8 +139,7 @@ def ways(
     config = bench.config
     needs = needs_of(bench, measurements, here=False)
     if config.profile == PUBLISHED:
-        pace = replace(speed.pace, scored=speed.pace.scored + speed.pace.image)
-        hours = scoring_hours(replace(speed, pace=pace), "none", needs)
+        hours = scoring_hours(speed, "none", needs)
         return [Way(config.profile, "", 0.0, hours, "GPU" if speed.gpus else "CPU")]
     found = []
     for features in WAYS:
@@ -204,4 +203,4 @@ def _scored_image(speed: Speed, features: str) -> float:
     """Seconds to load and score an image of a list; one process loads them."""
     pace, rates = speed.pace, speed.rates
     reading = pace.image + rates.decoded if features == "none" else rates.read
-    return pace.scored + pace.prepared + reading
+    return pace.scored + reading

@@ -106,7 +106,7 @@ def test_hours_are_the_pace_times_what_is_left(here):
     hours = {stage.name: stage.hours for stage in found.stages}
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
     paper = profile("paper-sam")
-    an_image = 0.5 + 0.03 + 0.01  # scored, prepared and read, one after the other
+    an_image = 0.5 + 0.01  # scored and read, one after the other
     validated = 2 * paper.evaluation.validation_episodes  # images, at the one state saved
     assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validated * an_image) / 3600)
     scored = 2 * (500 + paper.evaluation.seen_episodes)  # images of a fold, those of the fit too
@@ -153,7 +153,7 @@ def test_the_ways_of_a_machine_are_those_whose_features_fit(here):
     lists = [Measurement("published", 0, 1, 1, 0, 100)]
     (way,) = ways.ways(published, lists, speed_of(), free=0)
     n_images = 2 * (100 + published.config.evaluation.seen_episodes)
-    assert way.hours == pytest.approx(n_images * (2.0 + 0.5 + 0.03 + 2.0 + 0.02) / 3600)
+    assert way.hours == pytest.approx(n_images * (0.5 + 2.0 + 0.02) / 3600)
 
 
 def test_the_rates_of_this_machine_are_measured_and_leave_nothing_behind(tmp_path):
