@@ -56,12 +56,19 @@ class Plan:
     def __str__(self) -> str:
         lines = [self.headline, f"{'stage':10}{'left to do':56}{'GB':>8}{'hours':>9}"]
         for s in self.stages:
-            hours = "" if not s.left else "?" if math.isnan(s.hours) else f"{s.hours:.1f}"
+            hours = _in_words(s.hours) if s.left else ""
             size = f"{s.gigabytes:.1f}" if s.gigabytes else ""
             lines.append(f"{s.name:10}{s.left or 'done':56}{size:>8}{hours:>9}".rstrip())
         lines += [s.note for s in self.stages if s.note]
         stop = f"Would stop it first: {self.problems[0]}" if self.problems else ""
         return "\n".join([*lines, stop or "Nothing is missing."])
+
+
+def _in_words(hours: float) -> str:
+    """Two digits, or all digits before the point."""
+    if math.isnan(hours):
+        return "?"
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | None = None) -> Plan:

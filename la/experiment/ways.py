@@ -114,10 +114,12 @@ def reading_note(
     parts = batch_seconds(config, speed, features, n_images)
     shares = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items())
     n_bytes = n_batches * images_a_batch(config) * feature_bytes(config, features)
+    amount = f"{n_bytes / 1e12:.2g} TB" if n_bytes >= 1e12 else f"{n_bytes / 1e9:.2g} GB"
     disk = speed.rates.disk
     rate = "at an unknown rate" if math.isnan(disk) else f"at {disk / 1e9:.2f} GB/s"
-    reading = f"Training reads {n_bytes / 1e12:.2g} TB of features; the disk reads {rate}. "
-    return f"{reading if n_bytes else ''}Training waits for {NAMES[binds]} (a batch: {shares})."
+    reading = f"Training reads {amount} of features; the disk reads {rate}. "
+    waiting = f"Training waits for {NAMES[binds]} (a batch: {shares})."
+    return (reading if n_bytes else "") + waiting
 
 
 def encoding_hours(speed: Speed, features: str, n_images: int) -> float:
