@@ -5,7 +5,6 @@ import io
 import torch
 from safetensors.torch import save
 
-from la.model.backbones.vit import build_dinov2
 from tests.published_file import UNUSED, published_name
 
 SMALL_LAYERS = 1
@@ -28,7 +27,12 @@ def small_mae(image_size: int) -> torch.nn.Module:
 
 
 def small_dinov2(image_size: int) -> torch.nn.Module:
-    return build_dinov2(image_size, dim=384, n_layers=SMALL_LAYERS)
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(
+        image_size=518, hidden_size=384, num_attention_heads=6, num_hidden_layers=SMALL_LAYERS
+    )
+    return Dinov2Model(config)
 
 
 def published_weights(backbone: str, small: int | None) -> bytes:

@@ -33,17 +33,11 @@ def build_mae(image_size: int) -> nn.Module:
     return ViTModel(ViTConfig(layer_norm_eps=1e-12), add_pooling_layer=False)
 
 
-def build_dinov2(image_size: int, *, dim: int, n_layers: int = 12) -> nn.Module:
+def build_dinov2(image_size: int, *, dim: int) -> nn.Module:
     """ViT/14; its positions are those of 518 pixels, for images of any side."""
     from transformers import Dinov2Config, Dinov2Model
 
-    config = Dinov2Config(
-        image_size=518,
-        hidden_size=dim,
-        num_attention_heads=dim // 64,
-        num_hidden_layers=n_layers,
-    )
-    return Dinov2Model(config)
+    return Dinov2Model(Dinov2Config(image_size=518, hidden_size=dim, num_attention_heads=dim // 64))
 
 
 def read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
