@@ -148,6 +148,13 @@ function editor(model, el) {
     const items = role === "query" ? plain.map((item, k) => review.decorate(item, seen[k])) : plain;
     ui[role].replaceChildren(...gap(before), ...items, ...gap(after));
   }
+  const brought = { support: -1, query: -1 };
+  function bring(role, i) { // a photograph that is newly displayed comes into sight in its strip
+    const strip = ui[role], left = listed(role).indexOf(i) * ITEM;
+    if (i < 0 || brought[role] === i) return;
+    brought[role] = i;
+    if (left < strip.scrollLeft || left + ITEM > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = left - strip.clientWidth / 2;
+  }
   function wantPixels() { // what is displayed, then what the strips have in sight
     const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => inSight(ui[role], listed(role)).seen);
     album.want([...large.map((i) => [images[i].id, FULL]), ...small.map((i) => [images[i].id, THUMB])]);
@@ -172,6 +179,8 @@ function editor(model, el) {
     list.redraw();
     thumbnails("support");
     thumbnails("query");
+    bring("support", img);
+    bring("query", q);
     ui.hint.textContent = TOOLS.find((t) => t[0] === desk.tool)[3];
     ui.empty.hidden = now().prompts.length > 0;
     ui.example.hidden = images.length > 0; // nobody's photographs are covered by an offer
