@@ -16,6 +16,7 @@ REPLACED = (
     ('<aside class="toc-drawer', '<aside aria-label="On this page" class="toc-drawer'),
 )
 LONG_CELL = re.compile(r"<td(?: class=\"[^\"]*\")?>(?=<p>[^<]{80})")  # needs some width on a phone
+SETTING = re.compile(r"(<t[hd][^>]*>(?:<p>)?)(\d+-way \d+-shot)")
 EMPTY_HEADER = re.compile(r"<th(?: class=\"[^\"]*\")?>(?:<p></p>)?</th>")
 
 
@@ -25,4 +26,5 @@ def mend(page: str) -> str:
         page = page.replace(old, new)
     page = page.replace(" ± ", "&nbsp;±&nbsp;")  # one number, one line
     page = LONG_CELL.sub('<td class="long">', page)
+    page = SETTING.sub(r'\1<span class="setting">\2</span>', page)
     return EMPTY_HEADER.sub("<td></td>", page)

@@ -93,9 +93,11 @@ def test_an_equation_is_a_picture_with_its_text():
 
 def test_what_scrolls_can_be_reached_and_headings_have_levels():
     page = '<p class="caption" role="heading">A</p><pre>b</pre><th></th><td><p>1 ± 2</p></td>'
+    page += "<th>2-way 1-shot</th>"
     assert mend(page) == (
         '<p class="caption" role="heading" aria-level="2">A</p><pre tabindex="0">b</pre><td></td>'
         "<td><p>1&nbsp;±&nbsp;2</p></td>"
+        '<th><span class="setting">2-way 1-shot</span></th>'
     )
 
 
