@@ -11,6 +11,8 @@ from PIL import Image
 
 from la.report.notebooks import FOLDER
 
+pytestmark = pytest.mark.slow  # executes the notebook
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory) -> list:

@@ -156,6 +156,7 @@ def test_a_model_of_another_backbone_is_refused(bench, model):
         records(wrong, CELL, [0], model)
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_the_worst_episodes_where_no_kernel_runs(folder):
     home = folder.parent
     command = [sys.executable, "-m", "la", "run", "inspect_predictions", "--profile", "quick"]
