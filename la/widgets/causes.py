@@ -87,10 +87,13 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
     most = str(wrong.idxmax())
     share = 100 * wrong[most] / wrong.sum()
     of_class = by("class", classes)
-    worst = of_class.index[0]
+    displayed = of_class[of_class["missed"].notna()]  # by a query; the others can only be wrong
+    if displayed.empty:
+        return f"**{share:.0f} % of the wrong pixels are {KINDS[most]}.** {len(records)} episodes."
+    worst = displayed.index[0]
     sentence = (
         f"**{share:.0f} % of the wrong pixels are {KINDS[most]}; the class with the lowest IoU is "
-        f"{worst} ({of_class['IoU'].iloc[0]:.0f} %).**"
+        f"{worst} ({displayed['IoU'].iloc[0]:.0f} %).**"
     )
     rows = classes[(classes["class"] == worst) & (classes["taken for"] != "")]
     if len(rows):
