@@ -107,7 +107,8 @@ class Photo:
         """`reduced` as a JPEG file, computed once."""
         if long_side not in self._jpegs:
             file = BytesIO()
-            self.reduced(long_side).save(file, "JPEG", quality=85)
+            quality = 85 if long_side == LONG_SIDE else 70  # a strip has many thumbnails
+            self.reduced(long_side).save(file, "JPEG", quality=quality)
             self._jpegs[long_side] = file.getvalue()
         return self._jpegs[long_side]
 
