@@ -181,6 +181,7 @@ def test_a_whole_session_by_touch_alone(touched):
     page.get_by_role("button", name="Brush", exact=True).tap()
     page.get_by_role("radio", name="cat").tap()
     fingers.drag((30, 150), (60, 160), (90, 150))
+    page.wait_for_function("model.get('prompts').length === 4", timeout=10_000)
     assert [(p["type"], p["cls"]) for p in touched.prompts] == [
         ("point", 1),
         ("point", 1),
