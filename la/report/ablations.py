@@ -75,6 +75,8 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
         intervals.append(f"{change.points} {name}")
     n_trainings = len(trainings.xs(setting, axis=1).columns)
     sentence = f"In {setting} the score changes by {', '.join(texts)} ({n_trainings} trainings)."
+    if not any(change.resolved for change in changes.values()):
+        sentence = f"No part is shown to matter. {sentence}"
     verdict: Verdict = "unresolved"
     if all(change.high < 0 for change in changes.values()):
         costliest = min(changes, key=lambda name: changes[name].value)
@@ -99,7 +101,7 @@ def _changes(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:
 
 def _rounded(intervals: dict[str, Interval], field: str) -> pd.Series:
     numbers = {name: getattr(interval, field) for name, interval in intervals.items()}
-    return pd.Series(numbers).round(1)
+    return pd.Series(numbers).round(1) + 0.0  # no -0.0
 
 
 def _resolution(change: Interval) -> str:

@@ -62,6 +62,14 @@ def test_the_finding_lists_what_each_part_is_worth(convolutions, pool, verdict):
     half_width = t_interval(changes).half_width
     assert f"{changes.mean():+.1f} ± {half_width:.1f} w/o Spatial" in finding.interval
     assert finding.sentence.endswith("w/o Token Pool (3 trainings).")
+    assert not finding.sentence.startswith("No part")  # the token pool's change is resolved
+
+
+def test_the_finding_says_first_that_no_change_is_resolved():
+    runs = [*variants("complete", (40, 50, 60)), *variants("w/o Token Pool", (45, 40, 61))]
+    finding = worth_of_parts(trainings(runs))
+    assert finding.verdict == "unresolved"
+    assert finding.sentence.startswith("No part is shown to matter. In 1-way 1-shot")
 
 
 def test_the_ladder_pairs_trainings_with_the_complete_start():
