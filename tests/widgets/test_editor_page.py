@@ -89,7 +89,7 @@ class Desk:
 
     @property
     def status(self) -> str:
-        return self.page.get_by_role("status").inner_text()
+        return self.page.locator(".la-status").inner_text()
 
     def from_python(self, **changes) -> None:
         script = "(changes) => { for (const k in changes) model.set(k, changes[k]); }"
@@ -391,7 +391,7 @@ def test_a_kernel_that_does_not_answer_is_noticed(desk):
     desk.press("p")
     desk.click(30, 30)
     desk.page.wait_for_function(
-        "document.querySelector('[role=status]').textContent.includes('kernel does not answer')"
+        "document.querySelector('.la-status').textContent.includes('kernel does not answer')"
     )
 
 
