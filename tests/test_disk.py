@@ -63,7 +63,7 @@ def refused(command: Command, *words: str) -> None:
         (["features"], 20_000, ".f16"),
         (["train"], 1_000_000, "/runs/smoke/la_fold0_"),
         (EVALUATE, 600, "/measurements/evaluate.jsonl"),
-        (NOTEBOOK, 300_000, "/figure3.ipynb"),  # more than the figure alone
+        (NOTEBOOK, 200_000, "/figure3.ipynb"),  # more than the figure alone
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -47,6 +47,16 @@ class Widget(anywidget.AnyWidget):
     _css = (HERE / "widgets.css").read_text()
     palette = List(list(PALETTE)).tag(sync=True)
 
+    def open(self) -> None:
+        """Connect to the page, whose messages are read while a cell runs.
+
+        JupyterLab addresses them to a subshell. ipykernel 7.4 would read them in the thread that
+        sent the last message to the page: after a change by a cell, that is the one that runs cells.
+        """
+        super().open()
+        if self.comm is not None:
+            self.comm._reply_subshell_for = None
+
     def snapshot(self, timeout: float = 0) -> Image.Image:
         """The widget as a still picture, after waiting at most `timeout` seconds for its work."""
         raise NotImplementedError

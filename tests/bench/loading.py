@@ -60,7 +60,8 @@ def loading_records(sizes: Sizes, photographs: Path, folder: Path) -> Iterator[R
     for _ in batches.loaded(list(range(sizes.batches)), n_workers=WORKERS):
         arrived.append(time.perf_counter() - started)
     settled = len(arrived) // 4  # the first batches wait for the processes to start
-    rate = (len(arrived) - settled) / (arrived[-1] - arrived[settled - 1])
+    began = arrived[settled - 1] if settled else 0.0  # of what is timed, in seconds
+    rate = (len(arrived) - settled) / (arrived[-1] - began)
     spent = (_cpu_seconds() - before) / len(arrived)
     note = (
         f"{WORKERS} worker processes on {os.cpu_count()} cores, wall time; {1000 * spent:.0f} ms "
