@@ -2,7 +2,7 @@
 const FEW = 12; // more classes get a field to search them
 
 function classList(desk, host) {
-  let words = "";
+  let words = "", renaming = false;
   const rows = h("div", { class: "la-classes", role: "radiogroup", "aria-label": "Classes" });
   const search = h("input", { type: "search", placeholder: "Find a class", "aria-label": "Find a class", hidden: true,
     oninput: () => { words = search.value.trim().toLowerCase(); redraw(); },
@@ -26,13 +26,19 @@ function classList(desk, host) {
   }
   function rename(n, row) {
     const before = host.classes()[n - 1];
-    const done = () => { host.rename(n, field.value); host.refresh(); };
+    const done = () => {
+      if (!renaming) return;
+      renaming = false;
+      host.rename(n, field.value);
+      host.refresh();
+    };
     const field = h("input", { type: "text", value: before, "aria-label": `New name of ${before}`, onblur: done,
       onkeydown: (e) => {
         if (e.key === "Escape") field.value = before;
         if (e.key === "Enter" || e.key === "Escape") host.focus();
       } });
     row.querySelector(".la-class").replaceWith(field);
+    renaming = true;
     field.select();
   }
   function row(k) {
@@ -48,6 +54,7 @@ function classList(desk, host) {
     return line;
   }
   function redraw() {
+    if (renaming) return; // an answer of Python does not end the renaming
     search.hidden = host.classes().length <= FEW;
     const top = rows.scrollTop, shown = matches();
     rows.replaceChildren(...shown.map(row));
