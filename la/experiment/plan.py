@@ -94,7 +94,7 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
         Stage("train", _training_left(needs), state_bytes / 1e9),
         Stage("evaluate", f"{needs.n_episodes} episodes" if needs.n_episodes else ""),
         Stage("render", "notebooks"),
-    )
+    )  # type: tuple[Stage, ...]
     if speed is not None:
         stages = _with_hours(stages, bench, needs, n_images, speed)
     disk[bench.home] = disk.get(bench.home, 0) + feature_bytes + state_bytes

@@ -51,7 +51,7 @@ class Widget(anywidget.AnyWidget):
         """Connect to the page, whose messages are read while a cell runs.
 
         JupyterLab addresses them to a subshell. ipykernel 7.4 would read them in the thread that
-        sent the last message to the page: after a change by a cell, that is the one that runs cells.
+        sent the last message to the page, which after a change by a cell is the one of cells.
         """
         super().open()
         if self.comm is not None:
