@@ -34,3 +34,13 @@ def result(
 def with_iou(percent: int, **fields) -> Result:
     """A result whose one class has this IoU in percent."""
     return result(confusion=((100, 0), (100 - percent, percent)), **fields)
+
+
+def scored(method, n_ways, percent, shots=1):
+    """A result whose N classes have this IoU in percent."""
+    confusion = np.zeros((n_ways + 1, n_ways + 1), int)
+    confusion[0, 0] = 100
+    for row in range(1, n_ways + 1):
+        confusion[row, row], confusion[row, 0] = percent, 100 - percent
+    ids = (CLASSES[:n_ways],)
+    return result(method=method, confusion=confusion, ids=ids, shots=shots)

@@ -1,8 +1,7 @@
 """Prototype methods against affinity methods, and how costs grow, from numbers known by hand."""
 
-import numpy as np
 import pandas as pd
-from hand_made import result
+from hand_made import scored
 
 from la.experiment.methods import KNOWN
 from la.report.families import (
@@ -13,16 +12,6 @@ from la.report.families import (
     growth,
     prototypes_against_affinities,
 )
-
-
-def scored(method, n_ways, percent, shots=1):
-    """A result whose N classes have this IoU in percent."""
-    confusion = np.zeros((n_ways + 1, n_ways + 1), int)
-    confusion[0, 0] = 100
-    for row in range(1, n_ways + 1):
-        confusion[row, row], confusion[row, 0] = percent, 100 - percent
-    ids = ((3, 7, 11)[:n_ways],)
-    return result(method=method, confusion=confusion, ids=ids, shots=shots)
 
 
 def test_no_method_belongs_to_both_families():

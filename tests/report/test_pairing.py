@@ -2,21 +2,10 @@
 
 import math
 
-import numpy as np
-from hand_made import result
+from hand_made import scored
 
 from la.experiment.methods import label
 from la.report.pairing import PAPERS, SHARE, explained_by_pairing, pairing
-
-
-def scored(method, n_ways, percent, shots=1):
-    """A result whose N classes have this IoU in percent."""
-    confusion = np.zeros((n_ways + 1, n_ways + 1), int)
-    confusion[0, 0] = 100
-    for row in range(1, n_ways + 1):
-        confusion[row, row], confusion[row, 0] = percent, 100 - percent
-    ids = ((3, 7, 11)[:n_ways],)
-    return result(method=method, confusion=confusion, ids=ids, shots=shots)
 
 
 def three_ways(one_pass, rule, fault):
