@@ -14,6 +14,7 @@ from la.__main__ import main
 from la.errors import UserError
 from la.experiment import workbench
 from la.learn import checkpoints, hub
+from la.report import freshness
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +205,20 @@ def test_the_deterministic_switch_trains_and_scores_what_is_computed_without_it(
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
     assert switched["checkpoint_sha256"] == usual["checkpoint_sha256"]
     assert switched["miou_star"] == usual["miou_star"]
+
+
+def test_a_page_with_all_methods_is_up_to_date_also_without_them(capsys, home):
+    bench = workbench.Workbench.open("smoke")
+    page = bench.results / "table1.ipynb"
+    page.parent.mkdir(parents=True)
+    page.write_text(json.dumps({"cells": [], "metadata": {}}))
+    parameters = {"methods": ["all"], "folds": [0]}
+    freshness.record_inputs(page, freshness.inputs_of_page(bench, "table1", parameters))
+    words = ("run", "table1", "--profile", "smoke", "--folds", "0")
+    assert "nothing changed" in run(capsys, *words)[1]
+    assert "nothing changed" in run(capsys, *words, "--methods", "all")[1]
+    changed = {**parameters, "folds": [1]}
+    freshness.record_inputs(page, freshness.inputs_of_page(bench, "table1", changed))
+    status, _, err = run(capsys, *words, "-p", "unknown=1")
+    assert "parameters changed" in err and status == 2
+    page.unlink()

@@ -67,6 +67,11 @@ def run(
         print(bench.headline(), file=sys.stderr)
         inputs = freshness.inputs_of_page(bench, notebook, parameters)
         changes = freshness.changes_since(page, inputs)
+        if changes == ["parameters changed"] and not methods:
+            # A page with the trained comparators shows the usual rows as well.
+            with_all = parameters | {"methods": ["all"]}
+            inputs = freshness.inputs_of_page(bench, notebook, with_all)
+            changes = freshness.changes_since(page, inputs) and changes
         if not changes:
             print(f"{page}: nothing changed since it was made; RECOMPUTE=1 makes it again")
             return
