@@ -36,7 +36,7 @@ LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lab test test-fast check bench reproduce verify readme readme-figures site plan strip clean distclean \
+.PHONY: help setup lock lab test test-fast test-gpu check bench reproduce verify readme readme-figures site plan strip clean distclean \
         $(PAGES:%=reproduce-%) reproduce-summary
 
 help:  ## list the targets and variables
@@ -94,6 +94,9 @@ plan: $(SETUP)  ## stages, gigabytes, hours of TABLE, and what would stop it
 
 weights: $(SETUP)  ## train the model that comes with the package again, and its bias
 	$(PY) -m la export --ways 1 --shots 1
+
+test-gpu: $(SETUP)  ## check and time the project on a GPU (4 minutes); figures go to build/on_gpu.jsonl
+	$(PY) -m tests.on_gpu --out build/on_gpu.jsonl
 
 bench: $(SETUP)  ## measure speed and memory beside the references (QUICK=1: minutes)
 	$(PY) -m tests.bench $(if $(QUICK),--quick)
