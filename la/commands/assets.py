@@ -105,10 +105,14 @@ def models() -> None:
     """List the models that can be loaded by name, and the backbones with their licences."""
     from la.learn.hub import KNOWN
     from la.model.backbones import BACKBONES
+    from la.predict import pace
 
+    paces = pace.kept()
     for model in KNOWN:
         print(f"{model.name}\n    {model.megabytes} MB from {model.source}; {model.licence}")
         print(f"    trained on {model.trained_on}")
+        if model.name in paces:
+            print(f"    {paces[model.name]} s an image on this machine")
     for spec in BACKBONES.values():
         weights = spec.weights.file_name
         print(f"backbone {spec.name}: {weights}, {spec.licence}")

@@ -8,6 +8,9 @@ from la.errors import MissingFile
 
 SHIPPED = ("photos", "quick")  # profiles whose models are part of this package
 FILE = "model.safetensors"  # of a published model's folder
+# What the makers of the image encoders in the authors' files say of their weights.
+MAE = "the image encoder, MAE, Apache-2.0 on the hub and CC BY-NC 4.0 in Meta's repository"
+SAM = "the image encoder, SAM, Apache-2.0"
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends so
 
 
@@ -26,12 +29,13 @@ def _by_the_authors(
     name: str,
     megabytes: int,
     trained_on: str,
+    encoder: str,
 ) -> KnownModel:
     return KnownModel(
         name=name,
         megabytes=megabytes,
         source="https://huggingface.co/pasqualedem",
-        licence="MIT (the authors' code)",
+        licence=f"MIT (the authors' code); {encoder}",
         trained_on=trained_on,
     )
 
@@ -52,11 +56,11 @@ KNOWN = (
         "the embedded data set, seen classes of fold 0",
     ),
     *(
-        _by_the_authors(name, 381, f"COCO-20i, seen classes of fold {fold}")
+        _by_the_authors(name, 381, f"COCO-20i, seen classes of fold {fold}", MAE)
         for fold, name in enumerate(PUBLISHED)
     ),
-    _by_the_authors(AUTHORS + "mae_480_coco", 381, "COCO, all classes"),
-    _by_the_authors(AUTHORS + "sam_1024_coco", 468, "COCO, all classes"),
+    _by_the_authors(AUTHORS + "mae_480_coco", 381, "COCO, all classes", MAE),
+    _by_the_authors(AUTHORS + "sam_1024_coco", 468, "COCO, all classes", SAM),
 )
 
 

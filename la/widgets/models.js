@@ -10,9 +10,9 @@ function modelChooser(model, ask) {
   }
   function redraw() {
     const used = model.get("about").split(" · ")[0];
-    list.replaceChildren(...model.get("models").map(({ name, megabytes, licence, trained_on, here }) =>
+    list.replaceChildren(...model.get("models").map(({ name, megabytes, licence, trained_on, here, seconds }) =>
       h("button", { type: "button", "aria-pressed": String(name === used), onclick: () => choose(name) }, h("span", {},
-        h("b", {}, name), h("small", {}, `${here ? "on this machine" : `${megabytes} MB to download`}; ${licence}`), h("small", {}, `trained on ${trained_on}`)))));
+        h("b", {}, name), h("small", {}, `${here ? "on this machine" : `${megabytes} MB to download`}; ${licence}`), h("small", {}, `trained on ${trained_on}`), h("small", {}, seconds === null ? "" : `${seconds} s an image on this machine`)))));
   }
   redraw();
   return { el: panel, redraw };

@@ -7,6 +7,7 @@ from typing import Any
 
 from la.errors import MissingFile
 from la.learn import checkpoints, hub
+from la.predict import pace
 from la.predict.predictor import Predictor
 from la.widgets.worker import Worker
 
@@ -14,7 +15,11 @@ PATIENCE = 2.5  # seconds until a hub that does not answer counts as out of reac
 
 
 def offered() -> list[dict[str, Any]]:
-    """The models that `load` knows, with `here` for those that need no download."""
+    """The models that `load` knows, with `here` for those that need no download.
+
+    `seconds` is the time to encode an image, or None until the model has been loaded here.
+    """
+    paces = pace.kept()
     return [
         {
             "name": model.name,
@@ -22,6 +27,7 @@ def offered() -> list[dict[str, Any]]:
             "licence": model.licence,
             "trained_on": model.trained_on,
             "here": is_here(model.name),
+            "seconds": paces.get(model.name),
         }
         for model in hub.KNOWN
     ]
@@ -98,6 +104,7 @@ class ModelLoader:
                 threading.Thread(target=self._report, args=(name, done), daemon=True).start()
             self._say("busy", f"Loading {name}")
             predictor = Predictor(checkpoints.load(name))
+            pace.measure(predictor)
         except Exception as error:  # any: it would end the thread without a word
             self._say("idle", "")
             self._refuse(f"{name} is not loaded: {error}")

@@ -1,13 +1,16 @@
 """The models that an editor offers, and how it loads one."""
 
+import json
 import time
 
 import pytest
 from stub_predictor import Stub
 from widget_page import photo
 
+from la import folders
 from la.data.download import PUBLISHED
 from la.learn import hub
+from la.predict import pace
 from la.widgets import PromptEditor, models
 
 
@@ -37,6 +40,21 @@ def test_a_chosen_model_segments_from_then_on(editor):
     point = {"img": 0, "cls": 1, "type": "point", "pts": [[4, 4]], "label": 1}
     editor.prompts = [point]
     assert editor.wait(120) and editor.overlay["img"] == 1
+
+
+def test_the_seconds_an_image_are_measured_when_a_model_is_first_loaded(
+    editor, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(folders, "HOME", tmp_path)
+    choose(editor, "quick")
+    seconds = {model["name"]: model["seconds"] for model in editor.models}
+    assert 0 < seconds["quick"] < 60 and seconds["photos"] is None
+    (tmp_path / "cache" / pace.FILE).write_text(json.dumps({"quick": 12.5}))
+    choose(editor, "photos")
+    seconds = {model["name"]: model["seconds"] for model in editor.models}
+    assert seconds["photos"] > 0 and seconds["quick"] == 12.5
+    (tmp_path / "cache" / pace.FILE).write_text("{")
+    assert pace.kept() == {}
 
 
 def test_offline_a_model_of_the_hub_is_one_sentence_within_three_seconds(editor, monkeypatch):
