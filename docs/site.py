@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from site_links import Links, equations_as_pictures
+from site_links import Links, equations_as_pictures, sections_in_lower_case
 from site_mend import mend
 from sphinx.cmd.build import build_main
 
@@ -129,7 +129,8 @@ def _for_the_site(notebook: NotebookNode, page: Path, links: Links) -> NotebookN
             continue
         kept.append(cell)
         if cell.cell_type == "markdown":
-            cell.source = equations_as_pictures(links.rewrite(cell.source, page))
+            linked = sections_in_lower_case(links.rewrite(cell.source, page))
+            cell.source = equations_as_pictures(linked)
             continue
         tags.append("hide-input")
         for output in cell.get("outputs", []):

@@ -11,6 +11,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")  # to files, not to addresses
+SECTION = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")  # a link within a notebook
+IMAGE = re.compile(r"<img [^>]*?src=\"([^\"]+)\"")  # as HTML, which has a width
 EQUATION = re.compile(r"\$([^$\n]+)\$")
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -56,6 +58,10 @@ class Links:
             suffix = ".html" if linked.suffix == ".py" else ""
             return f'<a href="{name}{suffix}{anchor or ""}">{words}</a>'
 
+        for name in IMAGE.findall(text):
+            shown = self._file(page, name)
+            if shown is not None:
+                self.files.add(shown)
         return LINK.sub(replace, text)
 
     def pictures(self, text: str, page: Path) -> list[Path]:
@@ -91,6 +97,11 @@ def _source_page(path: Path, name: str, front: str) -> str:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         lines.append(f'<span id="L{number}">{number:5}  {html.escape(line)}</span>')
     return PAGE.format(name=name, front=front, lines="\n".join(lines))
+
+
+def sections_in_lower_case(text: str) -> str:
+    """Markdown whose links to sections have the anchors that Sphinx gives their headings."""
+    return SECTION.sub(lambda match: f'<a href="#{match[2].lower()}">{match[1]}</a>', text)
 
 
 def equations_as_pictures(text: str) -> str:

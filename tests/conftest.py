@@ -1,7 +1,8 @@
-"""Shared builders: a small COCO-format folder, and the annotations of real photographs."""
+"""Shared builders: a small COCO-format folder, annotations of real photographs, a browser."""
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,6 +20,8 @@ from la.data.index import CocoIndex
 from la.rng import stream
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +121,32 @@ def home(features, tmp_path) -> Path:
     """A home of its own for runs and results, with the shared cache."""
     (tmp_path / "cache").symlink_to(features)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium; without it the tests fail, unless LA_NO_BROWSER=1 says that this is wanted."""
+    if os.environ.get("LA_NO_BROWSER") == "1":
+        pytest.skip("LA_NO_BROWSER=1")
+    found = [shutil.which(n) for n in ("chromium", "chromium-browser", "google-chrome")]
+    path = next((p for p in found if p), None)
+    if path is None:
+        pytest.fail("no chromium on PATH: apt install chromium, or set LA_NO_BROWSER=1 to skip")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that fails the test if a script in it raised."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+    assert not errors

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from la.files import write_whole
+from la.report.finding import CLAIMS
 from la.report.questions import questions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,10 +20,14 @@ PAGES = {
     "table5": "Table 5: kinds of prompts",
     "figure3": "Figure 3",
     "prompts_used": "Use of prompts",
+    "protocol": "Rules of scoring",
+    "curves": "Score, time and memory over N and K",
+    "train": "Training and the start of the weights",
+    "model": "The model, step by step",
+    "own_method": "A method of your own",
 }
 BOLD = re.compile(r"^\*\*.+\*\*$", re.M)
 MINUTES = re.compile(r"minutes of evaluation\s*\|\s*([\d.]+)")
-CLAIM = re.compile(r"The paper's claim \((.+?)\): (.+?) \*Here: (.+?)\*")
 
 
 def main() -> None:
@@ -32,7 +37,7 @@ def main() -> None:
 
 
 def with_results(text: str, results: Path) -> str:
-    """The text with the blocks between its markers made anew from the files in `results`.
+    """The text with the blocks between its markers replaced by what is in the files of `results`.
 
     Raises:
         ValueError: a marker is missing.
@@ -85,15 +90,18 @@ def _text(column: pd.DataFrame, method: str) -> str:
 
 
 def verdicts(results: Path) -> str:
-    """A line for each claim of the paper that a rendered page has judged."""
+    """A line for each claim of the paper that the front page of the results judges."""
+    path = results / "README.md"
+    front = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = []
-    for page, title in PAGES.items():
-        path = results / f"{page}.md"
-        claim = CLAIM.search(path.read_text(encoding="utf-8")) if path.exists() else None
-        if claim:
-            section, text, verdict = claim.groups()
-            link = f"[{title}](results/quick/{page}.ipynb)"
-            lines.append(f"- The paper ({section}): {text} Here: **{verdict}** ({link}).\n")
+    for claim in CLAIMS:
+        row = re.search(rf"^\| {re.escape(claim.text)} *\| *([\w ]+?) *\|", front, re.M)
+        if row:
+            page = f"results/quick/{claim.page}.ipynb"
+            is_rendered = (results / f"{claim.page}.ipynb").exists()
+            link = f" ([{PAGES[claim.page]}]({page}))" if is_rendered else ""
+            verdict = f"Here: **{row.group(1)}**{link}."
+            lines.append(f"- The paper ({claim.section}): {claim.text} {verdict}\n")
     return "".join(lines)
 
 

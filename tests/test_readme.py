@@ -10,6 +10,7 @@ from PIL import Image
 from typer.main import get_command
 
 from la.__main__ import app, main
+from la.report.finding import CLAIMS
 from tests import readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,10 +135,11 @@ def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     two = "masks,LA,2-way 1-shot,2,1,mean,42.04,1.25\nmasks,Floor,5-way 1-shot,5,1,mean,0,0\n"
     (tmp_path / "table1.csv").write_text(head + one)
     (tmp_path / "table2.csv").write_text(head + two)
-    claim = "**A.**\n\nThe paper's claim (4.3, Table 2): B. *Here: unresolved*: +1 ± 2."
-    claim += "\n\n| minutes of evaluation | 8.7 |\n"
-    (tmp_path / "README.md").write_text("# Results\n\n**LA is behind in C.**\n\nText.\n")
-    (tmp_path / "table2.md").write_text(claim)
+    (claim,) = (c for c in CLAIMS if c.section == "4.3, Table 2")
+    row = f"| {claim.text}  | unresolved | LA scores 50 %. |"
+    front = f"# Results\n\n**LA is behind in C.**\n\nText.\n\n{row}\n"
+    (tmp_path / "README.md").write_text(front)
+    (tmp_path / "table2.md").write_text("| minutes of evaluation | 8.7 |\n")
     (tmp_path / "table2.ipynb").touch()
     block = "<!-- {0}: written by make readme -->\n| 12.3 |\n<!-- end of {0} -->\n"
     text = f"before\n{block.format('questions')}{block.format('numbers')}between\n"
@@ -148,7 +150,8 @@ def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     assert "| LA | 47.3 ± 0.5 | 42.0 ± 1.2 |  |\n| Floor |  |  | 0.0 ± 0.0 |\n" in made
     page = "results/quick/table2.ipynb"
     title = readme.PAGES["table2"]
-    assert f"- The paper (4.3, Table 2): B. Here: **unresolved** ([{title}]({page})).\n" in made
+    verdict = f"Here: **unresolved** ([{title}]({page}))."
+    assert f"- The paper (4.3, Table 2): {claim.text} {verdict}\n" in made
     assert made.count("The paper (") == 1
     assert f"| {title} | `make reproduce-table2` | 9 | [table2]({page}) |\n" in made
     assert "| `make reproduce-table3` |  | *not yet* |" in made

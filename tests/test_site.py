@@ -7,11 +7,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
 
 from la.report.questions import QUESTIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
-from site_links import Links, equations_as_pictures
+from site_links import Links, equations_as_pictures, sections_in_lower_case
 from site_mend import mend
 
 pytestmark = pytest.mark.slow
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
 LOADED = re.compile(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"([^\"]+)\"")
+AXE = """async () => {
+    const { violations } = await axe.run(document);
+    const grave = violations.filter((v) => ["serious", "critical"].includes(v.impact));
+    return grave.map((v) => [v.id, v.nodes.map((node) => node.html)]);
+}"""
 ANCHOR = re.compile(r"<a [^>]*?href=\"([^\"]+)\"")
 
 
@@ -60,6 +66,32 @@ def test_every_link_leads_to_a_file_and_an_anchor_of_the_site(pages):
     assert not broken
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_accessibility_check_has_no_serious_findings(pages, page, width):
+    """axe-core on every page, as wide as a desk and as a phone; pages of source lines are alike."""
+    shown = [path for path in pages if not path.name.endswith(".py.html")]
+    shown.append(next(path for path in pages if path.name.endswith(".py.html")))
+    page.set_viewport_size({"width": width, "height": 900})
+    grave = {}
+    for path in shown:
+        page.goto(path.as_uri())
+        page.evaluate(AXE_FILE_PATH.read_text())
+        grave[path.name] = page.evaluate(AXE)
+    assert not {name: found for name, found in grave.items() if found}
+
+
+@pytest.mark.browser
+def test_no_page_is_wider_than_a_phone(pages, page):
+    page.set_viewport_size({"width": 400, "height": 900})
+    wide = []
+    for path in pages:
+        page.goto(path.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth") > 400:
+            wide.append(path.name)
+    assert not wide
+
+
 def test_a_linked_source_line_is_an_anchor_of_a_page(tmp_path):
     root, site = tmp_path / "root", tmp_path / "site"
     page = root / "results" / "quick" / "table1.ipynb"
@@ -81,6 +113,22 @@ def test_links_to_pages_pictures_and_hosts_are_left_as_they_are(tmp_path):
     (tmp_path / "a.png").touch()
     text = "![x](a.png) [y](missing.py) [z](https://example.org/a.py)"
     assert Links(tmp_path).rewrite(text, tmp_path / "page.md") == text
+
+
+def test_a_link_to_a_section_has_the_anchor_of_its_heading():
+    text = "[a](#From-a-number-to-its-source) [b](other.md#Part)"
+    assert sections_in_lower_case(text) == (
+        '<a href="#from-a-number-to-its-source">a</a> [b](other.md#Part)'
+    )
+
+
+def test_a_picture_with_a_width_is_copied_beside_the_page(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    links = Links(tmp_path)
+    text = '<img src="a.png" width="420" alt="x">'
+    assert links.rewrite(text, tmp_path / "README.md") == text
+    links.write_files(tmp_path / "site")
+    assert (tmp_path / "site" / "a.png").read_bytes() == b"png"
 
 
 def test_an_equation_is_a_picture_with_its_text():

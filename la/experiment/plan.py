@@ -87,14 +87,14 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
     needs = needs_of(bench, _unscored(bench, measurements) if here else measurements, here=here)
     n_images = _images_to_encode(bench, needs, here=here)
     feature_bytes, state_bytes = n_images * bench.feature_bytes, _state_bytes(bench, needs)
-    stages = (
+    stages: tuple[Stage, ...] = (
         Stage("fetch", ", ".join(to_fetch), sum(disk.values()) / 1e9),
         Stage("index", "annotation files" if to_fetch else ""),
         Stage("features", f"{n_images} images" if n_images else "", feature_bytes / 1e9),
         Stage("train", _training_left(needs), state_bytes / 1e9),
         Stage("evaluate", f"{needs.n_episodes} episodes" if needs.n_episodes else ""),
         Stage("render", "notebooks"),
-    )  # type: tuple[Stage, ...]
+    )
     if speed is not None:
         stages = _with_hours(stages, bench, needs, n_images, speed)
     disk[bench.home] = disk.get(bench.home, 0) + feature_bytes + state_bytes

@@ -87,6 +87,31 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
     return Finding(sentence, PARTS, verdict, "; ".join(intervals))
 
 
+def worth_of_start(trainings: pd.DataFrame) -> Finding:
+    """The ladder: what the score loses without each part of the start, over paired trainings.
+
+    Args:
+        trainings: `trainings`, a row per rung, columns (setting, seed).
+    """
+    if "complete" not in trainings.index or len(trainings) < 2:
+        return Finding("The ladder of the start has not been trained here.")
+    setting = trainings.columns[0][0]
+    changes = _changes(trainings, setting)
+    resolved = []
+    unresolved = []
+    for name, change in sorted(changes.items(), key=lambda item: item[1].value):
+        part = name.removeprefix("start without ")
+        if change.resolved:
+            resolved.append(f"{change.points} points without `{part}`")
+        else:
+            unresolved.append(f"`{part}`")
+    texts = [f"In {setting} the score changes by {', '.join(resolved)}"] if resolved else []
+    if unresolved:
+        texts.append(f"without {', '.join(unresolved)} the change is unresolved")
+    sentence = "; ".join(texts)
+    return Finding(f"{sentence[0].upper()}{sentence[1:]}.")
+
+
 def _intervals(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:
     """By variant, over the trainings that it has."""
     runs = trainings.xs(setting, axis=1)

@@ -11,14 +11,48 @@ from la.report.tables import prompts_of
 RIVAL = "threshold_prototype"  # the strongest rival that is not trained
 
 
+def against_rival(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """LA minus the threshold prototype, a comparison per setting and kind of prompts."""
+    return [c for c in comparisons if c.method == "la" and c.other == RIVAL]
+
+
 def not_ahead(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """LA against the threshold prototype where its lead is negative or unresolved, worst first."""
-    behind = []
-    for c in comparisons:
-        is_ahead = c.difference.value > 0 and c.difference.resolved
-        if c.method == "la" and c.other == RIVAL and not is_ahead:
-            behind.append(c)
+    behind = [c for c in against_rival(comparisons) if not _is_ahead(c)]
     return sorted(behind, key=lambda c: c.difference.value)
+
+
+def counted(comparisons: Iterable[Comparison]) -> str:
+    """In how many settings LA is below the threshold prototype, which, and by how much.
+
+    Then in how many it is ahead and in how many the difference is unresolved; "" where the two
+    have not been compared.
+    """
+    columns = against_rival(comparisons)
+    if not columns:
+        return ""
+    below = [c for c in not_ahead(columns) if c.difference.resolved]
+    n_ahead = sum(_is_ahead(c) for c in columns)
+    n_unresolved = len(columns) - n_ahead - len(below)
+    rest = f"ahead in {n_ahead}"
+    if n_unresolved:
+        rest += (
+            f", and {n_unresolved} are unresolved" if n_unresolved > 1 else ", and 1 is unresolved"
+        )
+    if not below:
+        return (
+            f"Of {len(columns)} settings LA is below the threshold prototype in none; it is {rest}."
+        )
+    settings: dict[str, list[str]] = {}
+    for c in below:
+        settings.setdefault(c.prompts, []).append(c.setting)
+    named = [f"{_listed(names)} with {prompts}" for prompts, names in settings.items()]
+    points = [-100 * c.difference.value for c in below]
+    distance = f"by up to {max(points):.1f} points"
+    return (
+        f"LA is below the threshold prototype in {len(below)} of {len(columns)} settings, "
+        f"{distance}: {'; '.join(named)}. It is {rest}."
+    )
 
 
 def named_first(results: Iterable[Result], comparisons: Sequence[Comparison]) -> str:
@@ -48,6 +82,10 @@ def named_first(results: Iterable[Result], comparisons: Sequence[Comparison]) ->
         rival_name = "it" if below else "the threshold prototype"
         texts.append(f"not clearly above {rival_name} in {_listed(unclear)}")
     return f"LA is {', and '.join(texts)}." if texts else ""
+
+
+def _is_ahead(c: Comparison) -> bool:
+    return c.difference.value > 0 and c.difference.resolved
 
 
 def _means(results: Iterable[Result]) -> dict[tuple[str, str, str], float]:

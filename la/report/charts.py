@@ -61,7 +61,7 @@ def by_fold(scores: pd.DataFrame) -> Figure:
         axis.set_yticks(range(len(names)), names, fontsize=LABEL)
         axis.invert_yaxis()
         axis.margins(y=0.09)
-        axis.set(xlim=(-0.02 * limit, limit), title=setting)
+        axis.set(xlim=(-0.06 * limit, limit), title=setting)
     axes[-1].set_xlabel(MIOU)
     return figure
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from la.experiment.measurements import Measurement, Result
+from la.experiment.methods import METHODS, RIVALS
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
-from la.report.comparison import Comparison, compare
+from la.report.comparison import Comparison, among
 from la.report.families import cost_of_examples, prototypes_against_affinities
 from la.report.finding import (
     CLAIMS,
@@ -32,14 +33,16 @@ def claims(
     folder: Path,
     planned: Mapping[str, Sequence[Measurement]],
     results: Iterable[Result],
+    comparisons: Sequence[Comparison],
 ) -> pd.DataFrame:
-    """A row per claim: section, evidence, its interval, verdict, and a link to the notebook.
+    """A row per claim: verdict, evidence, its interval, section, and a link to the notebook.
 
     A claim whose table lacks results is "not run": the missing part could change the verdict.
 
     Args:
         folder: the profile's results, where rendered notebooks and the times of `curves` are.
         planned: the measurements of each table, by its name.
+        comparisons: LA minus each other method, from the results of `of_tables`.
     """
     stored = {r.measurement: r for r in results}
     rows = []
@@ -49,7 +52,7 @@ def claims(
         if claim in (COSTS, EXAMPLES):
             finding = _costs(claim, folder / "curves.csv")
         elif available and len(available) == len(of_page):
-            finding = _finding(claim, available)
+            finding = _finding(claim, available, among(comparisons, of_page))
         else:
             count = f"{len(available)} of {len(of_page)} results have been computed."
             finding = Finding(count, claim, "not run")
@@ -60,58 +63,55 @@ def claims(
             "verdict": finding.verdict,
             "found here": finding.sentence,
             "95 % interval": finding.interval,
-            "notebook": link,
-            "section": claim.section,
+            "where": f"{link}; section {claim.section}",
         }
         rows.append(row)
     return pd.DataFrame(rows).set_index("the paper's claim")
 
 
-def overview(claims: pd.DataFrame, results: Iterable[Result]) -> Finding:
+def of_tables(results: Iterable[Result]) -> list[Result]:
+    """The results that Tables 1 to 3 and 5 compare, sorted by N and K.
+
+    They are of unseen classes, of the protocol `clean`, and with the supports of each query.
+    """
+    compared = []
+    for r in results:
+        m = r.measurement
+        is_row = m.method in METHODS or m.method in RIVALS or m.method == "published"
+        as_in_tables = m.protocol == "clean" and m.supports == "own" and m.classes == "unseen"
+        if is_row and as_in_tables:
+            compared.append(r)
+    return sorted(compared, key=lambda r: (r.measurement.n_ways, r.measurement.k_shots))
+
+
+def overview(claims: pd.DataFrame, comparisons: Sequence[Comparison]) -> Finding:
     """Where LA is not ahead of the threshold prototype, then how many claims have which verdict.
 
     Args:
         claims: `claims`.
-        results: of the tables that compare methods on unseen classes.
+        comparisons: LA minus each other method, from the results of `of_tables`.
     """
-    pair = _pair(results)
-    first = behind.named_first(pair, compare(pair, "la"))
     counts = claims["verdict"].value_counts()
     verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
     texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
     counted = f"Of {len(claims)} claims of the paper: {', '.join(texts)}."
-    return Finding(f"{first} {counted}" if first else counted)
+    against_rival = behind.counted(comparisons)
+    return Finding(f"{against_rival} {counted}" if against_rival else counted)
 
 
-def leads(results: Iterable[Result]) -> list[Comparison]:
-    """LA minus the threshold prototype in each column of the tables."""
-    return compare(_pair(results), "la")
-
-
-def _pair(results: Iterable[Result]) -> list[Result]:
-    """The results of LA and the threshold prototype, as tables compare methods."""
-    pair = []
-    for r in results:
-        m = r.measurement
-        as_in_tables = m.protocol == "clean" and m.supports == "own" and m.classes == "unseen"
-        if as_in_tables and m.method in ("la", behind.RIVAL):
-            pair.append(r)
-    return pair
-
-
-def _finding(claim: Claim, results: Sequence[Result]) -> Finding:
+def _finding(claim: Claim, results: Sequence[Result], comparisons: Sequence[Comparison]) -> Finding:
     if claim == ONE_CLASS:
-        return findings.one_class(results, compare(results))
+        return findings.one_class(results, comparisons)
     if claim == SEVERAL_CLASSES:
-        return findings.several_classes(results, compare(results))
+        return findings.several_classes(results, comparisons)
     if claim == MORE_CLASSES:
-        return findings.with_more_classes(results, compare(results))
+        return findings.with_more_classes(results, comparisons)
     if claim == FAMILIES:
         return prototypes_against_affinities(results)
     if claim == PARTS:
         return worth_of_parts(trainings(results))
     if claim == PROMPTS:
-        return findings.kinds_of_prompts(results, compare(results))
+        return findings.kinds_of_prompts(results, comparisons)
     if claim == ONE_TRAINING:
         return findings.one_training(results)
     assert claim == PROMPTS_USED

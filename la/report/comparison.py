@@ -55,6 +55,14 @@ def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
     return comparisons
 
 
+def among(
+    comparisons: Iterable[Comparison], measurements: Iterable[Measurement]
+) -> list[Comparison]:
+    """Those whose other method and setting are among the measurements, such as those of a table."""
+    columns = {(m.method, prompts_of(m), m.setting) for m in measurements}
+    return [c for c in comparisons if (c.other, c.prompts, c.setting) in columns]
+
+
 def differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """A row per setting and other method: points of mIoU*, and two 95 % intervals.
 

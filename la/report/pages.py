@@ -79,9 +79,9 @@ def basis(
         return f"{headline}\n\nNothing has been computed yet."
     measured = [r.measurement for r in results]
     n_folds = len({m.fold for m in measured})
-    n_lists = len({m.seed for m in measured})
+    n_lists = _lists_of_settings(measured)
     episodes = ", ".join(str(n) for n in sorted({m.episodes for m in measured}))
-    text = f"{_counted(n_folds, 'fold')}, {_counted(n_lists, 'episode list')}"
+    text = f"{_counted([n_folds], 'fold')}, {_counted(n_lists, 'episode list')}"
     text += f" of {episodes} episodes for each setting"
     models: dict[tuple[str, int], set[str]] = {}
     for r in results:
@@ -90,9 +90,7 @@ def basis(
             models.setdefault(key, set()).add(r.checkpoint_sha256)
     n_trainings = sorted({len(hashes) for hashes in models.values()})
     if n_trainings:
-        counts = ", ".join(map(str, n_trainings))
-        noun = "training" if n_trainings == [1] else "trainings"
-        text += f", {counts} {noun} of each trained row"
+        text += f", {_counted(n_trainings, 'training')} of each trained row"
     interval = _interval(n_lists, n_trainings[-1] if n_trainings else 0)
     return f"{headline}\n\n{text}. {interval}{_not_possible(measured, asked)}"
 
@@ -120,11 +118,19 @@ def _not_possible(measured: Sequence[Measurement], asked: Sequence[Measurement])
     )
 
 
-def _interval(n_lists: int, n_trainings: int) -> str:
+def _lists_of_settings(measured: Sequence[Measurement]) -> list[int]:
+    """How many episode lists a setting has, sorted; several numbers where settings differ."""
+    lists: dict[tuple[object, ...], set[int]] = {}
+    for m in measured:
+        lists.setdefault((m.setting, m.kinds), set()).add(m.seed)
+    return sorted({len(seeds) for seeds in lists.values()})
+
+
+def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
     """What ± holds, given that list i is scored with training i."""
-    if n_lists == 1:
+    if max(n_lists) == 1:
         return "With one list there is no ±."
-    over = f"± is half of the 95 % t-interval over these {n_lists} lists"
+    over = f"± is half of the 95 % t-interval over these {_either(n_lists)} lists"
     if n_trainings == 0:
         return f"{over}."
     if n_trainings == 1:
@@ -132,8 +138,13 @@ def _interval(n_lists: int, n_trainings: int) -> str:
     return f"{over}; in trained rows each list has a training of its own, so ± holds both."
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+def _counted(counts: Sequence[int], noun: str) -> str:
+    return f"{_either(counts)} {noun}{'' if max(counts) == 1 else 's'}"
+
+
+def _either(counts: Sequence[int]) -> str:
+    """One number, or several as `3 or 5`."""
+    return " or ".join(map(str, counts))
 
 
 def provenance(results: Sequence[Result]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from la.learn import checkpoints
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
+from la.report.finding import Finding
 from la.types import Batch, Episode, Example, PromptKind, to_device
 
 
@@ -149,6 +150,31 @@ def probe(
     return pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 
+def what_probes_show(probes: pd.DataFrame) -> Finding:
+    """Where tokens attend after training and whether embeddings tell classes apart, from `probe`.
+
+    Args:
+        probes: a row per model; names of `both_ends`.
+    """
+    trained = probes[probes.index.str.endswith(", trained")]
+    attention = trained["attention on the object"]
+    on_mask = attention["mask, layer 1"]
+    two_classes = trained["cosine of embeddings", "two classes of one image"]
+    neighbours = trained["1-NN", "accuracy"]
+    uniform = 100 * attention["uniform"].mean()
+    sentence = f"Uniform attention would have {uniform:.0f} % on the masked object."
+    for model in trained.index:
+        start = model.removesuffix(", trained")
+        sentence += (
+            f" After training with the {start}, {100 * on_mask[model]:.0f} % lies on it, the "
+            f"embeddings of two classes of one image have a cosine of {two_classes[model]:.2f}, "
+            f"and {100 * neighbours[model]:.0f} % of nearest neighbours are of the same class."
+        )
+        if on_mask[model] > 0.5 and two_classes[model] > 0.9:
+            sentence += " Attention finds the object there, but its embedding is not of its class."
+    return Finding(sentence)
+
+
 def _probes(
     model: LabelAnything, batches: Mapping[PromptKind, tuple[list[Episode], Batch]]
 ) -> dict[tuple[str, str], float]:
@@ -174,12 +200,16 @@ def both_ends(
     fold: int,
     seed: int = 0,
 ) -> dict[str, LabelAnything]:
-    """The models of some methods before and after their training with a seed, by label."""
+    """The models of some methods before and after their training with a seed.
+
+    Names are labels without what all methods of the page share, such as "usual start, trained".
+    """
     models = {}
     for name in methods:
         run = Job(bench, Measurement(name, fold, 1, 1, seed, 1)).run
         if run is None:
             continue
-        models[f"{label(name)}, untrained"] = run.fresh_model()
-        models[f"{label(name)}, trained"] = checkpoints.load(run.train())
+        short = label(name).removeprefix("LA, ").removesuffix(", 1 x steps")
+        models[f"{short}, untrained"] = run.fresh_model()
+        models[f"{short}, trained"] = checkpoints.load(run.train())
     return models

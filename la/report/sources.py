@@ -2,42 +2,77 @@
 
 import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from la.config import ModelConfig
 from la.experiment.code import PACKAGE
-from la.experiment.measurements import Result
+from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN, label
 from la.files import write_whole
 from la.model.label_anything import LabelAnything
 from la.report.tables import prompts_of
+from la.types import PromptKind
 
 
 def sources(folder: Path, table: str, results: Sequence[Result]) -> pd.DataFrame:
-    """A row per method with links: its code, the lines of its stored counts, the episode lists.
+    """A row per number with links: notebook, code, the lines of its counts, and episode lists.
 
-    The lists are written to `<table>_lists.csv` in `folder`.
+    A number is the score of a method in one setting with one kind of prompts. The lists are
+    written to `<table>_lists.csv` in `folder`.
 
     Args:
         folder: a profile's results.
-        table: the name of the file of the results in `measurements/`, without its suffix.
+        table: the name of the notebook, and of the file of its results in `measurements/`.
     """
     lists = f"{table}_lists.csv"
-    write_whole(folder / lists, episode_lists(results).to_csv(index=False))
+    of_table = episode_lists(results)
+    write_whole(folder / lists, of_table.to_csv(index=False))
+    list_rows = of_table.reset_index(drop=True).groupby(["prompts", "setting"]).indices
     stored = f"measurements/{table}.jsonl"
     lines = _lines(folder / stored)
     rows = {}
-    for name in dict.fromkeys(r.measurement.method for r in results):
-        counts = f"lines {lines[name]}" if name in lines else "not stored"
-        rows[label(name)] = {
-            "computed by": source_link(folder, name),
-            "pixel counts": f"[{counts}]({stored})" if name in lines else counts,
-            "episode lists": f"[{lists}]({lists})",
+    for r in results:
+        m = r.measurement
+        column = (prompts_of(m), m.setting)
+        counts = _span(lines.get((m.method, *column), []))
+        # The header is the first line of the file.
+        listed = _span([int(number) + 2 for number in list_rows[column]])
+        rows[label(m.method), *column] = {
+            "notebook": f"[{table}](../../notebooks/{table}.ipynb)",
+            "computed by": source_link(folder, m.method),
+            "pixel counts": f"[{counts}]({stored})" if counts else "not stored",
+            "episode lists": f"[{listed}]({lists})",
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(list(rows), names=[None, "prompts", "setting"])
+    has_one_kind = frame.index.get_level_values("prompts").nunique() == 1
+    return frame.droplevel("prompts") if has_one_kind else frame
+
+
+def tables_of(
+    folder: Path,
+    planned: Mapping[str, Sequence[Measurement]],
+    columns: Iterable[tuple[str, str]],
+) -> list[str]:
+    """The first table that has each pair of prompts and setting, as a link to its page.
+
+    Args:
+        folder: a profile's results.
+        planned: the measurements of each table, by its name.
+    """
+    tables: dict[tuple[str, str], str] = {}
+    for name, measurements in planned.items():
+        for m in measurements:
+            tables.setdefault((prompts_of(m), m.setting), name)
+    links = []
+    for column in columns:
+        name = tables[column]
+        page = f"{name}.ipynb"
+        links.append(f"[{name}]({page})" if (folder / page).exists() else name)
+    return links
 
 
 def episode_lists(results: Iterable[Result]) -> pd.DataFrame:
@@ -89,13 +124,26 @@ def _class_of(name: str) -> type | None:
     return LabelAnything if method.build is None else type(method.build(ModelConfig()))
 
 
-def _lines(path: Path) -> dict[str, str]:
-    """By method: the numbers of the first and the last of its lines in a file of results."""
-    numbers: dict[str, list[int]] = {}
+def _lines(path: Path) -> dict[tuple[str, str, str], list[int]]:
+    """By method, prompts and setting: the numbers of the lines in a file of results."""
+    numbers: dict[tuple[str, str, str], list[int]] = {}
     if path.exists():
         for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            numbers.setdefault(json.loads(text)["measurement"]["method"], []).append(number)
-    spans = {}
-    for name, of_method in numbers.items():
-        spans[name] = f"{of_method[0]} to {of_method[-1]}"
-    return spans
+            plain = json.loads(text)["measurement"]
+            kinds = tuple(PromptKind(kind) for kind in plain["kinds"])
+            m = Measurement(**(plain | {"kinds": kinds}))
+            numbers.setdefault((m.method, prompts_of(m), m.setting), []).append(number)
+    return numbers
+
+
+def _span(lines: Sequence[int]) -> str:
+    """`line 3`, `lines 3 to 8`, or several of them; "" for no line."""
+    spans: list[list[int]] = []
+    for line in sorted(lines):
+        if spans and line == spans[-1][1] + 1:
+            spans[-1][1] = line
+        else:
+            spans.append([line, line])
+    texts = [str(low) if low == high else f"{low} to {high}" for low, high in spans]
+    noun = "line" if len(lines) == 1 else "lines"
+    return f"{noun} {', '.join(texts)}" if texts else ""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from la.report.canvas import stacked, styles, with_legend
@@ -40,30 +41,23 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 label=run,
             )
         if "validation" in history:
-            scored = history.dropna(subset="validation")
-            axes[-1].plot(
-                scored["step"] + 1,
-                100 * scored["validation"],
-                color=style.colour,
-                linestyle=style.dashes,
-                marker=style.marker,
-                label=run,
-            )
+            _draw_score(axes[-1], history, style.colour, style.dashes, style.marker)
     for axis, name in zip(axes, names.values(), strict=False):
         axis.set(ylabel=name, ylim=(0, None))
-    if is_scored:
-        axes[-1].set(ylabel="mIoU* (%),\nseen classes", ylim=(0, None))
     axes[-1].set_xlabel(AXIS_NAMES["steps"])
     return with_legend(figure)
 
 
 def loss_by_shape(history: pd.DataFrame) -> Figure:
-    """The running median of the loss of one run, a line per shape of its batches.
+    """The running median of the loss of one run, a line per shape of its batches; its score.
 
     Args:
-        history: columns step, loss and shape, such as "16 x 1-way 1-shot".
+        history: columns step, loss and shape, such as "16 x 1-way 1-shot", and, where the
+            training was validated, validation, as for `curves`.
     """
-    figure, (axis,) = stacked(1, 3.2)
+    is_scored = "validation" in history
+    figure, axes = stacked(1 + is_scored, 2.4 if is_scored else 3.2, shares_x=True)
+    axis = axes[0]
     for shape, style in styles(sorted(history["shape"].unique())).items():
         shown = history[history["shape"] == shape]
         axis.plot(
@@ -75,8 +69,24 @@ def loss_by_shape(history: pd.DataFrame) -> Figure:
             markevery=max(1, len(shown) // 8),
             label=shape,
         )
-    axis.set(ylabel="focal loss", ylim=(0, None), xlabel=AXIS_NAMES["steps"])
+    axis.set(ylabel="focal loss", ylim=(0, None))
+    if is_scored:
+        _draw_score(axes[1], history, "black", "-", "o")
+    axes[-1].set_xlabel(AXIS_NAMES["steps"])
     return with_legend(figure)
+
+
+def _draw_score(axis: Axes, history: pd.DataFrame, colour: str, dashes: str, marker: str) -> None:
+    """mIoU* on seen classes at the steps at which a state was saved."""
+    scored = history.dropna(subset="validation")
+    axis.plot(
+        scored["step"] + 1,
+        100 * scored["validation"],
+        color=colour,
+        linestyle=dashes,
+        marker=marker,
+    )
+    axis.set(ylabel="mIoU* (%),\nseen classes", ylim=(0, None))
 
 
 def _running_median(values: pd.Series) -> pd.Series:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from hand_made import with_iou
 
-from la.report.ablations import ablations, ladder, trainings, worth_of_parts
+from la.report.ablations import (
+    ablations,
+    ladder,
+    trainings,
+    worth_of_parts,
+    worth_of_start,
+)
 from la.report.statistics import t_interval
 
 
@@ -79,3 +85,17 @@ def test_the_ladder_pairs_trainings_with_the_complete_start():
     table = ladder(results)["1-way 1-shot"]
     assert table.loc["start without read", "minus complete"] == pytest.approx(-20)
     assert "start without copy" not in table.index
+
+
+def test_the_ladder_names_what_each_part_is_worth_and_which_are_unresolved():
+    runs = variants("complete", (40, 50, 60))
+    runs += variants("start without copy", (20, 31, 39))
+    runs += variants("start without mark", (45, 40, 61))
+    change = t_interval([-20, -19, -21])
+    assert worth_of_start(trainings(runs)).sentence == (
+        f"In 1-way 1-shot the score changes by -20.0 ± {change.half_width:.1f} points without "
+        "`copy`; without `mark` the change is unresolved."
+    )
+    unclear = worth_of_start(trainings([*runs[:3], *runs[6:]]))
+    assert unclear.sentence == "Without `mark` the change is unresolved."
+    assert "not been trained" in worth_of_start(trainings(runs[3:])).sentence

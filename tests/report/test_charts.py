@@ -125,6 +125,15 @@ def test_the_loss_is_shown_apart_for_each_shape_of_batches():
     assert {line.get_label(): set(line.get_ydata()) for line in axis.lines} == {"a": {1}, "b": {3}}
 
 
+def test_the_score_is_drawn_below_the_loss_of_each_shape():
+    run = pd.DataFrame({"step": range(40), "loss": 1.0, "shape": "a"})
+    run["validation"] = np.where(run["step"] % 20 == 19, 0.3, np.nan)
+    loss, score = training_charts.loss_by_shape(run).axes
+    assert len(loss.lines) == 1
+    assert score.lines[0].get_xdata().tolist() == [20, 40]
+    np.testing.assert_allclose(score.lines[0].get_ydata(), [30, 30])
+
+
 def test_bars_of_mistakes_add_up_to_all_object_pixels():
     results = [with_iou(30, method=name) for name in ("la", "affinity")]
     (axis,) = error_charts.kinds(mistakes(results)).axes

@@ -4,25 +4,29 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from hand_made import with_iou
+from hand_made import scored, with_iou
 
-from la.report.claims import claims, overview
+from la.report.claims import claims, of_tables, overview
+from la.report.comparison import among, compare
 from la.report.finding import CLAIMS
 
 RESULTS = [with_iou(50), with_iou(40, method="prototype")]
+COMPARED = compare(RESULTS)
 PLANNED = [r.measurement for r in RESULTS]
 
 
 def of_page(table: pd.DataFrame, page: str) -> pd.Series:
     """The first claim that a notebook checks."""
-    return table[table["notebook"].str.contains(page)].iloc[0]
+    return table[table["where"].str.contains(page)].iloc[0]
 
 
 def test_every_claim_has_a_row_with_its_section(tmp_path):
-    table = claims(tmp_path, {"table1": PLANNED, "table2": [], "figure3": PLANNED}, RESULTS)
+    table = claims(
+        tmp_path, {"table1": PLANNED, "table2": [], "figure3": PLANNED}, RESULTS, COMPARED
+    )
     assert list(table.index) == [claim.text for claim in CLAIMS]
     row = of_page(table, "table1")
-    assert row["verdict"] == "confirmed" and row["section"] == "4.3, Table 1"
+    assert row["verdict"] == "confirmed" and row["where"] == "table1; section 4.3, Table 1"
     assert "50.0 %" in row["found here"]
     assert row["95 % interval"].startswith("+10.0 ± 0.0")
     assert (table["verdict"].drop(table.index[0]) == "not run").all()
@@ -30,15 +34,17 @@ def test_every_claim_has_a_row_with_its_section(tmp_path):
 
 def test_a_table_that_lacks_results_is_not_judged(tmp_path):
     planned = {"table1": [*PLANNED, with_iou(50, seed=1).measurement]}
-    row = of_page(claims(tmp_path, planned, RESULTS), "table1")
+    row = of_page(claims(tmp_path, planned, RESULTS, COMPARED), "table1")
     assert row["verdict"] == "not run"
     assert row["found here"] == "2 of 3 results have been computed."
 
 
 def test_a_claim_links_to_its_page_once_it_is_there(tmp_path):
-    assert of_page(claims(tmp_path, {}, []), "table1")["notebook"] == "table1"
+    row = of_page(claims(tmp_path, {}, [], []), "table1")
+    assert row["where"].startswith("table1; section")
     (tmp_path / "table1.ipynb").touch()
-    assert of_page(claims(tmp_path, {}, []), "table1")["notebook"] == "[table1](table1.ipynb)"
+    row = of_page(claims(tmp_path, {}, [], []), "table1")
+    assert row["where"].startswith("[table1](table1.ipynb); section")
 
 
 def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
@@ -47,9 +53,9 @@ def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
         columns=["method", "N", "K", "milliseconds"],
     )
     (claim,) = (claim.text for claim in CLAIMS if "cost" in claim.text)
-    assert claims(tmp_path, {}, []).loc[claim, "verdict"] == "not run"
+    assert claims(tmp_path, {}, [], []).loc[claim, "verdict"] == "not run"
     frame.to_csv(tmp_path / "curves.csv", index=False)
-    row = claims(tmp_path, {}, []).loc[claim]
+    row = claims(tmp_path, {}, [], []).loc[claim]
     assert row["verdict"] == "confirmed" and "Affinity 8.0 times" in row["found here"]
 
 
@@ -61,13 +67,36 @@ def test_the_overview_counts_verdicts(verdicts):
     assert all(text in finding.sentence for text in texts)
 
 
-def test_the_overview_names_first_where_la_is_not_ahead_and_looks_at_tables_alone():
-    column = [with_iou(30, shots=5), with_iou(40, shots=5, method="threshold_prototype")]
-    elsewhere = [replace(r, measurement=replace(r.measurement, classes="seen")) for r in column]
+def test_the_overview_counts_the_settings_in_which_la_is_below_and_names_them():
     table = pd.DataFrame({"verdict": ["confirmed"]})
-    assert overview(table, elsewhere).sentence == "Of 1 claims of the paper: 1 confirmed."
-    finding = overview(table, [*elsewhere, *column, with_iou(90, shots=5, method="affinity")])
+    results = []
+    for shots, ours in ((1, 50), (2, 40), (5, 30), (10, 20)):
+        results += [with_iou(ours, shots=shots), with_iou(90, shots=shots, method="affinity")]
+        results.append(with_iou(40, shots=shots, method="threshold_prototype"))
+    finding = overview(table, compare(results, "la"))
     assert finding.sentence == (
-        "LA is below the threshold prototype in 1-way 5-shot (30.0 against 40.0 %). "
+        "LA is below the threshold prototype in 2 of 4 settings, by up to 20.0 points: 1-way "
+        "10-shot and 1-way 5-shot with masks. It is ahead in 1, and 1 is unresolved. "
         "Of 1 claims of the paper: 1 confirmed."
     )
+    above = overview(table, compare(results[:3], "la"))
+    assert above.sentence.startswith(
+        "Of 1 settings LA is below the threshold prototype in none; it is ahead in 1. Of 1 claims"
+    )
+
+
+def test_tables_compare_unseen_classes_and_own_supports_in_the_order_of_n_and_k():
+    shown = [scored("la", 3, 30), with_iou(30, shots=5), with_iou(30)]
+    hidden = [with_iou(50, method="la w/o token pool")]
+    for field, value in (("classes", "seen"), ("supports", "exchanged"), ("protocol", "paper")):
+        hidden.append(replace(shown[2], measurement=replace(PLANNED[0], **{field: value})))
+    assert of_tables([*shown, *hidden]) == [shown[2], shown[1], shown[0]]
+
+
+def test_comparisons_among_the_measurements_of_a_table_are_those_of_its_columns():
+    results = [with_iou(50, shots=5), with_iou(40, shots=5, method="prototype"), *RESULTS]
+    compared = compare(results, "la")
+    (chosen,) = among(compared, PLANNED)
+    assert (chosen.other, chosen.setting) == ("prototype", "1-way 1-shot")
+    assert chosen.difference.value == COMPARED[0].difference.value
+    assert among(compared, []) == []

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from la.report.probes import (
     nearest_neighbour_accuracy,
     probe,
     probe_episodes,
+    what_probes_show,
 )
 from la.types import PromptKind
 from tests.model.planted import planted_batch
@@ -103,3 +105,26 @@ def test_a_probe_has_a_row_per_model_and_the_start_shows_in_it(bench):
     assert attention.loc["agreeing", "mask, layer 1"] > attention.loc["usual", "mask, layer 1"]
     assert table.loc["agreeing", ("1-NN", "accuracy")] <= 1
     assert not table.isna().any().any()
+
+
+def test_the_finding_says_where_attention_lies_and_which_start_cannot_tell_classes_apart():
+    columns = [
+        ("attention on the object", "mask, layer 1"),
+        ("attention on the object", "uniform"),
+        ("cosine of embeddings", "two classes of one image"),
+        ("1-NN", "accuracy"),
+    ]
+    values = {
+        "usual start, untrained": [0.08, 0.07, 0.98, 0.11],
+        "usual start, trained": [0.99, 0.07, 0.97, 0.10],
+        "agreeing start, trained": [0.98, 0.07, 0.45, 0.72],
+    }
+    table = pd.DataFrame.from_dict(values, orient="index")
+    table.columns = pd.MultiIndex.from_tuples(columns)
+    sentence = what_probes_show(table).sentence
+    assert sentence.startswith("Uniform attention would have 7 % on the masked object. After")
+    assert "the agreeing start, 98 % lies on it" in sentence and "untrained" not in sentence
+    assert "a cosine of 0.45, and 72 % of nearest neighbours" in sentence
+    assert sentence.count("Attention finds the object there") == 1
+    apart = what_probes_show(table.drop("usual start, trained")).sentence
+    assert "Attention finds" not in apart

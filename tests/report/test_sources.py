@@ -9,7 +9,7 @@ import pytest
 from hand_made import result, with_iou
 
 from la.experiment.methods import KNOWN
-from la.report.sources import episode_lists, source_link, sources
+from la.report.sources import episode_lists, source_link, sources, tables_of
 from la.types import PromptKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,11 +36,27 @@ def test_each_method_leads_to_its_lines_in_the_file_of_the_table(tmp_path):
     lines = [json.dumps(r.to_json()) for r in ordered]
     (tmp_path / "measurements" / "table2.jsonl").write_text("\n".join(lines))
     table = sources(tmp_path, "table2", [*results, with_iou(20, method="ridge")])
-    assert table.loc["LA", "pixel counts"] == "[lines 2 to 3](measurements/table2.jsonl)"
-    assert table.loc["Affinity", "pixel counts"] == "[lines 1 to 1](measurements/table2.jsonl)"
-    assert table.loc["Ridge classifier", "pixel counts"] == "not stored"
-    assert set(table["episode lists"]) == {"[table2_lists.csv](table2_lists.csv)"}
-    assert (tmp_path / "table2_lists.csv").exists()
+    counts = table["pixel counts"]
+    assert counts["LA", "1-way 1-shot"] == "[lines 2 to 3](measurements/table2.jsonl)"
+    assert counts["Affinity", "1-way 1-shot"] == "[line 1](measurements/table2.jsonl)"
+    assert counts["Ridge classifier", "1-way 1-shot"] == "not stored"
+    assert set(table["episode lists"]) == {"[lines 2 to 3](table2_lists.csv)"}
+    lists = (tmp_path / "table2_lists.csv").read_text().splitlines()
+    assert all(line.startswith("1-way 1-shot,masks") for line in lists[1:3]) and len(lists) == 3
+    assert set(table["notebook"]) == {"[table2](../../notebooks/table2.ipynb)"}
+
+
+def test_a_number_of_other_prompts_has_a_row_of_its_own(tmp_path):
+    boxes = with_iou(30, kinds=(PromptKind.BOX,))
+    table = sources(tmp_path, "table5", [with_iou(40), boxes])
+    assert list(table.index) == [
+        ("LA", "masks", "1-way 1-shot"),
+        ("LA", "boxes", "1-way 1-shot"),
+    ]
+    assert list(table["episode lists"]) == [
+        "[line 2](table5_lists.csv)",
+        "[line 3](table5_lists.csv)",
+    ]
 
 
 def test_methods_share_a_list_and_other_prompts_are_another_list():
@@ -51,3 +67,11 @@ def test_methods_share_a_list_and_other_prompts_are_another_list():
         "python -m la episodes --fold 0 --ways 1 --shots 1 --seed 0 --episodes 1 "
         "--prompts box+point"
     )
+
+
+def test_a_setting_belongs_to_the_first_table_that_has_it(tmp_path):
+    (tmp_path / "table1.ipynb").touch()
+    boxes = result(kinds=(PromptKind.BOX,)).measurement
+    planned = {"table1": [result().measurement], "table5": [result().measurement, boxes]}
+    columns = [("boxes", "1-way 1-shot"), ("masks", "1-way 1-shot")]
+    assert tables_of(tmp_path, planned, columns) == ["table5", "[table1](table1.ipynb)"]
