@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from la.config import EpisodeConfig, Protocol
 from la.data.episodes import EpisodeSampler, presence, prompt_subsets
+from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.rng import stream
 from la.types import Batch, Episode, Features, PromptKind
@@ -28,9 +29,8 @@ class TrainingBatches(Dataset[Batch]):
             that compute one each do not wait for the one with the largest.
         kinds_per_batch: all examples of a batch draw from one subset of prompt kinds, as the
             official code does; otherwise each example draws from its own subset.
-        read: image ids -> features (n, V, h, w), where the loader gives `ids_alone`. Features are
-            read by threads of the process that trains: sending a batch from a worker process
-            takes four times as long as reading it.
+        features: read where the loader gives `ids_alone`, by threads of the process that trains:
+            sending a batch from a worker process takes four times as long as reading it.
     """
 
     sampler: EpisodeSampler
@@ -39,7 +39,7 @@ class TrainingBatches(Dataset[Batch]):
     seed: int
     per_step: int = 1
     kinds_per_batch: bool = False
-    read: Callable[[list[int]], Tensor] | None = None
+    features: ImageFeatures | None = None
 
     def episodes(self, number: int) -> list[Episode]:
         """The episodes of batch `number`; they occur in no other batch of the run."""
@@ -108,12 +108,11 @@ class TrainingBatches(Dataset[Batch]):
 
     def _with_features(self, batch: Batch, pin_memory: bool = False) -> Batch:
         """The batch with the features of its images, where the loader gave their ids."""
-        if self.read is None:
+        if self.features is None:
             return batch
         query, support = batch.source.query, batch.source.support
-        features = self.read(torch.cat([query, support]).tolist())
-        if pin_memory:
-            features = features.pin_memory()
+        image_ids = torch.cat([query, support]).tolist()
+        features = self.features.read(image_ids, pin_memory=pin_memory)
         source = Features(features[: len(query)], features[len(query) :])
         return replace(batch, source=source)
 
@@ -129,7 +128,7 @@ class _WithoutFeatures(Dataset[Batch]):
 
 
 def ids_alone(image_ids: list[int]) -> Tensor:
-    """(n,) int64, in the place of features that `TrainingBatches.read` reads."""
+    """(n,) int64, in the place of features that `TrainingBatches` reads."""
     return torch.tensor(image_ids)
 
 

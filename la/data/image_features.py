@@ -43,9 +43,10 @@ class ImageFeatures:
             progress=progress,
         )
 
-    def read(self, image_ids: Sequence[int]) -> Tensor:
+    def read(self, image_ids: Sequence[int], *, pin_memory: bool = False) -> Tensor:
         """Features (n, V, h, w), in the order of the ids; see `FeatureStore.read`."""
-        return self.store.read([self._picture(image_id) for image_id in image_ids])
+        pictures = [self._picture(image_id) for image_id in image_ids]
+        return self.store.read(pictures, pin_memory=pin_memory)
 
     def _image_of(self, image_ids: Iterable[int]) -> dict[str, int]:
         """The smallest image id of each picture."""

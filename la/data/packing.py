@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from la.data.memory import Memory
 from la.errors import UserError
 
 Numbers = Literal["float16", "int8"]
@@ -24,7 +25,6 @@ class Float16:
 
     shape: tuple[int, ...]
     suffix: ClassVar[str] = ".f16"
-    dtype: ClassVar[type] = np.float16
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -40,9 +40,12 @@ class Float16:
         """(n, V, h, w) float16 -> (n, V, h, w)."""
         return features.numpy()
 
-    def unpack(self, rows: np.ndarray) -> Tensor:
-        """(n, V, h, w) -> (n, V, h, w) float16."""
-        return torch.from_numpy(rows)
+    def rows_for(self, features: Tensor, memory: Memory) -> Tensor:
+        """Where the stored rows of features (n, V, h, w) are read to: the features themselves."""
+        return features
+
+    def unpack(self, rows: Tensor, features: Tensor) -> None:
+        """Nothing is left to do."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ class Int8:
 
     shape: tuple[int, ...]
     suffix: ClassVar[str] = ".i8"
-    dtype: ClassVar[type] = np.uint8
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -77,18 +79,19 @@ class Int8:
         number_bytes = numbers.view(torch.uint8)
         return torch.cat([scale_bytes, number_bytes], dim=2).numpy()
 
-    def unpack(self, rows: np.ndarray) -> Tensor:
-        """(n, V, 4 + h * w) -> (n, V, h, w) float16."""
+    def rows_for(self, features: Tensor, memory: Memory) -> Tensor:
+        """Where the stored rows of features (n, V, h, w) are read to."""
+        return memory.tensor((len(features), *self.row_shape), torch.uint8)
+
+    def unpack(self, rows: Tensor, features: Tensor) -> None:
+        """Rows (n, V, 4 + h * w) -> the values of features (n, V, h, w) float16."""
         n_images, n_channels, n_bytes = rows.shape
-        n_cells = n_bytes - 4
-        features = torch.from_numpy(np.empty((n_images, n_channels, n_cells), np.float16))
-        wide = torch.empty(n_channels, n_cells)  # reused: allocating takes longest
-        for packed, unpacked in zip(torch.from_numpy(rows), features, strict=True):
+        wide = torch.empty(n_channels, n_bytes - 4)  # reused: allocating takes longest
+        for packed, unpacked in zip(rows, features.flatten(2), strict=True):
             scale = packed[:, :4].contiguous().view(torch.float32)  # (V, 1)
             wide.copy_(packed[:, 4:].view(torch.int8))
             wide.mul_(scale)
             unpacked.copy_(wide)
-        return features.unflatten(2, self.shape[1:])
 
 
 FORMATS: dict[str, type[Float16 | Int8]] = {"float16": Float16, "int8": Int8}

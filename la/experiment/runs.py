@@ -208,9 +208,10 @@ class Run:
             folder = bench.home / "cache" / "views" / self._views_key
             bench.once(lambda: write_views(index, folder, config.views))
             index = write_views(self.index, folder, config.views)
-        read = None
+        features = None
         if keeps_features() and not bench.reads_pixels:
-            read = bench.features(index, None if config.views else sampler.image_ids()).read
+            bench.features(index, None if config.views else sampler.image_ids())
+            features = bench.store(index)
         loader = bench.loader(
             index,
             self.fold,
@@ -218,19 +219,19 @@ class Run:
             target_side=config.train.target_side,
             jitter=True,
             objects=config.train.attention_loss > 0,
-            source="ids" if read else "pixels",
+            source="ids" if features else "pixels",
         )
         load: Callable[[list[Episode]], Batch]
         load = ViewLoader(loader, config.views) if config.views else loader
         return TrainingBatches(
             sampler,
-            load if read else HalfPixels(load),
+            load if features else HalfPixels(load),
             replace(config.episodes, shapes=shapes),
             config.train.seed,
             per_step=config.train.micro_batches,
             # Exact mode has quirks that depend on which kinds of prompt a whole batch has.
             kinds_per_batch=config.model.mode == "exact",
-            read=read,
+            features=features,
         )
 
     @property

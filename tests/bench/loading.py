@@ -77,7 +77,7 @@ def batches_of(index: CocoIndex, config: Config, store: ImageFeatures) -> Traini
         jitter=True,
     )
     sampler = EpisodeSampler(index, classes, PROTOCOLS["clean"], [SHAPE[1:]])
-    return TrainingBatches(sampler, loader, episodes, seed=0, read=store.read)
+    return TrainingBatches(sampler, loader, episodes, seed=0, features=store)
 
 
 def rate(

@@ -16,6 +16,20 @@ SHAPES = ((3, 1, 1), (2, 2, 1), (1, 1, 2))
 CONFIG = EpisodeConfig(shapes=SHAPES)
 
 
+class ConstantFeatures:
+    """Stands for a feature cache."""
+
+    def read(self, image_ids: list[int], *, pin_memory: bool = False) -> torch.Tensor:
+        return constant_features(image_ids)
+
+
+class DamagedFeatures:
+    """A feature cache that cannot be read."""
+
+    def read(self, image_ids: list[int], *, pin_memory: bool = False) -> torch.Tensor:
+        raise ValueError("the file is damaged")
+
+
 def constant_features(image_ids: list[int]) -> torch.Tensor:
     return torch.tensor(image_ids).float()[:, None, None, None].expand(-1, 2, 3, 3)
 
@@ -75,7 +89,7 @@ def test_a_batch_has_one_subset_of_kinds_where_the_official_code_is_followed(bat
 def test_worker_processes_load_the_batches_that_this_process_loads(batches, start):
     batches[0]  # the decoded instances of this process are not sent along
     loader = replace(batches.loader, read_features=ids_alone)
-    unread = replace(batches, loader=loader, read=constant_features)
+    unread = replace(batches, loader=loader, features=ConstantFeatures())
     numbers = [5, 0, 7, 1, 3]
     loaded = unread.loaded(numbers, n_workers=2, start_method=start)
     for number, ready in zip(numbers, loaded, strict=True):
@@ -89,10 +103,8 @@ def test_worker_processes_load_the_batches_that_this_process_loads(batches, star
 
 
 def test_an_error_of_a_thread_that_reads_ahead_reaches_the_training(batches):
-    def broken(image_ids):
-        raise ValueError("the file is damaged")
-
-    unread = replace(batches, loader=replace(batches.loader, read_features=ids_alone), read=broken)
+    loader = replace(batches.loader, read_features=ids_alone)
+    unread = replace(batches, loader=loader, features=DamagedFeatures())
     with pytest.raises(ValueError, match="the file is damaged"):
         next(unread.loaded([0, 1], n_workers=1))
 
