@@ -96,7 +96,7 @@ def sweep(folder: Path) -> None:
 
 
 def check_disk(needs: dict[Path, int]) -> None:
-    """Check that each folder has room for so many bytes; folders may share a disk.
+    """Check that each folder has room for the given bytes; folders may share a disk.
 
     Raises:
         OSError: the disk of one of them has too little room.

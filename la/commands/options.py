@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def resolve_profile(name: str) -> str:
-    """The profile that a name stands for here; `auto` depends on the machine."""
+    """Return the profile of a name; what `auto` means depends on the machine."""
     if name != "auto":
         return profiles.profile(name).profile
     from la.experiment.plan import auto_profile

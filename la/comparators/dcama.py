@@ -3,8 +3,8 @@
 Shi, Wei, Zhang, Lu, Ning, Chen, Ma, Zheng: "Dense Cross-Query-and-Support Attention
 Weighted Mask Aggregation for Few-Shot Segmentation", 2022. Every query cell attends to
 every support cell and mixes the support *mask*, not features; a small decoder refines the
-coarse masks. One feature map takes the place of 22 levels of a Swin transformer, and the
-masks of the heads that of the masks of its levels.
+coarse masks. One feature map replaces 22 levels of a Swin transformer, and the masks of
+the attention heads replace the masks of those levels.
 """
 
 import math

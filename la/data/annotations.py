@@ -67,7 +67,7 @@ def parse(
     """Arrays of images, categories and annotations; names, counts and `described` faults as JSON.
 
     Raises:
-        UserError: this is no COCO instance file, no image or category in it can be used, or all
+        UserError: this is not a COCO instance file, no image or category in it can be used, or all
             coordinates are fractions of the image.
     """
     file = _file(raw, path)

@@ -19,7 +19,7 @@ from la.rng import stream
 from la.types import Episode, Example, PromptKind
 
 Kinds = tuple[PromptKind, ...]
-NAMED = 10  # classes with too few images that a message lists
+NAMED = 10  # how many of the classes with too few images a message lists
 _BLOCK = 256  # episodes that share one stream: seeding one costs more than drawing an episode
 
 
@@ -54,7 +54,7 @@ class EpisodeSampler:
             self._drawable_classes(n_ways, k_shots)
 
     def image_ids(self) -> list[int]:
-        """The images that show one of the classes; no episode has another one."""
+        """The images that show one of the classes; no episode uses another image."""
         return self._index.image_ids[self._shown.any(axis=1)].tolist()
 
     def left_out(self, k_shots: int) -> dict[str, int]:

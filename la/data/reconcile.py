@@ -22,8 +22,8 @@ def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, C
     annotations there; if the test file uses its id for another class, it gets the next free id.
 
     Raises:
-        UserError: a name stands for two classes of one file, or an id has names in the two files of
-            which neither is a name in the other file, so that a misspelling is likely.
+        UserError: two classes of one file have the same name, or an id has a different name in each
+            file and neither name occurs in the other file, so that a misspelling is likely.
     """
     id_in_train, id_in_test = ids_by_name(train), ids_by_name(test)
     if id_in_train == id_in_test:
@@ -60,7 +60,7 @@ def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, C
 def without_repetitions(index: CocoIndex) -> CocoIndex:
     """The index with one image for each picture: the one of the lowest id.
 
-    It gets the annotations of all entries of the picture; of equal ones, one. Images without a
+    It gets the annotations of all entries of the picture, without duplicates. Images without a
     file, and pictures of one colour, are not merged.
     """
     row_of: dict[tuple, int] = {}  # by picture and stated size
@@ -90,7 +90,7 @@ def without_repetitions(index: CocoIndex) -> CocoIndex:
 
 
 def without_absent(index: CocoIndex) -> tuple[CocoIndex, str]:
-    """The index without images that have neither a file nor an annotation, and the end of a note.
+    """The index without images that lack a file and annotations, and words that complete a note.
 
     No episode needs them. An image that has annotations and no file stays, and is reported when an
     episode needs it.
@@ -108,7 +108,7 @@ def without_absent(index: CocoIndex) -> tuple[CocoIndex, str]:
 
 
 def without_empty_classes(indexes: Sequence[CocoIndex]) -> tuple[list[CocoIndex], str]:
-    """Indexes of equal classes without those that none of them annotates, and the end of a note.
+    """Indexes with one list of classes, without the unused ones, and words that complete a note.
 
     A list of COCO's 80 classes often comes with annotations of three: folds are made of the three.
     """
@@ -131,7 +131,7 @@ def without_empty_classes(indexes: Sequence[CocoIndex]) -> tuple[list[CocoIndex]
 
 
 def identifies(picture: str) -> bool:
-    """Whether two images with this digest show the same thing; blank ones need not."""
+    """Whether two images with this digest show the same thing; two blank images need not."""
     return picture != "" and not picture.endswith(BLANK)
 
 
@@ -153,7 +153,7 @@ def ids_by_name(index: CocoIndex) -> dict[str, int]:
 
 
 def _renumbered(index: CocoIndex, id_of_name: dict[str, int]) -> CocoIndex:
-    """The index with these classes, of which its own are some."""
+    """The index with this longer list of classes, which includes its own."""
     name_of_id = {class_id: name for name, class_id in id_of_name.items()}
     ids = np.array(sorted(name_of_id), np.int64)
     old_names = [unicodedata.normalize("NFC", name) for name in index.category_names]

@@ -1,4 +1,4 @@
-"""Which images to mark: supports chosen by clustering a pool, beside supports drawn from it.
+"""Which images to mark: supports chosen by clustering a pool, against random ones.
 
 The paper leaves the choice of examples to future work (Sec. 5). For each class a pool of images is
 described by the mean feature of the class; the K medoids of the pool become the supports. They are
@@ -40,8 +40,8 @@ def medoids(vectors: np.ndarray, k: int) -> list[int]:
         vectors: (n, V) of length 1; the distance is 1 minus the cosine.
 
     Returns:
-        k positions, ascending. One is added after the other, each the best addition; then single
-        exchanges are made as long as one helps.
+        k positions, ascending. Medoids are added greedily and then exchanged one at a time as
+        long as an exchange helps.
 
     Raises:
         ValueError: there are fewer than k vectors.
@@ -78,7 +78,7 @@ def pools(
     n_candidates: int,
     n_queries: int,
 ) -> list[Pool]:
-    """A pool for each unseen class of the fold that has images enough; shuffled by a fixed seed."""
+    """A pool for each unseen class of the fold that has enough images; shuffled by a fixed seed."""
     index = bench.data.test
     class_ids = bench.classes(fold, seen=False)
     shown = presence(index, class_ids, bench.rules("clean"))  # (n_images, n_classes)
@@ -132,7 +132,7 @@ def compare(
 
     Args:
         segmenter: scores the queries; its background's score gets `bias`.
-        n_draws: random supports are drawn so often, and their IoU averaged.
+        n_draws: how often random supports are drawn; their IoU is averaged.
 
     Returns:
         Columns class_id, chosen and random: the IoU of the class over its queries, in percent.

@@ -1,7 +1,7 @@
-"""Which settings of a table the user's data allow, found out before the work.
+"""Which settings of a table the user's data allow, checked before anything is computed.
 
-N and K adapt to small data sets: where a fold has fewer classes than an episode should have, the
-largest N that all folds allow takes the place of the one that was asked for.
+N and K adapt to small data sets: where a fold has fewer classes than N, the largest N that all
+folds allow replaces it.
 """
 
 import logging
@@ -31,7 +31,7 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
 
     Fewer than four classes make one fold, as all of them are trained and tested on in each.
     A fold in which no class has K + 1 images is left out of K-shot settings. In the other folds N
-    is lowered, for all alike, to the number of such classes. Both are logged.
+    is lowered to the number of such classes, to the same N in all of them. Both are logged.
 
     Raises:
         UserError: nothing can be drawn.
@@ -78,7 +78,7 @@ def _possible_ways(bench: Workbench, setting: Measurement) -> int:
                 seen=seen,
                 protocol=setting.protocol,
             )
-        except UserError:  # not one class has images enough
+        except UserError:  # no class has enough images
             return 0
         n_drawable = len(sampler.class_ids) - len(sampler.left_out(setting.k_shots))
         if setting.supports == "exchanged":
@@ -88,7 +88,7 @@ def _possible_ways(bench: Workbench, setting: Measurement) -> int:
 
 
 def _of_all_folds(setting: Measurement) -> Measurement:
-    """Equal for settings that differ in their fold, or in whose supports they have."""
+    """A key that is equal for settings that differ only in their fold or their supports."""
     return replace(setting, fold=0, supports="own")
 
 

@@ -27,7 +27,7 @@ def files_of(what: str, root: Path) -> tuple[Path, ...]:
 
 
 def size_of(what: str) -> int:
-    """Bytes of these files, about."""
+    """The approximate size of these files in bytes."""
     return download.PUBLISHED_BYTES if what == "published" else _backbone_files()[what].size
 
 

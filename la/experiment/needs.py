@@ -25,10 +25,10 @@ class Training:
 
 @dataclass
 class Needs:
-    """Of some measurements, and of what they are calibrated on."""
+    """What a set of measurements needs, calibration included."""
 
     trainings: list[Training] = field(default_factory=list)
-    n_episodes: int = 0  # to be scored, those of calibration included
+    n_episodes: int = 0  # to be scored, including those for calibration
     n_scored_images: int = 0  # queries and supports of these episodes
     groups: set[tuple[str, int, int]] = field(default_factory=set)  # method, fold and training
     train_images: set[int] = field(default_factory=set)
@@ -36,7 +36,7 @@ class Needs:
 
     @property
     def steps(self) -> int:
-        """Of all trainings together."""
+        """The training steps of all models together."""
         return sum(training.steps for training in self.trainings)
 
 
@@ -69,7 +69,7 @@ def needs_of(bench: Workbench, measurements: Iterable[Measurement], *, here: boo
 def _add_lists(needs: Needs, bench: Workbench, measurement: Measurement) -> None:
     """Count the episodes of a measurement, and those on which its method is calibrated.
 
-    Lists of calibration are counted for each seed that has a training of its own.
+    Calibration lists are counted for each seed that has its own training.
     """
     chosen, evaluation = method(measurement.method), bench.config.evaluation
     n_episodes = measurement.episodes

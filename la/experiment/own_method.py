@@ -1,4 +1,4 @@
-"""A method of a reader's own that has weights: trained like a comparator, and not stored."""
+"""A reader's own method that has weights: trained like a comparator, and not stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -28,7 +28,7 @@ from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
 from la.types import Batch, Episode, to_device
 
-# A CPU computes only the batches that fit into so many seconds; the others are scaled.
+# On a CPU only the batches that fit into this time are measured; the others are extrapolated.
 CPU_SECONDS = 20.0
 SCORED_WAYS = 2  # of the episodes whose scoring is timed
 
@@ -189,10 +189,10 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of the second call; the first one warms up.
+    """How long the second call takes; the first one warms up.
 
-    On a CPU it is the time of the process, so that other programs do not matter; a call that takes
-    long there is not repeated.
+    On a CPU the time of this process counts, so that other programs do not matter; a call that
+    takes long there is not repeated.
     """
     cuda = device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time

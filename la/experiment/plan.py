@@ -132,7 +132,7 @@ def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
 
 
 def auto_profile(home: Path = HOME) -> tuple[str, str]:
-    """The profile that `auto` stands for here, and why, as one sentence."""
+    """Return the profile that `auto` chooses on this machine, and why, in one sentence."""
     coco = download.coco_folder(home / "cache")
     if not torch.cuda.is_available():
         return "quick", "PROFILE=auto is quick: no GPU is here."

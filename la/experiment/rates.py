@@ -22,7 +22,7 @@ from la.rng import stream
 
 DISK_BYTES = 2**28  # written and read once
 BLOCK = 2**22  # about as many bytes as the features of an image
-READERS = 8  # of the disk at the same time, as many as loader workers
+READERS = 8  # of the disk at the same time, one for each loader worker
 IMAGES = 4  # whose features are read from memory
 PHOTOGRAPH = (480, 640)  # the usual size of COCO
 MEMORY_SHARE = 0.6  # of the memory that can hold files
@@ -30,7 +30,7 @@ MEMORY_SHARE = 0.6  # of the memory that can hold files
 
 @dataclass(frozen=True)
 class Rates:
-    """Of this machine, for the images of a profile."""
+    """How fast this machine reads and decodes the images of a profile."""
 
     disk: float  # bytes a second that all workers together read from the disk, not from memory
     read: float  # seconds of one worker to read the features of an image that are in memory
@@ -53,9 +53,9 @@ def measure_rates(config: Config, folder: Path, numbers: Numbers) -> Rates:
 
 
 def disk_rate(folder: Path, n_bytes: int = DISK_BYTES) -> float:
-    """Bytes a second that are read from a file of the folder; NaN where that cannot be told.
+    """How many bytes a second are read from a file in the folder; NaN where it cannot be measured.
 
-    The file is written and dropped from the memory first.
+    The file is written and dropped from the page cache first.
     """
     if not hasattr(os, "posix_fadvise"):
         return math.nan

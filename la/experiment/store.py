@@ -31,7 +31,7 @@ class Store:
         table: str = "",
         is_current: Callable[[str, str], bool] = lambda key, code: True,
     ) -> dict[str, Result]:
-        """Those of these results that are stored, by key.
+        """Return the stored results among these, by key.
 
         Args:
             table: its file is read first.
@@ -55,7 +55,7 @@ class Store:
         return results
 
     def add(self, table: str, results: Mapping[str, Result]) -> None:
-        """Add results to the file of a table; one of an equal key is replaced."""
+        """Add results to the file of a table; a result with the same key is replaced."""
         if not results:
             return
         path = self.path(table)
@@ -69,7 +69,7 @@ class Store:
         table: str,
         results: Mapping[str, Result],
     ) -> dict[str, Result]:
-        """Those of these results that the file of a table does not hold as they are."""
+        """Return the results that the file of a table lacks, or holds in another version."""
         path = self.path(table)
         lines = read_lines(path) if path.exists() else {}
         lacking = {}

@@ -23,7 +23,7 @@ def images_of(shape: Shape) -> int:
 
 
 def images_a_batch(config: Config) -> float:
-    """Of training, the mean over the (B, N, K) of a profile."""
+    """Images in a training batch: the mean over the (B, N, K) of a profile."""
     shapes = config.episodes.shapes
     return sum(map(images_of, shapes)) / len(shapes)
 

@@ -1,6 +1,6 @@
-"""The ways to compute a table on this machine: for each profile hours, gigabytes and what binds.
+"""The ways to compute a table on this machine: hours, gigabytes and bottleneck of each profile.
 
-The hours are those of a machine that has nothing yet but the data and the weights.
+The hours assume that the machine has the data and the weights, and nothing else yet.
 """
 
 import math
@@ -33,11 +33,11 @@ WORKERS_A_GPU = 8  # as many loader workers as `la.data.batches` starts
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one profile on this machine."""
+    """How fast this machine computes and reads for one profile."""
 
     pace: Pace
     rates: Rates
-    gpus: int  # 0: the work is done by the CPU's cores, of which each takes a model
+    gpus: int  # 0: the CPU's cores do the work, one model each
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Way:
     features: str  # LA_FEATURES; "" for a profile that reads images
     gigabytes: float  # of features
     hours: float
-    binds: str  # the part that the training waits for
+    binds: str  # the bottleneck of the training
 
     def __str__(self) -> str:
         gigabytes = f"{self.gigabytes:.0f}" if self.gigabytes else ""
@@ -67,10 +67,10 @@ def feature_bytes(config: Config, features: str) -> int:
 
 
 def batch_seconds(config: Config, speed: Speed, features: str, n_images: int) -> dict[str, float]:
-    """Seconds for which each part of the machine works on one batch of training.
+    """How many seconds each part of the machine works on one training batch.
 
     Args:
-        n_images: in the cache; what of them the memory can hold is not read from the disk again.
+        n_images: images in the cache; those that fit into memory are read from the disk once.
     """
     images = images_a_batch(config)
     pace, rates = speed.pace, speed.rates
@@ -90,10 +90,10 @@ def batch_seconds(config: Config, speed: Speed, features: str, n_images: int) ->
 def training_hours(
     config: Config, speed: Speed, features: str, needs: Needs, n_images: int
 ) -> tuple[float, str]:
-    """Hours of all trainings with their validations, and the part that binds.
+    """Hours of all trainings with their validations, and the bottleneck.
 
-    On a GPU the parts work at the same time and the slowest one binds; a core of a CPU does one
-    after the other, and each core trains another model.
+    On a GPU the parts work at the same time, and the slowest one is the bottleneck. A CPU core
+    does their work one after the other, and each core trains a model of its own.
     """
     parts = batch_seconds(config, speed, features, n_images)
     of_batch = max(parts.values()) if speed.gpus else sum(parts.values())
@@ -109,7 +109,7 @@ def training_hours(
 def reading_note(
     config: Config, speed: Speed, features: str, needs: Needs, n_images: int, binds: str
 ) -> str:
-    """What the trainings read, how fast it can be read, and what binds, as one line."""
+    """What the trainings read, how fast it can be read, and the bottleneck, in one line."""
     n_batches = needs.steps * config.train.micro_batches
     parts = batch_seconds(config, speed, features, n_images)
     shares = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items())
@@ -128,7 +128,7 @@ def encoding_hours(speed: Speed, features: str, n_images: int) -> float:
 
 
 def scoring_hours(speed: Speed, features: str, needs: Needs) -> float:
-    """Hours of scoring all episodes, those of calibration included."""
+    """Hours of scoring all episodes, including those for calibration."""
     images = needs.n_scored_images
     seconds = images * _scored_image(speed, features) / max(1, speed.gpus)
     return seconds / _at_once(speed, len(needs.groups)) / 3600
@@ -137,7 +137,7 @@ def scoring_hours(speed: Speed, features: str, needs: Needs) -> float:
 def ways(
     bench: Workbench, measurements: Sequence[Measurement], speed: Speed, free: float
 ) -> list[Way]:
-    """Of one profile: the ways whose features fit into `free` bytes, the fastest first."""
+    """The ways of one profile whose features fit into `free` bytes, the fastest first."""
     config = bench.config
     needs = needs_of(bench, measurements, here=False)
     if config.profile == PUBLISHED:
@@ -156,7 +156,7 @@ def ways(
 
 
 def measure_speed(bench: Workbench) -> Speed:
-    """Of the profile's work on this machine."""
+    """Measure how fast this machine does the profile's work."""
     gpus = torch.cuda.device_count() if bench.device.type == "cuda" else 0
     folder = bench.home / "cache" / "features"
     rates = measure_rates(bench.config, folder, chosen_numbers())

@@ -45,7 +45,7 @@ def load(source: str | Path) -> LabelAnything:
         `model.card` identifies the weights.
 
     Raises:
-        UserError: the file is no checkpoint, or a tensor is missing, unexpected or
+        UserError: the file is not a checkpoint, or a tensor is missing, unexpected or
             mis-shaped.
         MissingFile: there is nothing of that name, or it cannot be downloaded.
     """

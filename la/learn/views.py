@@ -1,6 +1,6 @@
 """Training on augmented views: a data set of views on disk, and episodes that draw from it.
 
-The backbone is frozen and its features are cached, so images cannot be augmented anew at every
+The backbone is frozen and its features are cached, so images cannot be augmented at every
 step. Each training image gets a few fixed views instead, in a folder in COCO format: their
 features are computed and cached like those of any other image.
 """

@@ -59,7 +59,7 @@ class Channels:
 
 
 def main_directions(features: Tensor) -> Tensor:
-    """Principal directions of the cells of (n, V, h, w), by falling variance: (V, V), rows."""
+    """Principal directions of the cells of (n, V, h, w) as rows (V, V), largest variance first."""
     cells = features.movedim(1, 0).flatten(1)  # (V, n*h*w)
     step = math.ceil(cells.shape[1] / MAX_CELLS)
     covariance = torch.cov(cells[:, ::step].float())

@@ -1,7 +1,7 @@
 """Prompts and support images to class-example embeddings and prototypes (paper 3.2, Eq. 1-4).
 
 Only pairs of a support image and a class that carry a prompt are computed, and one unprompted pair
-of each support image, whose embedding speaks for the background. They are stored flat, E of them,
+of each support image, whose embedding represents the background. They are stored flat, E of them,
 with index vectors back to image and row, so cost grows with what was annotated. Padding, and
 examples without any prompt, are masked wherever they could be attended; where the published weights
 need it otherwise, `la.model.exact` overrides a method.

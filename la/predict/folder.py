@@ -48,7 +48,7 @@ def predict_folder(
         out: where masks and `predictions.json` are written.
         classes: the list that numbers the classes; when omitted, that of the support set.
         formats: further files to write, names of `la.formats.export.FORMATS`.
-        truth: annotations; those photographs that they name get their IoU, see `add_iou`.
+        truth: annotations; the photographs that they name get their IoU, see `add_iou`.
         progress: whether a progress bar is shown.
 
     Raises:

@@ -30,13 +30,13 @@ def open_photo(
     Args:
         source: a path, a file's bytes, a PIL image, an array (H, W) or (H, W, 3), or a tensor
             (H, W) or (3, H, W) of uint8, or floats in [0, 1]. A fourth channel is dropped.
-        name: what messages call a source that is no path.
+        name: what messages call a source that is not a path.
         at_least: pixels of the long side that suffice; a larger JPEG is decoded at a fraction of
             its size, which is faster. When omitted, at its size.
 
     Raises:
         MissingFile: there is no such file.
-        UserError: the file or array is no image.
+        UserError: the file or array is not an image.
     """
     if isinstance(source, Tensor | np.ndarray):
         source = _from_array(source)
@@ -44,7 +44,7 @@ def open_photo(
         return to_rgb(ImageOps.exif_transpose(source))
     with _opened(source, name) as image:
         if at_least is not None:
-            image.draft("RGB", (at_least, at_least))  # does nothing if it is no JPEG
+            image.draft("RGB", (at_least, at_least))  # does nothing unless it is a JPEG
         return to_rgb(ImageOps.exif_transpose(image))
 
 
@@ -63,7 +63,7 @@ def photo_size(source: str | Path | bytes, name: str = "the file") -> tuple[int,
 
 @contextmanager
 def _opened(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
-    """An image file, its header read; what fails in the block is told by the file's name."""
+    """An image file, its header read; errors in the block are raised with its name."""
     if isinstance(source, bytes):
         file: BytesIO | Path = BytesIO(source)
         start = source[:32]
@@ -76,7 +76,7 @@ def _opened(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
     try:
         with Image.open(file) as image:
             yield image
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # decoders raise any kind of error on a damaged file
         raise UserError(f"{name} cannot be read as an image: {_reason(error, start)}") from None
 
 

@@ -82,7 +82,7 @@ class Predictor:
                 many pixels a side; prompts keep the original pixels. When omitted, all of them.
 
         Raises:
-            MissingFile, UserError: it is no image, see `open_photo`.
+            MissingFile, UserError: it is not an image, see `open_photo`.
         """
         if isinstance(image, EncodedImage):
             return image

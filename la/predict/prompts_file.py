@@ -60,7 +60,7 @@ def from_coco(content: object, where: str = "prompts.json") -> Drawing:
     """The inverse of `to_coco`; `where` names the file in messages.
 
     Raises:
-        UserError: the content is no COCO file with prompts; the message says which entry.
+        UserError: the content is not a COCO file with prompts; the message says which entry.
     """
     try:
         file = msgspec.convert(content, _File)

@@ -57,7 +57,7 @@ def evaluate(
     *,
     progress: bool = True,
 ) -> Evaluation:
-    """Score one support set with every image of an annotation file that is no support as a query.
+    """Score one support set; every image of an annotation file that is not a support is a query.
 
     Classes are matched by name. A picture that is a support is recognised by its content.
 

@@ -40,7 +40,7 @@ class SupportSet:
         """The inverse of `save`.
 
         Raises:
-            UserError: the file is no support set.
+            UserError: the file is not a support set.
         """
         try:
             with safetensors.safe_open(path, "pt") as file:

@@ -74,7 +74,7 @@ def from_json(prompts: object) -> tuple[VectorPrompt, ...]:
     """The typed prompts of a list of JSON objects.
 
     Raises:
-        UserError: an entry is no vector prompt; the message says which and why.
+        UserError: an entry is not a vector prompt; the message says which and why.
     """
     try:
         return msgspec.convert(prompts, tuple[VectorPrompt, ...])
