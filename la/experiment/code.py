@@ -90,16 +90,32 @@ def _equal_to(today: str) -> frozenset[str]:
 
 
 def code_digest(paths: Iterable[Path]) -> str:
-    """Twelve hex digits that change with any statement of these Python files."""
+    """Twelve hex digits that change with any statement of these Python files.
+
+    They are the same under every version of Python.
+    """
     whole = hashlib.sha256()
     for path in sorted(paths):
         tree = _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
-        whole.update(f"{path.relative_to(PACKAGE)} {ast.dump(tree)}".encode())
+        whole.update(f"{path.relative_to(PACKAGE)} {_text_of(tree)}".encode())
     return whole.hexdigest()[:12]
 
 
+def _text_of(node: object) -> str:
+    """A syntax tree as text; `ast.dump` writes empty fields in some versions of Python only."""
+    if isinstance(node, list):
+        return f"[{', '.join(_text_of(item) for item in node)}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if value is not None and value != []:
+            fields.append(f"{name}={_text_of(value)}")
+    return f"{type(node).__name__}({', '.join(fields)})"
+
+
 class _Bare(ast.NodeTransformer):
-    """Removes docstrings and annotations."""
+    """Removes docstrings, annotations, and what some versions of Python alone add."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -110,12 +126,18 @@ class _Bare(ast.NodeTransformer):
             node.returns = None
         if isinstance(node, ast.arg):
             node.annotation = None
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends format specifications with ""
+            node.values = [value for value in node.values if not _is_empty_text(value)]
         return node
 
 
 def _is_text(node: ast.AST) -> bool:
     """Whether a statement is a string by itself, as a docstring is."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_empty_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
 
 
 def _files(names: Iterable[str]) -> list[Path]:
