@@ -149,6 +149,16 @@ def test_what_scrolls_can_be_reached_and_headings_have_levels():
     )
 
 
+def test_cells_of_a_table_with_sentences_carry_the_names_of_their_columns():
+    long = f"<td><p>{80 * 'a'}</p></td>"
+    head = "<thead><tr><th><p>claim</p></th><th><p>found</p></th></tr></thead>"
+    table = f"<table>{head}<tbody><tr><td><p>x</p></td>{long}</tr></tbody></table>"
+    shown = mend(table)
+    assert '<td data-name="claim"><p>x</p>' in shown
+    assert '<td data-name="found" class="long">' in shown
+    assert mend(table.replace(80 * "a", "short")) == table.replace(80 * "a", "short")
+
+
 def test_no_equation_is_left_to_a_script(pages):
     assert not [
         path.name for path, text in pages.items() if "\\mathrm{" in text and "<img" not in text

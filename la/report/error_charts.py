@@ -49,6 +49,31 @@ def kinds(mistakes: pd.DataFrame) -> Figure:
     return with_legend(figure)
 
 
+def kinds_in_words(mistakes: pd.DataFrame) -> str:
+    """What happens to the object pixels of the first method, a sentence per setting."""
+    texts = []
+    for setting in mistakes.index.unique(0):
+        shares = mistakes.loc[setting]["foreground"]
+        method, first = shares.index[0], shares.iloc[0]
+        texts.append(
+            f"In {setting} {method} has {first['right']:.0f} % of the object pixels right, misses "
+            f"{first['missed']:.0f} % and gives {first['another class']:.0f} % to another class."
+        )
+    return " ".join(texts)
+
+
+def confusion_in_words(percent: pd.DataFrame) -> str:
+    """The class that is most often painted as another one, of `analysis.confusion`."""
+    mixed = percent.drop(index="background", columns="background")
+    values = mixed.to_numpy(copy=True)
+    np.fill_diagonal(values, 0)
+    row, column = np.unravel_index(np.nanargmax(values), values.shape)
+    return (
+        f"{mixed.index[row]} is most often confused: {values[row, column]:.0f} % of its pixels are "
+        f"painted as {mixed.columns[column]}."
+    )
+
+
 def by_rule(rules: pd.DataFrame) -> Figure:
     """A panel per setting, a row per method and truth, a mark per rule by which papers score.
 

@@ -143,17 +143,20 @@ def cost_of_classes(costs: pd.DataFrame) -> Finding:
     return Finding(sentence, COSTS, "confirmed" if is_steeper else "not confirmed")
 
 
-def protocol_range(points: pd.DataFrame) -> Finding:
+def protocol_range(rules: pd.DataFrame) -> Finding:
     """How far the score of the same predictions moves with the rule of scoring.
 
     Args:
-        points: column points, the range of the rules; rows (setting, method, protocol).
+        rules: scores in percent, a column per rule; rows (setting, method, protocol).
     """
-    place = points["points"].argmax()
+    points = rules.max(axis=1) - rules.min(axis=1)
+    place = points.argmax()
     setting, method, truth = points.index.to_list()[place]
+    scores = rules.iloc[place]
     return Finding(
-        f"The same predictions score up to {points['points'].max():.1f} points apart by the rule "
-        f"of scoring alone ({method}, {setting}, truth as in protocol {truth})."
+        f"The same predictions ({method}, {setting}, protocol {truth}) score {scores.min():.1f} % "
+        f"by one rule ({scores.idxmin()}) and {scores.max():.1f} % by another "
+        f"({scores.idxmax()}): {points.max():.1f} points apart."
     )
 
 

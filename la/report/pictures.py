@@ -173,6 +173,20 @@ def episode_strip(
     return figure
 
 
+def in_words(
+    episodes: Sequence[EpisodePicture],
+    title: str,
+    others: Mapping[str, Sequence[EpisodePicture]] | None = None,
+) -> str:
+    """What `episode_strip` shows: a sentence per episode with the IoU of each method."""
+    methods = {title: episodes} | dict(others or {})
+    texts = []
+    for number, episode in enumerate(episodes):
+        scores = [f"{name} {shown[number].score}" for name, shown in methods.items()]
+        texts.append(f"{', '.join(episode.class_names)}: {'; '.join(scores)}.")
+    return " ".join(texts)
+
+
 def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure:
     """The paper's Figure 3, a row per episode: first prompt, second prompt, truth, prediction."""
     figure, axes = plt.subplots(

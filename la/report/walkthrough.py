@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from la.colours import colour
+from la.config import ModelConfig
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.learn.attention_loss import Read, recorded_reads
@@ -82,6 +83,28 @@ def shapes(tensors: Mapping[str, tuple[Tensor, str]]) -> pd.DataFrame:
         sizes = " x ".join(map(str, tensor.shape))
         rows[name] = {"letters": letters, "sizes": sizes}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def sizes(config: ModelConfig) -> pd.DataFrame:
+    """The sizes of a model, in the order of the steps of the page."""
+    patches = config.image_size // config.patch_size
+    convolutions = "three 3 x 3" if config.spatial_convs else "none"
+    values = {
+        "input, patches": f"{config.image_size} x {config.image_size}, {patches} x {patches}",
+        "V, width of the backbone": config.backbone_dim,
+        "D, width after the neck": config.embed_dim,
+        "mask prompt, channels of its CNN": f"{config.mask_size} x {config.mask_size}, "
+        f"{config.mask_channels}",
+        "R, rows of the token pool": config.token_pool,
+        "heads of attention": config.n_heads,
+        "width of cross-attention": config.embed_dim // config.attention_downsample,
+        "hidden width of the MLPs": config.mlp_dim,
+        "layer norm": "before each step" if config.norm_first else "after each step",
+        "class example mixer": ", ".join(config.mixers) or "none",
+        "spatial convolutions": convolutions,
+        "width of the dot product of Eq. 5": config.embed_dim // config.logit_downsample,
+    }
+    return pd.DataFrame({"": values})
 
 
 def principal_colours(images: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hand_made import with_iou
+from hand_made import result, scored, with_iou
 from matplotlib.collections import PathCollection
 from PIL import Image
 
@@ -141,6 +141,23 @@ def test_bars_of_mistakes_add_up_to_all_object_pixels():
     assert widths == {"right": [30, 30], "another class": [0, 0], "missed": [70, 70]}
     hatches = {bars[0].get_hatch() for bars in axis.containers}
     assert len(hatches) == 3  # told apart in grey
+
+
+def test_mistakes_in_words_are_those_of_the_first_method():
+    confusion = ((100, 0, 0), (30, 60, 10), (20, 0, 80))
+    ours = result(confusion=confusion, ids=((3, 7),))
+    assert error_charts.kinds_in_words(mistakes([ours, scored("affinity", 2, 10)])) == (
+        "In 2-way 1-shot LA has 70 % of the object pixels right, misses 25 % and gives 5 % to "
+        "another class."
+    )
+
+
+def test_the_most_confused_class_is_named():
+    names = ["background", "cat", "dog"]
+    percent = pd.DataFrame([[90, 9, 1], [60, 40, np.nan], [20, 30, 50]], names, names)
+    assert error_charts.confusion_in_words(percent) == (
+        "dog is most often confused: 30 % of its pixels are painted as cat."
+    )
 
 
 def test_each_rule_has_a_mark_at_its_score():

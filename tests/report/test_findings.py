@@ -121,8 +121,11 @@ def test_the_widest_range_of_rules_is_named():
     index = pd.MultiIndex.from_tuples(
         [("1-way 1-shot", "LA", "clean"), ("5-way 1-shot", "LA", "paper")]
     )
-    finding = findings.protocol_range(pd.DataFrame({"points": [3.0, 7.5]}, index))
-    assert "up to 7.5 points" in finding.sentence and "5-way 1-shot" in finding.sentence
+    rules = pd.DataFrame({"mIoU*": [40, 30.0], "FB": [43, 22.5], "HSNet": [41, 28]}, index)
+    assert findings.protocol_range(rules).sentence == (
+        "The same predictions (LA, 5-way 1-shot, protocol paper) score 22.5 % by one rule (FB) and "
+        "30.0 % by another (mIoU*): 7.5 points apart."
+    )
 
 
 def test_an_own_method_is_compared_with_la():

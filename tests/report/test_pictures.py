@@ -102,3 +102,10 @@ def test_another_method_is_drawn_beside_the_prediction(loader, episodes):
     for row, axes in enumerate(np.reshape(figure.axes, (2, n_columns))):
         assert axes[-2].get_xlabel() == right[row].score
         assert axes[-1].get_xlabel() == wrong[row].score != right[row].score
+
+
+def test_a_strip_in_words_has_the_iou_of_each_method(loader, episodes):
+    (shown,) = without_predictions(loader, episodes[:1])
+    right = replace(shown, class_names=("dog", "cat"), prediction=shown.target)
+    text = plotting.in_words([right], "LA", {"Affinity": [right]})
+    assert text == f"dog, cat: LA {right.score}; Affinity {right.score}."

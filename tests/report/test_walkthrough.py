@@ -77,6 +77,15 @@ def test_shapes_name_the_letters_and_refuse_a_wrong_number_of_them():
         walkthrough.shapes({"query": (torch.zeros(2, 3), "B D h")})
 
 
+def test_sizes_are_those_of_the_weights(model):
+    sizes = walkthrough.sizes(model.config)[""]
+    tokens = dict(model.named_parameters())
+    assert sizes["D, width after the neck"] == model.config.embed_dim
+    product = sizes["width of the dot product of Eq. 5"]
+    assert any(tensor.shape[0] == product for tensor in tokens.values() if tensor.dim() == 4)
+    assert sizes["input, patches"] == "96 x 96, 12 x 12"
+
+
 @pytest.mark.parametrize("kind", ["mask", "point"])
 def test_the_figures_have_a_panel_for_each_thing_they_show(bench, model, kind):
     shown, steps = steps_of(bench, model, kind)
