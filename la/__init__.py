@@ -13,6 +13,7 @@ _NAMES = {
     "report.ablations": "ablations ladder trainings worth_of_parts worth_of_start",
     "report.behind": "against_rival",
     "report.claims": "claims of_tables overview",
+    "report.clear_subjects": "clear_subjects",
     "report.comparison": "among compare differences",
     "report.families": "by_family cost_of_examples growth prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",

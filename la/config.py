@@ -101,6 +101,9 @@ class TrainConfig:
     # loss is divided by all of them, ignored and padded ones too [O]
     target_side: int | None = 256
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, and TF32 beside it
+    channel_dropout: float = 0.0  # [Q] share of the channels, see la.learn.channel_dropout
+    # Pixels of the classes that the fold holds out: [O] background, or left out of the loss [Q]
+    unseen: Literal["background", "ignore"] = "background"
     attention_loss: float = 0.0  # [Q] weight of la.learn.attention_loss, which the paper lacks
     micro_batches: int = 1  # (B, N, K) batches per step over all processes; [P 4.2] one per GPU
     checkpoint_every: int = 1_000

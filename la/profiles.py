@@ -94,11 +94,11 @@ _PHOTOS = replace(
         all_classes_probability=0.2,
         max_points=10,
     ),
-    train=replace(_QUICK.train, steps=1_200, target_side=120),
+    train=replace(_QUICK.train, steps=1_200, target_side=120, channel_dropout=0.3, unseen="ignore"),
     evaluation=EvalConfig(
         episodes=200, seeds=(0, 1, 2), batch_size=8, seen_episodes=160, validation_episodes=0
     ),
-    views=2,
+    views=8,
 )
 
 PUBLISHED = "published-mae"  # trains nothing, and its models read images instead of features

@@ -5,7 +5,7 @@ not trained again. It says which code trained it.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from la.experiment.validation import validation
 from la.experiment.workbench import Report, Workbench
 from la.files import write_whole
 from la.learn import checkpoints
+from la.learn.channel_dropout import with_channel_dropout
+from la.learn.run import Batches
 from la.learn.training import fit
 from la.learn.views import ViewLoader, write_views
 from la.model.label_anything import LabelAnything
@@ -159,12 +161,9 @@ class Run:
         model = start or self.fresh_comparator() or self.fresh_model()
         bench.once(lambda: write_whole(folder / CODE, self.code + "\n"))
         batches = self._batches()
-        load: Callable[[list[int]], Iterable[Batch]] = batches.of
-        if not keeps_features():
-            load = encoded(load, bench.config.model, bench.device)
         fit(
             model,
-            load,
+            self._with_features(batches.of),
             config.train,
             folder,
             stop_after=stop_after,
@@ -212,6 +211,9 @@ class Run:
         if keeps_features() and not bench.reads_pixels:
             bench.features(index, None if config.views else sampler.image_ids())
             features = bench.store(index)
+        truth = None
+        if config.train.unseen == "ignore":
+            truth = replace(rules, extra_unseen="exclude")
         loader = bench.loader(
             index,
             self.fold,
@@ -219,6 +221,7 @@ class Run:
             target_side=config.train.target_side,
             jitter=True,
             objects=config.train.attention_loss > 0,
+            truth=truth,
             source="ids" if features else "pixels",
         )
         load: Callable[[list[Episode]], Batch]
@@ -233,6 +236,15 @@ class Run:
             kinds_per_batch=config.model.mode == "exact",
             features=features,
         )
+
+    def _with_features(self, load: Batches) -> Batches:
+        """What training reads: features, of which channels may be dropped."""
+        config = self.config.train
+        if not keeps_features():
+            load = encoded(load, self.bench.config.model, self.bench.device)
+        if config.channel_dropout:
+            load = with_channel_dropout(load, config.channel_dropout, config.seed)
+        return load
 
     @property
     def _views_key(self) -> str:

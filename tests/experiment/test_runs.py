@@ -9,6 +9,7 @@ from la.data.embedded import synthetic
 from la.experiment.methods import method
 from la.experiment.runs import Run
 from la.experiment.workbench import Workbench
+from la.types import IGNORE
 
 
 @pytest.fixture
@@ -38,6 +39,29 @@ def test_views_make_another_run(bench):
     without = replace(bench, config=replace(bench.config, views=0))
     runs = [Run.of(b, method("la"), fold, 0) for b in (bench, without) for fold in (0, 1, None)]
     assert len({run.folder for run in runs}) == len(runs)
+
+
+def test_pixels_of_held_out_classes_are_left_out_of_the_loss_where_the_profile_says_so(bench):
+    ignoring = replace(bench.config, train=replace(bench.config.train, unseen="ignore"))
+    runs = [Run.of(b, method("la"), 0, 0) for b in (bench, replace(bench, config=ignoring))]
+    usual, ignored = (run._batches() for run in runs)
+    n_ignored = 0
+    for number in range(8):
+        before, after = usual[number].target, ignored[number].target
+        changed = before != after
+        assert (before[changed] == 0).all() and (after[changed] == IGNORE).all()
+        n_ignored += int(changed.sum())
+    assert n_ignored > 0
+
+
+def test_channel_dropout_makes_another_model(bench):
+    dropping = replace(bench.config, train=replace(bench.config.train, channel_dropout=0.5))
+    runs = [Run.of(b, method("la"), 0, 0) for b in (bench, replace(bench, config=dropping))]
+    losses = []
+    for run in runs:
+        run.train()
+        losses.append((run.folder / "history.jsonl").read_text())
+    assert losses[0] != losses[1]
 
 
 def test_a_run_on_everything_keeps_no_image_for_the_test(bench, tmp_path):
