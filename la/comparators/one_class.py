@@ -17,7 +17,8 @@ class OneClassAtATime:
     background, and f, not f - b, decides between classes.
 
     `mispaired` reproduces a fault of that code: in each pass the masks of the class, k of
-    them, are laid over the *first* k supports of the episode, whatever those show.
+    them, are laid over the *first* k supports of the episode, in the order of the classes,
+    whatever those show.
     """
 
     segmenter: Segmenter
@@ -70,10 +71,20 @@ def one_class(batch: Batch, row: int, *, mispaired: bool = False) -> Batch:
 
 
 def _first_supports(batch: Batch, episode: Tensor) -> Tensor:
-    """The first supports of each episode, as many as it has examples in `episode`."""
+    """The first supports of each episode, as many as it has examples in `episode`.
+
+    Supports are in the order of the classes that they carry. In the batch's own order the class
+    that the query shows comes first, and the fault would spare it.
+    """
+    n_supports = len(batch.support_episode)
+    last = torch.full((n_supports,), batch.n_rows, device=episode.device)
+    carriers, rows = batch.prompts.example_support, batch.prompts.example_row
+    first_row = last.scatter_reduce(0, carriers, rows, "amin")
+    by_class = batch.support_episode * (batch.n_rows + 1) + first_row
+    order = by_class.argsort(stable=True)
     positions = torch.arange(len(episode), device=episode.device)
     rank = positions - torch.searchsorted(episode, episode)
-    return torch.searchsorted(batch.support_episode, episode) + rank
+    return order[torch.searchsorted(batch.support_episode, episode) + rank]
 
 
 def _only(prompts: Prompts, examples: Tensor) -> Prompts:

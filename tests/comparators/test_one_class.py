@@ -1,5 +1,7 @@
 """One class at a time: the pairs of masks and images, right and wrong, and the merged rows."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,20 @@ def test_the_fault_lays_the_masks_over_the_first_images_of_the_episode() -> None
     assert torch.equal(second.prompts.masks, batch.prompts.masks[[1, 3]])
     first = one_class(batch, 1, mispaired=True)  # its images happen to be the first ones
     assert torch.equal(first.source.support, batch.source.support[[0, 1, 3]])
+
+
+def test_the_fault_does_not_depend_on_the_order_of_the_supports() -> None:
+    batch = wide_episodes()
+    moved = [2, 1, 0, 3]  # of episode 0: the image of row 2 alone comes first
+    place = torch.tensor(moved).argsort()
+    support = place[batch.prompts.example_support]
+    prompts = replace(batch.prompts, example_support=support)
+    source = replace(batch.source, support=batch.source.support[moved])
+    other = one_class(replace(batch, source=source, prompts=prompts), 2, mispaired=True)
+    usual = one_class(batch, 2, mispaired=True)
+    assert sorted(other.source.support[:, 0, 0, 0].tolist()) == sorted(
+        usual.source.support[:, 0, 0, 0].tolist()
+    )
 
 
 def test_the_class_of_the_largest_foreground_lends_its_background() -> None:
