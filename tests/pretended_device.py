@@ -101,16 +101,28 @@ class _Operators(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """`torch.tensor` fills the memory of a device itself; here it copies a tensor there."""
+    """What torch does in other ways on a GPU than on a registered backend.
+
+    `torch.tensor` fills the memory of a device itself; here it copies a tensor there.
+    """
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if function is Tensor.__setitem__:
+            _count_number_set_at_indices(*args)
         if function is not torch.tensor:
             return function(*args, **kwargs)
         device = kwargs.pop("device", None)
         return function(*args, **kwargs).to(device or "cpu")
+
+
+def _count_number_set_at_indices(target: Tensor, index: Any, value: Any) -> None:
+    """On a GPU `target[indices] = 1` copies the number from the CPU, and waits."""
+    has_indices = bool(_tensors(index if isinstance(index, tuple) else (index,)))
+    if isinstance(target, PretendedTensor) and has_indices and not isinstance(value, Tensor):
+        WAITS.append(("__setitem__", _place()))
 
 
 @contextmanager

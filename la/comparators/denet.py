@@ -68,16 +68,13 @@ class DENet(Learned):
         In training mode the classes of the batch are marked as trained.
         """
         n_episodes = len(batch.class_valid)
-        in_episode = torch.zeros(
-            n_episodes,
-            BANK,
-            dtype=torch.bool,
-            device=self.bank.device,
-        )
+        counts = torch.zeros(n_episodes, BANK, device=self.bank.device)
         if batch.class_ids is not None:
             rows = batch.class_ids.remainder(BANK)
             is_class = batch.class_ids >= 0
-            in_episode.scatter_reduce_(1, rows, is_class, "amax")
+            # Counted in float32, because CUDA reduces no booleans.
+            counts.scatter_add_(1, rows, is_class.float())
+        in_episode = counts > 0
         if self.training:
             self.trained |= in_episode.any(0)
         background = self.trained & ~in_episode

@@ -142,7 +142,8 @@ def _unlisted(
     """(support, row) of all pairs but these, which are distinct; in ascending order."""
     n_pairs = n_supports * n_rows
     listed = torch.zeros(n_pairs, dtype=torch.uint8, device=row.device)
-    listed[support * n_rows + row] = 1
+    # index_fill takes the number as it is; `listed[...] = 1` copies it to a GPU and waits.
+    listed.index_fill_(0, support * n_rows + row, 1)
     n_absent = n_pairs - len(row)
     # Not nonzero: it waits for the GPU to learn how many there are.
     absent = listed.argsort(stable=True)[:n_absent]

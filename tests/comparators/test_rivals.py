@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from la.comparators.learned import Learned
 from la.comparators.one_class import OneClassAtATime
@@ -99,6 +100,22 @@ def test_the_gradient_reaches_every_weight_in_single_and_half_precision(name: st
         assert loss.isfinite()
         for key, parameter in model.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+
+
+class NoReducedBooleans(TorchDispatchMode):
+    """Raises where CUDA would: it has no kernels that scatter or reduce booleans."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name.startswith(("scatter_add", "scatter_reduce", "index_add")):
+            assert args[0].dtype != torch.bool, name
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", segmenters())
+def test_no_booleans_are_scattered_as_cuda_cannot(name: str) -> None:
+    with NoReducedBooleans():
+        segmenters()[name](wide_episodes())
 
 
 def test_episodes_without_class_ids_are_scored() -> None:

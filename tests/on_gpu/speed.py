@@ -81,12 +81,28 @@ def _step(place: Place, run: Run, batch: Batch) -> Figures:
     except torch.OutOfMemoryError:
         return {"ms": math.nan, **_peak(place)}
     return {
+        **_kernels(place, run, batch),
         "ms": round(ms, 2),
         "host_ms": round(host_ms, 2),
         "tflop": round(n_operations / 1e12, 3),
         "tflop_per_s": round(n_operations / ms / 1e9, 1),
         **_peak(place),
     }
+
+
+def _kernels(place: Place, run: Run, batch: Batch) -> Figures:
+    """Milliseconds in which the GPU computes during a step, and the number of its kernels.
+
+    Where they are far below the time of the step, the GPU waits for the host.
+    """
+    if place.device.type != "cuda":
+        return {}
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as taken:
+        run.take_step([batch])
+        torch.cuda.synchronize()
+    events = taken.key_averages()
+    total = sum(event.self_device_time_total for event in events)
+    return {"kernel_ms": round(total / 1000, 2), "kernels": sum(event.count for event in events)}
 
 
 def _peak(place: Place) -> Figures:
@@ -178,7 +194,7 @@ def _median_seconds(work: Callable[[], object]) -> float:
 
 
 def tried(place: Place) -> Iterator[Figures]:
-    """What is not used: a fused AdamW, channels-last convolutions, compiled code."""
+    """What is not used on a GPU: a fused AdamW, channels-last convolutions, compiled code."""
     config = place.config("paper-mae")
     shape = config.episodes.shapes[-1]
     batch = batch_on(place.device, config, shape)
@@ -188,6 +204,7 @@ def tried(place: Place) -> Iterator[Figures]:
         fused = torch.optim.AdamW(run.model.parameters(), lr=1e-5, fused=True)
         run.optimizer = run.accelerator.prepare_optimizer(fused, device_placement=False)
         yield {"tried": "fused AdamW", "shape": shape, **_step(place, run, batch)}
+        run = _run(place, config, "bfloat16")
         run.model.to(memory_format=torch.channels_last)
         yield {"tried": "channels-last", "shape": shape, **_step(place, run, batch)}
         run = _run(place, config, "bfloat16")
