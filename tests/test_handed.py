@@ -267,6 +267,14 @@ def test_small_sets_are_scored(name, case, tmp_path):
 
 
 @needs_files
+def test_the_plan_counts_what_small_sets_allow(case, capsys):
+    path = case("handed/twelve_images_three_classes")
+    assert main(["plan", "--profile", "smoke", "--data", str(path), "--no-measure"]) == 0
+    n_models = profiles.profile("smoke").evaluation.trainings  # of the one fold
+    assert f" steps of {n_models} models" in capsys.readouterr().out
+
+
+@needs_files
 @pytest.mark.parametrize("table", ["curves", "table1", "table2", "protocol"])
 def test_curves_of_eight_classes(table, case, tmp_path, caplog):
     bench = Workbench(profiles.profile("smoke"), case("_base"), home=tmp_path)

@@ -49,7 +49,7 @@ def data(
             f"{split}: {len(index.image_ids)} images, {len(index.annotation_image)} instances of "
             f"{len(index.category_ids)} classes, {index.source.name}"
         )
-    print(f"{opened.name} {opened.fingerprint}: {opened.note}")
+    print(f"{opened.name} {opened.fingerprint}")
     if source is None:
         return 0
     report = check(opened, source, bench.config.evaluation.folds)

@@ -211,12 +211,15 @@ def plan(
 ) -> None:
     """Stages, gigabytes, hours, what would stop the run, and which way fits this machine."""
     from la.experiment import plan, ways
+    from la.experiment.drawable import drawable
     from la.experiment.workbench import Workbench
     from la.report import notebooks
 
     parameters = {} if folds is None else {"folds": options.numbers(folds)}
     bench = Workbench.open(profile, data)
     _, measurements = notebooks.plan_of(table, profile, parameters)
+    if data is not None:
+        measurements = drawable(bench, measurements)
     speed = ways.measure_speed(bench) if measure else None
     print(plan.plan(bench, measurements, speed))
     if speed and bench.config.data == "coco" and data is None:

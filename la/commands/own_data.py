@@ -59,21 +59,15 @@ def evaluate_support(
     """Print the scores of a support set on an annotated folder, as JSON.
 
     Raises:
-        MissingFile, UserError: see `la.predict.scoring.evaluate`.
+        MissingFile, UserError: see `Predictor.evaluate`.
     """
-    from la.data.dataset import open_index
-    from la.data.layouts import find
-    from la.folders import HOME
     from la.learn.checkpoints import load
     from la.predict.predictor import Predictor
-    from la.predict.scoring import evaluate
-    from la.predict.support_file import read_support_file
 
     if data is None:
         raise UserError("--support needs --data, a folder in COCO format with the true masks")
-    index = open_index(find(data)["val"], data, HOME / "cache")
     predictor = Predictor(load(str(model or "photos")))
-    evaluation = evaluate(predictor, read_support_file(support), index)
+    evaluation = predictor.evaluate(support, data)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1))
 
 

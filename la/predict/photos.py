@@ -1,7 +1,9 @@
 """The user's images and prompts, in any usual form, checked and converted (paper 3.1)."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from la.data.images import to_rgb
 from la.data.prompts import Drawn
 from la.errors import MissingFile, UserError
 from la.types import Box, Point
+
+log = logging.getLogger(__name__)
 
 Photo = str | Path | bytes | Image.Image | np.ndarray | Tensor
 Prompt = Point | Box | np.ndarray | Tensor | Image.Image  # the last three are masks
@@ -193,3 +197,13 @@ def _from_array(source: np.ndarray | Tensor) -> Image.Image:
     if array.dtype != np.uint8:
         raise UserError(f"an image has uint8 or floats in [0, 1], not {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+@cache
+def warn_of_photographs(model: str) -> None:
+    """Warn, once per model, that it was trained on drawings and the image is a photograph."""
+    log.warning(
+        "the model %s has seen generated drawings alone, and this image looks like a photograph; "
+        'la.load("photos") is the model for photographs',
+        model,
+    )

@@ -4,11 +4,11 @@ No state is kept between calls: `encode` returns an image as a value, `support` 
 `predict` takes both. Each is computed once and can be used any number of times in any order.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -21,12 +21,13 @@ from la.learn.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
-from la.predict.photos import Photo, Prompt, open_photo, to_drawn
+from la.predict.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photographs
 from la.predict.prediction import Prediction
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
 from la.types import ModelCard, Prompts, to_device
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:  # it takes a predictor itself
+    from la.predict.scoring import Evaluation
 
 DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of the package
 
@@ -90,7 +91,7 @@ class Predictor:
         photo = open_photo(image)
         drawings_only = backbone_spec(config.backbone).drawings_only
         if drawings_only and max(photo.size) > DRAWING_SCALE * config.image_size:
-            _warn_of_photographs(self.card.name)
+            warn_of_photographs(self.card.name)
         frame = Frame((photo.height, photo.width), config.image_size, config.resize)
         pixels = frame.image(photo)[None].to(self.device)  # (1, 3, side, side)
         with self._autocast():
@@ -168,6 +169,16 @@ class Predictor:
             logits=logits[0].cpu(),
         )
 
+    def evaluate(self, prompts: str | Path, data: str | Path) -> "Evaluation":
+        """The scores of the support set of a `prompts.json` on a folder in COCO format.
+
+        Raises:
+            MissingFile, UserError: see `la.predict.scoring.evaluate_files`.
+        """
+        from la.predict.scoring import evaluate_files
+
+        return evaluate_files(self, Path(prompts), Path(data))
+
     @torch.inference_mode()
     def _support(
         self, earlier: SupportSet | None, examples: Examples, class_names: Sequence[str]
@@ -241,13 +252,3 @@ def _unnamed(model: LabelAnything) -> ModelCard:
     """The card of a model that was not loaded from a file, with the hash of its weights."""
     weights = sha256(as_bytes(model.state_dict())).hexdigest()
     return ModelCard("unnamed", weights, trained_on="unknown data")
-
-
-@cache
-def _warn_of_photographs(model: str) -> None:
-    """Warn, once per model, that it was trained on drawings and the image is a photograph."""
-    log.warning(
-        "the model %s has seen generated drawings alone, and this image looks like a photograph; "
-        'la.load("photos") is the model for photographs',
-        model,
-    )

@@ -5,19 +5,23 @@ Letters here: I images, N classes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from la.data.contents import picture_digest
+from la.data.dataset import open_index
 from la.data.index import CocoIndex
+from la.data.layouts import find
 from la.errors import UserError
 from la.files import progress_bar
+from la.folders import HOME
 from la.formats.label_maps import LabelMap
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
 from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
-from la.predict.support_file import SupportFile
+from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
 from la.types import IGNORE
 
@@ -94,6 +98,17 @@ def evaluate(
         without=dict(zip(parts, scores[1:], strict=True)),
         left_out=len(index.image_ids) - len(query_ids),
     )
+
+
+def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluation:
+    """`evaluate` with a `prompts.json` and a folder in COCO format, of which the test file counts.
+
+    Raises:
+        MissingFile, UserError: a file is missing or cannot be used; see `read_support_file`,
+            `la.data.layouts.find` and `evaluate`.
+    """
+    index = open_index(find(data)["val"], data, HOME / "cache")
+    return evaluate(predictor, read_support_file(prompts), index)
 
 
 def _check_classes(classes: Sequence[str], index: CocoIndex) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from la.experiment.chosen_examples import compare
+from la.errors import UserError
+from la.experiment.chosen_examples import compare, pools
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import label
@@ -29,11 +30,24 @@ def by_class(
     Each method has the bias that it has in the tables.
 
     Returns:
-        Columns method, k_shots, fold, class_id, chosen, random.
+        Columns method, k_shots, fold, class_id, chosen, random; without folds in which no class
+        has images enough.
+
+    Raises:
+        UserError: no class has more than `n_candidates` images.
     """
     frames = []
+    possible = []
+    for fold in folds:
+        if pools(bench, fold, n_candidates=n_candidates, n_queries=n_queries):
+            possible.append(fold)
+    if not possible:
+        raise UserError(
+            f"no class has more than {n_candidates} test images to choose from; lower that number, "
+            f"as with python -m la run choosing -p candidates={n_candidates // 2}"
+        )
     for method in METHODS:
-        for fold in folds:
+        for fold in possible:
             for k_shots in shots:
                 job = Job(bench, Measurement(method, fold, 1, k_shots, 0, 1))
                 fitted = job.fitted()

@@ -53,6 +53,8 @@ def claims(
             finding = _costs(claim, folder / "curves.csv")
         elif available and len(available) == len(of_page):
             finding = _finding(claim, available, among(comparisons, of_page))
+        elif not of_page:
+            finding = Finding("The data have too few classes or images for it.", claim, "not run")
         else:
             count = f"{len(available)} of {len(of_page)} results have been computed."
             finding = Finding(count, claim, "not run")

@@ -8,28 +8,42 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
+from la.errors import UserError
 from la.experiment.code import is_todays, scoring_code
+from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN
+from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.finding import Finding
 from la.report.notebooks import plan_of
 from la.report.tables import TABLES, prompts_of
 
+NOT_POSSIBLE = "the data are too few"  # classes, or images of them, for any episode of a page
+
 
 def asked(
-    profile: str,
+    bench: Workbench,
     *,
     folds: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
     episodes: int | None = None,
 ) -> dict[str, list[Measurement]]:
-    """The measurements of each table's notebook; None keeps the notebook's own value."""
+    """The measurements of each table's notebook; None keeps the notebook's own value.
+
+    Of the user's own data, those that the data allow.
+    """
     parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
     chosen = {name: value for name, value in parameters.items() if value is not None}
     planned = {}
     for name in TABLES:
-        _, planned[name] = plan_of(name, profile, chosen)
+        _, of_table = plan_of(name, bench.config.profile, chosen)
+        if bench.source is not None:
+            try:
+                of_table = drawable(bench, of_table)
+            except UserError:  # the notebook itself says why
+                of_table = []
+        planned[name] = of_table
     return planned
 
 
@@ -45,7 +59,8 @@ def contents(
         path = folder / f"{name}.ipynb"
         link = f"[{_title(path)}]({path.name})" if path.exists() else "not run yet"
         n_computed = sum(m in computed for m in planned)
-        rows[name] = (link, f"{n_computed} of {len(planned)}")
+        count = f"{n_computed} of {len(planned)}" if planned else NOT_POSSIBLE
+        rows[name] = (link, count)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "results"])
 
 

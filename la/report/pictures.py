@@ -22,11 +22,9 @@ from la.predict.photos import to_drawn
 from la.predict.prediction import Prediction
 from la.report.lettering import literal
 from la.report.marks import draw_labels, draw_prompts
+from la.report.picture_blocks import WIDTH, blocks_of_axes
 from la.types import IGNORE, Episode, to_device
 
-WIDTH = 4.2  # inches, as wide as a phone shows a figure
-COLUMNS = 3  # pictures in a row
-SIDE = WIDTH / COLUMNS  # inches, of a picture
 FONT = 9  # points
 
 
@@ -153,23 +151,22 @@ def episode_strip(
     titles += methods
     names = ["\n".join(_numbered(e.class_names)) for e in episodes]
     n_lines = max(text.count("\n") + 2 for text in names)
-    figure, blocks = _blocks(len(episodes), len(titles), n_lines)
+    figure, blocks = blocks_of_axes(len(episodes), len(titles), _tallest(episodes), n_lines)
     for number, (axes, episode) in enumerate(zip(blocks, episodes, strict=True)):
-        for axis, text in zip(axes, titles, strict=True):
-            axis.set_title(fill(text, 18), fontsize=FONT)
-        for axis, support in zip(axes, episode.supports, strict=False):
+        *of_pictures, below = axes
+        for place, (axis, text) in enumerate(zip(of_pictures, titles, strict=True)):
+            if place < len(episode.supports) or place >= n_supports:
+                axis.set_title(fill(text, 18), fontsize=FONT)
+        for axis, support in zip(of_pictures, episode.supports, strict=False):
             draw_support(axis, support)
-        axes[n_supports].imshow(episode.query)
+        of_pictures[n_supports].imshow(episode.query)
         if episode.target is not None:
-            draw_labels(axes[n_supports + 1], episode.query, episode.target)
-        for axis, shown in zip(axes[n_known:], methods.values(), strict=True):
+            draw_labels(of_pictures[n_supports + 1], episode.query, episode.target)
+        for axis, shown in zip(of_pictures[n_known:], methods.values(), strict=True):
             draw_prediction(axis, shown[number])
         heading = "" if episode.number is None else f"episode {episode.number}\n"
-        lowest = axes[COLUMNS * ((len(axes) - 1) // COLUMNS)]  # the first of the last row
-        place = lowest.transAxes
-        text = heading + names[number]
-        below = figure.text(0, -0.17, text, transform=place, va="top", fontsize=FONT)
-        below.set_in_layout(False)  # because it may be wider than its picture
+        text = below.text(0, 1, heading + names[number], va="top", fontsize=FONT)
+        text.set_in_layout(False)  # because it may be wider than its pictures
     return figure
 
 
@@ -185,6 +182,15 @@ def in_words(
         scores = [f"{name} {shown[number].score}" for name, shown in methods.items()]
         texts.append(f"{', '.join(episode.class_names)}: {'; '.join(scores)}.")
     return " ".join(texts)
+
+
+def _tallest(episodes: Sequence[EpisodePicture]) -> float:
+    """The largest ratio of height to width of the pictures, between 0.5 and 2."""
+    ratios = []
+    for episode in episodes:
+        for image in (episode.query, *(support.image for support in episode.supports)):
+            ratios.append(image.height / image.width)
+    return min(max(*ratios, 0.5), 2)
 
 
 def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure:
@@ -210,31 +216,6 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
             draw_labels(row[2], episode.query, episode.target)
         draw_prediction(row[3], episode)
     return figure
-
-
-def _blocks(n_blocks: int, n_pictures: int, n_lines: int) -> tuple[Figure, list[list[Axes]]]:
-    """Axes without ticks for blocks of pictures, each with room for lines of text below it."""
-    n_rows = -(-n_pictures // COLUMNS)
-    n_columns = min(n_pictures, COLUMNS)
-    heights = [SIDE + 0.3] * (n_rows - 1) + [SIDE + 0.6 + 0.17 * n_lines]
-    figure, axes = plt.subplots(
-        n_blocks * n_rows,
-        n_columns,
-        figsize=(n_columns * SIDE, n_blocks * sum(heights)),
-        squeeze=False,
-        layout="constrained",
-        gridspec_kw={"height_ratios": heights * n_blocks},
-        subplot_kw={"xticks": [], "yticks": [], "frame_on": False},
-    )
-    plt.close(figure)  # else a notebook would show it twice
-    blocks = []
-    for block in axes.reshape(n_blocks, n_rows * n_columns):
-        for axis in block[n_pictures:]:
-            axis.remove()
-        for axis in block:
-            axis.set_anchor("N")  # so that the names fit below it in the row
-        blocks.append(list(block[:n_pictures]))
-    return figure, blocks
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -53,6 +53,13 @@ def support(folder) -> SupportFile:
     return read_support_file(folder / "prompts.json")
 
 
+def test_a_predictor_scores_files_as_the_function_scores_what_they_hold(
+    folder, support, index, predictor
+):
+    expected = evaluate(predictor, support, index, progress=False)
+    assert predictor.evaluate(folder / "prompts.json", folder).to_json() == expected.to_json()
+
+
 @pytest.fixture
 def index(folder) -> CocoIndex:
     return CocoIndex.from_json(folder / "annotations" / "instances_all.json", folder)

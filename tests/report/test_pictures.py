@@ -47,14 +47,16 @@ def test_a_prediction_is_explained_with_its_examples_truth_and_iou():
     frame = Frame((96, 96), 96, "pad")
     prediction = Prediction(labels, example.class_names, example.query, frame, None)
     figure = plotting.explained(example.examples, prediction, example.target)
-    titles = [axis.get_title() for axis in figure.axes]
+    *of_pictures, _ = figure.axes
+    titles = [axis.get_title() for axis in of_pictures]
     assert titles == ["support 1", "support 2", "query", "truth", "prediction"]
-    assert figure.axes[-1].get_xlabel() == "IoU 100, 0, 100 %"
-    numbers = {text.get_text() for text in figure.axes[-2].texts}
+    assert of_pictures[-1].get_xlabel() == "IoU 100, 0, 100 %"
+    numbers = {text.get_text() for text in of_pictures[-2].texts}
     assert numbers == {"1", "2", "3"}  # on the regions of the truth
     without = plotting.explained(example.examples, prediction, None)
-    assert [a.get_title() for a in without.axes] == [t for t in titles if t != "truth"]
-    assert without.axes[-1].get_xlabel() == ""
+    *of_pictures, _ = without.axes
+    assert [a.get_title() for a in of_pictures] == [t for t in titles if t != "truth"]
+    assert of_pictures[-1].get_xlabel() == ""
 
 
 def test_iou_is_by_row_and_leaves_out_ignored_pixels_and_what_is_nowhere():
@@ -97,11 +99,35 @@ def test_another_method_is_drawn_beside_the_prediction(loader, episodes):
     wrong = [replace(e, prediction=np.zeros_like(e.target)) for e in shown]
     figure = plotting.episode_strip(right, "LA", {"Affinity": wrong})
     n_columns = len(figure.axes) // 2
-    titles = [axis.get_title() for axis in figure.axes[:n_columns]]
+    titles = [axis.get_title() for axis in figure.axes[: n_columns - 1]]
     assert titles[-3:] == ["truth", "LA", "Affinity"]
     for row, axes in enumerate(np.reshape(figure.axes, (2, n_columns))):
-        assert axes[-2].get_xlabel() == right[row].score
-        assert axes[-1].get_xlabel() == wrong[row].score != right[row].score
+        assert axes[-3].get_xlabel() == right[row].score
+        assert axes[-2].get_xlabel() == wrong[row].score != right[row].score
+
+
+@pytest.mark.parametrize("sizes", [[(96, 64)], [(64, 96)], [(96, 64), (64, 96), (90, 30)]])
+@pytest.mark.parametrize("n_supports", [1, 2, 3])
+def test_no_text_of_a_strip_overlaps_another_or_a_picture(sizes, n_supports):
+    images = [Image.new("RGB", sizes[n % len(sizes)]) for n in range(4)]
+    supports = tuple(SupportPicture(image, {}) for image in images[1:])
+    target = np.ones((images[0].height, images[0].width), int)
+    names = ("a class with a name of two lines, as some have", "cat")
+    shown = EpisodePicture(0, names, supports[:n_supports], images[0], target, target)
+    few = replace(shown, number=1, supports=supports[:1])
+    figure = plotting.episode_strip([shown, few], "LA", {"A long name of a rival": [shown, few]})
+    figure.draw_without_rendering()
+    texts, pictures = [], []
+    for axis in figure.axes:
+        pictures += [image.get_window_extent() for image in axis.images]
+        for text in (axis.title, axis.xaxis.label, *axis.texts):
+            inside = text in axis.texts and axis.images  # the number of a region
+            if text.get_text() and not inside:
+                texts.append(text.get_window_extent())
+    assert len(texts) == n_supports + 1 + 2 * (4 + 2 + 1)  # titles, IoU, names of two blocks
+    for number, box in enumerate(texts):
+        for other in texts[:number] + pictures:
+            assert not box.overlaps(other)
 
 
 def test_a_strip_in_words_has_the_iou_of_each_method(loader, episodes):
