@@ -16,7 +16,6 @@ Reasons that `parse` counts; an entry with several faults counts under the first
     segmentation  of wrong types, far off the image, or run lengths of another size
 """
 
-import json
 import math
 from array import array
 from collections.abc import Callable
@@ -25,11 +24,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from la.data.coco_file import read_lists
 from la.data.entries import (
-    NAMED,
     Skipped,
     as_object,
     check_pixels,
+    id_of,
     no_garbage_collection,
     text_of,
     to_number,
@@ -40,7 +40,6 @@ from la.data.segmentations import Outline, Unusable, bounding_box, outline
 from la.errors import UserError
 
 MAX_PIXELS = 89_478_485  # of an image: PIL's limit, above which it raises DecompressionBombError
-LISTS = ("images", "annotations", "categories")
 
 Entry = TypeVar("Entry")
 
@@ -61,17 +60,15 @@ class _Annotation(NamedTuple):
 
 
 @no_garbage_collection()
-def parse(
-    raw: bytes, path: Path, described: int | None = NAMED
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays of images, categories and annotations; names, counts and `described` faults as JSON.
+def parse(raw: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays of images, categories and annotations; names and faults as JSON.
 
     Raises:
         UserError: this is not a COCO instance file, no image or category in it can be used, or all
             coordinates are fractions of the image.
     """
-    file = _file(raw, path)
-    skipped = Skipped(described)
+    file = read_lists(raw, path)
+    skipped = Skipped()
     images = _by_id(file["images"], _image, "image", "id, file_name, height, width", skipped, path)
     categories = _by_id(file["categories"], _name, "category", "id, name", skipped, path)
     check_pixels(file["annotations"], path)
@@ -84,25 +81,10 @@ def parse(
     words = {
         "file_names": [image.file_name for image in images.values()],
         "category_names": list(categories.values()),
-        "skipped": dict(sorted(skipped.counts.items())),
-        "described": skipped.described,
+        "described": dict(sorted(skipped.described.items())),
         "notes": notes,
     }
     return arrays, words
-
-
-def _file(raw: bytes, path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
-    for name in LISTS:
-        if not (isinstance(content, dict) and isinstance(content.get(name), list)):
-            raise UserError(
-                f"{path} is not a COCO instance file: it has no list {name!r}; "
-                "give an instances_*.json, or export the data in COCO's instance format"
-            )
-    return content
 
 
 def _by_id(
@@ -119,7 +101,7 @@ def _by_id(
     for position, entry in enumerate(entries):
         place = f"{plural}[{position}]"
         try:
-            entry_id = whole_number(as_object(entry).get("id"))
+            entry_id = id_of(as_object(entry), "id")
             value = read(entry)
         except Unusable as error:
             skipped.add(kind, place, str(error))
@@ -168,10 +150,10 @@ def _annotations(
             skipped.add("annotation", place, str(error))
             continue
         try:
-            image = image_row[whole_number(entry.get("image_id"))]
-            category = category_row[whole_number(entry.get("category_id"))]
-        except (KeyError, Unusable) as error:
-            skipped.add("reference", place, f"the file has no image or category {error}")
+            image = _row(entry, "image_id", image_row)
+            category = _row(entry, "category_id", category_row)
+        except Unusable as error:
+            skipped.add("reference", place, str(error))
             continue
         try:
             annotation, has_mask = _annotation(entry, image, category, *sizes[image])
@@ -199,6 +181,18 @@ def _annotations(
     return sorted(parsed, key=lambda annotation: annotation.image), notes
 
 
+def _row(entry: dict[str, Any], field: str, rows: dict[int, int]) -> int:
+    """The row of the image or category that a field of an annotation names.
+
+    Raises:
+        Unusable: the field is no whole number, or the file has no usable entry of this id.
+    """
+    named = id_of(entry, field)
+    if named not in rows:
+        raise Unusable(f"{field} is {named}, of which the file has no usable entry")
+    return rows[named]
+
+
 def _annotation(
     entry: dict[str, Any], image: int, category: int, height: int, width: int
 ) -> tuple[_Annotation, bool]:
@@ -210,6 +204,11 @@ def _annotation(
             raise Unusable("bbox is missing or unusable, and so is the segmentation")
         return _box_only(image, category, box, height, width), False
     checked = outline(shape, height, width)
+    if checked.is_in_first_pixel(height, width):
+        raise Unusable(
+            "all coordinates of the polygon lie between 0 and 1; COCO's are pixels, so multiply x "
+            "by the image's width and y by its height"
+        )
     stated = to_number(entry.get("area"))
     has_area = 0 < stated < math.inf
     if box is None or not has_area:

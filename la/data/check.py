@@ -6,6 +6,7 @@
 import csv
 import io
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from la.config import Protocol
 from la.data import folds
-from la.data.annotations import parse
 from la.data.check_images import NO_IMAGE, Finding, image_findings, unlisted_images
 from la.data.dataset import Data
 from la.data.episodes import presence
@@ -69,8 +69,7 @@ def check(data: Data, folder: Path, rule: folds.Rule) -> Report:
         findings += image_findings(index)
     findings += unlisted_images(data.files, folder)
     most_ways, possible = _possible(data, rule)
-    stops = any(finding.what in NO_IMAGE for finding in findings)
-    advice = _advice(data, folder, most_ways, stops)
+    advice = _advice(data, folder, most_ways, findings)
     return Report(
         classes=tuple(_classes(data)),
         findings=tuple(findings),
@@ -88,21 +87,23 @@ def _described(finding: Finding) -> list[str]:
     if finding.is_of_annotations:
         lines = [f"{head}: {len(finding.entries)}, such as"]
         return lines + [f"    {entry}" for entry in finding.entries[:NAMED]]
-    named = ", ".join(finding.entries[:NAMED])
+    named = ", ".join(map(_on_one_line, finding.entries[:NAMED]))
     dots = ", ..." if len(finding.entries) > NAMED else ""
     return [f"{head}: {len(finding.entries)} ({named}{dots}){mend}"]
+
+
+def _on_one_line(name: str) -> str:
+    """The name; with escapes if it holds line breaks or the like."""
+    return name if name.isprintable() else repr(name)
 
 
 def _entry_findings(index: CocoIndex) -> list[Finding]:
     """The entries that cannot be used, and what was noticed about others."""
     file = f"{index.source.parent.name}/{index.source.name}"
     findings = []
-    if index.skipped:
-        # The index keeps the first entries of each kind; here all are described.
-        _, words = parse(index.source.read_bytes(), index.source, described=None)
-        for reason, entries in words["described"].items():
-            what = f"entries are left out ({reason})"
-            findings.append(Finding(file, what, tuple(entries), is_of_annotations=True))
+    for reason, entries in index.described.items():
+        what = f"entries are left out ({reason})"
+        findings.append(Finding(file, what, tuple(entries), is_of_annotations=True))
     for note in index.notes:
         findings.append(Finding(file, note, is_fault=False))
     return findings
@@ -123,7 +124,7 @@ def _classes(data: Data) -> list[str]:
     order = np.argsort(test, kind="stable") if len(ids) > LISTED else np.arange(len(ids))
     for row in order[:LISTED].tolist():
         class_id, name = ids[row], data.test.category_names[row]
-        label = f"{class_id} {name if name.isprintable() else repr(name)}"
+        label = f"{class_id} {_on_one_line(name)}"
         lines.append(
             f"{label[:29]:30}{train[row]:13}{test[row]:12}{instances[row]:10}{regions[row]:9}"
         )
@@ -155,18 +156,20 @@ def _possible(data: Data, rule: folds.Rule) -> tuple[int, list[str]]:
     return min(_most_ways(ids, n_images, 1, rule), default=0), lines
 
 
-def _advice(data: Data, folder: Path, most_ways: int, stops: bool) -> str:
+def _advice(data: Data, folder: Path, most_ways: int, findings: Sequence[Finding]) -> str:
     """The command to go on with.
 
     Args:
         most_ways: the largest N of 1-shot episodes in every fold.
-        stops: whether images were found that would stop a run.
+        findings: all that was found.
     """
     place = shlex.quote(str(folder))
-    if stops:
+    if any(finding.what in NO_IMAGE for finding in findings):
         return f"mend the images that cannot be read, and check again: python -m la data {place}"
     if most_ways:
         return f"python -m la evaluate --data {place} --checkpoint quick --ways {most_ways}"
+    if any(finding.is_of_annotations for finding in findings):
+        return f"mend the entries that are left out, and check again: python -m la data {place}"
     fixed = f"python -m la evaluate --data {place} --support prompts.json"
     if data.test.annotation_crowd.all() and len(data.test.annotation_crowd):
         file = shlex.quote(str(data.test.source))

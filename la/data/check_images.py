@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from la.data.contents import BLANK, FEW, replaced_pictures
-from la.data.images import orientation
+from la.data.images import is_address, orientation
 from la.data.index import CocoIndex
 from la.data.layouts import IMAGE_SUFFIXES
 from la.data.reconcile import identifies
@@ -19,10 +19,13 @@ from la.errors import MissingFile, UserError
 from la.files import progress_bar
 
 MISSING = "images that have no file"
+ADDRESSES = "images that have no file and whose file_name is a web address"
+OTHER_SUFFIX = "images whose file has another suffix than file_name"
 SEVERAL = "images that have several files of their name"
 UNREADABLE = "images that cannot be read"
 OTHER_SIZE = "images that have another size than the file states"
-NO_IMAGE = (MISSING, SEVERAL, UNREADABLE, OTHER_SIZE)  # these stop a run that needs the image
+# These stop a run that needs the image.
+NO_IMAGE = (MISSING, ADDRESSES, OTHER_SUFFIX, SEVERAL, UNREADABLE, OTHER_SIZE)
 ABSENT = "images that have neither a file nor an annotation"
 TWINS = "images that show a picture that an earlier entry shows"
 REPLACED = "images that were replaced since they were first read"
@@ -35,6 +38,8 @@ EMPTY = "images that have no annotation"
 UNLISTED = "image files that are in no entry of the list `images`"
 MENDS = {  # in the order in which they are reported
     MISSING: "put it there, or take the entry out of the list `images`",
+    ADDRESSES: "download them, and write the names of the files",
+    OTHER_SUFFIX: "correct file_name",
     SEVERAL: "keep one, or write its folder in file_name",
     UNREADABLE: "replace the file",
     OTHER_SIZE: "export the annotations again",
@@ -82,6 +87,8 @@ def image_findings(index: CocoIndex) -> list[Finding]:
         sizes.append(index.size(image_id))
         if not is_annotated:
             names[EMPTY].append(name)
+    if names[MISSING]:
+        names |= _kinds_of_missing(names[MISSING], index)
     with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter's lock
         looks = pool.map(_look_at, paths, sizes)
         bar = progress_bar(
@@ -122,6 +129,23 @@ def unlisted_images(indexes: Sequence[CocoIndex], folder: Path) -> list[Finding]
     if not names:
         return []
     return [Finding(folder.name, UNLISTED, tuple(names), MENDS[UNLISTED], is_fault=False)]
+
+
+def _kinds_of_missing(names: Sequence[str], index: CocoIndex) -> dict[str, list[str]]:
+    """The names of images without a file, by what is wrong with them."""
+    stems = set()
+    for file in map(Path, index.folder.files()):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            stems.add(file.stem.casefold())
+    kinds: dict[str, list[str]] = {MISSING: [], ADDRESSES: [], OTHER_SUFFIX: []}
+    for name in names:
+        if is_address(name):
+            kinds[ADDRESSES].append(name)
+        elif Path(name.replace("\\", "/")).stem.casefold() in stems:
+            kinds[OTHER_SUFFIX].append(name)
+        else:
+            kinds[MISSING].append(name)
+    return kinds
 
 
 def _look_at(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:

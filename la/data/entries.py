@@ -12,23 +12,16 @@ from typing import Any
 from la.data.segmentations import Unusable
 from la.errors import UserError
 
-NAMED = 3  # entries that are described for each reason; the others are counted
-
 
 @dataclass
 class Skipped:
-    """Entries that are left out, by reason: their number, and descriptions of the first ones."""
+    """Entries that are left out: descriptions by reason."""
 
-    limit: int | None = NAMED  # of descriptions for each reason
-    counts: dict[str, int] = field(default_factory=dict)
     described: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, place: str, why: str) -> None:
-        """Count one entry, such as `annotations[3]`."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        texts = self.described.setdefault(reason, [])
-        if self.limit is None or len(texts) < self.limit:
-            texts.append(f"{place}: {why}")
+        """Describe one entry, such as `annotations[3]`."""
+        self.described.setdefault(reason, []).append(f"{place}: {why}")
 
 
 @contextmanager
@@ -63,6 +56,18 @@ def whole_number(value: object) -> int:
     return number
 
 
+def id_of(entry: dict[str, Any], field: str) -> int:
+    """A field that is a whole number.
+
+    Raises:
+        Unusable: it is something else.
+    """
+    try:
+        return whole_number(entry.get(field))
+    except Unusable as error:
+        raise Unusable(f"{field} {error}") from None
+
+
 def as_object(entry: object) -> dict[str, Any]:
     """The entry.
 
@@ -75,12 +80,14 @@ def as_object(entry: object) -> dict[str, Any]:
 
 
 def text_of(entry: dict[str, Any], name: str) -> str:
-    """A field that is a text.
+    """A field that is a text, or a whole number, which some exporters write for a name.
 
     Raises:
-        Unusable: the field is not a text, is empty, or cannot be written to a file.
+        Unusable: the field is neither, is empty, or cannot be written to a file.
     """
     value = entry.get(name)
+    if type(value) is int:
+        return str(value)
     if not isinstance(value, str) or not value or "\0" in value:
         raise Unusable(f"{name} is {value!r:.40}, no text")
     try:

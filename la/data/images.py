@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 # Folders that hold masks or labels under the names of the images.
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentation", "gt"}
 MASK_FOLDERS |= {"segmentationclass", "segmentationobject"}
+IMAGE_FOLDERS = {"data", "image", "images", "img", "imgs", "jpegimages"}
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")  # https://, s3://, file://
 BITS = (8, 10, 12, 14, 16)  # of greys that cameras and scanners write
 
 
@@ -39,9 +41,10 @@ class ImageFolder:
         """The file that an annotation file calls `name`.
 
         A bare name is searched for in all folders. A name with folders has to agree with them:
-        `cam1/1.jpg` is not `cam2/1.jpg`. An absolute path, which is of another machine, agrees with
-        a file if the file's path under the root ends it. COCO's names of 2014 and 2017, upper and
-        lower case, forms of Unicode, and %20 for a space are spellings of one name; if several
+        `cam1/1.jpg` is not `cam2/1.jpg`. An absolute path or a web address, which are of another
+        machine, agree with a file if the file's path under the root, or under a folder such as
+        `images` there, ends them. COCO's names of 2014 and 2017, upper and lower case, forms of
+        Unicode, %20 for a space, and spaces around a name are spellings of one name; if several
         files are left, the closest spelling is taken.
 
         Raises:
@@ -50,7 +53,7 @@ class ImageFolder:
         """
         name = name.replace("\\", "/")
         elsewhere: list[str] = []
-        for spelling in dict.fromkeys((name, unquote(name))):
+        for spelling in _spellings(name):
             paths = self._by_name.get(_spelled_alike(_base(spelling)), [])
             fits = self._closest([p for p in paths if self._agrees(p, spelling)], spelling)
             if len(fits) > 1:
@@ -58,6 +61,8 @@ class ImageFolder:
                     f"{fits[0]} and {fits[1]} are both named {name}; keep one, or write its "
                     "folder into file_name"
                 )
+            if fits and not os.path.exists(fits[0]):
+                raise MissingFile(f"{fits[0]} is a link to a file that does not exist; mend it")
             if fits:
                 return Path(fits[0])
             elsewhere += paths
@@ -69,25 +74,30 @@ class ImageFolder:
         raise MissingFile(f"no file {name} under {self.root}; put it there or leave the image out")
 
     def files(self) -> list[str]:
-        """The paths of all files, those in folders of masks excepted."""
+        """The paths of all files, without those in folders of masks and links to nothing."""
         paths = [path for of_name in self._by_name.values() for path in of_name]
-        return [path for path in paths if self._is_no_mask(path)]
+        return [path for path in paths if self._is_no_mask(path) and os.path.exists(path)]
 
     def _agrees(self, path: str, name: str) -> bool:
         """Whether a file is in the folders that its name states."""
         if "/" not in name:
             return True
         stated, actual = _spelled_alike(name), _spelled_alike(path)
-        is_relative = not re.match("/|[a-z]:", stated) and ".." not in stated.split("/")
-        if is_relative:
+        is_absolute = is_address(name) or re.match("/|[a-z]:", stated)
+        if not is_absolute and ".." not in stated.split("/"):
             return f"/{actual}".endswith(f"/{stated.removeprefix('./')}")
-        under_root = _spelled_alike(os.path.relpath(path, self.root))
-        return stated.endswith(f"/{under_root}")
+        under_root = self._under_root(path)
+        folder, _, inside = under_root.partition("/")
+        return stated.endswith(f"/{inside if folder in IMAGE_FOLDERS else under_root}")
+
+    def _under_root(self, path: str) -> str:
+        return _spelled_alike(os.path.relpath(path, self.root))
 
     def _closest(self, paths: list[str], name: str) -> list[str]:
         """Of several files those that fit best."""
         preferences: tuple[Callable[[str], bool], ...] = (
             lambda path: path.endswith(f"/{name}"),
+            lambda path: _spelled_alike(name).endswith(f"/{self._under_root(path)}"),
             lambda path: path.endswith(f"/{_base(name)}"),
             self._is_of_split,
             self._is_no_mask,
@@ -192,6 +202,19 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
         whites.insert(0, 1)
     white = next((white for white in whites if brightest <= white), brightest)
     return (values * 255 / white).astype(np.uint8)
+
+
+def is_address(name: str) -> bool:
+    """Whether a file name is a web address, or that of a store such as s3://."""
+    return ADDRESS.match(name.strip()) is not None
+
+
+def _spellings(name: str) -> list[str]:
+    """The name as it is, without spaces around it or the query of an address, and without %20."""
+    plain = name.strip()
+    if is_address(plain):
+        plain = re.split("[?#]", plain)[0]
+    return list(dict.fromkeys((name, plain, unquote(plain))))
 
 
 def _base(name: str) -> str:

@@ -28,7 +28,8 @@ from la.errors import MissingFile, UserError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4  # of the cache file; another number, another file
+NAMED = 3  # entries of each kind of fault that are logged; `la data` lists all of them
+FORMAT = 5  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,7 @@ class CocoIndex:
     annotation_area: np.ndarray  # (a,) float64, as the file states it
     annotation_crowd: np.ndarray  # (a,) bool
     annotation_box: np.ndarray  # (a, 4) float64, (x0, y0, x1, y1) in original pixels
-    skipped: dict[str, int]  # entries left out, by the reasons of annotations.py
-    described: dict[str, list[str]]  # the first of them by reason, with what is wrong
+    described: dict[str, list[str]]  # entries left out, by the reasons of annotations.py
     notes: tuple[str, ...]  # what was noticed about the others
     numbers: np.ndarray = field(repr=False)  # float64, of all outlines: rings or run lengths
     piece_start: np.ndarray = field(repr=False)  # (pieces + 1,) int64 into numbers
@@ -103,7 +103,6 @@ class CocoIndex:
             annotation_area=arrays["annotation_area"],
             annotation_crowd=arrays["annotation_crowd"],
             annotation_box=arrays["annotation_box"],
-            skipped=words["skipped"],
             described=words["described"],
             notes=tuple(words["notes"]),
             numbers=arrays["numbers"],
@@ -113,6 +112,11 @@ class CocoIndex:
             folder=ImageFolder(Path(images), split[1] if split else ""),
             cache=Path(cache) if cache else None,
         )
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many entries were left out, by reason."""
+        return {reason: len(entries) for reason, entries in self.described.items()}
 
     def size(self, image_id: int) -> tuple[int, int]:
         """(H, W) of an image."""
@@ -239,13 +243,13 @@ class CocoIndex:
 
 def _warn(path: Path, words: dict) -> None:
     """Log what was left out, with the first entries of each kind, and what was noticed."""
-    for reason, count in words["skipped"].items():
+    for reason, entries in words["described"].items():
         logger.warning(
             "%s: entries left out, %s %d; %s",
             path,
             reason,
-            count,
-            "; ".join(words["described"][reason]),
+            len(entries),
+            "; ".join(entries[:NAMED]),
         )
     for note in words["notes"]:
         logger.warning("%s: %s", path, note)

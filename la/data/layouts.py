@@ -22,6 +22,8 @@ FOREIGN = {  # by a file of theirs
     "*.ndjson": "Labelbox",
     "*.yaml": "YOLO",
     "*.txt": "YOLO",
+    "*.gz": "compressed",
+    "*.zip": "compressed",
     "*.json": "LabelMe or another format",
 }
 

@@ -25,6 +25,12 @@ class Outline(NamedTuple):
     pieces: Sequence[Any]  # rings x, y, x, y, ...; or one piece of run lengths, down the columns
     is_runs: bool
 
+    def is_in_first_pixel(self, height: int, width: int) -> bool:
+        """Whether this is a polygon in the corner, as one in fractions of the image would be."""
+        if self.is_runs or max(height, width) <= 2 or self.pieces[0][0] > 1:
+            return False
+        return max(map(max, self.pieces)) <= 1
+
     def draw(self, height: int, width: int) -> np.ndarray:
         """(H, W) bool: the pixels inside, as pycocotools draws them."""
         if self.is_runs:
@@ -89,7 +95,7 @@ def _ring(points: list[Any], side: int) -> array:
     try:
         numbers = array("d", points)
     except (TypeError, OverflowError):
-        raise Unusable("a polygon holds something that is no number") from None
+        numbers = array("d", map(_number, points))
     is_near = min(numbers) >= -side and max(numbers) <= 2 * side
     if not is_near or math.isnan(sum(numbers)):
         raise Unusable(f"a polygon leaves the image, whose longer side is {side} pixels")
@@ -99,6 +105,20 @@ def _ring(points: list[Any], side: int) -> array:
         if length > MAX_OUTLINE:
             raise Unusable(f"a polygon is {length:.0f} pixels long")
     return numbers
+
+
+def _number(value: object) -> float:
+    """A coordinate, also one that is written as text.
+
+    Raises:
+        Unusable: it is no number.
+    """
+    try:
+        if type(value) in (int, float, str):
+            return float(value)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        pass
+    raise Unusable(f"a polygon holds {value!r:.40}, no number; it is a list x, y, x, y, ...")
 
 
 def _runs(shape: dict[str, Any], height: int, width: int) -> list[int]:

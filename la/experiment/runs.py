@@ -200,7 +200,11 @@ class Run:
         seen = bench.classes(self.fold, seen=True)
         shapes = drawable_shapes(self.index, seen, rules, config.episodes.shapes)
         if shapes != config.episodes.shapes:
-            log.warning("too few images for the profile's episodes; trained with %s", shapes)
+            log.warning(
+                "too few images for the profile's batches; those of this training have "
+                "(episodes, N, K) %s",
+                ", ".join(map(str, shapes)),
+            )
         sampler = EpisodeSampler(self.index, seen, rules, {shape[1:] for shape in shapes})
         index = self.index
         if config.views:

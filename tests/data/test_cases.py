@@ -110,6 +110,9 @@ HARMLESS = {
     "sizes as floats": each("images", having(width=float(WIDTH), height=float(HEIGHT))),
     "sizes as text": each("images", having(width=str(WIDTH), height=f"{HEIGHT}.0")),
     "flat polygon": each("annotations", lambda a: a.update(segmentation=a["segmentation"][0])),
+    "polygon of texts": each(
+        "annotations", lambda a: a.update(segmentation=[list(map(str, a["segmentation"][0]))])
+    ),
     "compressed runs": each("annotations", compressed),
     "runs as printed bytes": each("annotations", printed_bytes),
     "crowd as text": each("annotations", having(iscrowd="0")),
@@ -117,6 +120,12 @@ HARMLESS = {
     "names in capitals": rename(str.upper),
     "names as addresses": rename(lambda name: name.replace(" ", "%20")),
     "names with a narrow space": rename(lambda name: name.replace(" ", "\u202f")),
+    "names with spaces around": rename(lambda name: f" {name}\n"),
+    "names as addresses of a server": rename(
+        lambda name: f"https://host/set/{name}?key=a/b.png".replace(" ", "%20")
+    ),
+    "names as addresses of a store": rename(lambda name: f"s3://bucket/images/{name}"),
+    "paths of Label Studio": rename(lambda name: f"../../label-studio/data/upload/1/{name}"),
     "names with folders": rename(lambda name: f"images/{name}"),
     "names with backslashes": rename(lambda name: f".\\images\\{name}"),
     "paths of another machine": rename(lambda name: f"C:\\ann\\set\\images\\{name}"),

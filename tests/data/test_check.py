@@ -204,6 +204,35 @@ def test_boxes_alone_are_recommended_as_prompts(folder, tmp_path):
     assert "boxes can be prompts: python -m la prompts " in str(report).splitlines()[-1]
 
 
+def test_what_keeps_a_file_from_being_found_is_named(folder, tmp_path):
+    def edit(content):
+        names = ("https://host/x/901.png", "002.jpg", "90\n3.png")
+        for entry, name in zip(content["images"], names, strict=False):
+            entry["file_name"] = name
+
+    path = folder(edit=edit)
+    (path / "images/004.png").unlink()
+    (path / "images/004.png").symlink_to("nowhere.png")
+    report = checked(path, tmp_path)
+    assert {finding.what: finding.entries for finding in report.findings if finding.is_fault} == {
+        "images that have no file": ("90\n3.png", "004.png"),
+        "images that have no file and whose file_name is a web address": (
+            "https://host/x/901.png",
+        ),
+        "images whose file has another suffix than file_name": ("002.jpg",),
+    }
+    assert "have no file: 2 ('90\\n3.png', 004.png); put it there" in str(report)
+
+
+def test_entries_that_are_left_out_are_to_be_mended_first(folder, tmp_path):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation["segmentation"] = "none"
+
+    lines = report_of(folder(edit=edit), tmp_path).splitlines()
+    assert lines[-1].startswith("next: mend the entries that are left out, and check again: ")
+
+
 def test_a_replaced_picture_is_named(folder, tmp_path):
     path = folder()
     assert "were replaced" not in report_of(path, tmp_path)

@@ -63,6 +63,9 @@ def picture(path, mode="RGB", size=(WIDTH, HEIGHT), **options):
         ("/home/ann/project/images/a.png", "images/a.png"),
         ("C:\\Users\\ann\\a.png", "a.png"),
         ("../../upload/1/a.png", "1/a.png"),
+        ("../../upload/1/a.png", "images/a.png"),
+        ("https://host/b/1/a.png?key=x/y", "JPEGImages/a.png"),
+        (" a.png\n", "a.png"),
     ],
 )
 def test_images_are_found_under_either_name_in_any_folder(write, tmp_path, stated, stored):
@@ -94,6 +97,7 @@ def test_equal_names_are_told_apart_by_their_folder_or_refused(write, tmp_path):
         ("cam1/1.jpg", "1.jpg"),
         ("a/cam1/1.jpg", "b/cam1/1.jpg"),
         ("/home/ann/cam1/1.jpg", "cam2/1.jpg"),
+        ("https://host/cam1/1.jpg", "images/cam2/1.jpg"),
         ("val2014/COCO_val2014_000000000009.jpg", "images/COCO_val2014_000000000009.jpg"),
     ],
 )
@@ -103,6 +107,21 @@ def test_a_file_in_another_folder_is_named_and_not_taken(write, tmp_path, stated
     with pytest.raises(MissingFile, match="no file .* lies in another folder") as error:
         read.path(9)
     assert str(file) in str(error.value) and stated in str(error.value)
+
+
+def test_of_two_folders_the_one_that_a_path_names_is_taken(write, tmp_path):
+    picture(tmp_path / "images/1.jpg")
+    file = picture(tmp_path / "other/1.jpg")
+    read = CocoIndex.from_json(write(document([image(1, "C:\\ann\\other\\1.jpg")])))
+    assert read.path(1) == file
+
+
+def test_a_link_to_nothing_is_a_missing_file(write, tmp_path):
+    (tmp_path / "1.jpg").symlink_to("nowhere.jpg")
+    read = CocoIndex.from_json(write(document([image(1, "1.jpg")])))
+    with pytest.raises(MissingFile, match="1.jpg is a link to a file that does not exist"):
+        read.path(1)
+    assert read.paths == [None] and read.pictures == ("",)
 
 
 def test_the_closest_spelling_of_a_name_is_taken(write, tmp_path):
