@@ -29,6 +29,7 @@ RUN_BY = {
     "test_a_locked_environment_installs_the_lock_file_and_stays_locked",
     "make help": "test_project.py::test_make_help_lists_every_target_that_the_readme_names",
     "python -m la models": "test_main.py::test_models_are_listed_with_size_source_and_licence",
+    "make test-gpu": "test_on_gpu.py::test_named_checks_run_on_a_cpu_and_write_their_figures",
     "make verify": "test_verify.py::test_a_table_that_is_made_again_passes",
     "make plan": "experiment/test_plan.py::"
     "test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first",

@@ -49,7 +49,7 @@ def cache_features(
         return backbone(images.to(device))
 
     with tf32(True):
-        store.write(image_ids, load, encode, batch_size=backbone.spec.images_at_once)
+        store.write(image_ids, load, encode, batch_size=backbone.spec.batch_size(device))
 
 
 def encode(images: Tensor, model: ModelConfig, device: torch.device) -> Tensor:
@@ -57,7 +57,7 @@ def encode(images: Tensor, model: ModelConfig, device: torch.device) -> Tensor:
     backbone = _backbone(model, device)
     parts = []
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        for part in images.split(backbone.spec.images_at_once):
+        for part in images.split(backbone.spec.batch_size(device)):
             parts.append(backbone(to_device(part, device)).half())
     return torch.cat(parts)
 

@@ -74,7 +74,7 @@ def _encoding(bench: Workbench) -> float:
     backbone = empty_backbone(model)
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    n_images = backbone.spec.images_at_once if device.type == "cuda" else 1
+    n_images = backbone.spec.batch_size(device) if device.type == "cuda" else 1
     images = torch.randn(n_images, 3, model.image_size, model.image_size, device=device)
     backbone = backbone.to(device)
     return _seconds(lambda: backbone(images), device) / n_images

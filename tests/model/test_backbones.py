@@ -15,8 +15,9 @@ from la.experiment.runs import Run
 from la.experiment.workbench import Workbench
 from la.learn.checkpoints import load
 from la.model.backbone import build_backbone, empty_backbone
-from la.model.backbones import BACKBONES, backbone_spec
+from la.model.backbones import BACKBONES, SPECS, backbone_spec
 from la.model.backbones.lite0 import LITE0, STRIDE_16, STRIDE_32, SameConv2d
+from la.model.backbones.sam import SAM
 from la.model.backbones.spec import BackboneSpec, InstalledFile, call
 from la.profiles import PROFILES, profile
 from tests.published_backbones import published_dinov2
@@ -216,3 +217,10 @@ def test_a_tensor_of_dinov2_that_does_not_fit_is_named(change, message, tmp_path
     change(weights)
     with pytest.raises(UserError, match=message):
         dinov2_from(weights, tmp_path, monkeypatch)
+
+
+def test_a_cpu_encodes_images_of_sam_one_by_one_and_all_others_as_a_gpu_does():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert (SAM.batch_size(cpu), SAM.batch_size(gpu)) == (1, 4)
+    for spec in set(SPECS) - {SAM}:
+        assert spec.batch_size(cpu) == spec.batch_size(gpu) == spec.images_at_once

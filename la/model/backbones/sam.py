@@ -38,7 +38,8 @@ SAM = BackboneSpec(
         size=375_042_383,
         sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
-    images_at_once=1,  # of 1024 pixels, each of which takes gigabytes
+    images_at_once=4,  # an H200 encodes 35 images a second alone, 59 in fours, 61 in eights
+    images_at_once_on_cpu=1,  # an image takes over 2 GB
     licence="Apache-2.0",
     prefix="image_encoder.",
     unused=("neck.",),

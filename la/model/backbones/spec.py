@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from la.errors import MissingFile
@@ -87,12 +88,19 @@ class BackboneSpec:
     build: Callable[[int], nn.Module]  # side of the images -> encoder whose weights are not set
     read: Callable[[nn.Module, Tensor], Tensor]  # encoder, images -> features
     weights: PublishedFile | InstalledFile
-    images_at_once: int  # that fit into a usual GPU's memory
+    images_at_once: int  # that a GPU encodes in at most 11 GB
     licence: str  # of the weights
     drawings_only: bool = False  # trained on generated drawings alone, so useless for photographs
     prefix: str = ""  # of the encoder's tensors, where the file holds a larger model
     unused: tuple[str, ...] = ()  # beginnings of the names of tensors that play no role here
     canonical: Callable[[str], str] = str  # maps the spellings of a tensor's name to one
+    images_at_once_on_cpu: int | None = None  # where it differs from a GPU's
+
+    def batch_size(self, device: torch.device) -> int:
+        """How many images a device encodes at once."""
+        if device.type == "cpu" and self.images_at_once_on_cpu is not None:
+            return self.images_at_once_on_cpu
+        return self.images_at_once
 
 
 def call(encoder: nn.Module, images: Tensor) -> Tensor:
