@@ -41,7 +41,11 @@ def ablations(results: Iterable[Result]) -> pd.DataFrame:
     episode lists. `±` is half of the 95 % t-interval over training seeds. The last column says
     "unresolved" where the interval of the difference contains 0.
     """
-    table = trainings(results)
+    return _table(trainings(results))
+
+
+def _table(table: pd.DataFrame) -> pd.DataFrame:
+    """`ablations` of the scores of trainings."""
     columns = {}
     for setting in table.columns.unique(0):
         scores = _intervals(table, setting)
@@ -57,7 +61,7 @@ def ablations(results: Iterable[Result]) -> pd.DataFrame:
 
 def ladder(results: Iterable[Result]) -> pd.DataFrame:
     """The agreeing start with each part switched off, minus the complete one; as `ablations`."""
-    return ablations(r for r in results if r.measurement.classes == "unseen")
+    return _table(_on_unseen(results))
 
 
 def worth_of_parts(trainings: pd.DataFrame) -> Finding:
@@ -87,16 +91,13 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
     return Finding(sentence, PARTS, verdict, "; ".join(intervals))
 
 
-def worth_of_start(trainings: pd.DataFrame) -> Finding:
-    """The ladder: what the score loses without each part of the start, over paired trainings.
-
-    Args:
-        trainings: `trainings`, a row per rung, columns (setting, seed).
-    """
-    if "complete" not in trainings.index or len(trainings) < 2:
+def worth_of_start(results: Iterable[Result]) -> Finding:
+    """The ladder: what the score on unseen classes loses without each part of the start."""
+    runs = _on_unseen(results)
+    if "complete" not in runs.index or len(runs) < 2:
         return Finding("The ladder of the start has not been trained here.")
-    setting = trainings.columns[0][0]
-    changes = _changes(trainings, setting)
+    setting = runs.columns[0][0]
+    changes = _changes(runs, setting)
     resolved = []
     unresolved = []
     for name, change in sorted(changes.items(), key=lambda item: item[1].value):
@@ -110,6 +111,11 @@ def worth_of_start(trainings: pd.DataFrame) -> Finding:
         texts.append(f"without {', '.join(unresolved)} the change is unresolved")
     sentence = "; ".join(texts)
     return Finding(f"{sentence[0].upper()}{sentence[1:]}.")
+
+
+def _on_unseen(results: Iterable[Result]) -> pd.DataFrame:
+    """`trainings` on unseen classes."""
+    return trainings(r for r in results if r.measurement.classes == "unseen")
 
 
 def _intervals(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:

@@ -91,11 +91,12 @@ def test_the_ladder_names_what_each_part_is_worth_and_which_are_unresolved():
     runs = variants("complete", (40, 50, 60))
     runs += variants("start without copy", (20, 31, 39))
     runs += variants("start without mark", (45, 40, 61))
+    runs.append(with_iou(99, method="la start without copy", classes="seen"))
     change = t_interval([-20, -19, -21])
-    assert worth_of_start(trainings(runs)).sentence == (
+    assert worth_of_start(runs).sentence == (
         f"In 1-way 1-shot the score changes by -20.0 ± {change.half_width:.1f} points without "
         "`copy`; without `mark` the change is unresolved."
     )
-    unclear = worth_of_start(trainings([*runs[:3], *runs[6:]]))
+    unclear = worth_of_start([*runs[:3], *runs[6:9]])
     assert unclear.sentence == "Without `mark` the change is unresolved."
-    assert "not been trained" in worth_of_start(trainings(runs[3:])).sentence
+    assert "not been trained" in worth_of_start(runs[3:]).sentence
