@@ -38,14 +38,14 @@ def clear_subjects(bench: Workbench, results: Iterable[Result]) -> pd.DataFrame:
                 row.append((episode.class_ids, confusion))
     if not parts:
         raise UserError("clear subjects are scored with 1-way 1-shot episodes, and there are none")
-    rows: dict[str, dict[str, float]] = {}
-    for (method, prompts), episodes_of in parts.items():
-        classes = {class_id for ids, _ in episodes_of for class_id in ids}
-        miou = Scores.of(episodes_of, classes).miou_star if episodes_of else np.nan
-        columns = rows.setdefault(method, {})
-        columns[prompts] = round(100 * miou, 1)
-        columns["episodes"] = max(len(episodes_of), columns.get("episodes", 0))
-    return pd.DataFrame(rows).T
+    columns: dict[str, dict[str, float]] = {}
+    counts: dict[str, int] = {}
+    for (method, prompts), clear in parts.items():
+        classes = {class_id for ids, _ in clear for class_id in ids}
+        miou = Scores.of(clear, classes).miou_star if clear else np.nan
+        columns.setdefault(prompts, {})[method] = round(100 * miou, 1)
+        counts[method] = len(clear)  # whatever the prompts are, the episodes are the same
+    return pd.DataFrame(columns).assign(episodes=pd.Series(counts))
 
 
 def support_share(bench: Workbench, fold: int, episode: Episode) -> float:
