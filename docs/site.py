@@ -27,7 +27,10 @@ USE = (
 )
 READ = ("docs/scoring.md", "docs/differences.md")
 WORK = ("CONTRIBUTING.md", "CHANGELOG.md")
-TITLES = {"results/bench.md": "Speed, as measured"}  # in the navigation, where two are alike
+TITLES = {  # in the navigation, where two are alike
+    "results/bench.md": "Speed, as measured",
+    "results/photos/table2.ipynb": "Table 2 on photographs",
+}
 CONFIGURATION = """
 project = "Label Anything, the workbook"
 extensions = ["myst_nb"]
@@ -86,10 +89,11 @@ def _names(pattern: str) -> list[str]:
     return [name for name in names if ".partial." not in name and ".failed." not in name]
 
 
-def _place(name: str) -> tuple[str, int]:
-    """Pages of a profile in their reading order; others after them."""
+def _place(name: str) -> tuple[bool, str, int]:
+    """Pages of a profile in their reading order; others after them; `quick` comes first."""
     path = Path(name)
-    return path.parent.name, ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
+    profile = path.parent.name
+    return profile != "quick", profile, ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
 
 
 def _navigation(sections: dict[str, list[str]]) -> str:
