@@ -6,49 +6,19 @@ Every reader yields `Marked`: a shape of a class on a photograph, as the file ha
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
+from la.data.entries import check_pixels
 from la.errors import UserError
+from la.formats.marked import Marked, Polygons, Shape, text_of
+from la.formats.yolo_labels import class_names, read_labels
 from la.types import Box, Point
 
 IGNORED = 255  # index of PNG masks for pixels that belong to no class
-
-
-@dataclass(frozen=True)
-class Polygons:
-    """Rings [x, y, x, y, ...] in original pixels; with `relative`, as shares of width, height."""
-
-    rings: list[list[float]]
-    relative: bool = False
-
-
-@dataclass(frozen=True)
-class RelativeBox:
-    """A box by its centre and sides, as shares of width and height."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-Shape = Box | Point | RelativeBox | Polygons | dict[str, Any] | np.ndarray  # dict: COCO's runs
-
-
-@dataclass(frozen=True)
-class Marked:
-    """A shape of one class on one photograph."""
-
-    photo: str  # its file name, or the name without suffix
-    cls: str
-    shape: Shape
-    size: tuple[int, int] | None = None  # (H, W) that the file states
 
 
 def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str], list[Marked]]:
@@ -71,8 +41,8 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
         return _read_json(json_files)
     text_files = sorted(path for path in source.rglob("*.txt") if path.name != "classes.txt")
     if text_files:
-        names = _yolo_names(source)
-        return names, [marked for path in text_files for marked in _yolo(path, source, names)]
+        names = class_names(source)
+        return names, [marked for path in text_files for marked in read_labels(path, source, names)]
     masks = sorted(source.rglob("*.png"))
     if masks:
         return _png_masks(source, masks, classes)
@@ -97,8 +67,8 @@ def _read_json(paths: list[Path]) -> tuple[list[str], list[Marked]]:
 
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        content = json.loads(text_of(path))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict) or not ("annotations" in content or "shapes" in content):
         raise UserError(f"{path} has neither annotations (COCO) nor shapes (LabelMe)")
@@ -108,6 +78,8 @@ def _load_json(path: Path) -> dict[str, Any]:
 def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]:
     marked = []
     where = "categories or images"
+    if isinstance(content["annotations"], list):
+        check_pixels(content["annotations"], path)
     try:
         # Ids are numbers in some files and text in others.
         name_of = {str(entry["id"]): str(entry["name"]) for entry in content["categories"]}
@@ -164,36 +136,6 @@ def _labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
         yield Marked(photo, label, shape, size)
 
 
-def _yolo_names(source: Path) -> list[str]:
-    """The class names of `data.yaml` or `classes.txt`, in the folder or the one above."""
-    for folder in (source, source.parent):
-        for path in sorted(folder.glob("*.yaml")):
-            names = yaml.safe_load(path.read_text(encoding="utf-8")).get("names", [])
-            in_order = [names[n] for n in sorted(names)] if isinstance(names, dict) else names
-            return list(map(str, in_order))
-        if (folder / "classes.txt").is_file():
-            return (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
-    raise UserError(f"{source} has no data.yaml or classes.txt; add one with the class names")
-
-
-def _yolo(path: Path, source: Path, names: list[str]) -> Iterator[Marked]:
-    labels = source / "labels" if (source / "labels").is_dir() else source
-    photo = path.relative_to(labels).with_suffix("").as_posix()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row, *numbers = map(float, line.split())
-            name = names[int(row)]
-        except (ValueError, IndexError):
-            raise UserError(
-                f"{path}, line {number}: {line!r:.60} is no class number (of {len(names)} "
-                "classes) and coordinates"
-            ) from None
-        if len(numbers) == 4:
-            yield Marked(photo, name, RelativeBox(*numbers))
-        else:
-            yield Marked(photo, name, Polygons([numbers], relative=True))
-
-
 def _png_masks(
     source: Path,
     masks: list[Path],
@@ -202,7 +144,7 @@ def _png_masks(
     """Masks whose values are class numbers, or a folder of masks for each class."""
     legend = source / "legend.csv"
     if legend.is_file():
-        entries = csv.DictReader(legend.read_text(encoding="utf-8").splitlines())
+        entries = csv.DictReader(text_of(legend).splitlines())
         names = [entry["name"] for entry in entries][1:]  # the first is background
     elif any(path.parent == source for path in masks):
         if not classes:

@@ -9,13 +9,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from la.errors import MissingFile, UserError
-from la.formats.annotation_files import (
-    Marked,
-    Polygons,
-    RelativeBox,
-    Shape,
-    read_marked,
-)
+from la.formats.annotation_files import read_marked
+from la.formats.marked import Marked, Polygons, RelativeBox, Shape
 from la.predict.drawing import Annotation, Drawing, DrawnImage, vector_prompts
 from la.predict.folder import find_photos
 from la.predict.photos import open_photo, to_drawn

@@ -165,8 +165,8 @@ def episode_strip(
         for axis, shown in zip(of_pictures[n_known:], methods.values(), strict=True):
             draw_prediction(axis, shown[number])
         heading = "" if episode.number is None else f"episode {episode.number}\n"
-        text = below.text(0, 1, heading + names[number], va="top", fontsize=FONT)
-        text.set_in_layout(False)  # because it may be wider than its pictures
+        named = below.text(0, 1, heading + names[number], va="top", fontsize=FONT)
+        named.set_in_layout(False)  # because it may be wider than its pictures
     return figure
 
 

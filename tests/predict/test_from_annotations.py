@@ -151,6 +151,44 @@ def test_labelme_rectangles_and_points_and_yolo_boxes(images, tmp_path):
     assert [box.x0, box.y0, box.x1, box.y1] == pytest.approx([12, 6, 18, 14])
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-1 0.1 0.1 0.5 0.1 0.5 0.5", r"a.txt, line 2: .* begins with no class number .of 2 cl"),
+        ("0.5 0.1 0.1 0.5 0.1 0.5 0.5", "begins with no class number"),
+        ("2 0.1 0.1 0.5 0.1 0.5 0.5", "begins with no class number"),
+        ("dog 0.1 0.1 0.5 0.1 0.5 0.5", "holds something that is no number"),
+        ("1 3 2 15 2 15 10", "no shares of the image; divide x by its width"),
+        ("1 0.1 0.1 0.5 0.1 0.5 nan", "no shares of the image"),
+        ("1 0.1 0.1 0.5 0.1 0.5", "a mask of cat cannot be drawn"),
+    ],
+)
+def test_a_wrong_line_of_yolo_is_named(line, message, images, tmp_path):
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("\ufeffdog\ncat\n", encoding="utf-8")
+    (folder / "a.txt").write_text("0 0.5 0.5 0.2 0.4\n\n")
+    assert read_annotations(folder, images).classes == ("dog", "cat")
+    (folder / "a.txt").write_text(f"0 0.5 0.5 0.2 0.4\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        read_annotations(folder, images)
+
+
+def test_the_class_names_of_yolo_may_be_damaged(images, tmp_path):
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    (folder / "a.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    (folder / "data.yaml").write_text("names: [a\n")
+    with pytest.raises(UserError, match="data.yaml is not YAML: while parsing"):
+        read_annotations(folder, images)
+    (folder / "data.yaml").write_bytes("names: [f\u00fc\u00df]".encode("latin-1"))
+    with pytest.raises(UserError, match="data.yaml is not in UTF-8: byte 9 belongs to another"):
+        read_annotations(folder, images)
+    (folder / "data.yaml").write_text("")
+    with pytest.raises(UserError, match="has no data.yaml or classes.txt"):
+        read_annotations(folder, images)
+
+
 def test_the_command_writes_prompts_that_predict_reads(maps, images, tmp_path, capsys):
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(coco(maps, CLASSES)))
@@ -179,6 +217,10 @@ def empty_coco(**lists):
         (empty_coco(), "no annotation of these classes"),
         (empty_coco(annotations=[{"image_id": 5, "bbox": [0, 0, 1, 1]}]), r"annotations\[0\] can"),
         (empty_coco(annotations=[{"bbox": [0, 0, 1]}]), r"annotations\[0\] cannot be used"),
+        (
+            empty_coco(annotations=[{"segmentation": [[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]]}]),
+            "all coordinates of polygons lie between 0 and 1; .* multiply x by the image's width",
+        ),
         (empty_coco(annotations=[None]), r"annotations\[0\] cannot be used"),
         ('{"shapes": [{}], "imagePath": "a.jpg"}', r"shapes\[0\] cannot be used .KeyError"),
     ],
