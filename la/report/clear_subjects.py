@@ -1,5 +1,6 @@
 """Scores on clear subjects: episodes whose class covers a good part of both photographs."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,6 +14,8 @@ from la.learn.metrics import Scores
 from la.report.tables import in_order, prompts_of
 from la.types import Episode
 
+Clear = list[tuple[tuple[int, ...], np.ndarray]]  # class ids and confusion of each episode
+
 SMALLEST_SHARE = 0.08  # of the query and of the support
 
 
@@ -25,27 +28,44 @@ def clear_subjects(bench: Workbench, results: Iterable[Result]) -> pd.DataFrame:
     Raises:
         UserError: none of the results is 1-way 1-shot.
     """
-    parts: dict[tuple[str, str], list[tuple[tuple[int, ...], np.ndarray]]] = {}
+    clear: dict[tuple[str, str], Clear] = {}  # by method and prompts
     for result in in_order(results):
         m = result.measurement
-        if (m.n_ways, m.k_shots) != (1, 1):
-            continue
-        row = parts.setdefault((label(m.method), prompts_of(m)), [])
-        episodes = bench.episodes(m)
-        for episode, confusion in zip(episodes, result.confusion, strict=True):
-            truth = confusion[1].sum() / confusion.sum()
-            if truth >= SMALLEST_SHARE and support_share(bench, m.fold, episode) >= SMALLEST_SHARE:
-                row.append((episode.class_ids, confusion))
-    if not parts:
+        if (m.n_ways, m.k_shots) == (1, 1):
+            key = label(m.method), prompts_of(m)
+            clear.setdefault(key, []).extend(_clear_episodes(bench, result))
+    if not clear:
         raise UserError("clear subjects are scored with 1-way 1-shot episodes, and there are none")
     columns: dict[str, dict[str, float]] = {}
     counts: dict[str, int] = {}
-    for (method, prompts), clear in parts.items():
-        classes = {class_id for ids, _ in clear for class_id in ids}
-        miou = Scores.of(clear, classes).miou_star if clear else np.nan
-        columns.setdefault(prompts, {})[method] = round(100 * miou, 1)
-        counts[method] = len(clear)  # whatever the prompts are, the episodes are the same
+    for (method, prompts), episodes in clear.items():
+        column = columns.setdefault(prompts, {})
+        column[method] = round(100 * _miou(episodes), 1)
+        counts[method] = len(episodes)  # the same for all kinds of prompts
     return pd.DataFrame(columns).assign(episodes=pd.Series(counts))
+
+
+def _clear_episodes(bench: Workbench, result: Result) -> Clear:
+    """The episodes of a result whose class is large in the query and in the support."""
+    clear = []
+    fold = result.measurement.fold
+    episodes = bench.episodes(result.measurement)
+    for episode, confusion in zip(episodes, result.confusion, strict=True):
+        query_share = confusion[1].sum() / confusion.sum()
+        smaller = min(query_share, support_share(bench, fold, episode))
+        if smaller >= SMALLEST_SHARE:
+            clear.append((episode.class_ids, confusion))
+    return clear
+
+
+def _miou(episodes: Clear) -> float:
+    """mIoU* over the classes of these episodes; NaN without any."""
+    if not episodes:
+        return math.nan
+    classes: set[int] = set()
+    for class_ids, _ in episodes:
+        classes.update(class_ids)
+    return Scores.of(episodes, classes).miou_star
 
 
 def support_share(bench: Workbench, fold: int, episode: Episode) -> float:
