@@ -78,7 +78,9 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
         texts.append(f"{change.value:+.1f} {name}")
         intervals.append(f"{change.points} {name}")
     n_trainings = len(trainings.xs(setting, axis=1).columns)
-    sentence = f"In {setting} the score changes by {', '.join(texts)} ({n_trainings} trainings)."
+    sentence = (
+        f"In {setting} the score changes by {', '.join(texts)} (points, {n_trainings} trainings)."
+    )
     if not any(change.resolved for change in changes.values()):
         sentence = f"No part is shown to matter. {sentence}"
     verdict: Verdict = "unresolved"

@@ -134,8 +134,10 @@ def cost_of_classes(costs: pd.DataFrame) -> Finding:
     one_shot = costs[costs["K"] == 1].pivot_table("milliseconds", "N", "method")
     few, many = one_shot.index[0], one_shot.index[-1]
     growth = (one_shot.loc[many] / one_shot.loc[few]).sort_values()
-    factors = ", ".join(f"{name} {factor:.1f} times" for name, factor in growth.items())
-    sentence = f"From {few} to {many} classes a query takes longer by these factors: {factors}."
+    factors = ", ".join(f"{name} {factor:.1f}" for name, factor in growth.items())
+    sentence = (
+        f"From {few} to {many} classes the time of a query grows by these factors: {factors}."
+    )
     affinities = [label(name) for name in AFFINITIES if label(name) in growth]
     if not affinities or "LA" not in growth:
         return Finding(sentence, COSTS, "not run")

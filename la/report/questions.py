@@ -7,7 +7,7 @@ QUESTIONS = (
     ("What is claimed, and does it hold here?", ("results/quick/summary.ipynb",)),
     ("How sure are the numbers?", ("docs/scoring.md",)),
     ("On what data?", ("docs/data.md",)),
-    ("What is LA's weak spot?", ("results/quick/table5.ipynb",)),
+    ("What is LA's weak spot?", ("results/quick/summary.ipynb",)),
     ("Which method for 20 classes?", ("results/quick/table3.ipynb", "notebooks/table3.ipynb")),
     ("How long does it take?", ("README.md#reproduce",)),
     ("How do I run it again?", ("README.md#reproduce",)),

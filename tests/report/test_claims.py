@@ -56,7 +56,7 @@ def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
     assert claims(tmp_path, {}, [], []).loc[claim, "verdict"] == "not run"
     frame.to_csv(tmp_path / "curves.csv", index=False)
     row = claims(tmp_path, {}, [], []).loc[claim]
-    assert row["verdict"] == "confirmed" and "Affinity 8.0 times" in row["found here"]
+    assert row["verdict"] == "confirmed" and "Affinity 8.0" in row["found here"]
 
 
 @pytest.mark.parametrize("verdicts", [["confirmed", "not run"], ["not run", "not run"]])

@@ -113,7 +113,7 @@ def test_costs_grow_by_factors():
     rows += [("Affinity", 20, 1, 8.0), ("LA", 1, 5, 99.0)]
     costs = pd.DataFrame(rows, columns=["method", "N", "K", "milliseconds"])
     finding = findings.cost_of_classes(costs)
-    assert finding.sentence.endswith("LA 1.5 times, Affinity 8.0 times.")
+    assert finding.sentence.endswith("by these factors: LA 1.5, Affinity 8.0.")
     assert finding.verdict == "confirmed"
 
 
