@@ -210,7 +210,7 @@ def test_the_deterministic_switch_trains_and_scores_what_is_computed_without_it(
 def test_a_page_with_all_methods_is_up_to_date_also_without_them(capsys, home):
     bench = workbench.Workbench.open("smoke")
     page = bench.results / "table1.ipynb"
-    page.parent.mkdir(parents=True)
+    page.parent.mkdir(parents=True, exist_ok=True)  # another test may have made it
     page.write_text(json.dumps({"cells": [], "metadata": {}}))
     parameters = {"methods": ["all"], "folds": [0]}
     freshness.record_inputs(page, freshness.inputs_of_page(bench, "table1", parameters))
