@@ -20,6 +20,7 @@ PAGE = """<!DOCTYPE html>
 <title>{name}</title>
 <style>
 body {{ font: 14px sans-serif; margin: 1rem; }}
+h1 {{ overflow-wrap: anywhere; }}
 pre {{ overflow-x: auto; }}
 span:target {{ background: #fe9; }}
 </style></head>
