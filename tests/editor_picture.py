@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 import la
 from la.widgets import PromptEditor
 from la.widgets.photos import LONG_SIDE
-from tests.widgets.conftest import FLAGS
+from tests.conftest import FLAGS
 from tests.widgets.widget_page import mount
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "editor.png"

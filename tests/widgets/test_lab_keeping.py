@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FLAGS
 from PIL import Image
 from test_lab import SETUP, Notebook
+
+from tests.conftest import FLAGS
 
 pytestmark = pytest.mark.browser
 
