@@ -20,7 +20,9 @@ QUIET = 3.0  # seconds without a change before a picture is made of the drawing
 STYLE = """<style class="la-no-model">
 .jp-OutputArea-child:has(style.la-no-model) { display: none; }
 .jp-OutputArea-child:has(img.jp-needs-light-background)
-  + .jp-OutputArea-child:has(> .jupyter-widgets:not(:has(*))) { display: none; }
+  + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) {
+  display: none;
+}
 </style>"""
 
 _live: dict[Path, "weakref.ref[Kept]"] = {}  # the editor of each file
