@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from la.errors import MissingFile, UserError
 from la.formats.annotation_files import read_marked
 from la.formats.marked import Marked, Polygons, RelativeBox, Shape
-from la.predict.drawing import Annotation, Drawing, DrawnImage, vector_prompts
+from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
 from la.predict.folder import find_photos
 from la.predict.photos import open_photo, to_drawn
 from la.predict.vector_prompts import VectorPrompt
@@ -48,6 +48,11 @@ def read_annotations(
     for name in names:
         if name not in all_classes:
             raise UserError(f"{source} has no class {name!r}; it has {', '.join(all_classes)}")
+    if len(names) > MAX_CLASSES:
+        raise UserError(
+            f"{source} has {len(names)} classes, and prompts have at most {MAX_CLASSES}; choose "
+            "some of them, as with --classes NAME,NAME"
+        )
     by_photo: dict[Path, list[Marked]] = {}
     photos = _Photos(images)
     for entry in marked:

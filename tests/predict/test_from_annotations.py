@@ -254,6 +254,16 @@ def test_annotations_that_do_not_fit_their_photographs_are_refused(images, photo
         read_annotations(tmp_path / "nothing", images)
 
 
+def test_of_a_thousand_classes_some_have_to_be_chosen(images, tmp_path):
+    path = coco_file(tmp_path / "boxes.json", [{"bbox": [2, 3, 10, 5]}])
+    content = json.loads(path.read_text())
+    content["categories"] += [{"id": n, "name": f"class {n}"} for n in range(10, 1000)]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="has 992 classes, and prompts have at most 254; choose"):
+        read_annotations(path, images)
+    assert read_annotations(path, images, classes=["cat"]).classes == ("cat",)
+
+
 def test_the_editor_loads_annotations(images, tmp_path):
     from la.widgets import PromptEditor
 
