@@ -15,7 +15,8 @@ _NAMES = {
     "report.claims": "claims of_tables overview",
     "report.clear_subjects": "clear_subjects",
     "report.comparison": "among compare differences",
-    "report.families": "by_family cost_of_examples growth prototypes_against_affinities",
+    "report.families": "by_family cost_of_classes cost_of_examples growth "
+    "prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",
     "report.pictures": "pictures",
     "report.shadows": "not_above_shadow shadows",

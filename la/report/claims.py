@@ -10,7 +10,11 @@ from la.experiment.methods import METHODS, RIVALS
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import Comparison, among
-from la.report.families import cost_of_examples, prototypes_against_affinities
+from la.report.families import (
+    cost_of_classes,
+    cost_of_examples,
+    prototypes_against_affinities,
+)
 from la.report.finding import (
     CLAIMS,
     COSTS,
@@ -125,4 +129,4 @@ def _costs(claim: Claim, path: Path) -> Finding:
     if not path.exists():
         return Finding("Times have not been measured.", claim, "not run")
     costs = pd.read_csv(path)
-    return findings.cost_of_classes(costs) if claim == COSTS else cost_of_examples(costs)
+    return cost_of_classes(costs) if claim == COSTS else cost_of_examples(costs)

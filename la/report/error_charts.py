@@ -67,7 +67,7 @@ def confusion_in_words(percent: pd.DataFrame) -> str:
     mixed = percent.drop(index="background", columns="background")
     values = mixed.to_numpy(copy=True)
     np.fill_diagonal(values, 0)
-    row, column = np.unravel_index(np.nanargmax(values), values.shape)
+    row, column = divmod(int(np.nanargmax(values)), values.shape[1])
     return (
         f"{mixed.index[row]} is most often confused: {values[row, column]:.0f} % of its pixels are "
         f"painted as {mixed.columns[column]}."

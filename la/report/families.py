@@ -5,13 +5,14 @@ compares each query cell with every support cell.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import pandas as pd
 
 from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.report.comparison import compare
-from la.report.finding import EXAMPLES, FAMILIES, Finding
+from la.report.finding import COSTS, EXAMPLES, FAMILIES, Claim, Finding
 from la.report.tables import mean_scores
 
 PROTOTYPES = (
@@ -107,22 +108,33 @@ def growth(costs: pd.DataFrame, over: str) -> pd.DataFrame:
     return pd.DataFrame(factors).rename_axis(None)
 
 
+def cost_of_classes(costs: pd.DataFrame) -> Finding:
+    """How time and memory per query grow with N: affinity methods against LA."""
+    return _cost_growth(costs, "N", COSTS)
+
+
 def cost_of_examples(costs: pd.DataFrame) -> Finding:
     """How time and memory per query grow with K: affinity methods against LA."""
-    one_class = costs[costs["N"] == 1]
-    examples = one_class["K"].max()
-    timed = set(one_class["method"])
+    return _cost_growth(costs, "K", EXAMPLES)
+
+
+def _cost_growth(costs: pd.DataFrame, over: Literal["N", "K"], claim: Claim) -> Finding:
+    """The claim holds if time and memory of each affinity method grow faster than those of LA."""
+    shown = costs[costs["K" if over == "N" else "N"] == 1]
+    most = shown[over].max()
+    timed = set(shown["method"])
     rivals = [label(name) for name in AFFINITIES if label(name) in timed]
-    if "LA" not in timed or not rivals or examples < 2:
-        return Finding("Times have not been measured over several K.", EXAMPLES, "not run")
-    factors = growth(costs, "K")
+    if "LA" not in timed or not rivals or most < 2:
+        return Finding(f"Times have not been measured over several {over}.", claim, "not run")
+    factors = growth(costs, over)
     texts = []
     for name in ("LA", *rivals):
         time, memory = factors["time"][name], factors["memory"][name]
         texts.append(f"{name} {time:.1f} times the time and {memory:.1f} times the memory")
-    sentence = f"From 1 to {examples} examples of a class a query takes: {'; '.join(texts)}."
+    span = f"{most} classes" if over == "N" else f"{most} examples of a class"
+    sentence = f"From 1 to {span} a query takes: {'; '.join(texts)}."
     is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
-    return Finding(sentence, EXAMPLES, "confirmed" if is_steeper else "not confirmed")
+    return Finding(sentence, claim, "confirmed" if is_steeper else "not confirmed")
 
 
 def _best(values: pd.Series, names: Iterable[str]) -> str:

@@ -30,7 +30,9 @@ PARTS = Claim(
 PROMPTS = Claim("Masks work best, and other prompts a little less well.", "4.4, Table 5", "table5")
 ONE_TRAINING = Claim("One training serves every N and K.", "1, 2.3", "curves")
 COSTS = Claim(
-    "The cost of affinity methods grows faster with N than that of LA.", "2.3, 4.3", "curves"
+    "Time and memory of affinity methods grow faster with N than those of LA.",
+    "2.3, 4.3",
+    "curves",
 )
 EXAMPLES = Claim(
     "Time and memory of affinity methods grow faster with K than those of LA.",

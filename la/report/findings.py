@@ -9,9 +9,7 @@ from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.report import behind
 from la.report.comparison import Comparison
-from la.report.families import AFFINITIES
 from la.report.finding import (
-    COSTS,
     MORE_CLASSES,
     ONE_CLASS,
     ONE_TRAINING,
@@ -123,26 +121,6 @@ def spread_of_episodes(result: Result, episode_miou: np.ndarray) -> Finding:
         f"queries that show both classes, a tenth scores below {low:.0f} %, half below "
         f"{middle:.0f} % and a tenth above {high:.0f} % mIoU."
     )
-
-
-def cost_of_classes(costs: pd.DataFrame) -> Finding:
-    """How the time per query grows with N.
-
-    Args:
-        costs: columns method, N, K, milliseconds.
-    """
-    one_shot = costs[costs["K"] == 1].pivot_table("milliseconds", "N", "method")
-    few, many = one_shot.index[0], one_shot.index[-1]
-    growth = (one_shot.loc[many] / one_shot.loc[few]).sort_values()
-    factors = ", ".join(f"{name} {factor:.1f}" for name, factor in growth.items())
-    sentence = (
-        f"From {few} to {many} classes the time of a query grows by these factors: {factors}."
-    )
-    affinities = [label(name) for name in AFFINITIES if label(name) in growth]
-    if not affinities or "LA" not in growth:
-        return Finding(sentence, COSTS, "not run")
-    is_steeper = (growth[affinities] > growth["LA"]).all()
-    return Finding(sentence, COSTS, "confirmed" if is_steeper else "not confirmed")
 
 
 def protocol_range(rules: pd.DataFrame) -> Finding:

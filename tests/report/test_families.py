@@ -8,6 +8,7 @@ from la.report.families import (
     AFFINITIES,
     PROTOTYPES,
     by_family,
+    cost_of_classes,
     cost_of_examples,
     growth,
     prototypes_against_affinities,
@@ -72,3 +73,17 @@ def test_every_affinity_method_must_grow_faster_with_k():
     dcama = [("DCAMA, in this harness", 1, k, 3.0, 9.0) for k in (1, 10)]
     assert cost_of_examples(costs(*rows, *dcama)).verdict == "not confirmed"
     assert cost_of_examples(costs(*rows[:2])).verdict == "not run"
+
+
+def test_with_n_both_time_and_memory_must_grow_faster_than_those_of_la():
+    rows = [("LA", 1, 1, 2.0, 1.0), ("LA", 20, 1, 4.0, 20.0), ("LA", 1, 5, 99.0, 9.0)]
+    faster = [("Affinity", 1, 1, 1.0, 1.0), ("Affinity", 20, 1, 8.0, 10.0)]
+    finding = cost_of_classes(costs(*rows, *faster))
+    assert finding.sentence == (
+        "From 1 to 20 classes a query takes: LA 2.0 times the time and 20.0 times the memory; "
+        "Affinity 8.0 times the time and 10.0 times the memory."
+    )
+    assert finding.verdict == "not confirmed"
+    larger = [*faster[:1], ("Affinity", 20, 1, 8.0, 50.0)]
+    assert cost_of_classes(costs(*rows, *larger)).verdict == "confirmed"
+    assert cost_of_classes(costs(*rows)).verdict == "not run"

@@ -108,15 +108,6 @@ def test_episodes_are_summarised_by_percentiles():
         assert words in finding.sentence
 
 
-def test_costs_grow_by_factors():
-    rows = [("LA", 1, 1, 2.0), ("LA", 20, 1, 3.0), ("Affinity", 1, 1, 1.0)]
-    rows += [("Affinity", 20, 1, 8.0), ("LA", 1, 5, 99.0)]
-    costs = pd.DataFrame(rows, columns=["method", "N", "K", "milliseconds"])
-    finding = findings.cost_of_classes(costs)
-    assert finding.sentence.endswith("by these factors: LA 1.5, Affinity 8.0.")
-    assert finding.verdict == "confirmed"
-
-
 def test_the_widest_range_of_rules_is_named():
     index = pd.MultiIndex.from_tuples(
         [("1-way 1-shot", "LA", "clean"), ("5-way 1-shot", "LA", "paper")]
