@@ -133,15 +133,19 @@ def unlisted_images(indexes: Sequence[CocoIndex], folder: Path) -> list[Finding]
 
 def _kinds_of_missing(names: Sequence[str], index: CocoIndex) -> dict[str, list[str]]:
     """The names of images without a file, by what is wrong with them."""
-    stems = set()
+    stems, there = set(), set()
     for file in map(Path, index.folder.files()):
         if file.suffix.lower() in IMAGE_SUFFIXES:
             stems.add(file.stem.casefold())
+            there.add(file.name.casefold())
     kinds: dict[str, list[str]] = {MISSING: [], ADDRESSES: [], OTHER_SUFFIX: []}
     for name in names:
         if is_address(name):
             kinds[ADDRESSES].append(name)
-        elif Path(name.replace("\\", "/")).stem.casefold() in stems:
+            continue
+        wanted = Path(name.replace("\\", "/"))
+        # A file of this very name lies in another folder, which may be another picture.
+        if wanted.stem.casefold() in stems and wanted.name.casefold() not in there:
             kinds[OTHER_SUFFIX].append(name)
         else:
             kinds[MISSING].append(name)

@@ -2,8 +2,6 @@
 
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import anywidget
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from traitlets import List, Unicode
+from traitlets import List
 
 from la.colours import PALETTE
 from la.widgets.photos import LONG_SIDE
@@ -40,27 +38,14 @@ SOURCES = (
 )
 SCRIPTS = [(HERE / name).read_text() for name in SOURCES]
 MODULE = "\n".join(SCRIPTS)
-STYLE = (HERE / "widgets.css").read_text()
-VERSION = sha256((MODULE + STYLE).encode()).hexdigest()[:16]
 
 
 class Widget(anywidget.AnyWidget):
     """A live widget, with a still picture for pages without a kernel."""
 
-    # Text, because anywidget would watch a path and so leak each editor.
-    _esm = (HERE / "loader.js").read_text()
-    module = Unicode(VERSION).tag(sync=True)  # the version that the page must have
+    _esm = MODULE  # text, because anywidget would watch a path and so leak each editor
+    _css = (HERE / "widgets.css").read_text()
     palette = List(list(PALETTE)).tag(sync=True)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_msg(self._send_module)
-
-    def _send_module(
-        self, _widget: "Widget", content: dict[str, Any], _buffers: Sequence[memoryview]
-    ) -> None:
-        if content["do"] == "module":
-            self.send(content, [MODULE.encode(), STYLE.encode()])
 
     def open(self) -> None:
         """Connect to the page, whose messages are read while a cell runs.
@@ -71,12 +56,6 @@ class Widget(anywidget.AnyWidget):
         super().open()
         if self.comm is not None:
             self.comm._reply_subshell_for = None
-
-    def close(self) -> None:
-        """Close the widget and its layout, whose view would keep this one in the page."""
-        if self.comm is not None:
-            self.layout.close()
-        super().close()
 
     def snapshot(self, timeout: float = 0) -> Image.Image:
         """The widget as a still picture, after waiting at most `timeout` seconds for its work."""

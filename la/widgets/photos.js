@@ -3,7 +3,7 @@
 const FULL = 1024, THUMB = 160; // long sides
 const MOST = 24; // pictures at full size that stay in memory
 const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
-const ITEM = 74, SEEN = 36; // width of a thumbnail with its gap; how many are drawn at once
+const ITEM = 74, SEEN = 60; // width of a thumbnail with its gap; how many are drawn at once
 
 class Album {
   constructor(ask, arrived) {
@@ -52,10 +52,10 @@ class Album {
   }
 }
 
-// The part of a strip that is in sight, so that a thousand photographs cost no more than a few.
+// The part of a strip that is in sight, so that a thousand photographs cost no more than sixty.
 function inSight(strip, numbers) {
   if (numbers.length <= SEEN) return { seen: numbers, before: 0, after: 0 };
-  const start = clamp(Math.floor(strip.scrollLeft / ITEM) - SEEN / 6, 0, numbers.length - SEEN);
+  const start = clamp(Math.floor(strip.scrollLeft / ITEM) - SEEN / 4, 0, numbers.length - SEEN);
   return { seen: numbers.slice(start, start + SEEN), before: start, after: numbers.length - start - SEEN };
 }
 

@@ -1,6 +1,6 @@
 """PredictionViewer: evaluated episodes, worst first, with their prompts, maps and errors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +104,8 @@ class PredictionViewer(Widget):
         super().__init__()
         self.table = [self._row(record) for record in self._records]
         self.observe(self._show, "index")
-        self.on_msg(self._on_message)
+        self.on_msg(lambda _widget, content, _buffers: self.open_editor())
         self._show()
-
-    def _on_message(
-        self, _widget: Widget, content: dict[str, Any], _buffers: Sequence[memoryview]
-    ) -> None:
-        if content["do"] == "open":
-            self.open_editor()
 
     def _row(self, record: EpisodeRecord) -> dict[str, Any]:
         other = self._others.get(record.picture.number)

@@ -76,7 +76,8 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
 
 def mount(page, state: dict) -> None:
     """Show a widget with this state in an empty page; its model is `window.model`."""
-    page.set_content(f"<style>{browser.STYLE} body {{ margin: 8px }}</style><div id=w></div>")
+    css = (browser.HERE / "widgets.css").read_text()
+    page.set_content(f"<style>{css} body {{ margin: 8px }}</style><div id=w></div>")
     page.evaluate(FAKE_MODEL)
     page.evaluate(
         """async ([source, state]) => {
