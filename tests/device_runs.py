@@ -15,8 +15,6 @@ from tests.pretended_device import WAITS, pretending, waits_of  # before all of 
 # isort: split
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.state import AcceleratorState
 from torch import Tensor
 
 import la
@@ -39,6 +37,7 @@ from la.predict.support_set import SupportSet
 from la.profiles import profile
 from la.types import Batch, Box, Point
 from tests.model.planted import KINDS, planted_batch
+from tests.on_gpu.place import computing_on
 
 CPU = torch.device("cpu")
 QUICK = profile("quick")
@@ -58,15 +57,9 @@ torch.set_num_threads(1)
 
 @contextmanager
 def placed_on(device: torch.device) -> Iterator[None]:
-    """In this block the project computes on `device`."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    PartialState(cpu=True)
-    PartialState._shared_state["device"] = device
-    try:
-        with pretending():
-            yield
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    """In this block the project computes on `device`, which may be the pretended one."""
+    with computing_on(device), pretending():
+        yield
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Memory for features that is used again: fresh memory takes twice as long as filling it.
+"""Memory for features that is used again.
 
-The kernel clears each page that a process touches for the first time.
+The kernel clears each page that a process touches for the first time, which takes twice as long as
+reading features into it.
 """
 
 import math
@@ -31,8 +32,8 @@ class Memory:
     ) -> Tensor:
         """A tensor whose values are not set.
 
-        Page-locked memory comes from torch, which uses it again, too, but not before a copy to the
-        GPU that nothing waits for has read it.
+        Page-locked memory comes from torch. It is used again as well, but not before the copies to
+        the GPU that read it have ended.
         """
         n_bytes = dtype.itemsize * math.prod(shape)
         if pin_memory or n_bytes == 0:

@@ -92,8 +92,8 @@ def training_hours(
 ) -> tuple[float, str]:
     """Hours of all trainings with their validations, and the bottleneck.
 
-    On a GPU the parts work at the same time, and the slowest one is the bottleneck. A CPU core
-    does their work one after the other, and each core trains a model of its own.
+    On a GPU the parts work at the same time, and the slowest one is the bottleneck. On a CPU each
+    core trains one model and does the work of all parts in turn.
     """
     parts = batch_seconds(config, speed, features, n_images)
     of_batch = max(parts.values()) if speed.gpus else sum(parts.values())

@@ -1,7 +1,8 @@
 """Channel dropout: training episodes lose a random share of the backbone's channels.
 
-The query and the supports of an episode lose the same channels. Matching them then cannot rely on
-the few channels that tell the seen classes apart, so more of it is left for other classes.
+The query and the supports of an episode lose the same channels. The model then cannot rely on the
+few channels that tell the seen classes apart, and learns to match by others, which unseen classes
+need.
 """
 
 import math
@@ -22,7 +23,7 @@ def with_channel_dropout(batches: Batches, share: float, seed: int) -> Batches:
     Args:
         batches: of features.
         share: the probability that an episode loses a channel.
-        seed: of the training; batch numbers do the rest.
+        seed: of the training; the channels depend on it and on the number of the batch.
     """
 
     def dropped(numbers: list[int]) -> Iterator[Batch]:
@@ -34,7 +35,7 @@ def with_channel_dropout(batches: Batches, share: float, seed: int) -> Batches:
 
 
 def without_channels(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
-    """A batch of features with channels set to 0; the others grow, so that lengths stay.
+    """A batch of features with channels set to 0; the others are scaled to keep the expected norm.
 
     Raises:
         TypeError: the batch holds pixels.

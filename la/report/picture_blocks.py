@@ -19,7 +19,7 @@ def blocks_of_axes(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Axes without ticks; the last ones of each block are for the lines of text below it.
 
-    The text has a row of its own, so that it overlaps no picture and no title of the next block.
+    The text gets a separate row, so that it cannot overlap a picture or the next block's titles.
 
     Args:
         ratio: height of a picture divided by its width.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
@@ -18,8 +18,10 @@ from la.config import Config, ModelConfig
 from la.data.embedded import synthetic
 from la.experiment.typical import Shape, random_batch
 from la.experiment.workbench import Workbench
+from la.learn.run import Run
 from la.model.backbone import Backbone, empty_backbone
 from la.model.backbones import BACKBONES
+from la.model.label_anything import LabelAnything
 from la.profiles import profile
 from la.types import Batch, Features
 from tests.published_backbones import small_dinov2, small_mae, small_sam
@@ -82,13 +84,19 @@ class Place:
 def computing_on(device: torch.device) -> Iterator[None]:
     """In this block training and workbenches compute on `device`."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    if device.type == "cpu":
+    if device.type != "cuda":
         PartialState(cpu=True)
         PartialState._shared_state["device"] = device  # also where a GPU is there
     try:
         yield
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def training_run(place: Place, config: Config) -> Run:
+    """A training run of a configuration with fresh weights and without data."""
+    model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(0))
+    return Run(model, config.train, place.folder / "steps", Accelerator(), None, None)
 
 
 def random_backbone(model: ModelConfig, device: torch.device) -> Backbone:

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 import la
@@ -31,6 +30,7 @@ from tests.on_gpu.place import (
     computing_on,
     median_ms,
     random_backbone,
+    training_run,
 )
 
 PROFILES = ("paper-mae", "paper-sam", "dinov2", "paper-mae-official")
@@ -63,10 +63,9 @@ def steps(place: Place) -> Iterator[Figures]:
 
 
 def _run(place: Place, config: Config, precision: str) -> Run:
-    """A training run of the profile with fresh weights."""
-    model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(0))
+    """A training run of the profile in a precision."""
     train = replace(config.train, precision=precision)
-    return Run(model, train, place.folder / "steps", Accelerator(), None, None)
+    return training_run(place, replace(config, train=train))
 
 
 def _step(place: Place, run: Run, batch: Batch) -> Figures:

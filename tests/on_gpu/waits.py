@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
-from accelerate import Accelerator
 
 from la.learn.run import Run
-from la.model.label_anything import LabelAnything
 from la.types import Batch
-from tests.on_gpu.place import Figures, Place, batch_on, computing_on
+from tests.on_gpu.place import Figures, Place, batch_on, computing_on, training_run
 
 STEPS = 4
 MOST = 2  # waits a step
@@ -22,10 +20,9 @@ def waits(place: Place) -> Iterator[Figures]:
     most = 0.0
     for name in ("quick", "paper-mae", "paper-mae-official"):
         config = place.config(name)
-        model = LabelAnything.from_config(config.model, torch.Generator().manual_seed(0))
         batch = batch_on(place.device, config, config.episodes.shapes[-1])
         with computing_on(place.device):
-            run = Run(model, config.train, place.folder / "waits", Accelerator(), None, None)
+            run = training_run(place, config)
             run.take_step([batch])
             places = places_of_waits(place, lambda run=run, batch=batch: _steps(run, batch))
         a_step = sum(places.values()) / STEPS
