@@ -1,4 +1,4 @@
-"""`make readme`: writes what README.md says of the stored results of the quick profile."""
+"""`make readme`: writes what README.md and docs/ say of the stored results of the quick profile."""
 
 import re
 from pathlib import Path
@@ -8,9 +8,12 @@ import pandas as pd
 from la.files import write_whole
 from la.report.finding import CLAIMS
 from la.report.questions import questions
+from tests.readme_comparators import comparators
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+COMPARATORS = ROOT / "docs" / "comparators.md"
+RESULTS = ROOT / "results" / "quick"
 SHOWN = {"table1": ["1-way 1-shot"], "table2": ["2-way 1-shot", "5-way 1-shot"]}  # page: settings
 PAGES = {
     "table1": "Table 1: 1-way, 1 and 5 shots",
@@ -31,9 +34,11 @@ MINUTES = re.compile(r"minutes of evaluation\s*\|\s*([\d.]+)")
 
 
 def main() -> None:
-    """Replace what stands between the markers of README.md."""
+    """Replace what stands between the markers of README.md and docs/comparators.md."""
     text = README.read_text(encoding="utf-8")
-    write_whole(README, with_results(text, ROOT / "results" / "quick"))
+    write_whole(README, with_results(text, RESULTS))
+    text = COMPARATORS.read_text(encoding="utf-8")
+    write_whole(COMPARATORS, with_block(text, "measured", comparators(RESULTS)))
 
 
 def with_results(text: str, results: Path) -> str:
@@ -42,18 +47,22 @@ def with_results(text: str, results: Path) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    text = _with_block(text, "questions", questions(ROOT))
+    text = with_block(text, "questions", questions(ROOT))
     found = f"{finding(results)}\n{numbers(results)}\n{verdicts(results)}"
-    text = _with_block(text, "numbers", found)
-    return _with_block(text, "pages", pages(results))
+    text = with_block(text, "numbers", found)
+    return with_block(text, "pages", pages(results))
 
 
-def _with_block(text: str, name: str, content: str) -> str:
-    """The text with `content` between the two markers of this name."""
+def with_block(text: str, name: str, content: str) -> str:
+    """The text with `content` between the two markers of this name.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
     begin, end = f"<!-- {name}: written by make readme -->\n", f"<!-- end of {name} -->\n"
     for marker in (begin, end):
         if marker not in text:
-            raise ValueError(f"README.md lacks the line {marker.strip()}")
+            raise ValueError(f"the text lacks the line {marker.strip()}")
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{content}\n{end}{after}"

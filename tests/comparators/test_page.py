@@ -1,5 +1,6 @@
 """What docs/comparators.md says about each method, compared with the code."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 
 from la.experiment.methods import RIVALS
 from la.profiles import profile
+from tests.readme import RESULTS, with_block
+from tests.readme_comparators import comparators
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
@@ -60,3 +63,33 @@ def test_every_oracle_that_the_page_lists_is_a_test() -> None:
     assert len(listed) >= 15
     for file, test in listed:
         assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8"), test
+
+
+def test_the_measured_table_holds_the_stored_results() -> None:
+    page = with_block(PAGE, "measured", comparators(RESULTS))
+    assert page == PAGE, "run make readme"
+
+
+def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Path) -> None:
+    """The mean of four folds is printed, and a method that lacks a fold is no row."""
+    folder = tmp_path / "measurements"
+    folder.mkdir()
+    for table in ("table1", "table2", "prompts_used"):
+        kept = []
+        for text in (RESULTS / "measurements" / f"{table}.jsonl").read_text().splitlines():
+            measured = json.loads(text)["measurement"]
+            is_gone = measured["method"] == "dcama" and measured["fold"] == 3
+            if measured["seed"] == 0 and not is_gone:
+                kept.append(text)
+        (folder / f"{table}.jsonl").write_text("\n".join(kept))
+    written = comparators(tmp_path)
+    scores = []
+    for text in (folder / "table1.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        measured = line["measurement"]
+        if measured["method"] == "panet" and measured["k_shots"] == 5:
+            scores.append(line["miou_star"])
+    assert len(scores) == 4
+    row = next(line for line in written.splitlines() if line.startswith("| PANet"))
+    assert row.split("|")[3].strip() == f"{100 * sum(scores) / 4:.1f}"
+    assert "| DCAMA |" not in written

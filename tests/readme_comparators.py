@@ -1,0 +1,89 @@
+"""The measured table of docs/comparators.md, made from the stored results of the quick profile."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from la.experiment.measurements import Result
+from la.experiment.methods import KNOWN, RIVALS
+from la.experiment.store import read_lines
+from la.report.shadows import not_above_shadow, shadows
+
+SETTINGS = {(1, 1): "1-way 1-shot", (1, 5): "1-way 5-shot"}
+SETTINGS |= {(2, 1): "2-way 1-shot", (5, 1): "5-way 1-shot"}
+EXCHANGED = [(1, 1), (2, 1)]  # settings whose cost of exchanged supports is printed
+TABLES = ("table1", "table2", "prompts_used")
+REFERENCES = ("floor", "token_grid")  # not methods, and no prompt is read
+
+
+def comparators(results: Path) -> str:
+    """mIoU* of LA and all comparators on the first list of each fold, as Markdown.
+
+    A method is a row if all four folds are stored in each of `SETTINGS`. A sentence before the
+    table names the trained comparators that are not above their training-free shadow.
+    """
+    scores = _first_lists(results)
+    own = _means(scores[scores["supports"] == "own"])
+    exchanged = _means(scores[scores["supports"] == "exchanged"])
+    lost = 1 - exchanged / own
+    own = own[[*SETTINGS]].dropna().sort_values((1, 1), ascending=False, kind="stable")
+    best = own.max()
+    shots = [*SETTINGS.values()]
+    title = "share lost with exchanged supports, 1-way / 2-way 1-shot"
+    lines = [["", *shots, title], ["---"] * (len(shots) + 2)]
+    for method, row in own.iterrows():
+        cells = []
+        for setting, score in row.items():
+            text = f"{100 * score:.1f}"
+            cells.append(f"**{text}**" if score == best[setting] else text)
+        lines.append([_name(method), *cells, _cost(lost, method)])
+    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    stored = [result for result in _results(results) if result.measurement.method in own.index]
+    return f"**{not_above_shadow(shadows(stored)).sentence}**\n\n{table}"
+
+
+def _results(results: Path) -> Iterator[Result]:
+    """The results behind the table."""
+    for table in TABLES[:2]:
+        for line in read_lines(results / "measurements" / f"{table}.jsonl").values():
+            result = Result.from_json(line)
+            shape = (result.measurement.n_ways, result.measurement.k_shots)
+            if result.measurement.seed == 0 and shape in SETTINGS:
+                yield result
+
+
+def _first_lists(results: Path) -> pd.DataFrame:
+    """A row for each stored number with masks on the first list of a fold."""
+    rows = {}
+    for table in TABLES:
+        for line in read_lines(results / "measurements" / f"{table}.jsonl").values():
+            measured = line["measurement"]
+            is_first = measured["seed"] == 0 and measured["kinds"] == ["mask"]
+            if is_first and measured["method"] not in REFERENCES:
+                setting = (measured["n_ways"], measured["k_shots"])
+                place = (measured["method"], setting, measured["supports"], measured["fold"])
+                rows[place] = line["miou_star"]
+    columns = ["method", "setting", "supports", "fold", "score"]
+    return pd.DataFrame([(*place, score) for place, score in rows.items()], columns=columns)
+
+
+def _means(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean of four folds by method and setting; NaN where a fold is missing."""
+    groups = scores.groupby(["method", "setting"])["score"]
+    means = groups.mean().where(groups.count() == 4)
+    return means.unstack()
+
+
+def _name(method: str) -> str:
+    name = KNOWN[method].label.removesuffix(", in this harness")
+    is_trained = method == "la" or KNOWN[method].network is not None
+    return name if is_trained or method == "class_prior" else f"{name}, not trained"
+
+
+def _cost(lost: pd.DataFrame, method: str) -> str:
+    """What exchanged supports cost a row of `RIVALS`, "" where it was not measured."""
+    if method not in RIVALS or method not in lost.index:
+        return ""
+    shares = lost.loc[method, EXCHANGED]
+    return "" if shares.isna().any() else " / ".join(f"{100 * share:.0f} %" for share in shares)
