@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,19 @@ from la.rng import stream
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NEEDED = 4 * 10**9  # bytes that two processes of the whole suite write, at most
+
+
+def pytest_sessionstart() -> None:
+    """Stop before the first test on a full disk, where each browser waits for its time limit."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED:
+        pytest.exit(
+            f"{folder} has {free / 1e9:.1f} GB free, and the tests need {NEEDED / 1e9:.0f}; "
+            "free some, or set TMPDIR to a folder on another disk",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
 
 
 @pytest.fixture(autouse=True)

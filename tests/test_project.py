@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.conftest import NEEDED, pytest_sessionstart
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -168,3 +170,14 @@ def test_no_file_has_more_than_260_lines_and_no_function_more_than_60():
 def test_no_file_names_a_machine(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"/home/|/root/|/work/|index-url|--find-links", text)
+
+
+@pytest.mark.parametrize("free, stops", [(NEEDED - 1, True), (NEEDED, False)])
+def test_a_full_disk_stops_the_tests_before_the_first(free, stops, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    if not stops:
+        pytest_sessionstart()
+        return
+    with pytest.raises(pytest.exit.Exception, match="set TMPDIR to a folder on another disk"):
+        pytest_sessionstart()
