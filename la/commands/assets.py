@@ -3,6 +3,7 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ from la.commands.options import (
     Ways,
 )
 from la.errors import UserError
+from la.wording import counted
+
+USUAL_WAYS = 5  # the most of Table 2
 
 
 @app.command()
@@ -46,17 +50,28 @@ def data(
     opened = bench.data
     for split, index in (("train", opened.train), ("test", opened.test)):
         print(
-            f"{split}: {len(index.image_ids)} images, {len(index.annotation_image)} instances of "
-            f"{len(index.category_ids)} classes, {index.source.name}"
+            f"{split}: {counted(len(index.image_ids), 'image')}, "
+            f"{counted(len(index.annotation_image), 'instance')} of "
+            f"{counted(len(index.category_ids), 'class')}, {index.source.name}"
         )
     print(f"{opened.name} {opened.fingerprint}")
     if source is None:
         return 0
     report = check(opened, source, bench.config.evaluation.folds)
-    print(report)
+    *others, advice = report.possible
+    print(replace(report, possible=(*others, _with_usual_ways(advice))))
     if faults is not None:
         write_whole(faults, report.to_csv())
     return 0 if report.is_usable else 1
+
+
+def _with_usual_ways(advice: str) -> str:
+    """The advice of a report, with no more ways than Table 2 has; hundreds would take hours."""
+    command, option, ways = advice.partition(" --ways ")
+    if not option or int(ways) <= USUAL_WAYS:
+        return advice
+    command = command.removeprefix("next: ")
+    return f"next, with N = {USUAL_WAYS} as in Table 2: {command}{option}{USUAL_WAYS}"
 
 
 @app.command()
@@ -79,7 +94,10 @@ def features(
         missing = len(bench.store(index).missing(ids))
         gigabytes = missing * bench.feature_bytes / 1e9
         there = len(ids) - missing
-        print(f"{split}: {there} images there, {missing} to make ({gigabytes:.2f} GB)", flush=True)
+        print(
+            f"{split}: {counted(there, 'image')} there, {missing} to make ({gigabytes:.2f} GB)",
+            flush=True,
+        )
         bench.features(index, ids)
 
 

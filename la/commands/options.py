@@ -100,14 +100,15 @@ def workbench(
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch
 
-    from la.experiment.methods import method
-    from la.experiment.plan import prepare
     from la.experiment.workbench import Workbench
 
-    for measurement in measurements:
-        method(measurement.method)  # raises for an unknown name, before the work
     bench = Workbench.open(profile, data)
-    if measurements:
+    if measurements:  # importing every method takes as long as checking a small folder
+        from la.experiment.methods import method
+        from la.experiment.plan import prepare
+
+        for measurement in measurements:
+            method(measurement.method)  # raises for an unknown name, before the work
         prepare(bench, measurements)
     if os.environ.get("LA_DETERMINISTIC"):
         # cuBLAS is deterministic only with a fixed workspace, whose size it reads when it starts.

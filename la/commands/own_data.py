@@ -3,6 +3,7 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
+import csv
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,11 @@ from typer import Argument, Option
 
 from la.commands.app import app
 from la.errors import UserError
+from la.wording import counted
 
 # Written out, because a list of options must not import the exporters.
 FORMATS = "coco-instances, coco-polygons, coco-instance-polygons, yolo, labelme"
+JOINED = ", joined by , ; a name that holds a comma in double quotes"
 Model = Annotated[str, Option(help="a name that `models` lists, or a file")]
 
 
@@ -76,8 +79,8 @@ def prompts(
     annotations: Annotated[Path, Argument(help="a COCO or LabelMe file, or a folder")],
     images: Annotated[Path, Option(help="the folder of the annotated photographs")],
     out: Annotated[Path, Option(help="the file to write")] = Path("prompts.json"),
-    classes: Annotated[str | None, Option(help="those to take, joined by ,")] = None,
-    files: Annotated[str | None, Option(help="the photographs to take, joined by ,")] = None,
+    classes: Annotated[str | None, Option(help="those to take" + JOINED)] = None,
+    files: Annotated[str | None, Option(help="the photographs to take" + JOINED)] = None,
 ) -> None:
     """Make a prompts.json from annotations: COCO, LabelMe, YOLO-seg or PNG masks."""
     from la.predict import prompts_file
@@ -86,9 +89,16 @@ def prompts(
     drawing = read_annotations(
         annotations,
         images,
-        classes=classes.split(",") if classes else None,
-        files=files.split(",") if files else None,
+        classes=_names(classes) if classes else None,
+        files=_names(files) if files else None,
     )
     prompts_file.write(drawing, out)
     names = ", ".join(drawing.classes[:10]) + (", ..." if len(drawing.classes) > 10 else "")
-    print(f"{out}: {len(drawing.prompts)} prompts on {len(drawing.images)} photographs: {names}")
+    prompted = counted(len(drawing.prompts), "prompt")
+    print(f"{out}: {prompted} on {counted(len(drawing.images), 'photograph')}: {names}")
+
+
+def _names(text: str) -> list[str]:
+    """Names joined by commas, as in a line of a CSV file."""
+    (names,) = csv.reader([text], skipinitialspace=True)
+    return [name.strip() for name in names if name.strip()]

@@ -22,6 +22,7 @@ from la.experiment.workbench import Workbench
 from la.learn.evaluation import miou
 from la.rng import stream
 from la.types import Episode, Example, PromptKind, Segmenter
+from la.wording import counted
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,16 @@ def pools(
     return of_classes
 
 
+def most_images(bench: Workbench, folds: Sequence[int]) -> int:
+    """The test images of the most frequent unseen class of these folds; 0 without a class."""
+    most = 0
+    for fold in folds:
+        class_ids = bench.classes(fold, seen=False)
+        shown = presence(bench.data.test, class_ids, bench.rules("clean"))
+        most = max(most, int(shown.sum(0).max(initial=0)))
+    return most
+
+
 def describe(
     bench: Workbench,
     pool: Pool,
@@ -144,7 +155,8 @@ def compare(
     of_classes = pools(bench, fold, n_candidates=n_candidates, n_queries=n_queries)
     if not of_classes:
         raise UserError(
-            f"no class of fold {fold} has more than {n_candidates} images; ask for fewer candidates"
+            f"no class of fold {fold} has more than {counted(n_candidates, 'image')}; "
+            "ask for fewer candidates"
         )
     for pool in of_classes:
         vectors = describe(bench, pool, fold, kind)

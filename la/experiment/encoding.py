@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +15,11 @@ from la.data.geometry import Frame
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.learn.precision import tf32
-from la.learn.run import Batches
 from la.model.backbone import Backbone, build_backbone
 from la.types import Batch, Episode, Features, Pixels, to_device
+
+if TYPE_CHECKING:  # la.learn.run imports pandas, which a command about data does not need
+    from la.learn.run import Batches
 
 THREADS = 4  # that read images
 
@@ -96,7 +99,7 @@ class HalfPixels:
         return replace(batch, source=source)
 
 
-def encoded(batches: Batches, model: ModelConfig, device: torch.device) -> Batches:
+def encoded(batches: "Batches", model: ModelConfig, device: torch.device) -> "Batches":
     """Batches of pixels as batches of features, encoded in the process that trains."""
 
     def load(numbers: list[int]) -> Iterator[Batch]:

@@ -29,6 +29,7 @@ from la.experiment.workbench import Workbench
 from la.files import check_disk
 from la.folders import HOME, weights_folder
 from la.model.label_anything import LabelAnything
+from la.wording import counted
 
 STATE_COPIES = 9  # weights and two moments; two states are kept while a third is written
 
@@ -90,9 +91,9 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
     stages: tuple[Stage, ...] = (
         Stage("fetch", ", ".join(to_fetch), sum(disk.values()) / 1e9),
         Stage("index", "annotation files" if to_fetch else ""),
-        Stage("features", f"{n_images} images" if n_images else "", feature_bytes / 1e9),
+        Stage("features", counted(n_images, "image") if n_images else "", feature_bytes / 1e9),
         Stage("train", _training_left(needs), state_bytes / 1e9),
-        Stage("evaluate", f"{needs.n_episodes} episodes" if needs.n_episodes else ""),
+        Stage("evaluate", counted(needs.n_episodes, "episode") if needs.n_episodes else ""),
         Stage("render", "notebooks"),
     )
     if speed is not None:
@@ -197,8 +198,9 @@ def _state_bytes(bench: Workbench, needs: Needs) -> int:
 
 
 def _training_left(needs: Needs) -> str:
-    n_models = len(needs.trainings)
-    return f"{needs.steps} steps of {n_models} models" if n_models else ""
+    if not needs.trainings:
+        return ""
+    return f"{counted(needs.steps, 'step')} of {counted(len(needs.trainings), 'model')}"
 
 
 def _with_hours(

@@ -24,6 +24,7 @@ from la.experiment.workbench import Report, Workbench
 from la.files import progress_bar
 from la.learn.cost import cost
 from la.types import Segmenter, to_device
+from la.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,8 @@ def compute(
                 bench.once(run.set_aside)
         reused = {key: result for key, result in reused.items() if key not in outdated}
     missing = {key: job for key, job in jobs.items() if key not in reused}
-    log.warning(
-        "%s: %d measurements, %d stored, %d to compute", table, len(jobs), len(reused), len(missing)
-    )
+    asked = counted(len(jobs), "measurement")
+    log.warning("%s: %s, %d stored, %d to compute", table, asked, len(reused), len(missing))
     if outdated and not recompute:
         log.warning(
             "%d of the stored results of %s were computed by other code than today's, or their "
@@ -169,7 +169,7 @@ def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
             steps[name] = job.run.config.train.steps
         groups.setdefault((name, job.measurement.fold), []).append(job)
     if steps:
-        log.warning("%d models to load, or to train if they are missing", len(steps))
+        log.warning("%s to load, or to train if missing", counted(len(steps), "model"))
     n_episodes = sum(job.measurement.episodes for job in jobs)
     units = sum(steps.values()) + n_episodes
     with progress_bar(total=units, desc="steps and episodes", unit="") as bar:

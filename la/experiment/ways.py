@@ -21,6 +21,7 @@ from la.experiment.rates import Rates, measure_rates
 from la.experiment.typical import images_a_batch
 from la.experiment.workbench import Workbench
 from la.profiles import PUBLISHED, profile
+from la.wording import counted
 
 COCO_IMAGES = download.FILES["train2014"].files + download.FILES["val2014"].files
 WAYS = ("float16", "int8", "none")  # LA_FEATURES
@@ -191,9 +192,10 @@ def report(bench: Workbench, planned: Mapping[str, Sequence[Measurement]], disk:
 
 def _devices(bench: Workbench) -> str:
     """The GPUs, or the cores."""
+    cores = counted(os.cpu_count() or 1, "core")
     if bench.device.type != "cuda":
-        return f"no GPU, {os.cpu_count()} cores"
-    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {os.cpu_count()} cores"
+        return f"no GPU, {cores}"
+    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {cores}"
 
 
 def _at_once(speed: Speed, n_groups: int) -> int:

@@ -5,7 +5,8 @@ Every reader yields `Marked`: a shape of a class on a photograph, as the file ha
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,22 @@ import numpy as np
 from PIL import Image
 
 from la.data.entries import check_pixels
+from la.data.segmentations import Unusable
 from la.errors import UserError
-from la.formats.marked import Marked, Polygons, Shape, text_of
-from la.formats.yolo_labels import class_names, read_labels
-from la.types import Box, Point
+from la.formats.labelme_shapes import read_labelme
+from la.formats.marked import (
+    Marked,
+    Polygons,
+    Shape,
+    id_of,
+    reason_of,
+    stated_size,
+    text_of,
+    visible_files,
+)
+from la.formats.yolo_labels import class_names, label_files, read_labels
+from la.types import Box
+from la.wording import counted
 
 IGNORED = 255  # index of PNG masks for pixels that belong to no class
 
@@ -33,17 +46,20 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
         UserError: there is no such file, it is damaged, or its format is not known.
     """
     if source.is_file():
+        if source.suffix.lower() != ".json":
+            raise UserError(f"{source} is no .json file; give one of COCO or LabelMe, or a folder")
         return _read_json([source])
     if not source.is_dir():
         raise UserError(f"no file or folder {source}; give the annotations")
-    json_files = sorted(source.rglob("*.json"))
+    json_files = visible_files(source, ".json")
     if json_files:
         return _read_json(json_files)
-    text_files = sorted(path for path in source.rglob("*.txt") if path.name != "classes.txt")
+    text_files = label_files(source)
     if text_files:
         names = class_names(source)
-        return names, [marked for path in text_files for marked in read_labels(path, source, names)]
-    masks = sorted(source.rglob("*.png"))
+        marked = [entry for path in text_files for entry in read_labels(path, source, names)]
+        return list(names.values()), marked
+    masks = visible_files(source, ".png")
     if masks:
         return _png_masks(source, masks, classes)
     raise UserError(
@@ -61,7 +77,7 @@ def _read_json(paths: list[Path]) -> tuple[list[str], list[Marked]]:
         if "annotations" in content:
             names = ", ".join(path.name for path in paths[:3])
             raise UserError(f"{path.parent} holds several files ({names}); give one of them")
-        marked += _labelme(content, path)
+        marked += read_labelme(content, path)
     return sorted({entry.cls for entry in marked}), marked
 
 
@@ -76,26 +92,40 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 
 def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]:
+    for name in ("images", "categories", "annotations"):
+        if not isinstance(content.get(name), list):
+            raise UserError(
+                f"{path} has no list {name!r}; a COCO file has images, categories and annotations"
+            )
+    check_pixels(content["annotations"], path)
     marked = []
     where = "categories or images"
-    if isinstance(content["annotations"], list):
-        check_pixels(content["annotations"], path)
     try:
-        # Ids are numbers in some files and text in others.
-        name_of = {str(entry["id"]): str(entry["name"]) for entry in content["categories"]}
-        image_of = {str(entry["id"]): entry for entry in content["images"]}
+        names = {id_of(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+        images = {id_of(entry["id"]): entry for entry in content["images"]}
         for number, entry in enumerate(content["annotations"]):
             where = f"annotations[{number}]"
             shape = _coco_shape(entry)
             if shape is not None:
-                image = image_of[str(entry["image_id"])]
-                size = (int(image["height"]), int(image["width"]))
-                name = name_of[str(entry["category_id"])]
+                image = _listed(images, entry, "image_id")
+                size = stated_size(image.get("height"), image.get("width"))
+                name = _listed(names, entry, "category_id")
                 marked.append(Marked(str(image["file_name"]), name, shape, size))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: {where} cannot be used ({reason})") from None
-    return list(dict.fromkeys(name_of.values())), marked
+    except (LookupError, TypeError, ValueError, AttributeError, Unusable) as error:
+        raise UserError(f"{path}: {where} cannot be used ({reason_of(error)})") from None
+    return list(dict.fromkeys(names.values())), marked
+
+
+def _listed(entries: Mapping[int | str, Any], annotation: dict[str, Any], field: str) -> Any:
+    """The entry whose id a field of an annotation holds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    wanted = id_of(annotation[field])
+    if wanted not in entries:
+        raise ValueError(f"no entry has the id that its {field} says, {wanted!r:.40}")
+    return entries[wanted]
 
 
 def _coco_shape(entry: dict[str, Any]) -> Shape | None:
@@ -104,36 +134,17 @@ def _coco_shape(entry: dict[str, Any]) -> Shape | None:
     if isinstance(segmentation, dict):
         return segmentation
     if segmentation:
-        is_flat = not isinstance(segmentation[0], list)
-        return Polygons([segmentation] if is_flat else segmentation)
+        if not isinstance(segmentation, list):
+            raise ValueError(f"segmentation {segmentation!r:.40} is neither polygons nor runs")
+        return Polygons(segmentation)
+    if entry.get("bbox") is None:
+        raise ValueError("it has neither a mask nor a box")
     x, y, width, height = map(float, entry["bbox"])
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise ValueError(f"bbox {entry['bbox']} holds something that is no number")
     if not (width > 0 and height > 0):
         return None
     return Box(x, y, x + width, y + height)
-
-
-def _labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
-    for number, entry in enumerate(content["shapes"]):
-        try:
-            size = (int(content["imageHeight"]), int(content["imageWidth"]))
-            photo = str(content["imagePath"])
-            points = np.array(entry["points"], float).reshape(-1, 2)
-            kind = entry.get("shape_type", "polygon")
-            label = str(entry["label"])
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"{path}: shapes[{number}] cannot be used ({reason})") from None
-        shape: Shape
-        if kind == "polygon":
-            shape = Polygons([points.ravel().tolist()])
-        elif kind == "rectangle":
-            (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
-            shape = Box(x0, y0, x1, y1)
-        elif kind == "point":
-            shape = Point(*points[0].tolist())
-        else:
-            raise UserError(f"{path}: shapes[{number}] is a {kind}; make it a polygon")
-        yield Marked(photo, label, shape, size)
 
 
 def _png_masks(
@@ -145,6 +156,8 @@ def _png_masks(
     legend = source / "legend.csv"
     if legend.is_file():
         entries = csv.DictReader(text_of(legend).splitlines())
+        if "name" not in (entries.fieldnames or ()):
+            raise UserError(f"{legend} has no column `name`; its first line is index,name")
         names = [entry["name"] for entry in entries][1:]  # the first is background
     elif any(path.parent == source for path in masks):
         if not classes:
@@ -166,7 +179,7 @@ def _png_masks(
         photo = path.relative_to(source).with_suffix("").as_posix()
         for row in np.unique(pixels[(pixels > 0) & (pixels != IGNORED)]).tolist():
             if row > len(names):
-                raise UserError(f"{path} has the value {row}, but there are {len(names)} classes")
+                raise UserError(f"{path} has the value {row} for {counted(len(names), 'class')}")
             marked.append(Marked(photo, names[row - 1], pixels == row))
     return names, marked
 
@@ -183,5 +196,8 @@ def _pixels(path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from None
     if pixels.ndim != 2:
-        raise UserError(f"{path} is a colour picture; a mask has one value for each pixel")
+        raise UserError(
+            f"{path} is a colour picture; export masks whose pixels are class numbers, or a folder "
+            "of masks for each class"
+        )
     return pixels

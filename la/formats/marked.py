@@ -1,11 +1,14 @@
 """A shape of one class on one photograph, as files of other programs have it."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from la.data.entries import whole_number
+from la.data.segmentations import Unusable
 from la.errors import UserError
 from la.types import Box, Point
 
@@ -14,7 +17,7 @@ from la.types import Box, Point
 class Polygons:
     """Rings [x, y, x, y, ...] in original pixels; with `relative`, as shares of width, height."""
 
-    rings: list[list[float]]
+    rings: list[Any]  # of COCO as the file has them, checked when they are drawn
     relative: bool = False
 
 
@@ -39,6 +42,50 @@ class Marked:
     cls: str
     shape: Shape
     size: tuple[int, int] | None = None  # (H, W) that the file states
+
+
+def same_spelling(name: str) -> str:
+    """A name with its letters composed (NFC): macOS stores an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def id_of(value: object) -> int | str:
+    """An id, equal for 7, 7.0 and "7", which exporters mix; others, such as UUIDs, are text."""
+    try:
+        return whole_number(value)
+    except Unusable:
+        return str(value)
+
+
+def visible_files(source: Path, suffix: str) -> list[Path]:
+    """The files of a folder and its sub-folders that have a suffix, in any case; sorted.
+
+    Those that systems hide are left out: `._name` and `__MACOSX` in archives of macOS, and
+    Jupyter's copies in `.ipynb_checkpoints`.
+    """
+    found = []
+    for path in source.rglob("*"):
+        parts = path.relative_to(source).parts
+        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        if path.suffix.lower() == suffix and not is_hidden and path.is_file():
+            found.append(path)
+    return sorted(found)
+
+
+def stated_size(height: object, width: object) -> tuple[int, int] | None:
+    """(H, W), also where they are written as text or floats; None if neither is there.
+
+    Raises:
+        Unusable: one of them is no whole number.
+    """
+    if height is None and width is None:
+        return None
+    return whole_number(height), whole_number(width)
+
+
+def reason_of(error: Exception) -> str:
+    """What an entry lacks or holds, without the names of Python's errors."""
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def text_of(path: Path) -> str:

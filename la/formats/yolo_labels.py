@@ -1,18 +1,34 @@
 """Labels in YOLO's segmentation format: a text file for each photograph, a line for each object."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from la.errors import UserError
-from la.formats.marked import Marked, Polygons, RelativeBox, text_of
+from la.formats.marked import Marked, Polygons, RelativeBox, text_of, visible_files
+from la.wording import counted
 
 BEYOND = 0.5  # of the image, by which a coordinate may leave it; pixels leave it farther
 
+LABELS = "labels"  # the folder beside `images`
+NOTES = ("readme", "classes.txt")  # how text files begin that hold no objects
 
-def class_names(source: Path) -> list[str]:
-    """The class names of `data.yaml` or `classes.txt`, in the folder or the one above.
+
+def label_files(source: Path) -> list[Path]:
+    """The label files of a folder: those in folders `labels`, or else all text files of objects.
+
+    Roboflow's exports hold `train/labels`, `valid/labels` and notes such as README.dataset.txt.
+    """
+    files = visible_files(source, ".txt")
+    in_labels = [path for path in files if LABELS in path.relative_to(source).parts[:-1]]
+    others = [path for path in files if not path.name.lower().startswith(NOTES)]
+    return in_labels or others
+
+
+def class_names(source: Path) -> dict[int, str]:
+    """The class names of `data.yaml` or `classes.txt`, in the folder or the one above, by number.
 
     Raises:
         UserError: there is no such file, or it is damaged.
@@ -20,27 +36,40 @@ def class_names(source: Path) -> list[str]:
     for folder in (source, source.parent):
         for path in sorted(folder.glob("*.yaml")):
             try:
-                content = yaml.safe_load(text_of(path))
+                # This loader gives text alone: a class named "no" does not become False.
+                content = yaml.load(text_of(path), Loader=yaml.BaseLoader)
             except yaml.YAMLError as error:
                 raise UserError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
             names = content.get("names") if isinstance(content, dict) else None
             if isinstance(names, dict):
-                return [str(names[number]) for number in sorted(names)]
+                return _by_number(names, path)
             if isinstance(names, list):
-                return [str(name) for name in names]
+                return dict(enumerate(map(str, names)))
         if (folder / "classes.txt").is_file():
-            return text_of(folder / "classes.txt").splitlines()
+            lines = enumerate(text_of(folder / "classes.txt").splitlines())
+            return {number: line.strip() for number, line in lines if line.strip()}
     raise UserError(f"{source} has no data.yaml or classes.txt; add one with the class names")
 
 
-def read_labels(path: Path, source: Path, names: list[str]) -> Iterator[Marked]:
+def _by_number(names: dict[str, Any], path: Path) -> dict[int, str]:
+    """The names of a `data.yaml` that numbers them.
+
+    Raises:
+        UserError: a key is no number.
+    """
+    for number in names:
+        if not number.isdecimal():
+            raise UserError(f"{path}: names has the key {number!r:.40}; write NUMBER: NAME")
+    return {int(number): str(names[number]) for number in sorted(names, key=int)}
+
+
+def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[Marked]:
     """The objects in a text file of the folder `source`.
 
     Raises:
         UserError: a line is no class number and coordinates in shares of the image.
     """
-    labels = source / "labels" if (source / "labels").is_dir() else source
-    photo = path.relative_to(labels).with_suffix("").as_posix()
+    photo = _photo(path.relative_to(source).with_suffix(""))
     for number, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip():
             continue
@@ -49,15 +78,32 @@ def read_labels(path: Path, source: Path, names: list[str]) -> Iterator[Marked]:
             row, *numbers = map(float, line.split())
         except ValueError:
             raise UserError(f"{where} holds something that is no number") from None
-        if row not in range(len(names)):
-            raise UserError(f"{where} begins with no class number (of {len(names)} classes)")
+        if row not in names:
+            raise UserError(
+                f"{where} begins with no class number (of {counted(len(names), 'class')})"
+            )
         if not all(-BEYOND <= share <= 1 + BEYOND for share in numbers):
             raise UserError(
                 f"{where} holds coordinates that are no shares of the image; divide x by its "
                 "width and y by its height"
+            )
+        if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
+            raise UserError(
+                f"{where} holds {counted(len(numbers), 'number')} after that of the class; a box "
+                "has 4 and a polygon 6, 8, ...; leave out the confidence of a prediction"
             )
         name = names[int(row)]
         if len(numbers) == 4:
             yield Marked(photo, name, RelativeBox(*numbers))
         else:
             yield Marked(photo, name, Polygons([numbers], relative=True))
+
+
+def _photo(label: Path) -> str:
+    """The photograph of a label file without suffixes: `train/images/a` of `train/labels/a`."""
+    parts = label.parts
+    if LABELS not in parts[:-1]:
+        return label.as_posix()
+    place = parts.index(LABELS)
+    before = (*parts[:place], "images") if place else ()
+    return Path(*before, *parts[place + 1 :]).as_posix()

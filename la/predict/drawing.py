@@ -19,6 +19,7 @@ from la.predict.vector_prompts import (
     mask_prompt,
 )
 from la.types import Box, Point
+from la.wording import counted
 
 MAX_PIXELS = 10**8  # a larger size in a file is a mistake, and its mask would fill the memory
 MAX_CLASSES = 254  # label maps are bytes, and 255 marks pixels that do not count
@@ -58,7 +59,9 @@ class Drawing:
         if "" in self.classes or len(set(self.classes)) < len(self.classes):
             raise UserError(f"classes need different names, not {self.classes}"[:99])
         if len(self.classes) > MAX_CLASSES:
-            raise UserError(f"{len(self.classes)} classes; at most {MAX_CLASSES} are possible")
+            raise UserError(
+                f"{counted(len(self.classes), 'class')}; at most {MAX_CLASSES} are possible"
+            )
         for number, prompt in enumerate(self.prompts):
             _check(prompt, f"prompts[{number}]", self.images, self.classes)
 

@@ -3,20 +3,21 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from la.data.segmentations import Unusable, outline
 from la.errors import MissingFile, UserError
 from la.formats.annotation_files import read_marked
-from la.formats.marked import Marked, Polygons, RelativeBox, Shape
+from la.formats.marked import Marked, Polygons, RelativeBox, Shape, same_spelling
 from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
 from la.predict.folder import find_photos
 from la.predict.photos import open_photo, to_drawn
 from la.predict.vector_prompts import VectorPrompt
 from la.types import Box, Point
+from la.wording import counted
 
+NAMED = 10  # classes that a message lists
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +36,8 @@ def read_annotations(
         source: a COCO file (masks, boxes or both), LabelMe files, YOLO-seg labels with their
             `data.yaml`, or PNG masks: with class numbers as values, or a folder for each class.
         images: the folder of the photographs.
-        classes: which classes to take, and their order; when omitted, all.
+        classes: which classes to take, and their order; when omitted, all, or of more than
+            prompts can have those that the photographs show.
         files: names of the photographs to take; when omitted, all that are annotated.
 
     Raises:
@@ -44,20 +46,20 @@ def read_annotations(
     """
     source, images = Path(source), Path(images)
     all_classes, marked = read_marked(source, classes)
-    names = list(classes or all_classes)
-    for name in names:
-        if name not in all_classes:
-            raise UserError(f"{source} has no class {name!r}; it has {', '.join(all_classes)}")
+    marked = [entry for entry in marked if files is None or _is_named(entry.photo, files)]
+    names = _chosen(classes, all_classes, source)
+    if classes is None and len(names) > MAX_CLASSES:
+        shown = {entry.cls for entry in marked}
+        names = [name for name in names if name in shown]
     if len(names) > MAX_CLASSES:
         raise UserError(
-            f"{source} has {len(names)} classes, and prompts have at most {MAX_CLASSES}; choose "
-            "some of them, as with --classes NAME,NAME"
+            f"{source} has {counted(len(names), 'class')} on these photographs, and prompts have "
+            f"at most {MAX_CLASSES}; choose some of them, as with --classes NAME,NAME"
         )
     by_photo: dict[Path, list[Marked]] = {}
     photos = _Photos(images)
     for entry in marked:
-        is_asked = files is None or _is_named(entry.photo, files)
-        if entry.cls in names and is_asked:
+        if entry.cls in names:
             by_photo.setdefault(photos.find(entry.photo), []).append(entry)
     if not by_photo:
         raise UserError(f"{source} has no annotation of these classes on these photographs")
@@ -77,6 +79,27 @@ def read_annotations(
                 prompts += vector_prompts(drawn, len(entries), names.index(name) + 1)
         entries.append(DrawnImage(str(path), photo.width, photo.height))
     return Drawing(tuple(entries), tuple(names), tuple(prompts))
+
+
+def _chosen(
+    classes: Sequence[str] | None,
+    known: Sequence[str],
+    source: Path,
+) -> list[str]:
+    """The known classes that are asked for, as the file spells them; all if none is named.
+
+    Raises:
+        UserError: one of them is not known.
+    """
+    if not classes:
+        return list(known)
+    spelled = {same_spelling(name): name for name in known}
+    for name in classes:
+        if same_spelling(name) not in spelled:
+            listed = ", ".join(known[:NAMED])
+            more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+            raise UserError(f"{source} has no class {name!r}; it has {listed}{more}")
+    return [spelled[same_spelling(name)] for name in classes]
 
 
 class _Photos:
@@ -107,9 +130,10 @@ class _Photos:
 
 def _is_named(path: str, names: Sequence[str]) -> bool:
     """Whether a path ends with one of the names, with or without suffix."""
-    whole = f"/{path}"
+    whole = same_spelling(f"/{path}")
     stem = whole.rpartition(".")[0]
-    return any(whole.endswith(f"/{name}") or stem.endswith(f"/{name}") for name in names)
+    endings = tuple(same_spelling(f"/{name}") for name in names)
+    return whole.endswith(endings) or stem.endswith(endings)
 
 
 def _annotation(
@@ -142,7 +166,7 @@ def _annotation(
             return _cropped(entry.shape, size)
     try:
         return _mask(entry.shape, size)
-    except Exception as error:  # pycocotools raises plain exceptions for damaged shapes
+    except Unusable as error:
         raise UserError(f"{path}: a mask of {entry.cls} cannot be drawn ({error})") from None
 
 
@@ -162,25 +186,18 @@ def _cropped(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: polygons, COCO's runs or pixels, as pycocotools draws them."""
+    """(H, W) bool: polygons, COCO's runs or pixels, as pycocotools draws them.
+
+    Raises:
+        Unusable: a polygon or the runs are damaged, or do not fit the size.
+    """
     if isinstance(shape, np.ndarray):
         return shape
     height, width = size
-    # pycocotools takes more than its types say.
-    encoded: Any = shape
+    pieces: object = shape
     if isinstance(shape, Polygons):
-        scale = (width, height) if shape.relative else (1, 1)
-        rings: Any = []
-        for ring in shape.rings:
-            points = np.reshape(ring, (-1, 2)) * scale
-            rings.append(points.ravel().tolist())
-        parts = coco_mask.frPyObjects(rings, height, width)
-        encoded = coco_mask.merge(parts)
-    elif isinstance(shape, dict):
-        if list(shape["size"]) != [height, width]:
-            raise UserError(f"its run lengths are for {shape['size']}, not [{height}, {width}]")
-        if isinstance(shape["counts"], list):
-            if min(shape["counts"]) < 0 or sum(shape["counts"]) != height * width:
-                raise UserError("its run lengths do not add up")
-            encoded = coco_mask.frPyObjects(encoded, height, width)
-    return coco_mask.decode(encoded).astype(bool)
+        pieces = shape.rings
+        if shape.relative:
+            scaled = [np.reshape(ring, (-1, 2)) * (width, height) for ring in shape.rings]
+            pieces = [ring.ravel().tolist() for ring in scaled]
+    return outline(pieces, height, width).draw(height, width)

@@ -25,6 +25,7 @@ from la.predict.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photo
 from la.predict.prediction import Prediction
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
 from la.types import ModelCard, Prompts, to_device
+from la.wording import counted
 
 if TYPE_CHECKING:  # it takes a predictor itself
     from la.predict.scoring import Evaluation
@@ -214,7 +215,8 @@ class Predictor:
             raise UserError("a support set needs a prompt for at least one class on one image")
         most = min(255, (self.model.config.token_pool or 256) - 1)
         if len(names) > most:
-            raise UserError(f"{len(names)} classes; this model supports at most {most} classes")
+            asked = counted(len(names), "class")
+            raise UserError(f"{asked}; this model supports at most {counted(most, 'class')}")
         return tuple(names)
 
     def _collated(

@@ -8,6 +8,7 @@ from la.experiment.measurements import Result
 from la.experiment.methods import LADDER, VARIANTS, label
 from la.report.finding import PARTS, Finding, Verdict
 from la.report.statistics import Interval, t_interval
+from la.wording import counted
 
 
 def trainings(results: Iterable[Result]) -> pd.DataFrame:
@@ -77,10 +78,8 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
     for name, change in changes.items():
         texts.append(f"{change.value:+.1f} {name}")
         intervals.append(f"{change.points} {name}")
-    n_trainings = len(trainings.xs(setting, axis=1).columns)
-    sentence = (
-        f"In {setting} the score changes by {', '.join(texts)} (points, {n_trainings} trainings)."
-    )
+    over = counted(len(trainings.xs(setting, axis=1).columns), "training")
+    sentence = f"In {setting} the score changes by {', '.join(texts)} (points, {over})."
     if not any(change.resolved for change in changes.values()):
         sentence = f"No part is shown to matter. {sentence}"
     verdict: Verdict = "unresolved"

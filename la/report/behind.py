@@ -7,6 +7,7 @@ import numpy as np
 from la.experiment.measurements import Result
 from la.report.comparison import Comparison
 from la.report.tables import prompts_of
+from la.wording import counted
 
 RIVAL = "threshold_prototype"  # the strongest rival that is not trained
 
@@ -22,7 +23,7 @@ def not_ahead(comparisons: Iterable[Comparison]) -> list[Comparison]:
     return sorted(behind, key=lambda c: c.difference.value)
 
 
-def counted(comparisons: Iterable[Comparison]) -> str:
+def settings_below(comparisons: Iterable[Comparison]) -> str:
     """In how many settings LA is below the threshold prototype, which, and by how much.
 
     Then in how many it is ahead and in how many the difference is unresolved; "" where the two
@@ -34,15 +35,14 @@ def counted(comparisons: Iterable[Comparison]) -> str:
     below = [c for c in not_ahead(columns) if c.difference.resolved]
     n_ahead = sum(_is_ahead(c) for c in columns)
     n_unresolved = len(columns) - n_ahead - len(below)
+    n_settings = counted(len(columns), "setting")
     rest = f"ahead in {n_ahead}"
     if n_unresolved:
         rest += (
             f", and {n_unresolved} are unresolved" if n_unresolved > 1 else ", and 1 is unresolved"
         )
     if not below:
-        return (
-            f"Of {len(columns)} settings LA is below the threshold prototype in none; it is {rest}."
-        )
+        return f"Of {n_settings} LA is below the threshold prototype in none; it is {rest}."
     settings: dict[str, list[str]] = {}
     for c in below:
         settings.setdefault(c.prompts, []).append(c.setting)
@@ -50,7 +50,7 @@ def counted(comparisons: Iterable[Comparison]) -> str:
     points = [-100 * c.difference.value for c in below]
     distance = f"by up to {max(points):.1f} points"
     return (
-        f"LA is below the threshold prototype in {len(below)} of {len(columns)} settings, "
+        f"LA is below the threshold prototype in {len(below)} of {n_settings}, "
         f"{distance}: {'; '.join(named)}. It is {rest}."
     )
 

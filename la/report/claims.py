@@ -31,6 +31,7 @@ from la.report.finding import (
     Finding,
 )
 from la.report.prompts_used import prompts_matter, prompts_used
+from la.wording import counted
 
 
 def claims(
@@ -60,7 +61,8 @@ def claims(
         elif not of_page:
             finding = Finding("The data have too few classes or images for it.", claim, "not run")
         else:
-            count = f"{len(available)} of {len(of_page)} results have been computed."
+            of_all = counted(len(of_page), "result")
+            count = f"{len(available)} of {of_all} computed so far."
             finding = Finding(count, claim, "not run")
         page = f"{claim.page}.ipynb"
         link = f"[{claim.page}]({page})" if (folder / page).exists() else claim.page
@@ -100,9 +102,9 @@ def overview(claims: pd.DataFrame, comparisons: Sequence[Comparison]) -> Finding
     counts = claims["verdict"].value_counts()
     verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
     texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
-    counted = f"Of {len(claims)} claims of the paper: {', '.join(texts)}."
-    against_rival = behind.counted(comparisons)
-    return Finding(f"{against_rival} {counted}" if against_rival else counted)
+    summary = f"Of {counted(len(claims), 'claim')} of the paper: {', '.join(texts)}."
+    against_rival = behind.settings_below(comparisons)
+    return Finding(f"{against_rival} {summary}" if against_rival else summary)
 
 
 def _finding(claim: Claim, results: Sequence[Result], comparisons: Sequence[Comparison]) -> Finding:

@@ -14,6 +14,7 @@ from la.experiment.methods import label
 from la.report.comparison import compare
 from la.report.finding import COSTS, EXAMPLES, FAMILIES, Claim, Finding
 from la.report.tables import mean_scores
+from la.wording import counted
 
 PROTOTYPES = (
     "la",
@@ -76,8 +77,9 @@ def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
         leads.append(comparison.difference)
         texts.append(f"{comparison.difference.points} at {n_ways}")
     last = several.iloc[-1]
+    most = counted(several.index[-1], "class")
     sentence = (
-        f"At {several.index[-1]} classes the best prototype method ({last['prototypes']}) scores "
+        f"At {most} the best prototype method ({last['prototypes']}) scores "
         f"{last['its mIoU*']:.1f} % and the best affinity method ({last['affinities']}) "
         f"{last['their mIoU*']:.1f} %."
     )
@@ -131,7 +133,7 @@ def _cost_growth(costs: pd.DataFrame, over: Literal["N", "K"], claim: Claim) -> 
     for name in ("LA", *rivals):
         time, memory = factors["time"][name], factors["memory"][name]
         texts.append(f"{name} {time:.1f} times the time and {memory:.1f} times the memory")
-    span = f"{most} classes" if over == "N" else f"{most} examples of a class"
+    span = counted(most, "class") if over == "N" else f"{counted(most, 'example')} of a class"
     sentence = f"From 1 to {span} a query takes: {'; '.join(texts)}."
     is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
     return Finding(sentence, claim, "confirmed" if is_steeper else "not confirmed")

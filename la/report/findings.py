@@ -19,6 +19,7 @@ from la.report.finding import (
     Verdict,
 )
 from la.report.tables import REFERENCES, mean_scores
+from la.wording import counted
 
 LA_NAMES = ("la", "published")  # the methods that the paper's claims are about
 
@@ -49,10 +50,11 @@ def with_more_classes(results: Iterable[Result], comparisons: Sequence[Compariso
     few, many = table.index[0], table.index[-1]
     kept = 100 * table.loc[many] / table.loc[few]
     best = table.loc[many, rivals].idxmax()
+    most = counted(many, "class")
     sentence = (
-        f"From {few} class to {many} classes LA falls from {table.loc[few, 'LA']:.1f} % to "
+        f"From {counted(few, 'class')} to {most} LA falls from {table.loc[few, 'LA']:.1f} % to "
         f"{table.loc[many, 'LA']:.1f} % and keeps {kept['LA']:.0f} % of its score; the best rival "
-        f"at {many} classes ({best}) has {table.loc[many, best]:.1f} % and keeps "
+        f"at {most} ({best}) has {table.loc[many, best]:.1f} % and keeps "
         f"{kept[best]:.0f} %."
     )
     sentence = _after(behind.named_first(results, comparisons), sentence)
@@ -105,9 +107,11 @@ def one_training(results: Iterable[Result]) -> Finding:
     is_same = all(len(hashes) == 1 for hashes in models.values())
     means = mean_scores(la).sort_values("value")
     worst, best = means.iloc[0], means.iloc[-1]
+    lists = "fold and list" if len(models) == 1 else "folds and lists"
     sentence = (
-        f"LA was scored in {len(settings)} settings with {n_models} trainings for "
-        f"{len(models)} folds and lists: from {worst['value']:.1f} % in {worst['setting']} to "
+        f"LA was scored in {counted(len(settings), 'setting')} with "
+        f"{counted(n_models, 'training')} for {len(models)} {lists}: "
+        f"from {worst['value']:.1f} % in {worst['setting']} to "
         f"{best['value']:.1f} % in {best['setting']}."
     )
     return Finding(sentence, ONE_TRAINING, "confirmed" if is_same else "not confirmed")
@@ -116,10 +120,10 @@ def one_training(results: Iterable[Result]) -> Finding:
 def spread_of_episodes(result: Result, episode_miou: np.ndarray) -> Finding:
     """Figure 3: single episodes of one list; `episode_miou` in percent, of those ranked."""
     low, middle, high = np.percentile(episode_miou, [10, 50, 90])
+    queries = counted(len(episode_miou), f"{result.measurement.setting} query")
     return Finding(
-        f"Single episodes differ widely: of {len(episode_miou)} {result.measurement.setting} "
-        f"queries that show both classes, a tenth scores below {low:.0f} %, half below "
-        f"{middle:.0f} % and a tenth above {high:.0f} % mIoU."
+        f"Single episodes differ widely: of {queries} that show both classes, a tenth scores "
+        f"below {low:.0f} %, half below {middle:.0f} % and a tenth above {high:.0f} % mIoU."
     )
 
 

@@ -18,6 +18,7 @@ from la.files import write_whole
 from la.report.finding import Finding
 from la.report.notebooks import plan_of
 from la.report.tables import TABLES, prompts_of
+from la.wording import counted, plural
 
 NOT_POSSIBLE = "the data are too few"  # classes, or images of them, for any episode of a page
 
@@ -95,9 +96,9 @@ def basis(
     measured = [r.measurement for r in results]
     n_folds = len({m.fold for m in measured})
     n_lists = _lists_of_settings(measured)
-    episodes = ", ".join(str(n) for n in sorted({m.episodes for m in measured}))
-    text = f"{_counted([n_folds], 'fold')}, {_counted(n_lists, 'episode list')}"
-    text += f" of {episodes} episodes for each setting"
+    episodes = _several(sorted({m.episodes for m in measured}), "episode")
+    text = f"{_several([n_folds], 'fold')}, {_several(n_lists, 'episode list')}"
+    text += f" of {episodes} for each setting"
     models: dict[tuple[str, int], set[str]] = {}
     for r in results:
         if r.checkpoint_sha256:
@@ -105,7 +106,7 @@ def basis(
             models.setdefault(key, set()).add(r.checkpoint_sha256)
     n_trainings = sorted({len(hashes) for hashes in models.values()})
     if n_trainings:
-        text += f", {_counted(n_trainings, 'training')} of each trained row"
+        text += f", {_several(n_trainings, 'training')} of each trained row"
     interval = _interval(n_lists, n_trainings[-1] if n_trainings else 0)
     return f"{headline}\n\n{text}. {interval}{_not_possible(measured, asked)}"
 
@@ -145,7 +146,7 @@ def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
     """What ± holds, given that list i is scored with training i."""
     if max(n_lists) == 1:
         return "With one list there is no ±."
-    over = f"± is half of the 95 % t-interval over these {_either(n_lists)} lists"
+    over = f"± is half of the 95 % t-interval over these {_several(n_lists, 'list')}"
     if n_trainings == 0:
         return f"{over}."
     if n_trainings == 1:
@@ -153,8 +154,9 @@ def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
     return f"{over}; in trained rows each list has a training of its own, so ± holds both."
 
 
-def _counted(counts: Sequence[int], noun: str) -> str:
-    return f"{_either(counts)} {noun}{'' if max(counts) == 1 else 's'}"
+def _several(counts: Sequence[int], noun: str) -> str:
+    """One number, or several as `3 or 5`, with their noun."""
+    return f"{_either(counts)} {noun if max(counts) == 1 else plural(noun)}"
 
 
 def _either(counts: Sequence[int]) -> str:
@@ -183,7 +185,7 @@ def provenance(results: Sequence[Result]) -> pd.DataFrame:
     outdated = sum(not _is_todays(r) for r in results)
     if outdated:
         facts["computed by other code than today's"] = (
-            f"{outdated} of {len(results)} results; RECOMPUTE=1 computes them again"
+            f"{outdated} of {counted(len(results), 'result')}; RECOMPUTE=1 computes them again"
         )
     for name in dict.fromkeys(key for r in results for key in r.provenance):
         facts[name] = _all_of(r.provenance.get(name, "unknown") for r in results)

@@ -13,6 +13,7 @@ from la.experiment.methods import label
 from la.report.finding import Finding
 from la.report.paper import published
 from la.report.tables import mean_scores
+from la.wording import counted
 
 ONE_PASS = "dcama"
 RULE = "dcama_one_class"
@@ -60,8 +61,8 @@ def explained_by_pairing(table: pd.DataFrame) -> Finding:
     n_ways = table.index[-1]
     right, wrong = many[label(RULE)], many[label(FAULT)]
     sentence = (
-        f"At {n_ways} classes DCAMA, run once per class, scores {right:.1f} %, and {wrong:.1f} % "
-        "if the masks lie over the first images of the episode"
+        f"At {counted(n_ways, 'class')} DCAMA, run once per class, scores {right:.1f} %, and "
+        f"{wrong:.1f} % if the masks lie over the first images of the episode"
     )
     share = many[SHARE]
     if pd.notna(share):

@@ -17,6 +17,7 @@ from la.profiles import profile
 from la.report.finding import Finding
 from la.report.statistics import t_interval
 from la.rng import stream
+from la.wording import counted
 
 
 def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
@@ -98,8 +99,9 @@ def what_the_start_does(curves: pd.DataFrame) -> Finding:
     shown = unseen[unseen["setting"] == setting].sort_values("steps")
     agreeing = shown[shown["start"] == "agreeing"].iloc[0]
     usual = shown[shown["start"] == "usual"].iloc[-1]
+    steps = counted(agreeing["steps"], "step")
     return Finding(
         f"On unseen classes in {setting} LA scores {agreeing['value']:.1f} % after "
-        f"{agreeing['steps']} steps when its weights begin agreeing; with the usual start it "
-        f"has {usual['value']:.1f} % after {usual['steps']} steps."
+        f"{steps} when its weights begin agreeing; with the usual start it "
+        f"has {usual['value']:.1f} % after {counted(usual['steps'], 'step')}."
     )

@@ -14,6 +14,7 @@ from la.experiment.methods import CURVES, LADDER, METHODS, RIVALS, VARIANTS, lab
 from la.profiles import PUBLISHED, profile
 from la.report.statistics import t_interval
 from la.types import PromptKind
+from la.wording import counted
 
 # Rows that set the scale of a table: every method beats them, or none is expected to.
 REFERENCES = ("floor", "class_prior", "token_grid")
@@ -86,7 +87,7 @@ def measurements(
     if name not in TABLES:
         raise UserError(f"no table {name!r}; known: {', '.join(TABLES)}")
     if episodes is not None and episodes < 1:
-        raise UserError(f"{episodes} episodes cannot be scored; use at least 1")
+        raise UserError(f"{counted(episodes, 'episode')} cannot be scored; use at least 1")
     table, usual = TABLES[name], profile(profile_name).evaluation
     rows = tuple(methods or table.methods)
     if rows == ("all",):

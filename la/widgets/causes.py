@@ -7,6 +7,7 @@ import pandas as pd
 
 from la.types import IGNORE
 from la.widgets.viewer import EpisodeRecord
+from la.wording import counted
 
 SIZES = {"small": 0.02, "medium": 0.1, "large": 1.0}  # largest share of the query's pixels
 KINDS = {
@@ -83,13 +84,14 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
     classes = per_class(records)
     wrong = classes[list(KINDS)].sum()
     if not wrong.sum():
-        return f"**In these {len(records)} episodes every pixel is right.**"
+        return f"**Every pixel is right in {counted(len(records), 'episode')}.**"
+    n_episodes = counted(len(records), "episode")
     most = str(wrong.idxmax())
     share = 100 * wrong[most] / wrong.sum()
     of_class = by("class", classes)
     displayed = of_class[of_class["missed"].notna()]  # by a query; the others can only be wrong
     if displayed.empty:
-        return f"**{share:.0f} % of the wrong pixels are {KINDS[most]}.** {len(records)} episodes."
+        return f"**{share:.0f} % of the wrong pixels are {KINDS[most]}.** {n_episodes}."
     worst = displayed.index[0]
     sentence = (
         f"**{share:.0f} % of the wrong pixels are {KINDS[most]}; the class with the lowest IoU is "
@@ -99,7 +101,7 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
     if len(rows):
         confused = rows.groupby("taken for", sort=False)["confused"].sum()
         sentence += f" Where {worst} is confused, it is most often taken for {confused.idxmax()}."
-    return f"{sentence} {len(records)} episodes."
+    return f"{sentence} {n_episodes}."
 
 
 def compared(

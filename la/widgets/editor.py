@@ -26,6 +26,7 @@ from la.widgets.still import figure
 from la.widgets.supply import Pieces, PixelSupply
 from la.widgets.supports import SupportCache
 from la.widgets.worker import Worker
+from la.wording import counted
 
 
 class PromptEditor(LoopWidget):
@@ -128,13 +129,14 @@ class PromptEditor(LoopWidget):
                     self._supply.ask(content["wanted"])
                 case "save":
                     path = self.save()
-                    self._say("done", f"Saved {len(self.prompts)} prompts in {path}")
+                    self._say("done", f"Saved {counted(len(self.prompts), 'prompt')} in {path}")
                 case "export":
                     folder = self.export()
                     self._say("done", f"Masks of all images are in the folder {folder}")
                 case "load":
                     self.load()
-                    self._say("done", f"Loaded {len(self.prompts)} prompts from prompts.json")
+                    loaded = counted(len(self.prompts), "prompt")
+                    self._say("done", f"Loaded {loaded} from prompts.json")
                 case "example":
                     self.load_example()
                 case "add":

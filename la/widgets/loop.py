@@ -21,6 +21,7 @@ from la.widgets.photos import LONG_SIDE, Photo
 from la.widgets.scores import scores
 from la.widgets.supports import SupportCache
 from la.widgets.worker import Worker
+from la.wording import counted
 
 
 class LoopWidget(DrawingWidget):
@@ -137,7 +138,7 @@ class LoopWidget(DrawingWidget):
                     encoded = predictor.encode(photo.image, LONG_SIDE)
                 prediction = predictor.predict(encoded, self._support)
                 self.sure = {**self.sure, photo.id: float(prediction.margins.mean())}
-            self._say("done", f"{len(queries)} photos, least sure first")
+            self._say("done", f"{counted(len(queries), 'photo')}, least sure first")
         except Exception as error:  # any: it would end the thread without a word
             self._refuse(f"Sorting the photos failed: {error}")
 

@@ -78,7 +78,7 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
     found = plan(_paper(here), MEASUREMENTS + others)
     assert _left(found) == {
         "fetch": "coco, sam", "index": "annotation files", "features": "123287 images",
-        "train": "100 steps of 1 models", "evaluate": "3480 episodes",
+        "train": "100 steps of 1 model", "evaluate": "3480 episodes",
         "render": "notebooks",
     }  # fmt: skip
     size = {stage.name: stage.gigabytes for stage in found.stages}
@@ -201,14 +201,14 @@ def test_what_is_done_is_not_planned_again(here, folder):
     bench = Workbench(SMALL, folder, home=here)
     measurements = [Measurement(name, 0, 1, 1, 0, 3) for name in ("la", "floor")]
     before = _left(plan(bench, measurements))
-    assert before["train"] == "10 steps of 1 models" and before["fetch"] == ""
+    assert before["train"] == "10 steps of 1 model" and before["fetch"] == ""
     assert before["evaluate"] == "246 episodes"  # with those on which LA's bias is chosen
     bench.features(bench.data.train)
     model = Job(bench, measurements[0]).run.model
     model.parent.mkdir(parents=True)
     for step in (4, 7):
         (model.parent / f"state-{step:08d}-0123abcd.safetensors").write_bytes(b"")
-    assert _left(plan(bench, measurements))["train"] == "3 steps of 1 models"
+    assert _left(plan(bench, measurements))["train"] == "3 steps of 1 model"
     model.write_bytes(b"")
     for measurement in measurements:
         made = replace(result(), measurement=measurement)

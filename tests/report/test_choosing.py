@@ -1,9 +1,15 @@
-"""Gains are means over classes of paired differences, and the sentence says what is resolved."""
+"""Gains are means over classes of paired differences; chart, table and sentence show them."""
 
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
-from la.report.choosing import finding, gains
+import la
+from la.data.embedded import synthetic
+from la.errors import UserError
+from la.experiment.chosen_examples import most_images, pools
+from la.experiment.workbench import Workbench
+from la.report.choosing import Study, basis, by_class, chart, extremes, finding, gains, printed
 
 
 def classes(differences: dict[int, list[float]]) -> pd.DataFrame:
@@ -27,3 +33,69 @@ def test_the_sentence_names_each_number_of_examples_and_what_is_unresolved():
     sentence = finding(gains(classes({1: [1.0, 3.0], 5: [2.0, 2.0]}))).sentence
     assert "+2.0 ± 12.7 points with K = 1 (unresolved)" in sentence
     assert sentence.endswith("+2.0 ± 0.0 points with K = 5.")
+
+
+def test_a_single_class_has_a_gain_and_no_interval():
+    table = gains(classes({1: [3.0]}))
+    assert finding(table).sentence.endswith("+3.0 points with K = 1 (unresolved).")
+    assert printed(table).loc[("LA", 1), "gain ±"] == "+3.0"
+    assert len(chart(classes({1: [3.0]})).axes) == 1
+
+
+def test_the_printed_table_has_the_gain_with_its_interval_and_a_verdict():
+    table = printed(gains(classes({1: [1.0, 3.0], 5: [2.0, 2.0]})))
+    assert table.loc[("LA", 1)].tolist() == ["2", "42.0", "40.0", "+2.0 ± 12.7", "unresolved"]
+    assert table.loc[("LA", 5)].tolist() == ["2", "42.0", "40.0", "+2.0 ± 0.0", ""]
+
+
+def test_dots_are_classes_and_marks_their_mean():
+    (axis,) = chart(classes({1: [1.0, 3.0], 5: [-2.0, 0.0]})).axes
+    dots = [c.get_offsets() for c in axis.collections if isinstance(c, PathCollection)]
+    assert [points[:, 0].tolist() for points in dots] == [[1, 3], [-2, 0]]
+    assert [points[:, 1].tolist() for points in dots] == [[0, 0], [1, 1]]
+    assert [text.get_text() for text in axis.texts] == ["+2.0", "-1.0"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["K = 1", "K = 5"]
+
+
+def test_the_classes_that_gain_most_and_least_are_listed_once():
+    many = extremes(classes({1: list(range(12)), 5: [50.0] * 12}), "class {}".format)
+    assert many.index.tolist() == [f"class {i}" for i in (11, 10, 9, 8, 7, 4, 3, 2, 1, 0)]
+    few = extremes(classes({1: [0.0, 2.0]}), "class {}".format)
+    assert few["gain"].tolist() == [2, 0] and few.index.name == "class"
+
+
+def test_the_protocol_counts_classes_once_and_in_the_right_form():
+    study = Study(classes({1: [1.0], 5: [2.0]}), {})
+    text = basis("Head.", study, n_candidates=6, n_queries=1, n_draws=5)
+    assert text.startswith("Head.\n\n1 unseen class of 1 fold, 1-way, masks; ")
+    assert "up to 1 other image as queries, and 5 random choices" in text
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Workbench:
+    home = tmp_path_factory.mktemp("home")
+    folder = synthetic.write(home / "few", n_train=4, n_val=40, progress=False)
+    return Workbench(la.profile("smoke"), folder, home=home)
+
+
+def choose(bench: Workbench, candidates: int, queries: int = 2, draws: int = 1) -> Study:
+    return by_class(bench, [0], (1,), n_candidates=candidates, n_queries=queries, n_draws=draws)
+
+
+def test_numbers_that_leave_nothing_to_compare_are_named(bench):
+    with pytest.raises(UserError, match="candidates=1 is too few; at least 2 are needed"):
+        choose(bench, 1)
+    with pytest.raises(UserError, match="queries=0 is too few; at least 1"):
+        choose(bench, 3, queries=0)
+    with pytest.raises(UserError, match="draws=0 is too few; at least 1"):
+        choose(bench, 3, draws=0)
+
+
+def test_the_number_of_candidates_that_is_advised_is_possible(bench):
+    with pytest.raises(UserError, match="more than 500 test images") as error:
+        choose(bench, 500)
+    advised = int(str(error.value).rpartition("candidates=")[2])
+    assert pools(bench, 0, n_candidates=advised, n_queries=1)
+    most = most_images(bench, [0])
+    assert pools(bench, 0, n_candidates=most - 1, n_queries=1)
+    assert not pools(bench, 0, n_candidates=most, n_queries=1)

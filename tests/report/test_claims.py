@@ -36,7 +36,7 @@ def test_a_table_that_lacks_results_is_not_judged(tmp_path):
     planned = {"table1": [*PLANNED, with_iou(50, seed=1).measurement]}
     row = of_page(claims(tmp_path, planned, RESULTS, COMPARED), "table1")
     assert row["verdict"] == "not run"
-    assert row["found here"] == "2 of 3 results have been computed."
+    assert row["found here"] == "2 of 3 results computed so far."
 
 
 def test_a_claim_links_to_its_page_once_it_is_there(tmp_path):
@@ -78,11 +78,11 @@ def test_the_overview_counts_the_settings_in_which_la_is_below_and_names_them():
     assert finding.sentence == (
         "LA is below the threshold prototype in 2 of 4 settings, by up to 20.0 points: 1-way "
         "10-shot and 1-way 5-shot with masks. It is ahead in 1, and 1 is unresolved. "
-        "Of 1 claims of the paper: 1 confirmed."
+        "Of 1 claim of the paper: 1 confirmed."
     )
     above = overview(table, compare(results[:3], "la"))
     assert above.sentence.startswith(
-        "Of 1 settings LA is below the threshold prototype in none; it is ahead in 1. Of 1 claims"
+        "Of 1 setting LA is below the threshold prototype in none; it is ahead in 1. Of 1 claim "
     )
 
 

@@ -129,12 +129,12 @@ def trained(seed, model, shots=1):
 def test_the_basis_says_what_the_interval_holds():
     rival = result("affinity")
     one = pages.basis("Quick.", [trained(0, "a"), rival])
-    assert "1 fold, 1 episode list of 1 episodes" in one and "there is no ±" in one
+    assert "1 fold, 1 episode list of 1 episode " in one and "there is no ±" in one
     several = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), rival])
     five_shots = [trained(seed, "c", shots=5) for seed in range(3)]
     mixed = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), *five_shots])
     assert "1 fold, 2 or 3 episode lists" in mixed and "over these 2 or 3 lists" in mixed
-    assert several.startswith("Quick.\n\n1 fold, 2 episode lists of 1 episodes")
+    assert several.startswith("Quick.\n\n1 fold, 2 episode lists of 1 episode ")
     assert "2 trainings of each trained row" in several
     assert "these 2 lists" in several and "± holds both" in several
     shared = pages.basis("Quick.", [trained(0, "a"), trained(1, "a")])

@@ -1,0 +1,17 @@
+"""Numbers with their nouns, for messages and sentences."""
+
+SIBILANTS = ("s", "x", "ch", "sh")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right form, such as `1 test image` and `2 classes`."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The regular plural of an English noun; of several words the last one changes."""
+    if noun.endswith(SIBILANTS):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
