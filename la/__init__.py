@@ -12,10 +12,10 @@ _NAMES = {
     "experiment.own_method": "trained",
     "report.ablations": "ablations ladder trainings worth_of_parts worth_of_start",
     "report.behind": "against_rival",
-    "report.claims": "claims of_tables overview",
+    "report.claims": "claims of_tables overview shown",
     "report.clear_subjects": "clear_subjects",
     "report.comparison": "among compare differences",
-    "report.families": "by_family cost_of_classes cost_of_examples growth "
+    "report.families": "by_family by_quantity cost_of_classes cost_of_examples growth "
     "prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",
     "report.pictures": "pictures",

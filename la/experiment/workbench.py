@@ -53,11 +53,11 @@ class Workbench:
     def headline(self) -> str:
         """Profile, device with the reason for it, and data: the first line of every command."""
         cuda = self.device.type == "cuda"
-        device = torch.cuda.get_device_name() if cuda else "the CPU, as no GPU is there"
+        device = torch.cuda.get_device_name() if cuda else "the CPU (no GPU was found)"
         text = f"Profile {self.config.profile} on {device}."
         text += f" Data: {self.data.name}, {self.data.note}."
         if self.config.data == "embedded":
-            text += " Generated images or a tiny backbone: **not the paper's setting**."
+            text += " The images are generated: this is **not the paper's setting**."
         return text
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from la.experiment.measurements import Result
@@ -36,11 +37,11 @@ def trainings(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def ablations(results: Iterable[Result]) -> pd.DataFrame:
-    """mIoU* of each variant over its training seeds, and what its part is worth.
+    """mIoU* of each variant over its training seeds, and what its part is worth, as text.
 
     `minus complete` pairs the trainings of one seed, which use the same batches and the same
-    episode lists. `±` is half of the 95 % t-interval over training seeds. The last column says
-    "unresolved" where the interval of the difference contains 0.
+    episode lists. `±` is half of the 95 % t-interval over training seeds. A difference whose
+    interval contains 0 is followed by "unresolved".
     """
     return _table(trainings(results))
 
@@ -51,12 +52,8 @@ def _table(table: pd.DataFrame) -> pd.DataFrame:
     for setting in table.columns.unique(0):
         scores = _intervals(table, setting)
         changes = _changes(table, setting)
-        columns[setting, "mIoU*"] = _rounded(scores, "value")
-        columns[setting, "±"] = _rounded(scores, "half_width")
-        columns[setting, "minus complete"] = _rounded(changes, "value")
-        columns[setting, "± of that"] = _rounded(changes, "half_width")
-        verdicts = {name: _resolution(interval) for name, interval in changes.items()}
-        columns[setting, ""] = pd.Series(verdicts, dtype=object)
+        columns[setting, "mIoU*"] = _texts(scores, "", "")
+        columns[setting, "minus complete"] = _texts(changes, "+", ", unresolved")
     return pd.DataFrame(columns).reindex(table.index).astype(object).fillna("")
 
 
@@ -131,10 +128,17 @@ def _changes(trainings: pd.DataFrame, setting: str) -> dict[str, Interval]:
     return _intervals(changes.drop("complete"), setting)
 
 
-def _rounded(intervals: dict[str, Interval], field: str) -> pd.Series:
-    numbers = {name: getattr(interval, field) for name, interval in intervals.items()}
-    return pd.Series(numbers).round(1) + 0.0  # no -0.0
+def _texts(intervals: dict[str, Interval], sign: str, unresolved: str) -> pd.Series:
+    """By variant: the value with its interval, and a word where the interval contains 0.
 
-
-def _resolution(change: Interval) -> str:
-    return "resolved" if change.resolved else "unresolved"
+    Args:
+        sign: "+" writes the sign of positive values too, "" only that of negative ones.
+        unresolved: what is appended to an interval that contains 0.
+    """
+    texts = {}
+    for name, interval in intervals.items():
+        value = round(interval.value, 1) + 0.0  # no -0.0
+        half_width = "" if np.isnan(interval.half_width) else f" ± {interval.half_width:.1f}"
+        note = "" if interval.resolved else unresolved
+        texts[name] = f"{value:{sign}.1f}{half_width}{note}"
+    return pd.Series(texts, dtype=object)

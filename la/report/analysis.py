@@ -125,6 +125,11 @@ def mistakes(results: Iterable[Result]) -> pd.DataFrame:
     return pd.DataFrame(rows).T.round(1).dropna(axis=1, how="all")
 
 
+def without_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame for display: what has no value is empty."""
+    return frame.astype(object).where(frame.notna(), "")
+
+
 def confusion(
     results: Iterable[Result],
     method: str,

@@ -31,7 +31,7 @@ def by_fold(scores: pd.DataFrame) -> Figure:
         scores: `tables.scores`.
     """
     settings = list(scores["setting"].unique())
-    limit = 1.08 * _compared(scores)["value"].max()
+    limit = 1.08 * _reach(_compared(scores), "value")
     height = 0.8 + 0.34 * scores["method"].nunique()
     figure, axes = stacked(len(settings), height)
     for axis, setting in zip(axes, settings, strict=True):
@@ -134,7 +134,7 @@ def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
     compared = _compared(frame)
     figure, axes = stacked(len(y), 2.4 if len(y) > 1 else 3.2, shares_x=True)
     for axis, (column, name) in zip(axes, y.items(), strict=True):
-        limit = 1.1 * compared[column].max()
+        limit = 1.1 * _reach(compared, column)
         for method, style in styles(frame["method"].unique()).items():
             points = frame[frame["method"] == method].sort_values(x)
             low, high = points[column].min(), points[column].max()
@@ -159,6 +159,14 @@ def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
         axis.set(ylabel=name, ylim=(0, limit), xticks=sorted(frame[x].unique()))
     axes[-1].set_xlabel(AXIS_NAMES.get(x, x))
     return with_legend(figure)
+
+
+def _reach(points: pd.DataFrame, column: str) -> float:
+    """The largest value of a column with its error bar, which only the column `value` has."""
+    top = points[column]
+    if column == "value":
+        top = top + points["half_width"].fillna(0)
+    return float(top.max())
 
 
 def _compared(scores: pd.DataFrame) -> pd.DataFrame:

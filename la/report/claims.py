@@ -77,6 +77,20 @@ def claims(
     return pd.DataFrame(rows).set_index("the paper's claim")
 
 
+def shown(claims: pd.DataFrame) -> pd.DataFrame:
+    """`claims` in three columns, so that a phone can show them: the link joins the claim, and the
+    interval joins what was found.
+    """
+    rows = {}
+    for claim, row in claims.iterrows():
+        found = row["found here"]
+        if row["95 % interval"]:
+            found += f" *95 % interval: {row['95 % interval']}.*"
+        name = f"{claim} ({row['where']})"
+        rows[name] = {"verdict": row["verdict"], "found here": found}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(claims.index.name)
+
+
 def of_tables(results: Iterable[Result]) -> list[Result]:
     """The results that Tables 1 to 3 and 5 compare, sorted by N and K.
 

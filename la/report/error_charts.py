@@ -50,9 +50,10 @@ def kinds(mistakes: pd.DataFrame) -> Figure:
 
 
 def kinds_in_words(mistakes: pd.DataFrame) -> str:
-    """What happens to the object pixels of the first method, a sentence per setting."""
+    """What happens to the object pixels of the first method in the first and the last setting."""
     texts = []
-    for setting in mistakes.index.unique(0):
+    settings = mistakes.index.unique(0)
+    for setting in dict.fromkeys((settings[0], settings[-1])):
         shares = mistakes.loc[setting]["foreground"]
         method, first = shares.index[0], shares.iloc[0]
         texts.append(
@@ -87,13 +88,16 @@ def by_rule(rules: pd.DataFrame) -> Figure:
         shown = rules.loc[setting]
         names = [fill(f"{method}, {truth}", NAME) for method, truth in shown.index]
         for number, rule in enumerate(rules.columns):
+            # The first rule is a bar, and the other marks are empty: those of equal scores show.
             axis.plot(
                 shown[rule],
                 range(len(shown)),
                 linestyle="none",
-                marker=MARKERS[number % len(MARKERS)],
-                markerfacecolor="none" if number % 2 else COLOURS[number % len(COLOURS)],
-                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)] if number else "|",
+                markersize=6 if number else 16,
+                markeredgewidth=1.2 if number else 2,
+                markerfacecolor="none",
+                color=COLOURS[number % len(COLOURS)] if number else "black",
                 label=rule,
             )
         axis.set_yticks(range(len(names)), names, fontsize=LABEL)

@@ -4,7 +4,7 @@ A prototype method compares the query with one or a few vectors per class; an af
 compares each query cell with every support cell.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
@@ -91,6 +91,21 @@ def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
     return Finding(sentence, FAMILIES, "unresolved", interval)
 
 
+def by_quantity(curves: pd.DataFrame, over: str, names: Mapping[str, str]) -> pd.DataFrame:
+    """Scores and costs as one table: rows (quantity, N or K), a column per method.
+
+    Args:
+        curves: columns method, N, K and those of `names`.
+        over: "N" or "K".
+        names: what the table calls each column, with its unit.
+    """
+    methods = curves["method"].unique()  # in their order on the page, LA first
+    parts = {}
+    for column, name in names.items():
+        parts[name] = curves.pivot(index=over, columns="method", values=column)[methods]
+    return pd.concat(parts, names=[None]).rename_axis(columns=None).round(1)
+
+
 def growth(costs: pd.DataFrame, over: str) -> pd.DataFrame:
     """How costs grow from the smallest to the largest N or K.
 
@@ -129,12 +144,15 @@ def _cost_growth(costs: pd.DataFrame, over: Literal["N", "K"], claim: Claim) -> 
     if "LA" not in timed or not rivals or most < 2:
         return Finding(f"Times have not been measured over several {over}.", claim, "not run")
     factors = growth(costs, over)
-    texts = []
-    for name in ("LA", *rivals):
-        time, memory = factors["time"][name], factors["memory"][name]
-        texts.append(f"{name} {time:.1f} times the time and {memory:.1f} times the memory")
+    grown = {}
+    for kind in ("time", "memory"):
+        of_kind = factors[kind]
+        grown[kind] = ", ".join(f"{of_kind[name]:.1f} for {name}" for name in ("LA", *rivals))
     span = counted(most, "class") if over == "N" else f"{counted(most, 'example')} of a class"
-    sentence = f"From 1 to {span} a query takes: {'; '.join(texts)}."
+    sentence = (
+        f"From 1 to {span} the time of a query grows by a factor of {grown['time']}; its memory "
+        f"grows by {grown['memory']}."
+    )
     is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
     return Finding(sentence, claim, "confirmed" if is_steeper else "not confirmed")
 

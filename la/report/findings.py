@@ -120,7 +120,7 @@ def one_training(results: Iterable[Result]) -> Finding:
 def spread_of_episodes(result: Result, episode_miou: np.ndarray) -> Finding:
     """Figure 3: single episodes of one list; `episode_miou` in percent, of those ranked."""
     low, middle, high = np.percentile(episode_miou, [10, 50, 90])
-    queries = counted(len(episode_miou), f"{result.measurement.setting} query")
+    queries = f"{counted(len(episode_miou), 'query')} ({result.measurement.setting})"
     return Finding(
         f"Single episodes differ widely: of {queries} that show both classes, a tenth scores "
         f"below {low:.0f} %, half below {middle:.0f} % and a tenth above {high:.0f} % mIoU."
@@ -138,9 +138,9 @@ def protocol_range(rules: pd.DataFrame) -> Finding:
     setting, method, truth = points.index.to_list()[place]
     scores = rules.iloc[place]
     return Finding(
-        f"The same predictions ({method}, {setting}, protocol {truth}) score {scores.min():.1f} % "
-        f"by one rule ({scores.idxmin()}) and {scores.max():.1f} % by another "
-        f"({scores.idxmax()}): {points.max():.1f} points apart."
+        f"In {setting} the same predictions of {method} (protocol `{truth}`) score "
+        f'{scores.min():.1f} % by the rule "{scores.idxmin()}" and {scores.max():.1f} % by the '
+        f'rule "{scores.idxmax()}": {points.max():.1f} points apart.'
     )
 
 
@@ -194,7 +194,8 @@ def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) 
     texts = []
     for c in sorted(left, key=lambda c: c.difference.value >= 0):
         mean = np.mean(values[c.method, c.setting])
-        rival = f"{_distance(c)} than the best rival ({label(c.other)})"
+        unresolved = "" if c.difference.resolved else ", unresolved"
+        rival = f"{_distance(c)} than the best rival ({label(c.other)}{unresolved})"
         texts.append(f"{mean:.1f} % in {c.setting}, {rival}")
     return _after(first, f"{label(left[0].method)} scores {'; '.join(texts)}.")
 

@@ -162,16 +162,18 @@ def what_probes_show(probes: pd.DataFrame) -> Finding:
     two_classes = trained["cosine of embeddings", "two classes of one image"]
     neighbours = trained["1-NN", "accuracy"]
     uniform = 100 * attention["uniform"].mean()
-    sentence = f"Uniform attention would have {uniform:.0f} % on the masked object."
+    sentence = f"Uniform attention would put {uniform:.0f} % on the masked object."
     for model in trained.index:
         start = model.removesuffix(", trained")
         sentence += (
-            f" After training with the {start}, {100 * on_mask[model]:.0f} % lies on it, the "
+            f" After training from the {start}, {100 * on_mask[model]:.0f} % lies on it, the "
             f"embeddings of two classes of one image have a cosine of {two_classes[model]:.2f}, "
             f"and {100 * neighbours[model]:.0f} % of nearest neighbours are of the same class."
         )
         if on_mask[model] > 0.5 and two_classes[model] > 0.9:
-            sentence += " Attention finds the object there, but its embedding is not of its class."
+            sentence += (
+                " Attention finds the object there, but the embedding does not tell its class."
+            )
     return Finding(sentence)
 
 

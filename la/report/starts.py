@@ -42,6 +42,19 @@ def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
     return pd.DataFrame({"value": groups.mean(), "half_width": half_width}).reset_index()
 
 
+def curve_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """`learning_curves` as text: rows (setting, classes, start), a column per number of steps."""
+    texts = []
+    for value, half_width in zip(curves["value"], curves["half_width"], strict=True):
+        interval = "" if pd.isna(half_width) else f" ± {half_width:.1f}"
+        texts.append(f"{value:.1f}{interval}")
+    steps = [f"{n} steps" for n in curves["steps"]]
+    shown = curves.assign(text=texts, steps=steps)
+    rows = ["setting", "classes", "start"]
+    wide = shown.pivot_table("text", rows, "steps", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).fillna("")
+
+
 def with_shapes(bench: Workbench, name: str, fold: int) -> pd.DataFrame:
     """The history of the first training of a method, with the shape of each step's batches.
 
@@ -102,6 +115,6 @@ def what_the_start_does(curves: pd.DataFrame) -> Finding:
     steps = counted(agreeing["steps"], "step")
     return Finding(
         f"On unseen classes in {setting} LA scores {agreeing['value']:.1f} % after "
-        f"{steps} when its weights begin agreeing; with the usual start it "
-        f"has {usual['value']:.1f} % after {counted(usual['steps'], 'step')}."
+        f"{steps} from the agreeing start, and {usual['value']:.1f} % after "
+        f"{counted(usual['steps'], 'step')} from the usual one."
     )

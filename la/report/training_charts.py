@@ -43,7 +43,9 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         if "validation" in history:
             _draw_score(axes[-1], history, style.colour, style.dashes, style.marker)
     for axis, name in zip(axes, names.values(), strict=False):
-        axis.set(ylabel=name, ylim=(0, None))
+        axis.set(ylabel=name)
+    for axis in axes:  # after all runs are drawn: a limit that is set stays
+        axis.set_ylim(0, None)
     axes[-1].set_xlabel(AXIS_NAMES["steps"])
     return with_legend(figure)
 
@@ -72,6 +74,7 @@ def loss_by_shape(history: pd.DataFrame) -> Figure:
     axis.set(ylabel="focal loss", ylim=(0, None))
     if is_scored:
         _draw_score(axes[1], history, "black", "-", "o")
+        axes[1].set_ylim(0, None)
     axes[-1].set_xlabel(AXIS_NAMES["steps"])
     return with_legend(figure)
 
@@ -86,7 +89,32 @@ def _draw_score(axis: Axes, history: pd.DataFrame, colour: str, dashes: str, mar
         linestyle=dashes,
         marker=marker,
     )
-    axis.set(ylabel="mIoU* (%),\nseen classes", ylim=(0, None))
+    axis.set(ylabel="mIoU* (%),\nseen classes")
+
+
+def curves_in_words(histories: Mapping[str, pd.DataFrame]) -> str:
+    """Where the loss and the score of each run end; histories as for `curves`."""
+    texts = []
+    for run, history in histories.items():
+        loss = _running_median(history["loss"]).iloc[-1]
+        text = f"{run}: the loss ends at {loss:.2f}"
+        if "validation" in history and history["validation"].notna().any():
+            score = 100 * history["validation"].dropna().iloc[-1]
+            text += f", mIoU* on seen classes at {score:.1f} %"
+        texts.append(text)
+    return f"{'; '.join(texts)}."
+
+
+def shapes_in_words(history: pd.DataFrame) -> str:
+    """The shapes of batches whose loss ends lowest and highest; the history as above."""
+    ends = {}
+    for shape, shown in history.groupby("shape"):
+        ends[shape] = _running_median(shown["loss"]).iloc[-1]
+    low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
+    return (
+        f"The loss ends lowest for batches of {low} ({ends[low]:.2f}) and highest for {high} "
+        f"({ends[high]:.2f})."
+    )
 
 
 def _running_median(values: pd.Series) -> pd.Series:

@@ -48,7 +48,9 @@ def episode(
     """An episode of a list as pictures, and each step of the model on it."""
     chosen = bench.episodes(setting)[number]
     images = bench.images_of([chosen])
-    loader = bench.loader(bench.data.test, setting.fold, setting.protocol, images=images)
+    loader = bench.loader(
+        bench.data.test, setting.fold, setting.protocol, images=images, objects=True
+    )
     shown = replace(picture(loader, chosen), number=None)
     return shown, run(model, loader([chosen]))
 

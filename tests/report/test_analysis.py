@@ -79,6 +79,11 @@ def test_mistakes_are_shares_of_the_true_pixels():
     assert row["absent class", "painted"] == 10.0  # 12 of 120 pixels carry class 11
 
 
+def test_what_has_no_value_is_shown_empty():
+    table = reports.without_nan(pd.DataFrame({"a": [1.5, np.nan]}))
+    assert table["a"].tolist() == [1.5, ""]
+
+
 def test_settings_are_kept_together_in_a_report():
     cells = [with_iou(30, method=m, shots=k) for m in ("la", "floor") for k in (1, 5)]
     settings = reports.mistakes(cells).index.get_level_values(0).tolist()

@@ -119,6 +119,33 @@ def test_curves_show_the_scores_of_saved_states_too():
     np.testing.assert_allclose(line.get_ydata(), [9, 19, 29, 39, 49])
 
 
+def test_the_axis_of_scores_holds_every_run():
+    low = pd.DataFrame({"step": range(20), "loss": 1.0, "norm": 2.0, "lr": 0.1})
+    low["validation"] = np.where(low["step"] % 10 == 9, 0.2, np.nan)
+    high = low.assign(validation=2 * low["validation"])
+    *_, score = training_charts.curves({"low": low, "high": high}).axes
+    top = max(line.get_ydata().max() for line in score.lines)
+    assert top == pytest.approx(40) and score.get_ylim()[1] > top
+
+
+def test_an_axis_ends_beyond_the_error_bars():
+    wide = SCORES.assign(half_width=30.0)
+    (axis,) = charts.by_fold(wide).axes
+    assert axis.get_xlim()[1] > wide["value"].max() + 30
+
+
+def test_runs_are_summed_up_by_where_they_end():
+    run = pd.DataFrame({"step": range(20), "loss": 0.25, "norm": 2.0, "lr": 0.1})
+    scored_run = run.assign(validation=[np.nan] * 19 + [0.305])
+    assert training_charts.curves_in_words({"a": run, "b": scored_run}) == (
+        "a: the loss ends at 0.25; b: the loss ends at 0.25, mIoU* on seen classes at 30.5 %."
+    )
+    shapes = run.assign(loss=[1.0, 3.0] * 10, shape=["1-way", "4-way"] * 10)
+    assert training_charts.shapes_in_words(shapes) == (
+        "The loss ends lowest for batches of 1-way (1.00) and highest for 4-way (3.00)."
+    )
+
+
 def test_the_loss_is_shown_apart_for_each_shape_of_batches():
     run = pd.DataFrame({"step": range(40), "loss": [1.0, 3.0] * 20, "shape": ["a", "b"] * 20})
     (axis,) = training_charts.loss_by_shape(run).axes
@@ -150,6 +177,12 @@ def test_mistakes_in_words_are_those_of_the_first_method():
         "In 2-way 1-shot LA has 70 % of the object pixels right, misses 25 % and gives 5 % to "
         "another class."
     )
+
+
+def test_of_many_settings_the_first_and_the_last_are_told():
+    results = [scored("la", n, 50) for n in (1, 2, 3)]
+    text = error_charts.kinds_in_words(mistakes(results))
+    assert "In 1-way" in text and "In 3-way" in text and "In 2-way" not in text
 
 
 def test_the_most_confused_class_is_named():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hand_made import scored, with_iou
 
-from la.report.claims import claims, of_tables, overview
+from la.report.claims import claims, of_tables, overview, shown
 from la.report.comparison import among, compare
 from la.report.finding import CLAIMS
 
@@ -47,6 +47,17 @@ def test_a_claim_links_to_its_page_once_it_is_there(tmp_path):
     assert row["where"].startswith("[table1](table1.ipynb); section")
 
 
+def test_what_is_shown_of_a_claim_keeps_its_interval_and_its_place(tmp_path):
+    table = claims(tmp_path, {"table1": PLANNED}, RESULTS, COMPARED)
+    brief = shown(table)
+    assert len(brief) == len(CLAIMS) and list(brief.columns) == ["verdict", "found here"]
+    first = brief.iloc[0]
+    assert brief.index[0].endswith("one class. (table1; section 4.3, Table 1)")
+    assert "50.0 %" in first["found here"]
+    assert "*95 % interval: +10.0 ± 0.0 in 1-way 1-shot" in first["found here"]
+    assert "interval" not in brief.iloc[1]["found here"]  # it has not been run
+
+
 def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
     frame = pd.DataFrame(
         [("LA", 1, 1, 2.0, 1.0), ("LA", 20, 1, 3.0, 2.0)]
@@ -57,7 +68,7 @@ def test_times_are_read_from_where_the_notebook_wrote_them(tmp_path):
     assert claims(tmp_path, {}, [], []).loc[claim, "verdict"] == "not run"
     frame.to_csv(tmp_path / "curves.csv", index=False)
     row = claims(tmp_path, {}, [], []).loc[claim]
-    assert row["verdict"] == "confirmed" and "Affinity 8.0" in row["found here"]
+    assert row["verdict"] == "confirmed" and "8.0 for Affinity" in row["found here"]
 
 
 @pytest.mark.parametrize("verdicts", [["confirmed", "not run"], ["not run", "not run"]])
@@ -87,11 +98,11 @@ def test_the_overview_counts_the_settings_in_which_la_is_below_and_names_them():
 
 
 def test_tables_compare_unseen_classes_and_own_supports_in_the_order_of_n_and_k():
-    shown = [scored("la", 3, 30), with_iou(30, shots=5), with_iou(30)]
+    listed = [scored("la", 3, 30), with_iou(30, shots=5), with_iou(30)]
     hidden = [with_iou(50, method="la w/o token pool")]
     for field, value in (("classes", "seen"), ("supports", "exchanged"), ("protocol", "paper")):
-        hidden.append(replace(shown[2], measurement=replace(PLANNED[0], **{field: value})))
-    assert of_tables([*shown, *hidden]) == [shown[2], shown[1], shown[0]]
+        hidden.append(replace(listed[2], measurement=replace(PLANNED[0], **{field: value})))
+    assert of_tables([*listed, *hidden]) == [listed[2], listed[1], listed[0]]
 
 
 def test_comparisons_among_the_measurements_of_a_table_are_those_of_its_columns():

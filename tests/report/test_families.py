@@ -8,6 +8,7 @@ from la.report.families import (
     AFFINITIES,
     PROTOTYPES,
     by_family,
+    by_quantity,
     cost_of_classes,
     cost_of_examples,
     growth,
@@ -50,6 +51,16 @@ def costs(*rows):
     return pd.DataFrame(rows, columns=["method", "N", "K", "milliseconds", "peak_mb"])
 
 
+def test_the_table_of_costs_has_units_and_the_methods_in_their_order():
+    frame = costs(("LA", 1, 1, 2.04, 10.0), ("Affinity", 1, 1, 1.0, 5.0), ("LA", 5, 1, 3.0, 12.0))
+    names = {"milliseconds": "ms per query", "peak_mb": "peak memory (MB)"}
+    table = by_quantity(frame, "N", names)
+    assert list(table.columns) == ["LA", "Affinity"]
+    assert table.loc[("ms per query", 1), "LA"] == 2.0
+    assert table.loc[("peak memory (MB)", 5), "LA"] == 12.0
+    assert len(table) == 4
+
+
 def test_growth_is_the_factor_from_the_fewest_to_the_most():
     frame = costs(
         ("LA", 1, 1, 2.0, 10.0),
@@ -66,8 +77,8 @@ def test_every_affinity_method_must_grow_faster_with_k():
     rows += [("Affinity", 1, 1, 1.0, 5.0), ("Affinity", 1, 10, 8.0, 50.0)]
     finding = cost_of_examples(costs(*rows))
     assert finding.sentence == (
-        "From 1 to 10 examples of a class a query takes: LA 2.0 times the time and 2.0 times the "
-        "memory; Affinity 8.0 times the time and 10.0 times the memory."
+        "From 1 to 10 examples of a class the time of a query grows by a factor of 2.0 for LA, 8.0 "
+        "for Affinity; its memory grows by 2.0 for LA, 10.0 for Affinity."
     )
     assert finding.verdict == "confirmed"
     dcama = [("DCAMA, in this harness", 1, k, 3.0, 9.0) for k in (1, 10)]
@@ -80,8 +91,8 @@ def test_with_n_both_time_and_memory_must_grow_faster_than_those_of_la():
     faster = [("Affinity", 1, 1, 1.0, 1.0), ("Affinity", 20, 1, 8.0, 10.0)]
     finding = cost_of_classes(costs(*rows, *faster))
     assert finding.sentence == (
-        "From 1 to 20 classes a query takes: LA 2.0 times the time and 20.0 times the memory; "
-        "Affinity 8.0 times the time and 10.0 times the memory."
+        "From 1 to 20 classes the time of a query grows by a factor of 2.0 for LA, 8.0 for "
+        "Affinity; its memory grows by 20.0 for LA, 10.0 for Affinity."
     )
     assert finding.verdict == "not confirmed"
     larger = [*faster[:1], ("Affinity", 20, 1, 8.0, 50.0)]

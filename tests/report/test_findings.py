@@ -41,8 +41,10 @@ def test_a_setting_in_which_la_is_behind_comes_first():
     assert finding.verdict == "not confirmed"
 
 
-def test_equal_scores_resolve_nothing():
-    assert found_in(scored(la=50, affinity=50)).verdict == "unresolved"
+def test_equal_scores_resolve_nothing_and_the_sentence_says_so():
+    finding = found_in(scored(la=50, affinity=50))
+    assert finding.verdict == "unresolved"
+    assert "than the best rival (Affinity, unresolved)." in finding.sentence
 
 
 def test_the_claim_of_table_1_is_about_prototype_methods_alone():
@@ -104,7 +106,7 @@ def test_prompts_matter_if_little_is_left_without_them(exchanged, verdict):
 
 def test_episodes_are_summarised_by_percentiles():
     finding = findings.spread_of_episodes(result(), np.arange(101.0))
-    for words in ("of 101 1-way 1-shot", "below 10 %", "below 50 %", "above 90 %"):
+    for words in ("of 101 queries (1-way 1-shot)", "below 10 %", "below 50 %", "above 90 %"):
         assert words in finding.sentence
 
 
@@ -114,8 +116,8 @@ def test_the_widest_range_of_rules_is_named():
     )
     rules = pd.DataFrame({"mIoU*": [40, 30.0], "FB": [43, 22.5], "HSNet": [41, 28]}, index)
     assert findings.protocol_range(rules).sentence == (
-        "The same predictions (LA, 5-way 1-shot, protocol paper) score 22.5 % by one rule (FB) and "
-        "30.0 % by another (mIoU*): 7.5 points apart."
+        "In 5-way 1-shot the same predictions of LA (protocol `paper`) score 22.5 % by the rule "
+        '"FB" and 30.0 % by the rule "mIoU*": 7.5 points apart.'
     )
 
 

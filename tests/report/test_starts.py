@@ -11,6 +11,7 @@ from la.profiles import profile
 from la.report.charts import lines
 from la.report.starts import (
     batch_shape,
+    curve_table,
     differences_from_paper,
     learning_curves,
     what_the_start_does,
@@ -49,6 +50,17 @@ def test_learning_curves_average_folds_and_give_an_interval_over_trainings():
     assert usual["half_width"] == pytest.approx(t_interval([15, 25, 35]).half_width)
     assert (agreeing["classes"], agreeing["steps"]) == ("seen", 7 * CONFIG.train.steps)
     assert len(curves) == 2
+
+
+def test_the_table_of_learning_curves_joins_values_and_intervals():
+    results = [with_iou(10 * k, method="la usual x1", seed=k) for k in (1, 2, 3)]
+    results.append(with_iou(70, method="la agreeing x7", classes="seen"))
+    table = curve_table(learning_curves(results, CONFIG))
+    steps = CONFIG.train.steps
+    usual = table.loc[("1-way 1-shot", "unseen", "usual")]
+    assert usual[f"{steps} steps"] == f"20.0 ± {t_interval([10, 20, 30]).half_width:.1f}"
+    assert usual[f"{7 * steps} steps"] == ""
+    assert table.loc[("1-way 1-shot", "seen", "agreeing"), f"{7 * steps} steps"] == "70.0"
 
 
 def test_the_finding_compares_the_first_point_of_one_start_with_the_last_of_the_other():

@@ -1,0 +1,75 @@
+"""The sentences of the page `model` say what the values of its steps are."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import la
+from la.data.embedded import synthetic
+from la.experiment.measurements import Measurement
+from la.experiment.workbench import Workbench
+from la.report import probes, steps_in_words, walkthrough
+
+
+@pytest.fixture(scope="module")
+def model():
+    return la.load("quick").eval()
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory, model):
+    """An episode and its steps."""
+    home = tmp_path_factory.mktemp("home")
+    folder = synthetic.write(home / "few", n_train=4, n_val=120, progress=False)
+    bench = Workbench(la.profile("smoke"), folder, home=home)
+    return walkthrough.episode(bench, Measurement("la", 0, 2, 2, 0, 1), 0, model)
+
+
+def test_the_classes_of_an_episode_are_named_with_their_numbers(walked):
+    shown, _ = walked
+    first, second = shown.class_names
+    text = steps_in_words.episode(shown)
+    assert text.startswith("4 support images") and f"Class 1 is {first}; class 2 is" in text
+    assert second in text
+    only_second = replace(shown, target=torch.full((4, 4), 2).numpy())
+    assert steps_in_words.episode(only_second).endswith("The query shows class 2.")
+    nothing = replace(shown, target=torch.zeros(4, 4).numpy())
+    assert steps_in_words.episode(nothing).endswith("The query shows none of them.")
+
+
+def test_attention_on_objects_is_that_of_the_probes(walked, model):
+    _, steps = walked
+    expected = probes.attention_on_objects(model, steps.batch)
+    text = steps_in_words.attention(steps)
+    for layer, share in enumerate(expected, 1):
+        assert f"{100 * share:.0f} % in layer {layer}" in text
+
+
+def test_features_in_three_directions_have_no_other_variance():
+    directions = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    strengths = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    images = torch.einsum("nkhw,kd->ndhw", strengths, directions)
+    assert "100 % of the variance of the 8 channels" in steps_in_words.features(images)
+
+
+def test_cosines_are_of_examples_of_one_class_and_of_different_classes(walked):
+    _, steps = walked
+    embeddings = torch.tensor([[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
+    pairs = replace(steps.pairs, embeddings=embeddings, row=torch.tensor([0, 1, 1, 2]))
+    assert steps_in_words.prototypes(replace(steps, pairs=pairs)) == (
+        "Embeddings of one class have a mean cosine of 1.00, embeddings of different classes have "
+        "a mean cosine of 0.00."
+    )
+    alone = replace(steps.pairs, embeddings=embeddings[1:2], row=torch.tensor([1]))
+    assert "nothing to compare" in steps_in_words.prototypes(replace(steps, pairs=alone))
+
+
+def test_logits_of_the_truth_have_an_iou_of_100_percent(walked, model):
+    shown, steps = walked
+    target = torch.from_numpy(shown.target).long()
+    logits = torch.nn.functional.one_hot(target, 3).permute(2, 0, 1)[None].float()
+    text = steps_in_words.probabilities(shown, replace(steps, logits=logits), model.config)
+    for row, name in enumerate(shown.class_names, 1):
+        found = "IoU 100 %" if (target == row).any() else "is neither shown nor painted"
+        assert f"{name}: {found}" in text
