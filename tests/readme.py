@@ -29,6 +29,7 @@ PAGES = {
     "model": "The model, step by step",
     "own_method": "A method of your own",
 }
+ROWS = ("LA", "Prototype, threshold", "Affinity", "Ridge classifier")  # of the tables
 BOLD = re.compile(r"^\*\*.+\*\*$", re.M)
 MINUTES = re.compile(r"minutes of evaluation\s*\|\s*([\d.]+)")
 
@@ -47,7 +48,8 @@ def with_results(text: str, results: Path) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    text = with_block(text, "questions", questions(ROOT))
+    listed = [line.removeprefix("- ") for line in questions(ROOT).splitlines()]
+    text = with_block(text, "questions", " · ".join(listed) + "\n")
     found = f"{finding(results)}\n{numbers(results)}\n{verdicts(results)}"
     text = with_block(text, "numbers", found)
     return with_block(text, "pages", pages(results))
@@ -76,7 +78,7 @@ def finding(results: Path) -> str:
 
 
 def numbers(results: Path) -> str:
-    """mIoU* of each method, mean of the folds, as a Markdown table with its caption."""
+    """mIoU* of the methods of `ROWS`, mean of the folds, as a Markdown table with its caption."""
     tables = [pd.read_csv(results / f"{page}.csv").assign(page=page) for page in SHOWN]
     means = pd.concat(tables).query("fold == 'mean'")
     columns = {
@@ -85,10 +87,11 @@ def numbers(results: Path) -> str:
         for setting in settings
     }
     lines = [["mIoU\\* in percent, unseen classes", *columns], ["---"] * (1 + len(columns))]
-    for method in dict.fromkeys(means["method"]):
+    for method in (name for name in ROWS if name in set(means["method"])):
         lines.append([method, *(_text(column, method) for column in columns.values())])
     rows = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    return f"{rows}\nMean of four folds; ± is half of the 95 % interval.\n"
+    caption = "Means of four folds; ± is half of the 95 % interval. All methods: Tables 1 to 3."
+    return f"{rows}\n{caption}\n"
 
 
 def _text(column: pd.DataFrame, method: str) -> str:
@@ -99,39 +102,40 @@ def _text(column: pd.DataFrame, method: str) -> str:
 
 
 def verdicts(results: Path) -> str:
-    """A line for each claim of the paper that the front page of the results judges."""
+    """A row for each claim of the paper that the front page of the results judges."""
     path = results / "README.md"
     front = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = []
+    lines = ["| the paper's claim | here |\n", "|---|---|\n"]
     for claim in CLAIMS:
-        row = re.search(rf"^\| {re.escape(claim.text)} *\| *([\w ]+?) *\|", front, re.M)
+        place = r"(?: \([^|]*\))?"  # the link and the section
+        text = re.escape(claim.text)
+        row = re.search(rf"^\| {text}{place} *\| *([\w ]+?) *\|", front, re.M)
         if row:
-            page = f"results/quick/{claim.page}.ipynb"
             is_rendered = (results / f"{claim.page}.ipynb").exists()
-            link = f" ([{PAGES[claim.page]}]({page}))" if is_rendered else ""
-            verdict = f"Here: **{row.group(1)}**{link}."
-            lines.append(f"- The paper ({claim.section}): {claim.text} {verdict}\n")
-    return "".join(lines)
+            link = f"[{claim.text}](results/quick/{claim.page}.ipynb)"
+            lines.append(f"| {link if is_rendered else claim.text} | {row.group(1)} |\n")
+    return "".join(lines) if len(lines) > 2 else ""
 
 
 def pages(results: Path) -> str:
-    """The notebooks with their commands and rendered copies, as a Markdown table."""
-    lines = ["| notebook | command | minutes | rendered |\n", "|---|---|---|---|\n"]
+    """The rendered notebooks with the target that makes each, as a Markdown table."""
+    lines = ["| page | `make` | minutes |\n", "|---|---|---|\n"]
     for page, title in PAGES.items():
         is_rendered = (results / f"{page}.ipynb").exists()
-        link = f"[{page}](results/quick/{page}.ipynb)" if is_rendered else "*not yet*"
-        lines.append(
-            f"| {title} | `make reproduce-{page}` | {_minutes(results, page)} | {link} |\n"
-        )
-    lines.append("\nMinutes of evaluation are those of one CPU core; training is not in them.\n")
+        link = f"[{title}](results/quick/{page}.ipynb)" if is_rendered else f"{title}, not yet made"
+        lines.append(f"| {link} | `reproduce-{page}` | {_minutes(results, page)} |\n")
+    lines.append("\nMinutes of evaluation on one CPU core, without training.\n")
     return "".join(lines)
 
 
 def _minutes(results: Path, page: str) -> str:
     """Of the evaluation of a page's results, as its page says; "" where it does not."""
-    path = results / f"{page}.md"
+    path = results / f"{page}.ipynb"
     found = MINUTES.search(path.read_text(encoding="utf-8")) if path.exists() else None
-    return f"{float(found.group(1)):.0f}" if found else ""
+    if not found:
+        return ""
+    minutes = float(found.group(1))
+    return f"{minutes:.0f}" if minutes >= 0.5 else "below 1"
 
 
 if __name__ == "__main__":

@@ -133,29 +133,29 @@ def test_the_results_in_the_readme_are_those_that_are_stored():
 def test_the_blocks_of_results_are_replaced_and_the_rest_stays(tmp_path):
     head = "prompts,method,setting,N,K,fold,value,half_width\n"
     one = "masks,LA,1-way 1-shot,1,1,mean,47.26,0.5\nmasks,LA,1-way 1-shot,1,1,0,40,1\n"
-    two = "masks,LA,2-way 1-shot,2,1,mean,42.04,1.25\nmasks,Floor,5-way 1-shot,5,1,mean,0,0\n"
+    two = "masks,LA,2-way 1-shot,2,1,mean,42.04,1.25\nmasks,Affinity,5-way 1-shot,5,1,mean,0,0\n"
+    two += "masks,All background,5-way 1-shot,5,1,mean,0,0\n"
     (tmp_path / "table1.csv").write_text(head + one)
     (tmp_path / "table2.csv").write_text(head + two)
     (claim,) = (c for c in CLAIMS if c.section == "4.3, Table 2")
-    row = f"| {claim.text}  | unresolved | LA scores 50 %. |"
+    row = f"| {claim.text} ([table2](table2.ipynb); section 4)  | unresolved | LA scores 50 %. |"
     front = f"# Results\n\n**LA is behind in C.**\n\nText.\n\n{row}\n"
     (tmp_path / "README.md").write_text(front)
-    (tmp_path / "table2.md").write_text("| minutes of evaluation | 8.7 |\n")
-    (tmp_path / "table2.ipynb").touch()
+    (tmp_path / "table2.ipynb").write_text("| minutes of evaluation | 8.7 |\n")
     block = "<!-- {0}: written by make readme -->\n| 12.3 |\n<!-- end of {0} -->\n"
     text = f"before\n{block.format('questions')}{block.format('numbers')}between\n"
     text += f"{block.format('pages')}after\n"
     made = readme.with_results(text, tmp_path)
     assert made.startswith("before\n") and made.endswith("after\n")
     assert ">\nbetween\n<" in made and "12.3" not in made
-    assert "| LA | 47.3 ± 0.5 | 42.0 ± 1.2 |  |\n| Floor |  |  | 0.0 ± 0.0 |\n" in made
+    assert "| LA | 47.3 ± 0.5 | 42.0 ± 1.2 |  |\n| Affinity |  |  | 0.0 ± 0.0 |\n" in made
+    assert "All background" not in made
     page = "results/quick/table2.ipynb"
     title = readme.PAGES["table2"]
-    verdict = f"Here: **unresolved** ([{title}]({page}))."
-    assert f"- The paper (4.3, Table 2): {claim.text} {verdict}\n" in made
-    assert made.count("The paper (") == 1
-    assert f"| {title} | `make reproduce-table2` | 9 | [table2]({page}) |\n" in made
-    assert "| `make reproduce-table3` |  | *not yet* |" in made
+    assert f"| [{claim.text}]({page}) | unresolved |\n" in made
+    assert made.count("| unresolved |") == 1
+    assert f"| [{title}]({page}) | `reproduce-table2` | 9 |\n" in made
+    assert f"| {readme.PAGES['table3']}, not yet made | `reproduce-table3` |  |" in made
     assert made.index("[How sure") < made.index("**LA is behind in C.**") < made.index("| LA |")
     assert readme.with_results(made, tmp_path) == made
     with pytest.raises(ValueError, match="questions: written by make readme"):

@@ -20,7 +20,7 @@ class Training:
     """A model that is to be trained."""
 
     fold: int
-    steps: int  # that are left
+    steps: int  # that have not been taken yet
 
 
 @dataclass

@@ -41,10 +41,16 @@ def show(figure: Figure, alt: str) -> Image:
     Args:
         alt: what the figure shows, for readers who cannot see it; kept in the output's metadata.
     """
-    with BytesIO() as drawn, BytesIO() as small:
+    with BytesIO() as drawn:
         figure.savefig(drawn, format="png", dpi=200)
-        PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
         width = round(PIXELS * figure.get_figwidth())
+        return show_image(PIL.Image.open(drawn), alt, width)
+
+
+def show_image(image: PIL.Image.Image, alt: str, width: int = round(PIXELS * WIDTH)) -> Image:
+    """An image as a PNG of 256 colours, shown `width` pixels wide, with an alternative text."""
+    with BytesIO() as small:
+        image.convert("RGB").quantize(256).save(small, "png", optimize=True)
         return Image(small.getvalue(), width=width, alt=alt)
 
 
@@ -90,7 +96,7 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
     order = list(dict.fromkeys([*of_tables, *methods]))
     chosen = {}
     for name in methods:
-        # LA, the first, is blue; names that are in no table begin anew.
+        # LA, the first, is blue; names that are in no table start from it again.
         place = order.index(name) - (len(of_tables) if name not in of_tables else 0)
         chosen[name] = Style(
             COLOURS[(place + 3) % len(COLOURS)],

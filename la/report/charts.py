@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from la.experiment.methods import label
-from la.report.canvas import COLOURS, LABEL, show, stacked, styles, with_legend
+from la.report.canvas import COLOURS, LABEL, show, show_image, stacked, styles, with_legend
 from la.report.comparison import Comparison
 from la.report.tables import REFERENCES
 
-__all__ = ["AXIS_NAMES", "MIOU", "by_fold", "by_prompts", "lines", "show"]
+__all__ = ["AXIS_NAMES", "MIOU", "by_fold", "by_prompts", "lines", "show", "show_image"]
 
 MIOU = "mIoU* (%)"
 AXIS_NAMES = {
@@ -101,12 +101,13 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
     settings = list(means["setting"].unique())
     kinds = list(means["prompts"].unique())
     looks = styles(means["method"].unique())
-    n_marks = len(kinds) * len(looks)
+    n_marks = len(kinds) * len(looks)  # of the largest panel
     figure, axes = stacked(len(settings), 0.6 + 0.14 * n_marks, shares_x=True)
     for axis, setting in zip(axes, settings, strict=True):
+        of_setting = means[means["setting"] == setting]
+        kinds = list(of_setting["prompts"].unique())
         for number, (method, style) in enumerate(looks.items()):
-            is_shown = (means["setting"] == setting) & (means["method"] == method)
-            shown = means[is_shown]
+            shown = of_setting[of_setting["method"] == method]
             shift = 0.7 * ((number + 0.5) / len(looks) - 0.5)
             rows = [kinds.index(kind) + shift for kind in shown["prompts"]]
             axis.errorbar(
@@ -120,7 +121,7 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
                 capsize=2,
             )
         axis.set(yticks=range(len(kinds)), yticklabels=kinds, title=setting)
-        axis.invert_yaxis()
+        axis.set_ylim(len(kinds) - 0.5, -0.5)  # the first kind on top, all marks inside
     axes[-1].set(xlabel=MIOU, xlim=(0, None))
     return with_legend(figure)
 

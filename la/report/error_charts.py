@@ -108,6 +108,11 @@ def by_rule(rules: pd.DataFrame) -> Figure:
     return with_legend(figure)
 
 
+def _ending(name: str, length: int = 24) -> str:
+    """A long name without its first words: names differ at their end, `greek small letter phi`."""
+    return shorten(name[::-1], length, placeholder=" ...")[::-1]
+
+
 def confusion(percent: pd.DataFrame) -> Figure:
     """A heat map of `analysis.confusion`: true classes in rows, painted classes in columns.
 
@@ -118,7 +123,7 @@ def confusion(percent: pd.DataFrame) -> Figure:
     figure.colorbar(mesh, ax=axis, location="bottom", label="% of the true pixels", shrink=0.6)
     names = []
     for number, name in enumerate(percent.index):
-        names.append(f"{shorten(literal(str(name)), 24, placeholder=' ...')}  {number}")
+        names.append(f"{literal(_ending(str(name)))}  {number}")
     centres = np.arange(len(percent)) + 0.5
     axis.set_xticks(centres, [str(number) for number in range(len(percent))])
     axis.set_yticks(centres, names)

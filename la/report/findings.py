@@ -86,7 +86,7 @@ def kinds_of_prompts(results: Iterable[Result], comparisons: Sequence[Comparison
     best = bool((means["masks"] > others).all())
     near = bool((means["masks"] - others < 6).all())  # points: "a little less well"
     verdict: Verdict = "confirmed" if best and near else "not confirmed"
-    spread = ", ".join(f"± {half:.1f} {kind}" for kind, half in shown["half_width"].items())
+    spread = ", ".join(f"± {half:.1f} with {kind}" for kind, half in shown["half_width"].items())
     interval = "" if shown["half_width"].isna().all() else spread
     sentence = f"In {setting} LA scores {scores}."
     sentence = _after(behind.named_first(results, comparisons), sentence)

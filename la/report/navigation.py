@@ -80,7 +80,7 @@ def _sections(cells: Iterable[NotebookNode]) -> list[str]:
 
 
 def _place(cells: list[NotebookNode]) -> int:
-    """Behind the finding, the chart and the table: before the second of the main sections."""
+    """After the finding, the chart and the table, i.e. before the second of the main sections."""
     heads = []
     for number, cell in enumerate(cells):
         if cell.cell_type == "markdown" and _starts_section(cell.source):

@@ -133,7 +133,7 @@ def episode_strip(
 ) -> Figure:
     """A block per episode: supports with prompts, query, and truth and predictions if known.
 
-    Three pictures stand in a row, which a phone can show. The classes are named below a block.
+    Each row has three pictures, which a phone can show. The classes are named below a block.
 
     Args:
         title: above the predictions of `episodes`.

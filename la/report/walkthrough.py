@@ -222,7 +222,7 @@ def _overlay(
 
 
 def _axes(n_pictures: int, n_columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of so many pictures, in rows of `n_columns`."""
+    """A figure of `n_pictures` pictures, in rows of `n_columns`."""
     n_rows = -(-n_pictures // n_columns)
     figure, axes = plt.subplots(
         n_rows,

@@ -41,7 +41,7 @@ class DrawingWidget(Widget):
     ack = Int(0).tag(sync=True)
     file = Unicode("").tag(sync=True)  # where the drawing is saved, empty if it is not
     about = Unicode("no model: prompts can be drawn and saved").tag(sync=True)
-    status = Dict({"state": "idle", "text": ""}).tag(sync=True)  # of the work that goes on
+    status = Dict({"state": "idle", "text": ""}).tag(sync=True)  # of the work in progress
     notice = Unicode("").tag(sync=True)  # what went wrong; stays until the reader closes it
     overlay = Dict().tag(sync=True)
 
@@ -135,7 +135,7 @@ class DrawingWidget(Widget):
 
     @property
     def photos(self) -> list[Image.Image]:
-        """The images at their original sizes, as `images` lists them; each is decoded anew."""
+        """The images at their original sizes, as `images` lists them; each call decodes them."""
         return [place.photo.image for place in self._placed]
 
     def to_coco(self) -> dict[str, Any]:

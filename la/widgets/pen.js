@@ -131,7 +131,7 @@ class Pen {
     paintMask(layer.canvas.getContext("2d"), p, this.scene.colour(p.cls), this.scene.size(this.img));
   }
 
-  forget() { // the live stroke; the layer is painted anew from the prompts
+  forget() { // drops the live stroke; the layer is painted again from the prompts
     if (this.draft) this.scene.layers.delete(`${this.draft.img}/${this.draft.cls}`);
     this.draft = null;
   }

@@ -93,7 +93,7 @@ async function sendFile(file, role, ask, say) {
   }
 }
 
-// A state without some of its images: their prompts go, the other ones are numbered anew.
+// A state without some of its images: their prompts go, and the other images are renumbered.
 function without(state, gone) {
   const kept = state.images.map((_, i) => i).filter((i) => !gone(state.images[i], i)), number = new Map(kept.map((i, k) => [i, k]));
   const prompts = state.prompts.filter((p) => number.has(p.img)).map((p) => ({ ...p, img: number.get(p.img) }));

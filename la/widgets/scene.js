@@ -25,7 +25,7 @@ class Scene {
 
   size(img) { return [this.images[img].width, this.images[img].height]; }
 
-  layer(img, cls, prompts) { // painted on when prompts were added, anew when they changed otherwise
+  layer(img, cls, prompts) { // new prompts are painted on top; after any other change all are painted again
     const list = prompts.filter((p) => p.img === img && p.cls === cls && isArea(p));
     const key = `${img}/${cls}`, [w, h_] = this.size(img), shrink = Math.min(1, 1024 / Math.max(w, h_));
     const [width, height] = [w, h_].map((side) => Math.max(1, Math.round(side * shrink))); // as the browser's pictures
@@ -48,7 +48,7 @@ class Scene {
   }
 
   paint(c, scale, { img, prompts, n, hidden, opacity, selected }) {
-    this.numbered = n > 8; // colours alone do not tell so many apart
+    this.numbered = n > 8; // too many to be distinguished by colour alone
     for (let cls = 1; cls <= n; cls++) {
       const { canvas, ring } = hidden.has(cls) ? {} : this.layer(img, cls, prompts);
       c.globalAlpha = opacity;

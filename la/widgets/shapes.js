@@ -45,7 +45,7 @@ function handles(p, gap) {
   const kept = [];
   p.pts.forEach(([x, y], i) => {
     const last = kept.at(-1);
-    if (last && near(last, [x, y]) < gap) return; // too dense to be told apart
+    if (last && near(last, [x, y]) < gap) return; // too near to the last point
     kept.push([x, y, (pts, xy) => pts.with(i, xy)]);
   });
   return kept;

@@ -134,6 +134,28 @@ def test_an_axis_ends_beyond_the_error_bars():
     assert axis.get_xlim()[1] > wide["value"].max() + 30
 
 
+def test_a_panel_shows_the_kinds_of_its_setting_and_all_marks():
+    results = [with_iou(30), with_iou(40, kinds=(PromptKind.BOX,)), with_iou(20, shots=5)]
+    one_shot, five_shots = charts.by_prompts(scores(results)).axes
+    texts = [label.get_text() for label in five_shots.get_yticklabels()]
+    assert texts == ["masks"] and len(one_shot.get_yticklabels()) == 2
+    for axis in (one_shot, five_shots):
+        bottom, top = axis.get_ylim()
+        assert all(top < y < bottom for line in axis.lines for y in line.get_ydata())
+
+
+def test_long_names_of_a_confusion_end_as_the_names_do():
+    names = ["background", "greek small letter phi, azure checker"]
+    figure = error_charts.confusion(pd.DataFrame([[90.0, 10.0], [40.0, 60.0]], names, names))
+    assert figure.axes[0].get_yticklabels()[1].get_text() == "... phi, azure checker  1"
+
+
+def test_a_shown_photograph_has_words_too():
+    shown = charts.show_image(Image.new("RGB", (40, 30), "red"), "a red field")
+    data, metadata = shown._repr_mimebundle_()
+    assert "image/png" in data and metadata["image/png"]["alt"] == "a red field"
+
+
 def test_runs_are_summed_up_by_where_they_end():
     run = pd.DataFrame({"step": range(20), "loss": 0.25, "norm": 2.0, "lr": 0.1})
     scored_run = run.assign(validation=[np.nan] * 19 + [0.305])
