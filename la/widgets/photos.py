@@ -95,7 +95,7 @@ class Photo:
         return photos.open_photo(self.content or self.path or b"", self.name)
 
     def reduced(self, long_side: int) -> Image.Image:
-        """The photograph with sides of at most this many pixels; much faster than `image` for JPEG."""
+        """The photograph, no side longer than this; much faster than `image` for JPEG."""
         if isinstance(self.content, Image.Image):
             small = self.content.copy()
         else:
