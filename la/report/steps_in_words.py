@@ -21,7 +21,7 @@ def episode(shown: EpisodePicture) -> str:
     present = [str(row) for row in rows if row not in (0, IGNORE)]
     query = f"shows class {' and '.join(present)}" if present else "shows none of them"
     return (
-        f"{len(shown.supports)} support images with prompts, then the query and its truth. Class "
+        f"{len(shown.supports)} support images with prompts, then the query and its truth; class "
         f"{'; class '.join(names)}. The query {query}."
     )
 

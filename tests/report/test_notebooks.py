@@ -89,12 +89,15 @@ def test_cells_are_short_and_define_nothing(path):
         assert not found, cell.source
 
 
+SHOWN = ("la.charts.show", "la.charts.show_image")
+
+
 def test_figures_are_shown_with_a_text_that_replaces_them():
     shown = []
     for path in NOTEBOOKS:
         for cell in code_cells(path):
             for call in ast.walk(ast.parse(cell.source)):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "la.charts.show":
+                if isinstance(call, ast.Call) and ast.unparse(call.func) in SHOWN:
                     alt = [*call.args[1:], *(k.value for k in call.keywords if k.arg == "alt")]
                     shown.append(ast.unparse(alt[0]))
     assert len(shown) > 10

@@ -30,7 +30,7 @@ def test_the_classes_of_an_episode_are_named_with_their_numbers(walked):
     shown, _ = walked
     first, second = shown.class_names
     text = steps_in_words.episode(shown)
-    assert text.startswith("4 support images") and f"Class 1 is {first}; class 2 is" in text
+    assert text.startswith("4 support images") and f"class 1 is {first}; class 2 is" in text
     assert second in text
     only_second = replace(shown, target=torch.full((4, 4), 2).numpy())
     assert steps_in_words.episode(only_second).endswith("The query shows class 2.")
