@@ -46,8 +46,8 @@ def attention(steps: Steps) -> str:
         texts.append(f"{100 * share:.0f} % in layer {layer}")
     filled = 100 * cells.float().mean().item()
     return (
-        f"Of the attention of the prompt tokens, {' and '.join(texts)} lies on the prompted "
-        f"objects, which fill {filled:.0f} % of the cells."
+        f"The prompt tokens put {' and '.join(texts)} of their attention on the prompted objects, "
+        f"which fill {filled:.0f} % of the cells."
     )
 
 
@@ -80,7 +80,7 @@ def probabilities(shown: EpisodePicture, steps: Steps, config: ModelConfig) -> s
         prediction=scores.argmax(0).cpu().numpy(),
     )
     texts = []
-    for name, value in zip(shown.class_names, predicted.iou, strict=True):
-        text = "is neither shown nor painted" if np.isnan(value) else f"IoU {100 * value:.0f} %"
-        texts.append(f"{name}: {text}")
-    return f"If each pixel gets its most probable class: {'; '.join(texts)}."
+    for row, value in enumerate(predicted.iou, 1):
+        text = f"has an IoU of {100 * value:.0f} %"
+        texts.append(f"class {row} {'is neither shown nor painted' if np.isnan(value) else text}")
+    return f"If each pixel gets its most probable class, {' and '.join(texts)}."
