@@ -48,7 +48,7 @@ def curve_table(curves: pd.DataFrame) -> pd.DataFrame:
     for value, half_width in zip(curves["value"], curves["half_width"], strict=True):
         interval = "" if pd.isna(half_width) else f" ± {half_width:.1f}"
         texts.append(f"{value:.1f}{interval}")
-    steps = [f"{n} steps" for n in curves["steps"]]
+    steps = [counted(n, "step") for n in curves["steps"]]
     shown = curves.assign(text=texts, steps=steps)
     rows = ["setting", "classes", "start"]
     wide = shown.pivot_table("text", rows, "steps", aggfunc="first", sort=False)

@@ -11,6 +11,7 @@ from la.learn.evaluation import original_scores
 from la.report.pictures import EpisodePicture
 from la.report.walkthrough import Steps
 from la.types import IGNORE
+from la.wording import counted
 
 
 def episode(shown: EpisodePicture) -> str:
@@ -21,7 +22,8 @@ def episode(shown: EpisodePicture) -> str:
     present = [str(row) for row in rows if row not in (0, IGNORE)]
     query = f"shows class {' and '.join(present)}" if present else "shows none of them"
     return (
-        f"{len(shown.supports)} support images with prompts, then the query and its truth; class "
+        f"{counted(len(shown.supports), 'support image')} with prompts, then the query and its "
+        f"truth; class "
         f"{'; class '.join(names)}. The query {query}."
     )
 
