@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# With at most this many scores a head, an explicit softmax is faster than the fused kernel (forward
-# and backward, on a CPU with AVX2 and one or two threads). With more, the kernel is faster, and it
-# stores no scores.
+# Up to so many scores a head an explicit softmax is faster than the fused kernel, forward and back,
+# on a CPU with AVX2 and one or two threads. Beyond, the kernel is faster and keeps no scores.
 SHORT = 1024
 
 M = TypeVar("M", bound=nn.Module)
@@ -37,7 +36,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between."""
 
     def __init__(
         self,

@@ -22,9 +22,8 @@ def episode(shown: EpisodePicture) -> str:
     present = [str(row) for row in rows if row not in (0, IGNORE)]
     query = f"shows class {' and '.join(present)}" if present else "shows none of them"
     return (
-        f"{counted(len(shown.supports), 'support image')} with prompts, then the query and its "
-        f"truth; class "
-        f"{'; class '.join(names)}. The query {query}."
+        f"{counted(len(shown.supports), 'support image')} with their prompts, then the query and "
+        f"its truth; class {'; class '.join(names)}. The query {query}."
     )
 
 
