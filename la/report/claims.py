@@ -33,6 +33,8 @@ from la.report.finding import (
 from la.report.prompts_used import prompts_matter, prompts_used
 from la.wording import counted
 
+CLAIM = "the paper's claim"  # the header of the rows
+
 
 def claims(
     folder: Path,
@@ -67,14 +69,14 @@ def claims(
         page = f"{claim.page}.ipynb"
         link = f"[{claim.page}]({page})" if (folder / page).exists() else claim.page
         row = {
-            "the paper's claim": claim.text,
+            CLAIM: claim.text,
             "verdict": finding.verdict,
             "found here": finding.sentence,
             "95 % interval": finding.interval,
             "where": f"{link}; section {claim.section}",
         }
         rows.append(row)
-    return pd.DataFrame(rows).set_index("the paper's claim")
+    return pd.DataFrame(rows).set_index(CLAIM)
 
 
 def shown(claims: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +90,7 @@ def shown(claims: pd.DataFrame) -> pd.DataFrame:
             found += f" *95 % interval: {row['95 % interval']}.*"
         name = f"{claim} ({row['where']})"
         rows[name] = {"verdict": row["verdict"], "found here": found}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(claims.index.name)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(CLAIM)
 
 
 def of_tables(results: Iterable[Result]) -> list[Result]:

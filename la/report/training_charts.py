@@ -107,9 +107,9 @@ def curves_in_words(histories: Mapping[str, pd.DataFrame]) -> str:
 
 def shapes_in_words(history: pd.DataFrame) -> str:
     """The shapes of batches whose loss ends lowest and highest; the history as above."""
-    ends = {}
+    ends: dict[str, float] = {}
     for shape, shown in history.groupby("shape"):
-        ends[shape] = _running_median(shown["loss"]).iloc[-1]
+        ends[str(shape)] = _running_median(shown["loss"]).iloc[-1]
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
     return (
         f"The loss ends lowest for batches of {low} ({ends[low]:.2f}) and highest for {high} "
