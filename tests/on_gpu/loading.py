@@ -31,7 +31,7 @@ def loader(place: Place) -> Iterator[Figures]:
         batches = batches_of(index, config, store)
         for n_workers in (2,) if place.reduced else (2, 4, 8):
             for pin in pins:
-                a_second, _ = rate(batches, n_batches, n_workers, pin_memory=pin)
+                a_second, *_ = rate(batches, n_batches, n_workers, pin_memory=pin)
                 yield {"numbers": numbers, "workers": n_workers, "pinned": pin,
                        "batches_per_s": round(a_second, 1)}  # fmt: skip
     batch = batches[0]
