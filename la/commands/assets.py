@@ -83,16 +83,21 @@ def features(
 ) -> None:
     """Compute the feature cache ahead of training."""
     from la.experiment.encoding import keeps_features
+    from la.experiment.needs import listed_images
+    from la.experiment.rounding import feature_bytes, settle_if_short
 
     if not keeps_features():
         raise UserError("LA_FEATURES=none keeps no features; unset it, or train without this step")
     bench = options.workbench(profile, data)
-    for split, index in (("train", bench.data.train), ("test", bench.data.test)):
-        ids = index.image_ids.tolist()[:limit]
-        if test_episodes:
-            ids = sorted(bench.test_images(test_episodes)) if split == "test" else []
+    train, test = bench.data.train, bench.data.test
+    train_ids, test_ids = (index.image_ids.tolist()[:limit] for index in (train, test))
+    if test_episodes:
+        train_ids, test_ids = [], sorted(listed_images(bench, test_episodes))
+    n_images = len(train_ids) + len(test_ids)
+    bench.once(lambda: settle_if_short(bench, n_images))
+    for split, index, ids in (("train", train, train_ids), ("test", test, test_ids)):
         missing = len(bench.store(index).missing(ids))
-        gigabytes = missing * bench.feature_bytes / 1e9
+        gigabytes = missing * feature_bytes(bench.config, bench.numbers) / 1e9
         there = len(ids) - missing
         print(
             f"{split}: {counted(there, 'image')} there, {missing} to make ({gigabytes:.2f} GB)",

@@ -100,9 +100,11 @@ def workbench(
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch
 
+    from la.experiment.rounding import AS_BEFORE, is_told
     from la.experiment.workbench import Workbench
 
     bench = Workbench.open(profile, data)
+    as_before = not is_told(bench) and bench.numbers == "int8"
     if measurements:  # importing every method takes as long as checking a small folder
         from la.experiment.methods import method
         from la.experiment.plan import prepare
@@ -118,6 +120,8 @@ def workbench(
         torch.set_num_threads(1)  # the numbers must not depend on the number of cores
     if bench.ranks.is_main_process:
         print(bench.headline(), file=sys.stderr)
+        if as_before:
+            print(AS_BEFORE, file=sys.stderr)
     else:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
     return bench

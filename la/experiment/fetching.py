@@ -1,14 +1,19 @@
 """What `python -m la fetch` downloads: COCO, the authors' models, or the weights of a backbone."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from la.config import Config
 from la.data import download
 from la.data.transfer import Remote
-from la.errors import UserError
+from la.errors import MissingFile, UserError
+from la.folders import weights_folder
 from la.model.backbones import BACKBONES, backbone_spec
 from la.model.backbones.spec import PublishedFile
 from la.profiles import PUBLISHED
+
+if TYPE_CHECKING:
+    from la.experiment.workbench import Workbench
 
 
 def weights_of(config: Config) -> str | None:
@@ -57,3 +62,30 @@ def _backbone_files() -> dict[str, PublishedFile]:
     """The backbones' weights that can be downloaded, by the argument of `fetch`."""
     weights = [spec.weights for spec in BACKBONES.values()]
     return {file.fetch_name: file for file in weights if isinstance(file, PublishedFile)}
+
+
+def lacking(
+    bench: "Workbench", what: str | None
+) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
+    """The arguments of `fetch` with their folders, bytes for each folder, and the problems."""
+    coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
+    to_fetch: dict[str, Path] = {}
+    needs: dict[Path, int] = {}
+    problems: list[Exception] = []
+    if (
+        bench.config.data == "coco"
+        and bench.source is None
+        and (names := download.coco_missing(coco))
+    ):
+        to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
+        problems.append(MissingFile(
+            f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
+            "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
+        ))  # fmt: skip
+    files = files_of(what, weights) if what else ()
+    absent = [path for path in files if not path.is_file()]
+    if what and absent:
+        to_fetch[what] = weights
+        needs[weights] = needs.get(weights, 0) + size_of(what)
+        problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
+    return to_fetch, needs, problems

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, product
 
 from la.data.episodes import EpisodeSampler
+from la.data.folds import N_FOLDS
 from la.errors import UserError
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
@@ -29,7 +31,7 @@ class Needs:
 
     trainings: list[Training] = field(default_factory=list)
     n_episodes: int = 0  # to be scored, including those for calibration
-    n_scored_images: int = 0  # queries and supports of these episodes
+    n_examples: int = 0  # N x K of each of these episodes
     groups: set[tuple[str, int, int]] = field(default_factory=set)  # method, fold and training
     train_images: set[int] = field(default_factory=set)
     test_images: set[int] = field(default_factory=set)
@@ -66,6 +68,13 @@ def needs_of(bench: Workbench, measurements: Iterable[Measurement], *, here: boo
     return needs
 
 
+def listed_images(bench: Workbench, episodes: int) -> set[int]:
+    """The test images of the first episodes of the 1-, 2- and 5-way 1-shot lists."""
+    settings = product(range(N_FOLDS), (1, 2, 5), bench.config.evaluation.seeds)
+    lists = (bench.episodes(Measurement("", f, n, 1, seed, episodes)) for f, n, seed in settings)
+    return bench.images_of(chain.from_iterable(lists))
+
+
 def _add_lists(needs: Needs, bench: Workbench, measurement: Measurement) -> None:
     """Count the episodes of a measurement, and those on which its method is calibrated.
 
@@ -79,7 +88,7 @@ def _add_lists(needs: Needs, bench: Workbench, measurement: Measurement) -> None
         n_episodes += evaluation.seen_episodes * max(1, len(chosen.options))
     needs.groups.add((measurement.method, measurement.fold, measurement.seed % trainings))
     needs.n_episodes += n_episodes
-    needs.n_scored_images += n_episodes * (1 + measurement.n_ways * measurement.k_shots)
+    needs.n_examples += n_episodes * measurement.n_ways * measurement.k_shots
 
 
 def _trainings_of(bench: Workbench, measurement: Measurement) -> int:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from accelerate import Accelerator
 
-from la.config import Config
+from la.config import Config, ModelConfig
 from la.data.download import coco_folder, coco_missing
 from la.data.loader import BatchLoader
-from la.errors import UserError
 from la.experiment.measurements import Measurement
+from la.experiment.runs import START_IMAGES
 from la.experiment.typical import (
     SEED,
-    Shape,
     TypicalBatches,
     images_of,
     random_batch,
@@ -23,14 +23,15 @@ from la.experiment.typical import (
 )
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import count
-from la.learn.steps import batch_loss
+from la.learn.precision import tf32
+from la.learn.steps import take_step
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
 from la.types import Batch, Episode, to_device
 
 # On a CPU only the batches that fit into this time are measured; the others are extrapolated.
 CPU_SECONDS = 20.0
-SCORED_WAYS = 2  # of the episodes whose scoring is timed
+SCORED_WAYS = (1, 4)  # of the 1-shot episodes whose scoring is timed
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ class Pace:
 
     image: float  # the backbone, for one image
     step: float  # one (B, N, K) batch of training, the mean over the profile's shapes
-    scored: float  # scoring an episode, for each of its images; with drawing its prompts
+    query: float  # scoring an episode of any (N, K), with drawing its target
+    example: float  # what each of its N x K examples adds, with drawing its prompts
     prepared: float = 0.0  # targets and prompts of a training batch, for each of its images
+    start: float = 0.0  # the start of a model's weights
 
 
 def measure(bench: Workbench) -> Pace:
@@ -50,15 +53,16 @@ def measure(bench: Workbench) -> Pace:
     support has one mask, point and box.
 
     Raises:
-        UserError: a (B, N, K) does not fit into the memory of the GPU.
+        BatchTooLarge: a (B, N, K) does not fit into the memory of the GPU.
     """
     with _one_thread(bench.device):
         model = bench.config.model
         image = _encoding(bench)
-        generator = torch.Generator().manual_seed(0)
-        learner = LabelAnything.from_config(model, generator).to(bench.device)
+        learner, start = _started(model, bench.device)
+        learner = learner.to(bench.device)
         step, prepared = _training(bench, learner)
-        return Pace(image, step, _scoring(bench, learner.eval()), prepared)
+        query, example = _scoring(bench, learner.eval())
+        return Pace(image, step, query, example, prepared, start)
 
 
 def has_images(bench: Workbench) -> bool:
@@ -80,6 +84,18 @@ def _encoding(bench: Workbench) -> float:
     return _seconds(lambda: backbone(images), device) / n_images
 
 
+def _started(model: ModelConfig, device: torch.device) -> tuple[LabelAnything, float]:
+    """A model with its first weights, and the seconds that these take."""
+    features = None
+    if model.start == "agreeing":
+        cells = model.image_size // model.patch_size
+        features = torch.randn(START_IMAGES, model.backbone_dim, cells, cells).half()
+    clock = _clock(device)
+    started = clock()
+    learner = LabelAnything.from_config(model, torch.Generator().manual_seed(0), features)
+    return learner, clock() - started
+
+
 def _training(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
     """Seconds of a batch of training, and of preparing one, for each of its images."""
     config, device = bench.config, bench.device
@@ -96,7 +112,7 @@ def _training(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
             make = partial(source or partial(random_batch, config), *shape)
             preparing = _seconds(make, device) / n_images
             batch = to_device(make(), device)
-            seconds = _seconds_of_step(learner, optimizer, batch, config, shape)
+            seconds = _seconds_of_step(learner, optimizer, batch, config)
             per_image, spent = seconds / n_images, spent + 2 * seconds
         total += seconds if shape is not smallest else 0
     return total / len(shapes), preparing if source else 0.0
@@ -107,44 +123,47 @@ def _seconds_of_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     config: Config,
-    shape: Shape,
 ) -> float:
-    """Seconds of loss, gradient and update for one batch."""
+    """Seconds of a step of one batch, as training takes it."""
     device = batch.target.device
-    bfloat16 = config.train.precision == "bfloat16" and device.type == "cuda"
+    accelerator = Accelerator(cpu=device.type == "cpu")
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            loss = batch_loss(learner, batch, config.train)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        take_step(learner, optimizer, [batch], config.train, accelerator)
 
-    try:
+    with tf32(config.train.precision == "bfloat16"):
         return _seconds(step, device)
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"(B, N, K) = {shape} does not fit into the memory of the GPU; halve B in "
-            "episodes.shapes and double train.micro_batches"
-        ) from None
 
 
-def _scoring(bench: Workbench, learner: LabelAnything) -> float:
-    """Seconds of scoring, for each image of a batch; with loading it where the data are here."""
+def _scoring(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
+    """Seconds of scoring an episode: of its query, and what each example adds.
+
+    Loading counts where the data are here.
+    """
+    few, many = (_scoring_episode(bench, learner, n_ways) for n_ways in SCORED_WAYS)
+    example = max(0.0, (many - few) / (SCORED_WAYS[1] - SCORED_WAYS[0]))
+    return max(0.0, few - SCORED_WAYS[0] * example), example
+
+
+def _scoring_episode(bench: Workbench, learner: LabelAnything, n_ways: int) -> float:
+    """Seconds of scoring a 1-shot episode, in a batch of usual size unless that takes long."""
     usual = bench.config.evaluation.batch_size
     if bench.device.type == "cuda":
-        return _scoring_batches(bench, learner, usual)
-    per_image = _scoring_batches(bench, learner, 1)
-    if 2 * per_image * images_of((usual, SCORED_WAYS, 1)) > CPU_SECONDS:
-        return per_image
-    return _scoring_batches(bench, learner, usual)
+        return _scoring_batch(bench, learner, n_ways, usual) / usual
+    alone = _scoring_batch(bench, learner, n_ways, 1)
+    if 2 * alone * usual > CPU_SECONDS / 2:
+        return alone
+    return _scoring_batch(bench, learner, n_ways, usual) / usual
 
 
-def _scoring_batches(bench: Workbench, learner: LabelAnything, size: int) -> float:
-    """Seconds of scoring a batch of `size` episodes, for each of their images."""
+def _scoring_batch(bench: Workbench, learner: LabelAnything, n_ways: int, size: int) -> float:
+    """Seconds of scoring a batch of `size` 1-shot episodes.
+
+    They are of seen classes, of which a small data set has more.
+    """
     config = bench.config
     if has_images(bench):
-        setting = Measurement("", 0, SCORED_WAYS, 1, SEED, size, protocol="clean")
+        setting = Measurement("", 0, n_ways, 1, SEED, size, classes="seen")
         episodes = bench.episodes(setting)
         load: Callable[[list[Episode]], Batch] = BatchLoader(
             bench.data.test,
@@ -155,8 +174,8 @@ def _scoring_batches(bench: Workbench, learner: LabelAnything, size: int) -> flo
         )
     else:
         side = config.model.image_size
-        batch = random_batch(config, size, SCORED_WAYS, 1, target_side=side)
-        class_ids = tuple(range(1, SCORED_WAYS + 1))
+        batch = random_batch(config, size, n_ways, 1, target_side=side)
+        class_ids = tuple(range(1, n_ways + 1))
         episodes = [Episode(0, class_ids, class_ids, (), seed) for seed in range(size)]
 
         def load(episodes: list[Episode]) -> Batch:
@@ -173,7 +192,7 @@ def _scoring_batches(bench: Workbench, learner: LabelAnything, size: int) -> flo
             biases=(0.0, 1.0),
         )
 
-    return _seconds(score, bench.device) / images_of((size, SCORED_WAYS, 1))
+    return _seconds(score, bench.device)
 
 
 @contextmanager
@@ -194,8 +213,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     On a CPU the time of this process counts, so that other programs do not matter; a call that
     takes long there is not repeated.
     """
-    cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
+    cuda, clock = device.type == "cuda", _clock(device)
     for _ in range(2):
         started = clock()
         work()
@@ -205,3 +223,8 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
         if not cuda and seconds > CPU_SECONDS / 4:
             break
     return seconds
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Of the wall where a GPU computes, else of this process alone."""
+    return time.perf_counter if device.type == "cuda" else time.process_time

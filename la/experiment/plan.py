@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from la.data import download
-from la.data.packing import chosen_numbers
-from la.errors import MissingFile, UserError
+from la.data.packing import Numbers
+from la.errors import UserError
 from la.experiment import fetching
 from la.experiment.encoding import keeps_features
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.needs import Needs, needs_of
+from la.experiment.rounding import SHORT_DISK, feature_bytes, may_settle, settle
 from la.experiment.store import Store
 from la.experiment.ways import (
     COCO_IMAGES,
@@ -27,7 +28,7 @@ from la.experiment.ways import (
 )
 from la.experiment.workbench import Workbench
 from la.files import check_disk
-from la.folders import HOME, weights_folder
+from la.folders import HOME
 from la.model.label_anything import LabelAnything
 from la.wording import counted
 
@@ -53,6 +54,8 @@ class Plan:
     stages: tuple[Stage, ...]
     to_fetch: dict[str, Path]  # the arguments of `fetch`
     problems: tuple[Exception, ...]
+    features_fit: bool = True  # beside all else that is to be written
+    numbers: Numbers = "float16"  # how features are rounded
 
     def __str__(self) -> str:
         lines = [self.headline, f"{'stage':10}{'left to do':56}{'GB':>8}{'hours':>9}"]
@@ -81,25 +84,37 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
     Raises:
         MissingFile, UserError: the data that exist cannot be used.
     """
+    usual = _plan(bench, measurements, speed)
+    if usual.features_fit or not may_settle(bench) or _is_begun(bench, measurements, usual):
+        return usual
+    found = _plan(replace(bench, rounding="int8"), measurements, speed)
+    stages = [replace(s, note=SHORT_DISK) if s.name == "features" else s for s in found.stages]
+    return replace(found, stages=tuple(stages))
+
+
+def _plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | None) -> Plan:
+    """The plan with features as the workbench rounds them."""
     config = bench.config
     weights = fetching.weights_of(config)
-    to_fetch, disk, problems = _lacking(bench, weights)
+    to_fetch, disk, problems = fetching.lacking(bench, weights)
     here = not to_fetch
     needs = needs_of(bench, _unscored(bench, measurements) if here else measurements, here=here)
     n_images = _images_to_encode(bench, needs, here=here)
-    feature_bytes, state_bytes = n_images * bench.feature_bytes, _state_bytes(bench, needs)
+    n_bytes = n_images * feature_bytes(config, bench.numbers)
+    state_bytes = _state_bytes(bench, needs)
     stages: tuple[Stage, ...] = (
         Stage("fetch", ", ".join(to_fetch), sum(disk.values()) / 1e9),
         Stage("index", "annotation files" if to_fetch else ""),
-        Stage("features", counted(n_images, "image") if n_images else "", feature_bytes / 1e9),
+        Stage("features", counted(n_images, "image") if n_images else "", n_bytes / 1e9),
         Stage("train", _training_left(needs), state_bytes / 1e9),
         Stage("evaluate", counted(needs.n_episodes, "episode") if needs.n_episodes else ""),
         Stage("render", "notebooks"),
     )
     if speed is not None:
         stages = _with_hours(stages, bench, needs, n_images, speed)
-    disk[bench.home] = disk.get(bench.home, 0) + feature_bytes + state_bytes
-    problems += _disk_problems(disk, saves_features=feature_bytes > 0)
+    disk[bench.home] = disk.get(bench.home, 0) + n_bytes + state_bytes
+    too_full = _disk_problems(disk, bench.numbers if n_bytes else "none")
+    problems += too_full
     has_gpu = bench.device.type == "cuda"
     if weights and not has_gpu and not os.environ.get("LA_CPU"):
         problems.append(UserError(
@@ -109,27 +124,37 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
     if needs.trainings and not config.train.steps:
         problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))
     device = torch.cuda.get_device_name() if has_gpu else "the CPU"
-    return Plan(f"Plan of {config.profile} on {device}", stages, to_fetch, tuple(problems))
+    return Plan(
+        f"Plan of {config.profile} on {device}",
+        stages,
+        to_fetch,
+        tuple(problems),
+        features_fit=not (n_bytes and too_full),
+        numbers=bench.numbers,
+    )
 
 
 def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
     """Check that the measurements can be computed, and download what is missing.
 
     Every run of a paper profile starts with this. Nothing is downloaded if another problem would
-    stop the run anyway.
+    stop the run anyway. On a disk that is too small for float16, features are int8 from here on.
 
     Raises:
         MissingFile, UserError, OSError: the first problem, and how to fix it.
     """
-    first_plan = plan(bench, measurements)
-    n_downloads = len(first_plan.to_fetch)  # the problems of missing files come first
-    for problem in first_plan.problems[n_downloads:]:
+    found = plan(bench, measurements)
+    n_downloads = len(found.to_fetch)  # the problems of missing files come first
+    for problem in found.problems[n_downloads:]:
         raise problem
-    for what, root in first_plan.to_fetch.items():
+    for what, root in found.to_fetch.items():
         fetching.fetch(what, root)
     if n_downloads:
-        for problem in plan(bench, measurements).problems:
+        found = plan(bench, measurements)
+        for problem in found.problems:
             raise problem
+    bench.ranks.wait_for_everyone()  # until each has planned by the disk as it was
+    bench.once(lambda: settle(bench, found.numbers))
 
 
 def auto_profile(home: Path = HOME) -> tuple[str, str]:
@@ -145,38 +170,20 @@ def auto_profile(home: Path = HOME) -> tuple[str, str]:
     return "paper-sam", f"PROFILE=auto is paper-sam: a GPU is here, and COCO in {coco}."
 
 
-def _lacking(
-    bench: Workbench, what: str | None
-) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
-    """The arguments of `fetch` with their folders, bytes for each folder, and the problems."""
-    coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
-    to_fetch: dict[str, Path] = {}
-    needs: dict[Path, int] = {}
-    problems: list[Exception] = []
-    if (
-        bench.config.data == "coco"
-        and bench.source is None
-        and (names := download.coco_missing(coco))
-    ):
-        to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
-        problems.append(MissingFile(
-            f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
-            "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
-        ))  # fmt: skip
-    files = fetching.files_of(what, weights) if what else ()
-    absent = [path for path in files if not path.is_file()]
-    if what and absent:
-        to_fetch[what] = weights
-        needs[weights] = needs.get(weights, 0) + fetching.size_of(what)
-        problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
-    return to_fetch, needs, problems
-
-
 def _unscored(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
     """The measurements that have no stored result."""
     jobs = {Job(bench, measurement).key: measurement for measurement in measurements}
     stored = Store(bench.results / "measurements").find(jobs)
     return [measurement for key, measurement in jobs.items() if key not in stored]
+
+
+def _is_begun(bench: Workbench, measurements: Sequence[Measurement], found: Plan) -> bool:
+    """Whether a model is trained or a result is stored of features in the usual format."""
+    if found.to_fetch:
+        return False
+    jobs = [Job(bench, measurement) for measurement in measurements]
+    trained = any(job.run is not None and job.run.folder.exists() for job in jobs)
+    return trained or bool(Store(bench.results / "measurements").find(job.key for job in jobs))
 
 
 def _images_to_encode(bench: Workbench, needs: Needs, *, here: bool) -> int:
@@ -208,7 +215,7 @@ def _with_hours(
 ) -> tuple[Stage, ...]:
     """The stages with their hours, and what the training reads and waits for."""
     config = bench.config
-    features = chosen_numbers() if keeps_features() else "none"
+    features = bench.numbers if keeps_features() else "none"
     n_images = len(needs.train_images) or COCO_IMAGES
     training, part = training_hours(config, speed, features, needs, n_images)
     hours = {
@@ -230,13 +237,19 @@ def _with_hours(
     return tuple(timed)
 
 
-def _disk_problems(needs: dict[Path, int], *, saves_features: bool) -> list[Exception]:
-    """The errors of disks that have too little room for a folder."""
+def _disk_problems(needs: dict[Path, int], features: str) -> list[Exception]:
+    """The error of a disk that has too little room, with what would help.
+
+    Args:
+        features: the format of those that are still to be written; "none" without any.
+    """
+    smaller = {
+        "float16": "LA_FEATURES=int8 stores features in half the bytes, LA_FEATURES=none none",
+        "int8": "LA_FEATURES=none stores no features",
+    }
     try:
         check_disk(needs)
     except OSError as error:
-        if saves_features and chosen_numbers() == "float16":
-            smaller = "LA_FEATURES=int8 stores features in half the bytes, LA_FEATURES=none none"
-            return [OSError(f"{error}; {smaller}, see docs/data.md")]
-        return [error]
+        hint = smaller.get(features)
+        return [OSError(f"{error}; {hint}, see docs/data.md") if hint else error]
     return []

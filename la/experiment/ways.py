@@ -13,11 +13,11 @@ import torch
 
 from la.config import Config
 from la.data import download
-from la.data.packing import FORMATS, chosen_numbers
 from la.experiment.measurements import Measurement
 from la.experiment.needs import Needs, needs_of
 from la.experiment.pace import Pace, measure
 from la.experiment.rates import Rates, measure_rates
+from la.experiment.rounding import feature_bytes, feature_root
 from la.experiment.typical import images_a_batch
 from la.experiment.workbench import Workbench
 from la.profiles import PUBLISHED, profile
@@ -58,15 +58,6 @@ class Way:
         ).rstrip()
 
 
-def feature_bytes(config: Config, features: str) -> int:
-    """Bytes of an image in the cache; 0 where nothing is kept."""
-    model = config.model
-    cells = model.image_size // model.patch_size
-    if features == "none":
-        return 0
-    return FORMATS[features]((model.backbone_dim, cells, cells)).n_bytes
-
-
 def batch_seconds(config: Config, speed: Speed, features: str, n_images: int) -> dict[str, float]:
     """How many seconds each part of the machine works on one training batch.
 
@@ -94,16 +85,17 @@ def training_hours(
     """Hours of all trainings with their validations, and the bottleneck.
 
     On a GPU the parts work at the same time, and the slowest one is the bottleneck. On a CPU each
-    core trains one model and does the work of all parts in turn.
+    core trains one model and does the work of all parts in turn. The start of the weights counts.
     """
     parts = batch_seconds(config, speed, features, n_images)
     of_batch = max(parts.values()) if speed.gpus else sum(parts.values())
     binds = max(parts, key=lambda name: parts[name])
     train, evaluation = config.train, config.evaluation
     states = sum(math.ceil(t.steps / train.checkpoint_every) for t in needs.trainings)
-    n_validated = states * evaluation.validation_episodes * 2  # 1-way 1-shot: two images
+    n_validated = states * evaluation.validation_episodes  # of 1 way and 1 shot
     seconds = needs.steps * train.micro_batches * of_batch
-    seconds += n_validated * _scored_image(speed, features)
+    seconds += len(needs.trainings) * speed.pace.start
+    seconds += _scoring_seconds(speed, features, n_validated, n_examples=n_validated)
     return seconds / _at_once(speed, len(needs.trainings)) / 3600, binds
 
 
@@ -130,8 +122,8 @@ def encoding_hours(speed: Speed, features: str, n_images: int) -> float:
 
 def scoring_hours(speed: Speed, features: str, needs: Needs) -> float:
     """Hours of scoring all episodes, including those for calibration."""
-    images = needs.n_scored_images
-    seconds = images * _scored_image(speed, features) / max(1, speed.gpus)
+    seconds = _scoring_seconds(speed, features, needs.n_episodes, needs.n_examples)
+    seconds /= max(1, speed.gpus)
     return seconds / _at_once(speed, len(needs.groups)) / 3600
 
 
@@ -159,8 +151,7 @@ def ways(
 def measure_speed(bench: Workbench) -> Speed:
     """Measure how fast this machine does the profile's work."""
     gpus = torch.cuda.device_count() if bench.device.type == "cuda" else 0
-    folder = bench.home / "cache" / "features"
-    rates = measure_rates(bench.config, folder, chosen_numbers())
+    rates = measure_rates(bench.config, feature_root(bench), bench.numbers)
     return Speed(measure(bench), rates, gpus)
 
 
@@ -203,8 +194,12 @@ def _at_once(speed: Speed, n_groups: int) -> int:
     return 1 if speed.gpus else max(1, min(speed.rates.workers, n_groups))
 
 
-def _scored_image(speed: Speed, features: str) -> float:
-    """Seconds to load and score an image of a list; one process loads them."""
+def _scoring_seconds(speed: Speed, features: str, n_episodes: int, n_examples: int) -> float:
+    """Seconds to load and score the episodes of a list; one process loads their images.
+
+    An episode has one query, whose scores go to all of its pixels: that may take much longer than
+    its examples.
+    """
     pace, rates = speed.pace, speed.rates
     reading = pace.image + rates.decoded if features == "none" else rates.read
-    return pace.scored + reading
+    return n_episodes * (pace.query + reading) + n_examples * (pace.example + reading)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import chain, product
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +16,15 @@ from la.data.batches import ids_alone
 from la.data.dataset import Data, open_data
 from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list
-from la.data.features import FeatureKey, FeatureStore
+from la.data.features import FeatureStore
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
-from la.data.packing import FORMATS, chosen_numbers
+from la.data.packing import Numbers
 from la.errors import UserError
 from la.experiment.encoding import EncodedImages, cache_features, keeps_features
 from la.experiment.measurements import Measurement
+from la.experiment.rounding import feature_key, feature_root, numbers_of
 from la.folders import HOME
 from la.model.backbone import weights_sha256
 from la.types import Episode
@@ -40,6 +40,7 @@ class Workbench:
     config: Config
     source: Path | None = None
     home: Path = HOME
+    rounding: Numbers | None = None  # of features; None: see `numbers`
 
     @classmethod
     def open(cls, name: str, data: str | Path | None = None) -> "Workbench":
@@ -142,12 +143,6 @@ class Workbench:
         """Ids of the images that these episodes need."""
         return {i for e in episodes for i in (e.query_id, *e.support_ids)}
 
-    def test_images(self, episodes: int) -> set[int]:
-        """The images that the first episodes of the 1-, 2- and 5-way 1-shot lists need."""
-        settings = product(range(folds.N_FOLDS), (1, 2, 5), self.config.evaluation.seeds)
-        lists = (self.episodes(Measurement("", f, n, 1, seed, episodes)) for f, n, seed in settings)
-        return self.images_of(chain.from_iterable(lists))
-
     def loader(
         self,
         index: CocoIndex,
@@ -198,22 +193,18 @@ class Workbench:
         """What features depend on besides the image: the backbone, and how they are rounded."""
         if not keeps_features():
             return f"{self.backbone_sha256} on the fly"
-        numbers = chosen_numbers()
-        exact = numbers == "float16"
-        return self.backbone_sha256 if exact else f"{self.backbone_sha256} in {numbers}"
+        exact = self.numbers == "float16"
+        return self.backbone_sha256 if exact else f"{self.backbone_sha256} in {self.numbers}"
 
     @property
-    def feature_bytes(self) -> int:
-        """Of one image in the feature cache."""
-        model = self.config.model
-        cells = model.image_size // model.patch_size
-        return FORMATS[chosen_numbers()]((model.backbone_dim, cells, cells)).n_bytes
+    def numbers(self) -> Numbers:
+        """How features are rounded; see `la.experiment.rounding`."""
+        return self.rounding or numbers_of(self)
 
     def store(self, index: CocoIndex) -> ImageFeatures:
         """The feature cache of an index as it is; nothing is computed."""
-        m = self.config.model
-        key = FeatureKey(m.backbone, self.backbone_sha256, m.image_size, m.resize, chosen_numbers())
-        return ImageFeatures(index, _store(self.home / "cache" / "features", key))
+        key = feature_key(self, self.numbers)
+        return ImageFeatures(index, _store(feature_root(self), key))
 
     def features(
         self, index: CocoIndex, image_ids: Iterable[int] | None = None

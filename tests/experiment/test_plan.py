@@ -19,6 +19,7 @@ from la.experiment.needs import needs_of
 from la.experiment.pace import Pace, measure
 from la.experiment.plan import auto_profile, plan, prepare
 from la.experiment.rates import Rates, measure_rates
+from la.experiment.rounding import SHORT_DISK, feature_bytes, is_told, settle_if_short
 from la.experiment.store import Store
 from la.experiment.typical import random_batch
 from la.experiment.ways import COCO_IMAGES, Speed
@@ -29,6 +30,7 @@ from la.report.notebooks import plan_of
 QUICK = profile("quick")
 MEASUREMENTS = [Measurement("la", 0, 1, 1, 0, 1000)]
 SMALL = replace(QUICK, train=replace(QUICK.train, steps=10))
+PACE = Pace(image=2.0, step=5.0, query=0.7, example=0.3, prepared=0.03, start=11.0)
 Disk = namedtuple("Disk", "total used free")
 
 
@@ -97,7 +99,7 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
 def speed_of(gpus: int = 1, **rates: float) -> Speed:
     """Of a machine with round numbers, whose memory holds no features."""
     usual = {"disk": 1e9, "read": 0.01, "decoded": 0.02, "memory": 0.0, "workers": 8} | rates
-    return Speed(Pace(image=2.0, step=5.0, scored=0.5, prepared=0.03), Rates(**usual), gpus)
+    return Speed(PACE, Rates(**usual), gpus)
 
 
 def test_hours_are_the_pace_times_what_is_left(here):
@@ -106,11 +108,15 @@ def test_hours_are_the_pace_times_what_is_left(here):
     hours = {stage.name: stage.hours for stage in found.stages}
     assert hours["features"] == pytest.approx(123_287 * 2.0 / 3600)
     paper = profile("paper-sam")
-    an_image = 0.5 + 0.01  # scored and read, one after the other
-    validated = 2 * paper.evaluation.validation_episodes  # images, at the one state saved
-    assert hours["train"] == pytest.approx(4 * (100 * 3 * 5.0 + validated * an_image) / 3600)
-    scored = 2 * (500 + paper.evaluation.seen_episodes)  # images of a fold, those of the fit too
-    assert hours["evaluate"] == pytest.approx(4 * scored * an_image / 3600)
+    episode = 0.7 + 0.3 + 2 * 0.01  # query and example, each read
+    validated = paper.evaluation.validation_episodes  # at the one state saved
+    a_model = 11.0 + 100 * 3 * 5.0 + validated * episode
+    assert hours["train"] == pytest.approx(4 * a_model / 3600)
+    scored = 500 + paper.evaluation.seen_episodes  # of a fold, those of the fit too
+    assert hours["evaluate"] == pytest.approx(4 * scored * episode / 3600)
+    wider = [Measurement("floor", 0, 2, 5, 0, 500)]
+    (evaluate,) = (s for s in plan(_paper(here), wider, speed_of()).stages if s.name == "evaluate")
+    assert evaluate.hours == pytest.approx(500 * (0.7 + 0.01 + 10 * (0.3 + 0.01)) / 3600)
     assert math.isnan(hours["fetch"])
     assert all(math.isnan(s.hours) for s in plan(_paper(here), measurements).stages)
 
@@ -152,8 +158,9 @@ def test_the_ways_of_a_machine_are_those_whose_features_fit(here):
     published = Workbench(profile("published-mae"), home=here)
     lists = [Measurement("published", 0, 1, 1, 0, 100)]
     (way,) = ways.ways(published, lists, speed_of(), free=0)
-    n_images = 2 * (100 + published.config.evaluation.seen_episodes)
-    assert way.hours == pytest.approx(n_images * (0.5 + 2.0 + 0.02) / 3600)
+    n_episodes = 100 + published.config.evaluation.seen_episodes
+    encoding = 2 * (2.0 + 0.02)  # query and example
+    assert way.hours == pytest.approx(n_episodes * (0.7 + 0.3 + encoding) / 3600)
 
 
 def test_the_rates_of_this_machine_are_measured_and_leave_nothing_behind(tmp_path):
@@ -163,12 +170,18 @@ def test_the_rates_of_this_machine_are_measured_and_leave_nothing_behind(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def _free(monkeypatch, n_bytes: float) -> None:
+    """Pretend that so many bytes of every disk are free."""
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, int(n_bytes)))
+
+
 def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatch):
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: Disk(0, 0, 700 * 10**9))
+    _free(monkeypatch, 700e9)
     monkeypatch.setenv("LA_CPU", "1")
+    monkeypatch.setenv("LA_FEATURES", "float16")
     found = plan(_paper(here), MEASUREMENTS)
     needed = sum(stage.gigabytes for stage in found.stages)
-    assert 700 < needed < 850
+    assert 700 < needed < 850 and not found.features_fit
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
     assert "LA_FEATURES=int8 stores features in half the bytes" in str(found.problems[-1])
     monkeypatch.setenv("LA_FEATURES", "int8")
@@ -176,6 +189,74 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
     assert "make room" not in str(halved.problems[-1:])
     sizes = [p.stages[2].gigabytes for p in (found, halved)]
     assert sizes[1] / sizes[0] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_features_become_int8_by_themselves_where_float16_does_not_fit(here, monkeypatch):
+    monkeypatch.setenv("LA_CPU", "1")
+    roomy = plan(_paper(here), MEASUREMENTS)
+    assert roomy.numbers == "float16" and SHORT_DISK not in str(roomy)
+    _free(monkeypatch, 700e9)
+    short = plan(_paper(here), MEASUREMENTS)
+    assert short.numbers == "int8" and short.features_fit
+    assert str(short).count(SHORT_DISK) == 1
+    assert short.stages[2].gigabytes < 0.51 * roomy.stages[2].gigabytes
+    assert "make room" not in str(short.problems[-1:])
+    _free(monkeypatch, 100e9)
+    hopeless = plan(_paper(here), MEASUREMENTS)
+    assert "LA_FEATURES=none stores no features" in str(hopeless.problems[-1])
+    _free(monkeypatch, 0)
+    published = Workbench(profile("published-mae"), home=here)  # whose models read images
+    found = plan(published, [replace(MEASUREMENTS[0], method="floor")])
+    assert found.numbers == "float16" and SHORT_DISK not in str(found)
+
+
+def test_a_cache_that_began_in_int8_stays_so_on_a_disk_with_room(here, folder, monkeypatch):
+    bench, floor = Workbench(SMALL, folder, home=here), [Measurement("floor", 0, 1, 1, 0, 3)]
+    usual = plan(bench, floor)
+    assert usual.numbers == "float16"
+    _free(monkeypatch, sum(stage.gigabytes for stage in usual.stages) * 1e9 - 1)
+    prepare(bench, floor)
+    _free(monkeypatch, 10**15)
+    later = Workbench(SMALL, folder, home=here)
+    assert later.numbers == "int8" and later.feature_source.endswith(" in int8")
+    assert plan(later, floor).numbers == "int8"
+    later.features(later.data.test, later.data.test.image_ids[:2].tolist())
+    assert len(list((here / "cache").rglob("*.i8"))) == 2
+    assert not list((here / "cache").rglob("*.f16"))
+    monkeypatch.setenv("LA_FEATURES", "float16")
+    assert later.numbers == "float16"
+
+
+def test_a_short_disk_changes_no_format_of_what_exists(here, folder, monkeypatch):
+    bench = Workbench(SMALL, folder, home=here)
+    measurements = [Measurement("floor", 0, n_ways, 1, 0, 3) for n_ways in (1, 2)]
+    made = replace(result(), measurement=measurements[0])
+    results = Store(bench.results / "measurements")
+    results.add("t", {Job(bench, measurements[0]).key: made})
+    _free(monkeypatch, 0)
+    found = plan(bench, measurements)  # a result of float16 is there
+    assert found.numbers == "float16" and "make room" in str(found.problems[-1])
+    results.path("t").unlink()
+    assert plan(bench, measurements).numbers == "int8"
+    _free(monkeypatch, 10**15)
+    bench.features(bench.data.test, bench.data.test.image_ids[:1].tolist())
+    _free(monkeypatch, 0)
+    found = plan(bench, measurements)  # features in float16 are there
+    assert found.numbers == "float16" and "make room" in str(found.problems[-1])
+    settle_if_short(bench, 100)
+    assert bench.numbers == "float16"
+
+
+def test_the_command_that_encodes_settles_too(here, folder, monkeypatch, caplog):
+    bench = Workbench(SMALL, folder, home=here)
+    needed = 100 * feature_bytes(SMALL, "float16")
+    _free(monkeypatch, needed)
+    settle_if_short(bench, 100)
+    assert bench.numbers == "float16" and not caplog.records
+    _free(monkeypatch, needed - 1)
+    settle_if_short(bench, 100)
+    assert bench.numbers == "int8" and caplog.messages == [SHORT_DISK]
+    assert is_told(Workbench(QUICK, home=here))  # whose stored results are of float16
 
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
@@ -265,7 +346,8 @@ def test_the_pace_of_quick_without_data_is_of_the_right_size(here):
     assert 0 < pace.image < spent
     # Every shape is run twice, and the smallest one once more.
     assert 0 < 2 * len(QUICK.episodes.shapes) * pace.step < spent
-    assert 0 < pace.scored < pace.step
+    assert 0 < pace.query + pace.example < pace.step
+    assert 0 < pace.start < spent
     assert pace.prepared == 0  # without data
 
 
@@ -277,17 +359,19 @@ def test_the_hours_of_a_short_run_are_those_that_it_takes(here, folder):
     usual = replace(QUICK.evaluation, seen_episodes=20, validation_episodes=20)
     config = replace(QUICK, train=replace(QUICK.train, steps=30), evaluation=usual)
     bench = Workbench(config, data, home=here)
-    measurements = [Measurement("la", 0, 2, 1, 0, 400)]
+    measurements = [Measurement("la", 0, n_ways, 1, 0, 200) for n_ways in (1, 4)]
     bench.features(bench.data.train)
     bench.features(bench.data.test)
     planned = plan(bench, measurements, ways.measure_speed(bench))
     hours = {stage.name: stage.hours for stage in planned.stages}
-    job = Job(bench, measurements[0])
-    for name, work in {"train": job.segmenter, "evaluate": job.measure}.items():
+    narrow, wide = (Job(bench, measurement) for measurement in measurements)
+    taken = []
+    for work in (narrow.segmenter, narrow.measure, wide.measure):
         started = time.process_time()
         work()
-        taken = (time.process_time() - started) / 3600
-        assert hours[name] == pytest.approx(taken, rel=0.3), name
+        taken.append((time.process_time() - started) / 3600)
+    assert hours["train"] == pytest.approx(taken[0], rel=0.3)
+    assert hours["evaluate"] == pytest.approx(taken[1] + taken[2], rel=0.3)
 
 
 def test_a_random_batch_has_the_sizes_of_the_profile():
