@@ -162,9 +162,15 @@ class Masks:
         """Segment a photograph unless its label map is there.
 
         Raises:
-            UserError, OSError: the photograph cannot be read, or the PNG cannot be written.
+            UserError: the photograph cannot be read.
+            OSError: the PNG cannot be written.
         """
-        picture = picture_digest(path)
+        if not path.is_file():  # opening a pipe would wait forever
+            raise MissingFile(f"{path} leads to no file; put the photograph there")
+        try:
+            picture = picture_digest(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from None
         png = self._png(name)
         if not png.exists() or LabelMap.load(png, name, picture) is None:
             segment(path, name).save(png, picture)

@@ -18,7 +18,10 @@ from la.formats.coco import CocoWriter, geometry
 from la.predict.drawing import Drawing, DrawnImage, Name
 from la.predict.vector_prompts import VectorPrompt, to_json
 
-HOW = "it needs lists of images, categories and prompts, as draw_prompts.ipynb saves them"
+HOW = (
+    "it needs lists of images, categories and prompts, as draw_prompts.ipynb saves them; "
+    "python -m la prompts makes them of other annotations"
+)
 
 
 class _Category(Struct):

@@ -50,7 +50,10 @@ def read_support_file(path: str | Path) -> SupportFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFile(f"no file {path}; draw_prompts.ipynb saves a prompts.json")
+        raise MissingFile(
+            f"no file {path}; draw_prompts.ipynb saves a prompts.json, and python -m la prompts "
+            "makes one of annotations"
+        )
     drawing = prompts_file.read(path)
     photos = []
     for entry, prompts_of_class in zip(drawing.images, drawing.annotations(), strict=True):

@@ -84,7 +84,7 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
     classes = per_class(records)
     wrong = classes[list(KINDS)].sum()
     if not wrong.sum():
-        return f"**Every pixel is right in {counted(len(records), 'episode')}.**"
+        return f"**In {counted(len(records), 'episode')} every pixel is right.**"
     n_episodes = counted(len(records), "episode")
     most = str(wrong.idxmax())
     share = 100 * wrong[most] / wrong.sum()

@@ -1,8 +1,11 @@
 """A folder of photographs, segmented with resume; prompts files and their photographs."""
 
 import csv
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from la.errors import UserError
 from la.formats.export import FORMATS
-from la.predict import prompts_file
+from la.predict import folder, prompts_file
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.folder import find_photos, predict_folder
 from la.predict.predictor import Predictor
@@ -129,6 +132,34 @@ def test_no_photograph_is_passed_over_without_a_word(predictor, support, photo, 
     assert set(reasons) == {"c.heic", long_name}
     assert "c.heic cannot be read as an image" in reasons["c.heic"]
     assert "too long" in reasons[long_name]
+
+
+def test_a_photograph_that_cannot_be_opened_stops_no_other(predictor, support, photo, tmp_path):
+    images = tmp_path / "photos"
+    images.mkdir()
+    (images / "a.jpg").symlink_to(tmp_path / "moved.jpg")
+    os.mkfifo(images / "b.jpg")
+    (images / "c.jpg").write_bytes(b"")
+    photo(3).save(images / "d.jpg")
+    path = predict_folder(predictor, support, images, tmp_path / "out", progress=False)
+    content = json.loads(path.read_text())
+    assert [entry["file_name"] for entry in content["images"]] == ["d.jpg"]
+    assert [entry["file_name"] for entry in content["skipped"]] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert "a.jpg leads to no file" in content["skipped"][0]["reason"]
+
+
+def test_a_photograph_that_may_not_be_read_is_skipped(
+    predictor, support, photo, tmp_path, monkeypatch
+):
+    def refused(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(folder, "picture_digest", refused)
+    (tmp_path / "photos").mkdir()
+    photo(3).save(tmp_path / "photos" / "d.jpg")
+    path = predict_folder(predictor, support, tmp_path / "photos", tmp_path / "out", progress=False)
+    (skipped,) = json.loads(path.read_text())["skipped"]
+    assert "d.jpg cannot be read (Permission denied)" in skipped["reason"]
 
 
 def test_a_folder_of_results_is_not_searched(photo, tmp_path):
