@@ -44,11 +44,12 @@ def attention(steps: Steps) -> str:
     for layer, read in enumerate(steps.reads, 1):
         of_tokens = object_shares(read, cells).mean(1)  # (E, T), the mean over heads
         share = of_tokens[steps.tokens_valid].mean().item()
-        texts.append(f"{100 * share:.0f} % in layer {layer}")
+        of_attention = " of their attention" if layer == 1 else ""
+        texts.append(f"{100 * share:.0f} %{of_attention} in layer {layer}")
     filled = 100 * cells.float().mean().item()
     return (
-        f"The prompt tokens put {' and '.join(texts)} of their attention on the prompted objects, "
-        f"which fill {filled:.0f} % of the cells."
+        f"The prompt tokens put {' and '.join(texts)} on the prompted objects, which "
+        f"fill {filled:.0f} % of the cells."
     )
 
 

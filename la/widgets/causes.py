@@ -94,8 +94,8 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
         return f"**{share:.0f} % of the wrong pixels are {KINDS[most]}.** {n_episodes}."
     worst = displayed.index[0]
     sentence = (
-        f"**{share:.0f} % of the wrong pixels are {KINDS[most]}; the class with the lowest IoU is "
-        f"{worst} ({displayed['IoU'].iloc[0]:.0f} %).**"
+        f"**{share:.0f} % of the wrong pixels are {KINDS[most]}; of the classes in queries, "
+        f"{worst} has the lowest IoU ({displayed['IoU'].iloc[0]:.0f} %).**"
     )
     rows = classes[(classes["class"] == worst) & (classes["taken for"] != "")]
     if len(rows):

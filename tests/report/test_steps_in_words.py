@@ -1,5 +1,6 @@
 """The sentences of the page `model` say what the values of its steps are."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,7 @@ def test_attention_on_objects_is_that_of_the_probes(walked, model):
     expected = probes.attention_on_objects(model, steps.batch)
     text = steps_in_words.attention(steps)
     for layer, share in enumerate(expected, 1):
-        assert f"{100 * share:.0f} % in layer {layer}" in text
+        assert re.search(rf"\b{100 * share:.0f} % (of their attention )?in layer {layer}", text)
 
 
 def test_features_in_three_directions_have_no_other_variance():
