@@ -109,3 +109,43 @@ def test_ranks_that_die_one_by_one_lose_nothing_and_leave_nobody_waiting(tmp_pat
     assert state(folder) == state(two)
     assert history_of(folder) == history_of(two)
     assert not list(folder.glob(PREFIX + "*"))
+
+
+def wait_until_running(ranks: list[BaseProcess], folder: Path) -> None:
+    """Until both ranks have asked for their batches, or one of them has ended."""
+    asked = [folder.parent / f"numbers-{rank}.json" for rank in range(2)]
+    end = time.monotonic() + PATIENCE
+    while not all(path.exists() for path in asked) and all(rank.is_alive() for rank in ranks):
+        assert time.monotonic() < end, "the ranks do not start"
+        time.sleep(0.01)
+
+
+def test_sigterm_to_one_running_rank_stops_both_and_loses_nothing(tmp_path, two):
+    """Nobody sends a signal to the other rank, as a scheduler may not.
+
+    A run of 24 steps can be stopped twice, as the ranks agree on it every 8 steps.
+    """
+    rng, statuses = stream(DEATHS, "one rank is stopped"), []
+    folders = [tmp_path / str(number // 2) / "two" for number in range(DEATHS)]
+    for number, folder in enumerate(folders):
+        folder.parent.mkdir(exist_ok=True)
+        for path in folder.parent.glob("numbers-*.json"):
+            path.unlink()
+        ranks = start_two(folder, pause=0.05)
+        wait_until_running(ranks, folder)
+        time.sleep(rng.uniform(0, 0.3))
+        victim = ranks[int(rng.integers(2))]
+        if victim.pid is not None and victim.is_alive():
+            os.kill(victim.pid, signal.SIGTERM)
+        for rank in ranks:
+            rank.join(PATIENCE)
+            assert not rank.is_alive(), "a rank goes on, or waits for the other"
+        statuses.append([rank.exitcode for rank in ranks])
+        assert statuses[-1] in ([REQUEUE, REQUEUE], [0, 0]), number
+    print(statuses)
+    assert [REQUEUE, REQUEUE] in statuses, "every run was over before its signal"
+    for folder in dict.fromkeys(folders):
+        finish(folder)
+        assert state(folder) == state(two)
+        assert history_of(folder) == history_of(two)
+        assert not list(folder.glob(PREFIX + "*"))
