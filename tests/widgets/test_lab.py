@@ -58,7 +58,8 @@ class Notebook:
             }"""
         )
         new = ".la-root:not([data-old])"
-        self.page.wait_for_selector(f"{new} .la-thumb, {new} [role=option]")
+        # A locator, because the handle of an element would keep a closed editor in memory.
+        self.page.locator(f"{new} .la-thumb, {new} [role=option]").first.wait_for()
         self.page.wait_for_selector(".la-root[data-old]", state="detached")
 
     def python(self, code: str) -> str:
