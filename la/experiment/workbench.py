@@ -113,8 +113,11 @@ class Workbench:
         """A sampler of test images for one (n_ways, k_shots).
 
         Raises:
-            UserError: the fold has too few images for the shape.
+            UserError: the fold has too few images for the shape, or a model too few tokens.
         """
+        most = (self.config.model.token_pool or 256) - 1  # a token for each class and background
+        if shape[0] > most:
+            raise UserError(f"{shape[0]}-way is not possible: models tell {most} classes apart")
         try:
             classes = self.classes(fold, seen=seen)
             return EpisodeSampler(self.data.test, classes, self.rules(protocol), [shape])

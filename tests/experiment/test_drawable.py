@@ -66,3 +66,12 @@ def test_the_check_stops_at_the_first_impossible_setting(bench):
     check_drawable(bench, planned(1, 2))
     with pytest.raises(UserError, match="fold 0: 2 classes are given"):
         check_drawable(bench, planned(1, 5))
+
+
+def test_more_classes_than_a_model_has_tokens_for_are_refused_before_the_data_are_read(tmp_path):
+    bench = Workbench(la.profile("quick"), tmp_path / "nowhere", home=tmp_path)
+    assert bench.config.model.token_pool == 128
+    with pytest.raises(UserError, match="128-way is not possible: models tell 127 classes apart"):
+        bench.sampler(0, (128, 1))
+    with pytest.raises(UserError, match="no folder .*nowhere"):
+        bench.sampler(0, (127, 1))
