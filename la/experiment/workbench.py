@@ -28,6 +28,7 @@ from la.experiment.rounding import feature_key, feature_root, numbers_of
 from la.folders import HOME
 from la.model.backbone import weights_sha256
 from la.types import Episode
+from la.wording import counted
 
 Source = Literal["features", "ids", "pixels"]  # what a batch holds of its images
 Report = Callable[[int], None]  # called with a number of steps or episodes
@@ -117,7 +118,9 @@ class Workbench:
         """
         most = (self.config.model.token_pool or 256) - 1  # a token for each class and background
         if shape[0] > most:
-            raise UserError(f"{shape[0]}-way is not possible: models tell {most} classes apart")
+            raise UserError(
+                f"{shape[0]}-way is not possible: the model distinguishes {counted(most, 'class')}"
+            )
         try:
             classes = self.classes(fold, seen=seen)
             return EpisodeSampler(self.data.test, classes, self.rules(protocol), [shape])

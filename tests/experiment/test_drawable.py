@@ -71,7 +71,9 @@ def test_the_check_stops_at_the_first_impossible_setting(bench):
 def test_more_classes_than_a_model_has_tokens_for_are_refused_before_the_data_are_read(tmp_path):
     bench = Workbench(la.profile("quick"), tmp_path / "nowhere", home=tmp_path)
     assert bench.config.model.token_pool == 128
-    with pytest.raises(UserError, match="128-way is not possible: models tell 127 classes apart"):
+    with pytest.raises(
+        UserError, match="128-way is not possible: the model distinguishes 127 classes"
+    ):
         bench.sampler(0, (128, 1))
     with pytest.raises(UserError, match="no folder .*nowhere"):
         bench.sampler(0, (127, 1))
