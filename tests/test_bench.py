@@ -40,7 +40,9 @@ def test_every_part_makes_records_with_numbers_units_and_bars(tmp_path, capsys):
     for entry in written:
         assert {"work", "ours", "reference", "ratio", "unit", "spread"} <= entry.keys()
         assert entry["work"] in printed and entry["work"] in page
-        assert math.isfinite(entry["ours"]) and entry["ours"] >= 0
+        assert math.isfinite(entry["ours"])
+        # Times of toy sizes may fall with N by chance, which makes their exponent negative.
+        assert entry["ours"] >= 0 or entry["unit"] == "exponent"
         low, high = entry["spread"]
         assert low <= entry["ours"] <= high
         assert (entry["bar"] == "") == (entry["met"] is None)
