@@ -49,7 +49,10 @@ def shadows(results: Iterable[Result]) -> pd.DataFrame:
 def not_above_shadow(table: pd.DataFrame) -> Finding:
     """Which trained comparators are not above their shadow or the class prior, from `shadows`."""
     if table.empty:
-        return Finding("No trained comparator has been scored; METHODS=all trains them.")
+        return Finding(
+            "No trained comparator is a row of this page. METHODS=all adds them, and "
+            "docs/comparators.md has the scores of one training."
+        )
     behind = []
     for row in table.reset_index(names=["setting", "method"]).to_dict("records"):
         for other, column in ((row["shadow"], "its mIoU*"), (label(PRIOR), label(PRIOR))):

@@ -43,3 +43,8 @@ def test_comparators_above_both_are_counted():
     without_prior = not_above_shadow(shadows(results[:-1]))
     assert without_prior.sentence.endswith("class prior wherever those were scored.")
     assert "METHODS=all" in not_above_shadow(shadows(scored(la=50))).sentence
+
+
+def test_a_page_without_trained_comparators_says_so() -> None:
+    sentence = not_above_shadow(shadows([])).sentence
+    assert sentence.startswith("No trained comparator is a row of this page.")
