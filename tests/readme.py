@@ -26,6 +26,7 @@ PAGES = {
     "protocol": "Rules of scoring",
     "curves": "Score, time and memory over N and K",
     "train": "Training and the start of the weights",
+    "choosing": "Which images to mark",
     "model": "The model, step by step",
     "own_method": "A method of your own",
 }

@@ -42,7 +42,8 @@ def settings_below(comparisons: Iterable[Comparison]) -> str:
             f", and {n_unresolved} are unresolved" if n_unresolved > 1 else ", and 1 is unresolved"
         )
     if not below:
-        return f"Of {n_settings} LA is below the threshold prototype in none; it is {rest}."
+        sentence = f"Of {n_settings} LA is below the threshold prototype in none; it is {rest}."
+        return f"{sentence}{_over_folds(columns)}"
     settings: dict[str, list[str]] = {}
     for c in below:
         settings.setdefault(c.prompts, []).append(c.setting)
@@ -51,7 +52,7 @@ def settings_below(comparisons: Iterable[Comparison]) -> str:
     distance = f"by up to {max(points):.1f} points"
     return (
         f"LA is below the threshold prototype in {len(below)} of {n_settings}, "
-        f"{distance}: {'; '.join(named)}. It is {rest}."
+        f"{distance}: {'; '.join(named)}. It is {rest}.{_over_folds(columns)}"
     )
 
 
@@ -82,6 +83,23 @@ def named_first(results: Iterable[Result], comparisons: Sequence[Comparison]) ->
         rival_name = "it" if below else "the threshold prototype"
         texts.append(f"not clearly above {rival_name} in {_listed(unclear)}")
     return f"LA is {', and '.join(texts)}." if texts else ""
+
+
+def _over_folds(comparisons: Sequence[Comparison]) -> str:
+    """How many leads and losses the interval over folds, i.e. other classes, leaves resolved.
+
+    "" where there is one fold alone.
+    """
+    differences = [c.difference for c in comparisons if not np.isnan(c.difference.over_folds)]
+    if not differences:
+        return ""
+    left = [d.value for d in differences if abs(d.value) > d.over_folds]
+    n_leads = sum(value > 0 for value in left)
+    n_losses = len(left) - n_leads
+    return (
+        " These intervals are over episodes; by those over folds, and so for other classes, "
+        f"{counted(n_leads, 'lead')} and {counted(n_losses, 'loss')} remain."
+    )
 
 
 def _is_ahead(c: Comparison) -> bool:

@@ -164,10 +164,11 @@ def what_probes_show(probes: pd.DataFrame) -> Finding:
     uniform = 100 * attention["uniform"].mean()
     sentence = f"Uniform attention would put {uniform:.0f} % on the masked object."
     for model in trained.index:
+        cosine = np.round(two_classes[model], 2)  # as the table rounds it
         start = model.removesuffix(", trained")
         sentence += (
             f" After training from the {start}, {100 * on_mask[model]:.0f} % lies on it, the "
-            f"embeddings of two classes of one image have a cosine of {two_classes[model]:.2f}, "
+            f"embeddings of two classes of one image have a cosine of {cosine:.2f}, "
             f"and {100 * neighbours[model]:.0f} % of nearest neighbours are of the same class."
         )
         if on_mask[model] > 0.5 and two_classes[model] > 0.9:

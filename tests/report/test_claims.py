@@ -112,3 +112,15 @@ def test_comparisons_among_the_measurements_of_a_table_are_those_of_its_columns(
     assert (chosen.other, chosen.setting) == ("prototype", "1-way 1-shot")
     assert chosen.difference.value == COMPARED[0].difference.value
     assert among(compared, []) == []
+
+
+@pytest.mark.parametrize(("second", "left"), [(50, "1 lead and 0 losses"), (41, "0 leads and")])
+def test_the_overview_says_what_the_interval_over_folds_leaves(second, left):
+    """A lead of ten points in both folds, or of ten points in one and one in the other."""
+    results = []
+    for fold, ours in enumerate((50, second)):
+        results.append(with_iou(ours, fold=fold))
+        results.append(with_iou(40, fold=fold, method="threshold_prototype"))
+    sentence = overview(pd.DataFrame({"verdict": []}), compare(results, "la")).sentence
+    assert left in sentence
+    assert "by those over folds, and so for other classes" in sentence

@@ -82,14 +82,20 @@ def test_growth_of_n_says_what_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("boxes", "verdict"), [(45, "confirmed"), (30, "not confirmed"), (51, "not confirmed")]
+    ("boxes", "verdict", "cost"),
+    [
+        (45, "confirmed", " Masks are best, and boxes cost most, 5.0 points"),
+        (30, "not confirmed", " Masks are best, and boxes cost most, 20.0 points"),
+        (51, "not confirmed", ""),
+    ],
 )
-def test_table_5_compares_kinds_of_prompts(boxes, verdict):
+def test_table_5_compares_kinds_of_prompts(boxes, verdict, cost):
     results = [with_iou(50), with_iou(boxes, kinds=(PromptKind.BOX,))]
     results.append(with_iou(99, method="affinity"))
     finding = found_in(results, findings.kinds_of_prompts)
     assert finding.sentence == (
-        f"In 1-way 1-shot LA scores 50.0 % with masks, {boxes:.1f} % with boxes."
+        f"In 1-way 1-shot LA scores 50.0 % with masks, {boxes:.1f} % with boxes.{cost}"
+        + ("; less than 6 would be a little." if cost else "")
     )
     assert finding.verdict == verdict
 
@@ -167,7 +173,8 @@ def test_one_training_is_that_of_all_settings(second, verdict):
     finding = findings.one_training(results)
     assert finding.verdict == verdict
     n_trainings = len({"a", second, "c"})
-    assert f"2 settings with {n_trainings} trainings for 2 folds and lists" in finding.sentence
+    scored = f"{n_trainings} trainings for 2 pairs of a fold and a list scored 2 settings"
+    assert finding.sentence.startswith(scored)
     assert findings.one_training(results[:1]).verdict == "not run"
 
 
