@@ -26,7 +26,7 @@ PAGES = {
     "protocol": "Rules of scoring",
     "curves": "Score, time and memory over N and K",
     "train": "Training and the start of the weights",
-    "choosing": "Which images to mark",
+    "choosing": "Which labelled images to keep as examples",
     "model": "The model, step by step",
     "own_method": "A method of your own",
 }
