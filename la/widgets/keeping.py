@@ -1,6 +1,5 @@
 """Keeps what an editor made: on disk, for the next run of its cell, and as a picture."""
 
-import gc
 import shutil
 import time
 import weakref
@@ -15,15 +14,6 @@ from la.widgets.autosave import State
 from la.widgets.worker import Worker
 
 QUIET = 3.0  # seconds without a change before a picture is made of the drawing
-# In a notebook that is opened without its kernel, JupyterLab writes "model not found" below the
-# picture. The style is an output because widgets.css comes with a live widget.
-STYLE = """<style class="la-no-model">
-.jp-OutputArea-child:has(style.la-no-model) { display: none; }
-.jp-OutputArea-child:has(img.jp-needs-light-background)
-  + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) {
-  display: none;
-}
-</style>"""
 
 _live: dict[Path, "weakref.ref[Kept]"] = {}  # the editor of each file
 
@@ -52,8 +42,6 @@ def taken_up(path: Path, given: State) -> tuple[State, str]:
     if former is not None:
         state = former.state
         former.close()
-        del former
-        gc.collect()  # a widget is part of reference cycles; ten re-runs would pile up 70 MB
     elif path.exists():
         try:
             state = autosave.read(path)
@@ -146,7 +134,6 @@ class LastingPicture:
         """Show the picture below the running cell; later changes replace it."""
         from IPython.display import display
 
-        display({"text/html": STYLE, "text/plain": ""}, raw=True)
         data, metadata = self._bundle()
         self._handle = display(data, metadata=metadata, raw=True, display_id=True)
 

@@ -58,8 +58,7 @@ class Notebook:
             }"""
         )
         new = ".la-root:not([data-old])"
-        # A locator, because the handle of an element would keep a closed editor in memory.
-        self.page.locator(f"{new} .la-thumb, {new} [role=option]").first.wait_for()
+        self.page.wait_for_selector(f"{new} .la-thumb, {new} [role=option]")
         self.page.wait_for_selector(".la-root[data-old]", state="detached")
 
     def python(self, code: str) -> str:
