@@ -16,6 +16,8 @@ class Stage {
       this.scaleTo(this.now().scale * Math.exp(-e.deltaY / 300), [e.offsetX, e.offsetY]);
     }, { passive: false });
     this.canvas.addEventListener("contextmenu", (e) => e.preventDefault());
+    // Otherwise a browser takes a fast stroke for a fling and swallows the next tap, on any button.
+    this.canvas.addEventListener("touchstart", (e) => e.preventDefault(), { passive: false });
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.canvas);
   }

@@ -144,11 +144,21 @@ def test_the_help_sheet_lists_every_key_and_closes_with_escape(desk):
 
 
 class Fingers:
-    """Touches of a page, sent as a touch screen sends them."""
+    """Touches of a page, sent as a touch screen sends them.
+
+    The page receives them, and the click of a tap, some time after they were sent:
+    each method returns only when the page has handled what it did.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.session = desk.page.context.new_cdp_session(desk.page)
+        desk.page.evaluate(
+            """() => {
+                window.lifted = false;
+                addEventListener("touchend", (e) => { window.lifted = !e.touches.length; });
+            }"""
+        )
 
     def send(self, kind: str, *spots: tuple[float, float]) -> None:
         points = [
@@ -156,6 +166,17 @@ class Fingers:
             for number, (x, y) in enumerate(self.desk.client(*spot) for spot in spots)
         ]
         self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        if kind == "touchEnd":
+            self.desk.page.wait_for_function("lifted")
+            self.desk.page.evaluate("window.lifted = false")
+
+    def tap(self, role: str, name: str) -> None:
+        button = self.desk.page.get_by_role(role, name=name, exact=True).element_handle()
+        button.evaluate("(b) => b.addEventListener('click', () => { b.dataset.clicked = 1; })")
+        button.tap()
+        self.desk.page.wait_for_function("(b) => b.dataset.clicked", arg=button)
+        button.evaluate("(b) => { delete b.dataset.clicked; }")
+        self.desk.page.evaluate("window.lifted = false")
 
     def drag(self, *spots: tuple[float, float]) -> None:
         self.send("touchStart", spots[0])
@@ -167,41 +188,51 @@ class Fingers:
 @pytest.fixture
 def touched(browser):
     context = browser.new_context(viewport={"width": 800, "height": 1000}, has_touch=True)
-    yield Desk(context.new_page(), state())
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield Desk(page, state())
     context.close()
 
 
 def test_a_whole_session_by_touch_alone(touched):
     page, fingers = touched.page, Fingers(touched)
     fingers.drag((50, 60))
-    page.get_by_role("button", name="Not here").tap()
+    fingers.tap("button", "Not here")
     fingers.drag((90, 60))
-    page.get_by_role("button", name="Box", exact=True).tap()
+    fingers.tap("button", "Box")
     fingers.drag((20, 30), (60, 60), (120, 100))
-    page.get_by_role("button", name="Brush", exact=True).tap()
-    page.get_by_role("radio", name="cat").tap()
+    fingers.tap("button", "Brush")
+    fingers.tap("radio", "cat")
     fingers.drag((30, 150), (60, 160), (90, 150))
-    page.wait_for_function("model.get('prompts').length === 4", timeout=10_000)
     assert [(p["type"], p["cls"]) for p in touched.prompts] == [
         ("point", 1),
         ("point", 1),
         ("box", 1),
         ("brush", 2),
     ]
-    page.get_by_label("Rename cat").tap()
+    fingers.tap("button", "Rename cat")
     page.get_by_label("New name of cat").fill("lynx")
     page.get_by_label("New name of cat").press("Enter")
     page.get_by_label("Name of a new class").fill("elk")
-    page.get_by_role("button", name="Add class").tap()
+    fingers.tap("button", "Add class")
     assert touched.get("classes") == ["dog", "lynx", "elk"]
-    page.get_by_label("Remove elk and its prompts").tap()
-    page.get_by_role("button", name="Select", exact=True).tap()
+    fingers.tap("button", "Remove elk and its prompts")
+    fingers.tap("button", "Select")
     fingers.drag((22, 60))
     fingers.drag((120, 100), (125, 105), (140, 120))
     assert touched.prompts[2]["pts"] == [[20, 30], [140, 120]]
-    page.get_by_label("Delete the selected or last prompt (Del)").tap()
-    page.get_by_label("Undo (Ctrl+Z)").tap()
+    fingers.tap("button", "Delete the selected or last prompt (Del)")
+    fingers.tap("button", "Undo (Ctrl+Z)")
     assert len(touched.prompts) == 4 and touched.get("classes") == ["dog", "lynx"]
+
+
+def test_a_tap_soon_after_a_fast_stroke_is_not_swallowed_as_the_end_of_a_fling(touched):
+    fingers = Fingers(touched)
+    fingers.tap("button", "Box")
+    fingers.drag((20, 30), (60, 60), (120, 100))
+    touched.page.wait_for_timeout(100)
+    fingers.tap("button", "Brush")
+    assert touched.canvas.get_attribute("data-tool") == "brush"
 
 
 def test_two_fingers_zoom_and_move_and_draw_nothing(touched):
