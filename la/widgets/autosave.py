@@ -53,6 +53,8 @@ class State:
     query: int = -1  # the number of the photograph that is segmented
     origin: Origin = Origin()
     reviewed: dict[str, str] = field(default_factory=dict)  # by id: accepted or skipped
+    threshold: float = 0.0  # logits that a class needs over background
+    removed: list[Placed] = field(default_factory=list)  # not displayed; undo brings them back
 
     def with_new_arguments(self, given: "State") -> "State":
         """This state, and what `given` has that the former arguments had not."""
@@ -67,6 +69,8 @@ class State:
             query=self.query,
             origin=given.origin,
             reviewed=self.reviewed,
+            threshold=self.threshold,
+            removed=self.removed,
         )
 
 
@@ -91,6 +95,8 @@ class _File(Struct):
     query: int
     origin: Origin
     reviewed: dict[str, str]
+    threshold: float = 0.0  # files of earlier versions have neither of these two
+    removed: list[_Image] = []
 
 
 def cell_file() -> Path | None:
@@ -122,18 +128,7 @@ def write(state: State, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written, or its disk is full.
     """
-    images = []
-    for place in state.photos:
-        photo = place.photo
-        file = photo.path
-        if file is None:
-            file = path.parent / "photographs" / f"{photo.id}-{_plain(photo.name)}"
-            if not file.exists():
-                photo.write(file)
-        height, width = photo.size
-        relative = os.path.relpath(file, path.parent)
-        image = _Image(relative, width, height, place.role, photo.id, photo.name)
-        images.append(image)
+    images = [_written(place, path) for place in state.photos]
     categories = [_Category(number, name) for number, name in enumerate(state.classes, 1)]
     content = _File(
         images,
@@ -142,8 +137,23 @@ def write(state: State, path: Path) -> None:
         state.query,
         state.origin,
         state.reviewed,
+        state.threshold,
+        [_written(place, path) for place in state.removed],
     )
     write_whole(path, msgspec.json.encode(content))
+
+
+def _written(place: Placed, path: Path) -> _Image:
+    """The entry of a photograph; one that has no file yet is written beside `path`."""
+    photo = place.photo
+    file = photo.path
+    if file is None:
+        file = path.parent / "photographs" / f"{photo.id}-{_plain(photo.name)}"
+        if not file.exists():
+            photo.write(file)
+    height, width = photo.size
+    relative = os.path.relpath(file, path.parent)
+    return _Image(relative, width, height, place.role, photo.id, photo.name)
 
 
 def read(path: Path) -> State:
@@ -159,15 +169,11 @@ def read(path: Path) -> State:
     photos: list[Placed] = []
     number_of = {}  # new numbers of the photographs that are there
     for number, image in enumerate(file.images):
-        source = Path(os.path.normpath(path.parent / image.file_name))
-        try:
-            photo = Photo.open(source, image.name)
-        except UserError:
-            continue
-        if photo.size == (image.height, image.width):
-            photo.id, photo.name = image.id, image.name
+        place = _opened(image, path)
+        if place is not None:
             number_of[number] = len(photos)
-            photos.append(Placed(photo, image.role))
+            photos.append(place)
+    removed = [_opened(image, path) for image in file.removed]
     prompts = [
         {**prompt, "img": number_of[prompt["img"]]}
         for prompt in file.prompts
@@ -180,7 +186,22 @@ def read(path: Path) -> State:
         query=number_of.get(file.query, -1),
         origin=file.origin,
         reviewed=file.reviewed,
+        threshold=file.threshold,
+        removed=[place for place in removed if place is not None],
     )
+
+
+def _opened(image: _Image, path: Path) -> Placed | None:
+    """The photograph of an entry; None if its file is gone or has another size."""
+    source = Path(os.path.normpath(path.parent / image.file_name))
+    try:
+        photo = Photo.open(source, image.name)
+    except UserError:
+        return None
+    if photo.size != (image.height, image.width):
+        return None
+    photo.id, photo.name = image.id, image.name
+    return Placed(photo, image.role)
 
 
 def _plain(name: str) -> str:

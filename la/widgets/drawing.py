@@ -53,6 +53,8 @@ class DrawingWidget(Widget):
         self._begin(state)
 
     def _begin(self, state: State) -> None:
+        for place in state.removed:
+            self._library[place.photo.id] = place.photo
         self._show(state.photos, state.classes, state.prompts, state.query)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -91,6 +93,13 @@ class DrawingWidget(Widget):
     def _placed(self) -> list[Placed]:
         """The displayed photographs, as `images` lists them."""
         return [self._place(entry) for entry in self.images]
+
+    @property
+    def _removed(self) -> list[Placed]:
+        """The photographs that were displayed before; undo sends their ids with their roles."""
+        displayed = {entry["id"] for entry in self.images}
+        photos = [photo for id, photo in self._library.items() if id not in displayed]
+        return [Placed(photo, "support") for photo in photos]
 
     def _place(self, entry: dict[str, Any]) -> Placed:
         photo = self._library.get(entry.get("id", ""))

@@ -91,7 +91,14 @@ class PromptEditor(LoopWidget):
     def state(self) -> State:
         """Everything that is displayed, as a value to be saved."""
         return State(
-            self._placed, self.classes, self.prompts, self.query, self._origin, self.reviewed
+            photos=self._placed,
+            classes=self.classes,
+            prompts=self.prompts,
+            query=self.query,
+            origin=self._origin,
+            reviewed=self.reviewed,
+            threshold=self.threshold,
+            removed=self._removed,
         )
 
     @property
@@ -113,9 +120,7 @@ class PromptEditor(LoopWidget):
             RuntimeError: the prompts make no support set; the message says why.
         """
         folder = Path(folder)
-        support = None
-        if self.predictor is not None and self.prompts:
-            support = self.support
+        support = self.support if self.predictor is not None and self.prompts else None
         photos = [place.photo for place in self._placed]
         export_masks(self.drawing, photos, self.predictor, support, self.threshold, folder)
         return folder
@@ -148,7 +153,7 @@ class PromptEditor(LoopWidget):
         except Exception as error:  # any: Jupyter would write it to a log that nobody reads
             self._refuse(f"{content.get('do')} failed: {error}")
 
-    @observe("prompts", "classes", "query", "images", "reviewed")
+    @observe("prompts", "classes", "query", "images", "reviewed", "threshold")
     def _keep(self, _change: Bunch) -> None:
         if self._keeper is not None:
             self._keeper.changed()

@@ -42,6 +42,7 @@ class LoopWidget(DrawingWidget):
         self._preview_supports = SupportCache()
         super().__init__(state)
         self.reviewed = dict(state.reviewed)
+        self.threshold = state.threshold
         self.models = offered()
         self._models = ModelLoader(self._say, self._refuse, self._use)
         self._previews = Worker(self._preview, self._lock)

@@ -53,6 +53,21 @@ def test_a_new_kernel_takes_up_photographs_classes_and_prompts(path):
     assert again.saved_before == pytest.approx(path.stat().st_mtime, abs=60)
 
 
+def test_a_new_kernel_takes_up_the_threshold_and_the_photographs_that_undo_brings_back(path):
+    editor = make(path, prompts=[BOX])
+    editor.add(photo(24, 24, 1), name="added.png")
+    before, pixels = list(editor.images), editor.photos[2].tobytes()
+    editor.remove(2)
+    editor.threshold = 1.5
+    written(editor)
+    keeping._live.clear()  # as in another kernel
+    again = make(path, prompts=[BOX])
+    assert again.threshold == 1.5 and len(again.images) == 2
+    again.set_state({"images": before})  # as undo in the page
+    assert again.images == before and again.photos[2].tobytes() == pixels
+    assert again.notice == ""
+
+
 def test_the_command_line_reads_the_file_as_it_is(path):
     editor = make(path, prompts=[BOX])
     written(editor)
