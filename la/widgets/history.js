@@ -2,13 +2,20 @@
 // goes to Python at once, and is kept in the browser until Python has saved it.
 
 const SILENT = "The kernel does not answer: it is busy or was restarted. What you draw is kept; run the cell again to go on.";
+const HISTORIES = (globalThis.laHistories ??= new Map()); // by file: undo goes on after a re-run of the cell
 const STATE = ["images", "classes", "prompts", "query"];
 
 class History {
   constructor(model, shown, say) { // shown(before) draws the new state
-    Object.assign(this, { model, shown, say, past: [], future: [], sending: false, timer: 0, file: model.get("file") });
+    Object.assign(this, { model, shown, say, sending: false, timer: 0, file: model.get("file") });
     this.now = this.inPython();
+    const earlier = HISTORIES.get(this.file) ?? { past: [], future: [], now: this.now };
+    const same = JSON.stringify(earlier.now) === JSON.stringify(this.now);
+    this.past = same ? [...earlier.past] : [...earlier.past, earlier.now];
+    this.future = same ? [...earlier.future] : [];
   }
+
+  remember() { if (this.file) HISTORIES.set(this.file, { past: this.past, future: this.future, now: this.now }); }
 
   inPython() { return Object.fromEntries(STATE.map((key) => [key, this.model.get(key)])); }
 
@@ -18,6 +25,7 @@ class History {
     for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
     this.sending = false;
     keep(this.file, this.now);
+    this.remember();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => model.get("ack") < seq && this.say("error", SILENT), 3000);
     model.save_changes();
@@ -68,6 +76,7 @@ class History {
       this.past.push(before);
       this.future = [];
     }
+    this.remember();
     this.shown(before);
   }
 

@@ -2,12 +2,13 @@
 
 const FULL = 1024, THUMB = 160; // long sides
 const MOST = 24; // pictures at full size that stay in memory
+const PATIENCE = 4000, MOST_PATIENCE = 60000; // ms until the page asks again, twice as long each time
 const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
-const ITEM = 74, SEEN = 60; // width of a thumbnail with its gap; how many are drawn at once
+const ITEM = 74, SEEN = 36; // width of a thumbnail with its gap; how many are drawn at once
 
 class Album {
   constructor(ask, arrived) {
-    Object.assign(this, { ask, arrived, bitmaps: new Map(), urls: new Map(), broken: new Map(), asked: new Set() });
+    Object.assign(this, { ask, arrived, bitmaps: new Map(), urls: new Map(), broken: new Map(), asked: new Set(), timer: 0 });
   }
 
   has(id, side) { return this.broken.has(id) || (side === FULL ? this.bitmaps : this.urls).has(id); }
@@ -16,7 +17,17 @@ class Album {
     const missing = list.filter(([id, side]) => !this.has(id, side)), keys = missing.map((item) => item.join());
     if (keys.every((key) => this.asked.has(key))) return;
     this.asked = new Set(keys);
-    this.ask({ do: "pixels", wanted: missing });
+    this.request(missing, PATIENCE);
+  }
+
+  request(wanted, patience) { // a kernel that was busy or that restarts may lose a message
+    clearTimeout(this.timer);
+    this.ask({ do: "pixels", wanted });
+    const again = () => {
+      const missing = wanted.filter(([id, side]) => !this.has(id, side));
+      if (missing.length) this.request(missing, Math.min(2 * patience, MOST_PATIENCE));
+    };
+    this.timer = setTimeout(again, patience);
   }
 
   async take({ id, side, error }, [jpeg]) {
@@ -45,6 +56,7 @@ class Album {
   }
 
   free() {
+    clearTimeout(this.timer);
     this.urls.forEach((url) => URL.revokeObjectURL(url));
     this.bitmaps.forEach((bitmap) => bitmap.close());
     this.urls.clear();
@@ -52,10 +64,10 @@ class Album {
   }
 }
 
-// The part of a strip that is in sight, so that a thousand photographs cost no more than sixty.
+// The part of a strip that is in sight, so that a thousand photographs cost no more than a few.
 function inSight(strip, numbers) {
   if (numbers.length <= SEEN) return { seen: numbers, before: 0, after: 0 };
-  const start = clamp(Math.floor(strip.scrollLeft / ITEM) - SEEN / 4, 0, numbers.length - SEEN);
+  const start = clamp(Math.floor(strip.scrollLeft / ITEM) - SEEN / 6, 0, numbers.length - SEEN);
   return { seen: numbers.slice(start, start + SEEN), before: start, after: numbers.length - start - SEEN };
 }
 

@@ -15,7 +15,7 @@ class PixelSupply:
     """Sends what the page displays now, in the order in which the page lists it.
 
     A newer list replaces the rest of an older one, so that scrolling does not wait for thumbnails
-    that are out of sight. The page asks again for what is missing.
+    that are out of sight. The page asks again for what has not arrived after some seconds.
     """
 
     def __init__(

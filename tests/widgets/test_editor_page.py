@@ -15,7 +15,14 @@ from la.widgets.photos import LONG_SIDE, Photo, Placed
 pytestmark = pytest.mark.browser
 
 
-MODEL = {"name": "stub", "megabytes": 4, "licence": "MIT", "trained_on": "nothing", "here": True}
+MODEL = {
+    "name": "stub",
+    "seconds": 0.31,
+    "megabytes": 4,
+    "licence": "MIT",
+    "trained_on": "nothing",
+    "here": True,
+}
 
 
 def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
@@ -553,6 +560,41 @@ def test_a_removed_photo_comes_back_by_undo_with_its_prompts_and_its_query(desk)
     assert desk.get("images") == images[1:2] and desk.prompts == []
 
 
+def test_undo_goes_on_after_a_re_run_of_the_cell(desk):
+    """Another view of another widget, with the same file, in the same page."""
+    desk.from_python(file="work.drawings/cell.json")
+    remount = """() => {
+        unmount();
+        document.getElementById("w").replaceChildren();
+        window.unmount = widget.render({ model, el: document.getElementById("w") });
+    }"""
+    desk.page.evaluate(remount)  # the history is kept under the name of the file
+    before = desk.get("images")
+    desk.click(40, 40)
+    desk.page.get_by_label("Remove support photo-0.png").click()
+    desk.page.evaluate(remount)
+    assert len(desk.get("images")) == len(before) - 1 and desk.prompts == []
+    desk.page.get_by_label("Undo (Ctrl+Z)").click()
+    assert desk.get("images") == before and len(desk.prompts) == 1
+    desk.page.get_by_label("Undo (Ctrl+Z)").click()
+    assert desk.prompts == []
+
+
+def test_a_picture_whose_request_was_lost_is_asked_for_again(desk):
+    lost = """(id) => {
+        const answer = model.answer;
+        model.answer = (wanted) => { model.asked.push(wanted); model.answer = answer; };
+        model.state.jpegs[id] = Object.values(model.state.jpegs)[0];
+        model.asked = [];
+    }"""
+    new = Placed(Photo.open(photo(90, 80, 5), "late.png"), "support").entry
+    desk.page.evaluate(lost, new["id"])
+    desk.from_python(images=[*desk.get("images"), new])
+    desk.page.locator("[aria-label='support late.png, 0 prompts'] img").wait_for()
+    asked = [[id for id, _ in wanted] for wanted in desk.page.evaluate("model.asked")]
+    assert len(asked) >= 2 and all(new["id"] in wanted for wanted in asked[:2])
+
+
 def test_undo_survives_an_added_photo(desk):
     desk.press("p")
     desk.click(50, 50)
@@ -648,6 +690,7 @@ def test_the_chooser_tells_what_each_model_is_and_asks_python_for_it(desk):
     assert used.get_attribute("aria-pressed") == "true"
     text = other.inner_text()
     assert "owner/large" in text and "381 MB to download; MIT" in text and "on nothing" in text
+    assert "0.31 s an image on this machine" in text
     other.click()
     desk.page.locator(".la-models summary").click()
     desk.page.get_by_label("Another model").fill("my/model.safetensors")
