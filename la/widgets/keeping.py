@@ -14,6 +14,15 @@ from la.widgets.autosave import State
 from la.widgets.worker import Worker
 
 QUIET = 3.0  # seconds without a change before a picture is made of the drawing
+# In a notebook that is opened without its kernel, JupyterLab writes "model not found" below the
+# picture. The style is an output because widgets.css comes with a live widget.
+STYLE = """<style class="la-no-model">
+.jp-OutputArea-child:has(style.la-no-model) { display: none; }
+.jp-OutputArea-child:has(img.jp-needs-light-background)
+  + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) {
+  display: none;
+}
+</style>"""
 
 _live: dict[Path, "weakref.ref[Kept]"] = {}  # the editor of each file
 
@@ -134,6 +143,7 @@ class LastingPicture:
         """Show the picture below the running cell; later changes replace it."""
         from IPython.display import display
 
+        display({"text/html": STYLE, "text/plain": ""}, raw=True)
         data, metadata = self._bundle()
         self._handle = display(data, metadata=metadata, raw=True, display_id=True)
 

@@ -163,3 +163,18 @@ print(len(alive), kilobytes)"""
     assert all(1 <= alive <= 2 for alive, _, _ in measured)
     assert len(notebook.prompts) == 1
     assert measured[-1][1] < 1.1 * measured[1][1]
+
+
+def test_a_notebook_without_its_kernel_shows_the_picture_and_no_error(desktop):
+    notebook, page = desktop.notebook, desktop.notebook.page
+    desktop.draw(50, 60)
+    notebook.settled(1)
+    page.keyboard.press("Control+s")
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.goto(desktop.url)
+    picture = page.locator("img.jp-needs-light-background")
+    picture.wait_for()
+    page.get_by_text("model not found").wait_for(state="attached")
+    assert picture.is_visible()
+    assert page.get_by_text("model not found").is_hidden()
