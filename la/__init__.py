@@ -11,12 +11,11 @@ _NAMES = {
     "experiment.run": "compute score rejudged stored costs histories",
     "experiment.own_method": "trained",
     "report.ablations": "ablations ladder trainings worth_of_parts worth_of_start",
-    "report.behind": "against_rival",
+    "report.behind": "against_training_free",
     "report.claims": "claims of_tables overview shown",
     "report.clear_subjects": "clear_subjects",
     "report.comparison": "among compare differences",
-    "report.families": "by_family by_quantity cost_of_classes cost_of_examples growth "
-    "prototypes_against_affinities",
+    "report.families": "by_family by_quantity cost_growth growth prototypes_against_affinities",
     "report.pairing": "explained_by_pairing pairing",
     "report.pictures": "pictures",
     "report.shadows": "not_above_shadow shadows",
@@ -46,8 +45,13 @@ _MODULES = {
 __all__ = [*_HOME, *_MODULES]
 
 
+def module_of(name: str) -> str:
+    """The module behind a public name; any other name is a module itself."""
+    return f"la.{_HOME.get(name) or _MODULES.get(name, name)}"
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'la' has no attribute {name!r}")
-    module = importlib.import_module(f"la.{_HOME.get(name) or _MODULES[name]}")
+    module = importlib.import_module(module_of(name))
     return getattr(module, name) if name in _HOME else module

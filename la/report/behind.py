@@ -1,35 +1,41 @@
-"""The columns in which LA is not ahead of the threshold prototype: a page names them first."""
+"""The columns in which LA is not ahead of a training-free method: a page names them first."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from la.experiment.measurements import Result
+from la.experiment.methods import KNOWN, label
 from la.report.comparison import Comparison
-from la.report.tables import prompts_of
+from la.report.tables import REFERENCES, prompts_of
 from la.wording import counted
 
-RIVAL = "threshold_prototype"  # the strongest rival that is not trained
 
-
-def against_rival(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """LA minus the threshold prototype, a comparison per setting and kind of prompts."""
-    return [c for c in comparisons if c.method == "la" and c.other == RIVAL]
+def against_training_free(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """LA minus the best training-free comparator of each setting and kind of prompts."""
+    best: dict[tuple[str, str], Comparison] = {}
+    for c in comparisons:
+        if c.method != "la" or not _is_training_free(c.other):
+            continue
+        column = (c.prompts, c.setting)
+        if column not in best or c.difference.value < best[column].difference.value:
+            best[column] = c
+    return list(best.values())
 
 
 def not_ahead(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """LA against the threshold prototype where its lead is negative or unresolved, worst first."""
-    behind = [c for c in against_rival(comparisons) if not _is_ahead(c)]
+    """Those of `against_training_free` whose lead is negative or unresolved, worst first."""
+    behind = [c for c in against_training_free(comparisons) if not _is_ahead(c)]
     return sorted(behind, key=lambda c: c.difference.value)
 
 
 def settings_below(comparisons: Iterable[Comparison]) -> str:
-    """In how many settings LA is below the threshold prototype, which, and by how much.
+    """In how many settings LA is below the best training-free comparator, which, by how much.
 
-    Then in how many it is ahead and in how many the difference is unresolved; "" where the two
-    have not been compared.
+    Then in how many it is ahead and in how many the difference is unresolved; "" where LA has not
+    been compared with a training-free method.
     """
-    columns = against_rival(comparisons)
+    columns = against_training_free(comparisons)
     if not columns:
         return ""
     below = [c for c in not_ahead(columns) if c.difference.resolved]
@@ -42,7 +48,7 @@ def settings_below(comparisons: Iterable[Comparison]) -> str:
             f", and {n_unresolved} are unresolved" if n_unresolved > 1 else ", and 1 is unresolved"
         )
     if not below:
-        sentence = f"Of {n_settings} LA is below the threshold prototype in none; it is {rest}."
+        sentence = f"Of {n_settings} LA is below {_best(columns)} in none; it is {rest}."
         return f"{sentence}{_over_folds(columns)}"
     settings: dict[str, list[str]] = {}
     for c in below:
@@ -51,7 +57,7 @@ def settings_below(comparisons: Iterable[Comparison]) -> str:
     points = [-100 * c.difference.value for c in below]
     distance = f"by up to {max(points):.1f} points"
     return (
-        f"LA is below the threshold prototype in {len(below)} of {n_settings}, "
+        f"LA is below {_best(columns)} in {len(below)} of {n_settings}, "
         f"{distance}: {'; '.join(named)}. It is {rest}.{_over_folds(columns)}"
     )
 
@@ -62,26 +68,27 @@ def named_first(results: Iterable[Result], comparisons: Sequence[Comparison]) ->
     Columns in which LA scores less come before those in which its lead is unresolved.
     """
     results = list(results)
+    columns = not_ahead(comparisons)
     shows_prompts = len({r.measurement.kinds for r in results}) > 1
     scores = _means(results)
     below = []
     unclear = []
-    for c in not_ahead(comparisons):
+    for c in columns:
         la = scores[c.method, c.prompts, c.setting]
-        rival = scores[c.other, c.prompts, c.setting]
+        best = scores[c.other, c.prompts, c.setting]
         prompts = f" with {c.prompts}" if shows_prompts else ""
         unresolved = "" if c.difference.resolved else ", unresolved"
-        text = f"{c.setting}{prompts} ({la:.1f} against {rival:.1f} %{unresolved})"
+        text = f"{c.setting}{prompts} ({la:.1f} against {best:.1f} %{unresolved})"
         if c.difference.value < 0:
             below.append(text)
         else:
             unclear.append(text)
     texts = []
     if below:
-        texts.append(f"below the threshold prototype in {_listed(below)}")
+        texts.append(f"below {_best(columns)} in {_listed(below)}")
     if unclear:
-        rival_name = "it" if below else "the threshold prototype"
-        texts.append(f"not clearly above {rival_name} in {_listed(unclear)}")
+        name = "it" if below else _best(columns)
+        texts.append(f"not clearly above {name} in {_listed(unclear)}")
     return f"LA is {', and '.join(texts)}." if texts else ""
 
 
@@ -100,6 +107,19 @@ def _over_folds(comparisons: Sequence[Comparison]) -> str:
         " These intervals are over episodes; by those over folds, and so for other classes, "
         f"{counted(n_leads, 'lead')} and {counted(n_losses, 'loss')} remain."
     )
+
+
+def _best(columns: Sequence[Comparison]) -> str:
+    """The best training-free comparator with its name; of several, in how many columns each is."""
+    names = [label(c.other) for c in columns]
+    counts = [f"{name} in {names.count(name)}" for name in dict.fromkeys(names)]
+    named = names[0] if len(counts) == 1 else _listed(counts)
+    return f"the best training-free comparator ({named})"
+
+
+def _is_training_free(name: str) -> bool:
+    """Whether a method is compared without training; references are no comparators."""
+    return name in KNOWN and KNOWN[name].build is not None and name not in REFERENCES
 
 
 def _is_ahead(c: Comparison) -> bool:

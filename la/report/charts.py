@@ -83,11 +83,16 @@ def leads(comparisons: Sequence[Comparison]) -> Figure:
             capsize=3,
         )
     axis.axvline(0, color="black", lw=0.8)
-    names = [f"{c.setting}, {c.prompts}" for c in comparisons]
+    others = {label(c.other) for c in comparisons}
+    names = []
+    for c in comparisons:
+        column = f"{c.setting}, {c.prompts}"
+        names.append(column if len(others) == 1 else f"{column}\n{label(c.other)}")
     axis.set_yticks(range(len(names)), names, fontsize=LABEL)
     axis.invert_yaxis()
-    first = comparisons[0]
-    axis.set_xlabel(f"{label(first.method)} minus {label(first.other)}\n(points of mIoU*)")
+    compared = others.pop() if len(others) == 1 else "the comparator of the row"
+    first = label(comparisons[0].method)
+    axis.set_xlabel(f"{first} minus {compared}\n(points of mIoU*)")
     return figure
 
 

@@ -10,15 +10,9 @@ from la.experiment.methods import METHODS, RIVALS
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import Comparison, among
-from la.report.families import (
-    cost_of_classes,
-    cost_of_examples,
-    prototypes_against_affinities,
-)
+from la.report.families import COSTS, cost_growth, prototypes_against_affinities
 from la.report.finding import (
     CLAIMS,
-    COSTS,
-    EXAMPLES,
     FAMILIES,
     MORE_CLASSES,
     ONE_CLASS,
@@ -56,7 +50,7 @@ def claims(
     for claim in CLAIMS:
         of_page = planned.get(claim.page, ())
         available = [stored[m] for m in of_page if m in stored]
-        if claim in (COSTS, EXAMPLES):
+        if claim in COSTS.values():
             finding = _costs(claim, folder / "curves.csv")
         elif available and len(available) == len(of_page):
             finding = _finding(claim, available, among(comparisons, of_page))
@@ -109,7 +103,7 @@ def of_tables(results: Iterable[Result]) -> list[Result]:
 
 
 def overview(claims: pd.DataFrame, comparisons: Sequence[Comparison]) -> Finding:
-    """Where LA is not ahead of the threshold prototype, then how many claims have which verdict.
+    """Where LA is not ahead of the training-free methods, then how many claims have which verdict.
 
     Args:
         claims: `claims`.
@@ -119,8 +113,8 @@ def overview(claims: pd.DataFrame, comparisons: Sequence[Comparison]) -> Finding
     verdicts = ("confirmed", "not confirmed", "unresolved", "not run")
     texts = [f"{counts[verdict]} {verdict}" for verdict in verdicts if verdict in counts]
     summary = f"Of {counted(len(claims), 'claim')} of the paper: {', '.join(texts)}."
-    against_rival = behind.settings_below(comparisons)
-    return Finding(f"{against_rival} {summary}" if against_rival else summary)
+    below = behind.settings_below(comparisons)
+    return Finding(f"{below} {summary}" if below else summary)
 
 
 def _finding(claim: Claim, results: Sequence[Result], comparisons: Sequence[Comparison]) -> Finding:
@@ -147,4 +141,5 @@ def _costs(claim: Claim, path: Path) -> Finding:
     if not path.exists():
         return Finding("Times have not been measured.", claim, "not run")
     costs = pd.read_csv(path)
-    return cost_of_classes(costs) if claim == COSTS else cost_of_examples(costs)
+    ((over, quantity),) = (key for key, of_costs in COSTS.items() if of_costs == claim)
+    return cost_growth(costs, over, quantity)

@@ -12,10 +12,20 @@ import pandas as pd
 from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.report.comparison import compare
-from la.report.finding import COSTS, EXAMPLES, FAMILIES, Claim, Finding
+from la.report.finding import (
+    FAMILIES,
+    MEMORY_OF_CLASSES,
+    MEMORY_OF_EXAMPLES,
+    TIME_OF_CLASSES,
+    TIME_OF_EXAMPLES,
+    Claim,
+    Finding,
+)
 from la.report.tables import mean_scores
 from la.wording import counted
 
+Over = Literal["N", "K"]
+Quantity = Literal["time", "memory"]
 PROTOTYPES = (
     "la",
     "threshold_prototype",
@@ -28,6 +38,14 @@ PROTOTYPES = (
     "mfnet",
 )
 AFFINITIES = ("affinity", "dcama", "dcama_one_class", "emat")
+COSTS: dict[
+    tuple[Over, Quantity], Claim
+] = {  # the claim about the growth of a quantity over N or K
+    ("N", "time"): TIME_OF_CLASSES,
+    ("N", "memory"): MEMORY_OF_CLASSES,
+    ("K", "time"): TIME_OF_EXAMPLES,
+    ("K", "memory"): MEMORY_OF_EXAMPLES,
+}
 
 
 def by_family(results: Iterable[Result]) -> pd.DataFrame:
@@ -125,35 +143,29 @@ def growth(costs: pd.DataFrame, over: str) -> pd.DataFrame:
     return pd.DataFrame(factors).rename_axis(None)
 
 
-def cost_of_classes(costs: pd.DataFrame) -> Finding:
-    """How time and memory per query grow with N: affinity methods against LA."""
-    return _cost_growth(costs, "N", COSTS)
+def cost_growth(costs: pd.DataFrame, over: Over, quantity: Quantity) -> Finding:
+    """How the time or the memory of a query grows with N or K: affinity methods against LA.
 
+    Confirmed if it grows faster for each affinity method than for LA.
 
-def cost_of_examples(costs: pd.DataFrame) -> Finding:
-    """How time and memory per query grow with K: affinity methods against LA."""
-    return _cost_growth(costs, "K", EXAMPLES)
-
-
-def _cost_growth(costs: pd.DataFrame, over: Literal["N", "K"], claim: Claim) -> Finding:
-    """The claim holds if time and memory of each affinity method grow faster than those of LA."""
+    Args:
+        costs: as for `growth`.
+    """
+    claim = COSTS[over, quantity]
     shown = costs[costs["K" if over == "N" else "N"] == 1]
     most = shown[over].max()
     timed = set(shown["method"])
-    rivals = [label(name) for name in AFFINITIES if label(name) in timed]
-    if "LA" not in timed or not rivals or most < 2:
+    affinities = [label(name) for name in AFFINITIES if label(name) in timed]
+    if "LA" not in timed or not affinities or most < 2:
         return Finding(f"Times have not been measured over several {over}.", claim, "not run")
-    factors = growth(costs, over)
-    grown = {}
-    for kind in ("time", "memory"):
-        of_kind = factors[kind]
-        grown[kind] = ", ".join(f"{of_kind[name]:.1f} for {name}" for name in ("LA", *rivals))
+    factors = growth(costs, over)[quantity]
+    grown = [f"{factors[name]:.1f} for {name}" for name in ("LA", *affinities)]
     span = counted(most, "class") if over == "N" else f"{counted(most, 'example')} of a class"
+    measured = "time" if quantity == "time" else "peak memory"
     sentence = (
-        f"From 1 to {span} the time of a query grows by a factor of {grown['time']}; its memory "
-        f"grows by {grown['memory']}."
+        f"From 1 to {span} the {measured} of a query grows by a factor of {', '.join(grown)}."
     )
-    is_steeper = (factors.loc[rivals] > factors.loc["LA"]).all(axis=None)
+    is_steeper = bool((factors[affinities] > factors["LA"]).all())
     return Finding(sentence, claim, "confirmed" if is_steeper else "not confirmed")
 
 

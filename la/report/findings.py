@@ -9,6 +9,7 @@ from la.experiment.measurements import Result
 from la.experiment.methods import label
 from la.report import behind
 from la.report.comparison import Comparison
+from la.report.families import PROTOTYPES
 from la.report.finding import (
     MORE_CLASSES,
     ONE_CLASS,
@@ -26,36 +27,36 @@ LA_NAMES = ("la", "published")  # the methods that the paper's claims are about
 
 
 def one_class(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
-    """Table 1: LA against its best rival, and the claim about prototype methods."""
-    rivals = [c for c in comparisons if "prototype" in c.other]
+    """Table 1: LA against the best comparator, and the claim about prototype methods."""
+    prototypes = [c for c in comparisons if c.other in PROTOTYPES]
     sentence = _against_best(list(results), comparisons)
-    return Finding(sentence, ONE_CLASS, _verdict(rivals), _leads(rivals))
+    return Finding(sentence, ONE_CLASS, _verdict(prototypes), _leads(prototypes))
 
 
 def several_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
-    """Table 2: LA against its best rival, and the claim to be ahead of all."""
-    rivals = [c for c in comparisons if c.other not in REFERENCES]
+    """Table 2: LA against the best comparator, and the claim to be ahead of all."""
+    others = [c for c in comparisons if c.other not in REFERENCES]
     sentence = _against_best(list(results), comparisons)
-    return Finding(sentence, SEVERAL_CLASSES, _verdict(rivals), _leads(rivals))
+    return Finding(sentence, SEVERAL_CLASSES, _verdict(others), _leads(others))
 
 
 def with_more_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
-    """Table 3: how much of its 1-way score LA keeps at the largest N, and its best rival."""
+    """Table 3: how much of its 1-way score LA keeps at the largest N, and the best comparator."""
     results = list(results)
     means = mean_scores(results)
     table = means.pivot_table("value", "N", "method", sort=False).sort_index()
     references = {label(name) for name in REFERENCES}
-    rivals = [name for name in table.columns if name != "LA" and name not in references]
-    if "LA" not in table or not rivals or len(table) < 2:
+    others = [name for name in table.columns if name != "LA" and name not in references]
+    if "LA" not in table or not others or len(table) < 2:
         return Finding("LA has not been scored at several N here.", MORE_CLASSES, "not run")
     few, many = table.index[0], table.index[-1]
     kept = 100 * table.loc[many] / table.loc[few]
-    best = table.loc[many, rivals].idxmax()
+    best = table.loc[many, others].idxmax()
     most = counted(many, "class")
     sentence = (
         f"From {counted(few, 'class')} to {most} LA falls from {table.loc[few, 'LA']:.1f} % to "
-        f"{table.loc[many, 'LA']:.1f} % and keeps {kept['LA']:.0f} % of its score; the best rival "
-        f"at {most} ({best}) has {table.loc[many, best]:.1f} % and keeps "
+        f"{table.loc[many, 'LA']:.1f} % and keeps {kept['LA']:.0f} % of its score; the best "
+        f"comparator at {most} ({best}) has {table.loc[many, best]:.1f} % and keeps "
         f"{kept[best]:.0f} %."
     )
     sentence = _after(behind.named_first(results, comparisons), sentence)
@@ -115,10 +116,12 @@ def one_training(results: Iterable[Result]) -> Finding:
     means = mean_scores(la).sort_values("value")
     worst, best = means.iloc[0], means.iloc[-1]
     trainings = counted(n_models, "training")
-    lists = counted(len(models), "pair")
+    if is_same:
+        trained = f"The same {trainings}, one for each fold and list, were"
+    else:
+        trained = f"{trainings}, more than one for some fold and list, were"
     sentence = (
-        f"{trainings} for {lists} of a fold and a list scored "
-        f"{counted(len(settings), 'setting')}: "
+        f"{trained} scored in {counted(len(settings), 'setting')}: "
         f"from {worst['value']:.1f} % in {worst['setting']} to "
         f"{best['value']:.1f} % in {best['setting']}."
     )
@@ -161,7 +164,7 @@ def own_method(comparisons: Sequence[Comparison]) -> Finding:
     return Finding(f"{label(against_la[0].method)} scores {' and '.join(texts)}.")
 
 
-def closest_rivals(comparisons: Iterable[Comparison]) -> dict[str, Comparison]:
+def closest_comparators(comparisons: Iterable[Comparison]) -> dict[str, Comparison]:
     """By setting: the best method besides the one compared, without references."""
     closest: dict[str, Comparison] = {}
     for c in comparisons:
@@ -173,9 +176,9 @@ def closest_rivals(comparisons: Iterable[Comparison]) -> dict[str, Comparison]:
     return closest
 
 
-def best_rival(comparisons: Iterable[Comparison], setting: str) -> str:
-    """The name of the method of `closest_rivals` in one setting; "" where there is none."""
-    closest = closest_rivals(comparisons)
+def best_comparator(comparisons: Iterable[Comparison], setting: str) -> str:
+    """The name of the method of `closest_comparators` in one setting; "" where there is none."""
+    closest = closest_comparators(comparisons)
     return closest[setting].other if setting in closest else ""
 
 
@@ -185,8 +188,8 @@ def _after(named_first: str, sentence: str) -> str:
 
 
 def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) -> str:
-    """LA against the best rival of each setting; settings where it is not ahead come first."""
-    closest = closest_rivals(comparisons)
+    """LA against the best comparator of each setting; settings where it is not ahead come first."""
+    closest = closest_comparators(comparisons)
     if not closest:
         return "LA has not been compared with any other method here."
     first = behind.named_first(results, comparisons)
@@ -203,8 +206,8 @@ def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) 
     for c in sorted(left, key=lambda c: c.difference.value >= 0):
         mean = np.mean(values[c.method, c.setting])
         unresolved = "" if c.difference.resolved else ", unresolved"
-        rival = f"{_distance(c)} than the best rival ({label(c.other)}{unresolved})"
-        texts.append(f"{mean:.1f} % in {c.setting}, {rival}")
+        distance = f"{_distance(c)} than the best comparator ({label(c.other)}{unresolved})"
+        texts.append(f"{mean:.1f} % in {c.setting}, {distance}")
     return _after(first, f"{label(left[0].method)} scores {'; '.join(texts)}.")
 
 
@@ -214,9 +217,9 @@ def _distance(c: Comparison) -> str:
 
 
 def _leads(comparisons: Iterable[Comparison]) -> str:
-    """The difference to the closest rival of each setting, with the interval over episodes."""
+    """The difference to the closest comparator of each setting, with the interval over episodes."""
     texts = []
-    for setting, c in closest_rivals(comparisons).items():
+    for setting, c in closest_comparators(comparisons).items():
         texts.append(f"{c.difference.points} in {setting} ({label(c.other)})")
     return "; ".join(texts)
 

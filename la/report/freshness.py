@@ -1,8 +1,9 @@
 """Whether a results page would come out the same if it were made again.
 
 The metadata of a page hold a digest of each thing that it was made from. `la run` compares them
-with the present ones, and executes the notebook only if one differs, which it names. Imports only
-what is quick to import, because most calls find that nothing changed.
+with the present ones, and executes the notebook only if one differs, which it names. Of the code,
+the modules count that the notebook imports, directly or not, and those that execute it. Imports
+only what is quick to import, because most calls find that nothing changed.
 """
 
 import hashlib
@@ -14,9 +15,11 @@ from la.config import digest
 from la.experiment.code import PACKAGE, code_digest
 from la.experiment.workbench import Workbench
 from la.files import write_whole
+from la.report.imports import files_of, imported_by
 
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 KEY = "made_from"  # in the metadata of an executed notebook
+EXECUTED_BY = ("la.report.notebooks",)  # which computes what the page shows, and adds its links
 
 
 def inputs_of_page(
@@ -41,11 +44,12 @@ def inputs_of_page(
     if not tables:  # the page of another notebook shows results of any table, and times
         tables = sorted(measurements.glob("*.jsonl"))
         tables += sorted(bench.results.glob("curves.csv"))
+    notebook = NOTEBOOKS / f"{name}.ipynb"
     return {
-        "notebook": notebook_digest(NOTEBOOKS / f"{name}.ipynb"),
+        "notebook": notebook_digest(notebook),
         "parameters": digest(chosen | {"profile": digest(bench.config)}),
         "data": f"{bench.data.name} {bench.data.fingerprint}",
-        "code": code_digest(p for p in PACKAGE.rglob("*.py") if "widgets" not in p.parts),
+        "code": code_digest(imported_by(notebook) | files_of(EXECUTED_BY)),
         "weights": _bytes_digest(sorted((PACKAGE / "weights").iterdir())),
         "measurements": _bytes_digest(tables),
     }

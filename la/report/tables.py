@@ -35,8 +35,8 @@ class Table:
 
 _MASK, _BOX, _POINT = PromptKind
 _WAYS = (1, 2, 3, 4, 5, 10, 15, 20)
-_RIVALS = ("threshold_prototype", "prototype", "affinity")
-_CURVES = ("la", *_RIVALS)
+_TRAINING_FREE = ("threshold_prototype", "prototype", "affinity")
+_CURVES = ("la", *_TRAINING_FREE)
 WITH_RIVALS = ("table1", "table2", "table3", "curves", "prompts_used")  # of METHODS=all
 TABLES = {
     "table1": Table(tuple(METHODS), ((1, 1), (1, 5))),
@@ -58,12 +58,12 @@ TABLES = {
         classes=("unseen", "seen"),
     ),
     "prompts_used": Table(
-        ("la", *_RIVALS, "part_prototypes", "ridge", "class_prior"),
+        ("la", *_TRAINING_FREE, "part_prototypes", "ridge", "class_prior"),
         ((1, 1), (2, 1), (5, 1), (1, 5)),
         seeds=(0,),
         supports=("own", "exchanged"),
     ),
-    "own_method": Table(("la", *_RIVALS), ((1, 1), (2, 1))),
+    "own_method": Table(("la", *_TRAINING_FREE), ((1, 1), (2, 1))),
 }
 
 

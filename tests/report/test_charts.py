@@ -231,3 +231,13 @@ def test_leads_are_marked_at_their_points_and_empty_where_unresolved():
     places = [(float(line.get_xdata()[0]), int(line.get_ydata()[0])) for line in marks]
     assert places == [(pytest.approx(10), 0), (pytest.approx(0), 1)]
     assert [line.get_markerfacecolor() for line in marks] == ["black", "white"]
+    assert axis.get_xlabel().startswith("LA minus Affinity\n")
+
+
+def test_leads_over_different_methods_name_the_one_of_each_row():
+    results = [with_iou(50), with_iou(40, method="affinity")]
+    results += [with_iou(30, shots=5), with_iou(30, shots=5, method="ridge")]
+    (axis,) = charts.leads(compare(results)).axes
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    assert names == ["1-way 1-shot, masks\nAffinity", "1-way 5-shot, masks\nRidge classifier"]
+    assert axis.get_xlabel().startswith("LA minus the comparator of the row\n")

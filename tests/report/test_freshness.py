@@ -64,3 +64,16 @@ def test_the_front_page_changes_with_the_times_that_the_curves_measured(tmp_path
     (bench.results / "curves.csv").write_text("method\n")
     after = freshness.inputs_of_page(bench, "summary", {})
     assert {key for key in before if before[key] != after[key]} == {"measurements"}
+
+
+def test_code_that_a_page_does_not_import_leaves_it_as_it_is(tmp_path, tiny_coco, monkeypatch):
+    bench = Workbench.open("smoke", tiny_coco.parents[1])
+    bench = Workbench(bench.config, bench.source, tmp_path)
+    digested = {}
+    monkeypatch.setattr(freshness, "code_digest", lambda files: digested.update(now=set(files)))
+    for page, uses in (("table2", False), ("photographs", True)):
+        freshness.inputs_of_page(bench, page, {})
+        files = {path.relative_to(freshness.PACKAGE).as_posix() for path in digested["now"]}
+        assert ("predict/predictor.py" in files) == uses
+        assert {"report/notebooks.py", "report/navigation.py", "learn/training.py"} <= files
+        assert not [name for name in files if name.startswith(("commands/", "widgets/"))]
