@@ -8,7 +8,7 @@ import pandas as pd
 from la.files import write_whole
 from la.report.finding import CLAIMS
 from la.report.questions import questions
-from tests.readme_comparators import comparators
+from tests.readme_comparators import comparators, comparators_by_ways
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -40,7 +40,8 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     write_whole(README, with_results(text, RESULTS))
     text = COMPARATORS.read_text(encoding="utf-8")
-    write_whole(COMPARATORS, with_block(text, "measured", comparators(RESULTS)))
+    text = with_block(text, "measured", comparators(RESULTS))
+    write_whole(COMPARATORS, with_block(text, "ways", comparators_by_ways(RESULTS)))
 
 
 def with_results(text: str, results: Path) -> str:

@@ -1,4 +1,4 @@
-"""The measured table of docs/comparators.md, made from the stored results of the quick profile."""
+"""The measured tables of docs/comparators.md, made from the stored results of the quick profile."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,8 @@ from la.report.shadows import not_above_shadow, shadows
 SETTINGS = {(1, 1): "1-way 1-shot", (1, 5): "1-way 5-shot"}
 SETTINGS |= {(2, 1): "2-way 1-shot", (5, 1): "5-way 1-shot"}
 EXCHANGED = [(1, 1), (2, 1)]  # settings whose cost of exchanged supports is printed
-TABLES = ("table1", "table2", "prompts_used")
+WAYS = {(n, 1): f"{n}-way" for n in (1, 2, 3, 4, 5, 10, 15, 20)}  # as in the paper's Table 3
+TABLES = ("table1", "table2", "table3", "prompts_used")
 REFERENCES = ("floor", "token_grid")  # not methods, and no prompt is read
 
 
@@ -27,20 +28,39 @@ def comparators(results: Path) -> str:
     own = _means(scores[scores["supports"] == "own"])
     exchanged = _means(scores[scores["supports"] == "exchanged"])
     lost = 1 - exchanged / own
-    own = own[[*SETTINGS]].dropna().sort_values((1, 1), ascending=False, kind="stable")
-    best = own.max()
-    shots = [*SETTINGS.values()]
+    own = own[[*SETTINGS]].dropna()
     title = "share lost with exchanged supports, 1-way / 2-way 1-shot"
-    lines = [["", *shots, title], ["---"] * (len(shots) + 2)]
-    for method, row in own.iterrows():
+    last = {method: _cost(lost, method) for method in own.index}
+    table = _markdown(own, [*SETTINGS.values(), title], last)
+    stored = [result for result in _results(results) if result.measurement.method in own.index]
+    return f"**{not_above_shadow(shadows(stored)).sentence}**\n\n{table}"
+
+
+def comparators_by_ways(results: Path) -> str:
+    """mIoU* with one shot against the number of classes, as Markdown; rows as in `comparators`.
+
+    The last column is the share of the 1-way score that is left with the most classes.
+    """
+    scores = _first_lists(results)
+    own = _means(scores[scores["supports"] == "own"])[[*WAYS]].dropna()
+    first, *_, most = WAYS
+    kept = own[most] / own[first]
+    last = {method: f"{100 * share:.0f} %" for method, share in kept.items()}
+    return _markdown(own, [*WAYS.values(), f"kept at {most[0]}-way"], last)
+
+
+def _markdown(means: pd.DataFrame, titles: list[str], last: dict[str, str]) -> str:
+    """Rows of percentages from the best in the first column down, the best of each bold."""
+    best = means.max()
+    lines = [["", *titles], ["---"] * (len(titles) + 1)]
+    ordered = means.sort_values(means.columns[0], ascending=False, kind="stable")
+    for method, row in ordered.iterrows():
         cells = []
         for setting, score in row.items():
             text = f"{100 * score:.1f}"
             cells.append(f"**{text}**" if score == best[setting] else text)
-        lines.append([_name(method), *cells, _cost(lost, method)])
-    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    stored = [result for result in _results(results) if result.measurement.method in own.index]
-    return f"**{not_above_shadow(shadows(stored)).sentence}**\n\n{table}"
+        lines.append([_name(method), *cells, last[method]])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _results(results: Path) -> Iterator[Result]:
