@@ -44,7 +44,7 @@ Episodes = Annotated[
 Prompts = Annotated[str, Option(help="mask, box, point, or several joined by +")]
 Folds = Annotated[str | None, Option(help="folds, such as 0,1")]
 Seeds = Annotated[str | None, Option(help="seeds, such as 0,1,2")]
-Methods = Annotated[str | None, Option(help="rows of the table, joined by ,")]
+Methods = Annotated[str | None, Option(help="rows of the table, separated by commas")]
 Parameters = Annotated[list[str] | None, Option("-p", metavar="NAME=VALUE")]
 Recompute = Annotated[
     bool, Option("--recompute", help="render the page again, and recompute results of other code")
@@ -64,7 +64,7 @@ BFloat16 = Annotated[bool, Option("--bfloat16", help="score --checkpoint under b
 
 
 def numbers(text: str | None) -> list[int] | None:
-    """Numbers joined by commas.
+    """Numbers separated by commas.
 
     Raises:
         UserError: a word is not a number.

@@ -14,9 +14,9 @@ from la.commands.app import app
 from la.errors import UserError
 from la.wording import counted
 
-# Written out, because a list of options must not import the exporters.
+# Written out here, so that the help of a command need not import the exporters.
 FORMATS = "coco-instances, coco-polygons, coco-instance-polygons, yolo, labelme"
-JOINED = ", joined by , ; a name that holds a comma in double quotes"
+SEPARATED = ", separated by commas; a name that contains a comma, in double quotes"
 Model = Annotated[str, Option(help="a name that `models` lists, or a file")]
 
 
@@ -27,13 +27,13 @@ def predict(
     out: Annotated[Path, Option(help="a folder for the predictions")],
     model: Model = "photos",
     formats: Annotated[
-        str, Option("--format", help="further files, joined by , : " + FORMATS)
+        str, Option("--format", help="further files, separated by commas: " + FORMATS)
     ] = "",
     truth: Annotated[
         Path | None, Option(help="a COCO file of the photographs, for the IoU of each")
     ] = None,
 ) -> None:
-    """Segment a folder of photographs: PNG masks with a legend, and COCO."""
+    """Segment a folder of photographs; write PNG masks with a legend, and a COCO file."""
     from la.data.index import CocoIndex
     from la.learn.checkpoints import load
     from la.predict.folder import predict_folder
@@ -79,8 +79,8 @@ def prompts(
     annotations: Annotated[Path, Argument(help="a COCO or LabelMe file, or a folder")],
     images: Annotated[Path, Option(help="the folder of the annotated photographs")],
     out: Annotated[Path, Option(help="the file to write")] = Path("prompts.json"),
-    classes: Annotated[str | None, Option(help="those to take" + JOINED)] = None,
-    files: Annotated[str | None, Option(help="the photographs to take" + JOINED)] = None,
+    classes: Annotated[str | None, Option(help="those to take" + SEPARATED)] = None,
+    files: Annotated[str | None, Option(help="the photographs to take" + SEPARATED)] = None,
 ) -> None:
     """Make a prompts.json from annotations: COCO, LabelMe, YOLO-seg or PNG masks."""
     from la.predict import prompts_file
@@ -99,6 +99,6 @@ def prompts(
 
 
 def _names(text: str) -> list[str]:
-    """Names joined by commas, as in a line of a CSV file."""
+    """Names separated by commas, as in a line of a CSV file."""
     (names,) = csv.reader([text], skipinitialspace=True)
     return [name.strip() for name in names if name.strip()]

@@ -1,4 +1,4 @@
-"""COCO files written: images, categories, and annotations with a mask, a box or a point."""
+"""Writes COCO files: images, categories, and annotations with a mask, a box or a point."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class CocoWriter:
         width: int,
         height: int,
     ) -> dict[str, Any]:
-        """The entry of a new image, to which further fields may be added."""
+        """Add an image; return its entry, to which the caller may add fields."""
         images = self.content["images"]
         entry: dict[str, Any] = {"id": len(images) + 1, "file_name": file_name}
         entry |= {"width": width, "height": height}
@@ -37,7 +37,7 @@ class CocoWriter:
         cls: int,
         geometry: dict[str, Any],
     ) -> dict[str, Any]:
-        """The entry of a new annotation of the newest image, with the fields of `geometry`."""
+        """Add an annotation to the newest image, with these fields, and return its entry."""
         annotations = self.content["annotations"]
         entry = {"id": len(annotations) + 1, "image_id": len(self.content["images"])}
         entry |= {"category_id": cls, "iscrowd": 0, **geometry}
@@ -46,7 +46,7 @@ class CocoWriter:
 
 
 def geometry(prompt: Box | Point | np.ndarray) -> dict[str, Any]:
-    """The fields of an annotation that say where it is; a mask (H, W) as run lengths."""
+    """The fields of an annotation that hold its place; a mask (H, W) becomes run lengths."""
     match prompt:
         case Point(x, y, positive):
             return {
