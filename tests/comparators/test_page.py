@@ -10,7 +10,7 @@ import torch
 from la.experiment.methods import RIVALS
 from la.profiles import profile
 from tests.readme import RESULTS, with_block
-from tests.readme_comparators import comparators
+from tests.readme_comparators import comparators, comparators_by_ways
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
@@ -65,8 +65,9 @@ def test_every_oracle_that_the_page_lists_is_a_test() -> None:
         assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8"), test
 
 
-def test_the_measured_table_holds_the_stored_results() -> None:
+def test_the_measured_tables_hold_the_stored_results() -> None:
     page = with_block(PAGE, "measured", comparators(RESULTS))
+    page = with_block(page, "ways", comparators_by_ways(RESULTS))
     assert page == PAGE, "run make readme"
 
 
@@ -93,3 +94,11 @@ def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Pat
     row = next(line for line in written.splitlines() if line.startswith("| PANet"))
     assert row.split("|")[3].strip() == f"{100 * sum(scores) / 4:.1f}"
     assert "| DCAMA |" not in written
+
+
+def test_the_share_that_is_kept_with_most_classes_is_computed_from_the_row_itself() -> None:
+    _, _, *rows = comparators_by_ways(RESULTS).splitlines()
+    assert len(rows) >= 4
+    for row in rows:
+        one, *_, twenty, kept = [cell.strip(" *%") for cell in row.split("|")[2:-1]]
+        assert abs(100 * float(twenty) / float(one) - float(kept)) < 1, row
