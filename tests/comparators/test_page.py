@@ -10,7 +10,7 @@ import torch
 from la.experiment.methods import RIVALS
 from la.profiles import profile
 from tests.readme import RESULTS, with_block
-from tests.readme_comparators import comparators, comparators_by_ways
+from tests.readme_comparators import TABLES, comparators, comparators_by_ways
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
@@ -75,7 +75,7 @@ def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Pat
     """The mean of four folds is printed, and a method that lacks a fold is no row."""
     folder = tmp_path / "measurements"
     folder.mkdir()
-    for table in ("table1", "table2", "prompts_used"):
+    for table in TABLES:
         kept = []
         for text in (RESULTS / "measurements" / f"{table}.jsonl").read_text().splitlines():
             measured = json.loads(text)["measurement"]
