@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")  # to files, not to addresses
 SECTION = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")  # a link within a notebook
 IMAGE = re.compile(r"<img [^>]*?src=\"([^\"]+)\"")  # as HTML, which has a width
+LINES = re.compile(r"#L\d+")  # of a file, the first of the linked ones
+LONG = re.compile(r'"([^"\\]{12})[^"\\]{68,}"')  # a text of a JSON file that hides the others
 EQUATION = re.compile(r"\$([^$\n]+)\$")
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -25,7 +28,7 @@ pre {{ overflow-x: auto; }}
 span:target {{ background: #fe9; }}
 </style></head>
 <body><main><h1>{name}</h1>
-<p><a href="{front}">Label Anything, the workbook</a></p>
+<p><a href="{front}">Label Anything, the workbook</a>{note}</p>
 <pre tabindex="0">
 {lines}
 </pre></main></body>
@@ -36,13 +39,14 @@ span:target {{ background: #fe9; }}
 class Links:
     """Links of pages to files that are no pages; the files are copied beside the pages.
 
-    Python files become web pages with an anchor for each line, so that `file.py#L12` works here
-    as it does where the repository is hosted.
+    Python files, and others whose lines are linked, become web pages with an anchor for each line,
+    so that `file.py#L12` works here as it does where the repository is hosted.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.files: set[Path] = set()
+        self.with_lines: set[Path] = set()
 
     def rewrite(self, text: str, page: Path) -> str:
         """The Markdown of a page with its links to files replaced by HTML, which Sphinx keeps."""
@@ -53,11 +57,16 @@ class Links:
             if linked == self.root / "README.md":  # which is the first page of the site
                 front = os.path.relpath(self.root / "index.html", page.parent)
                 return f'<a href="{front}{anchor or ""}">{words}</a>'
-            if mark or linked is None or self._is_page(linked):
+            if mark or linked is None:
                 return match.group()
+            if self._is_page(linked):  # the headings of the site's pages are in lower case
+                return f"[{words}]({name}{(anchor or '').lower()})"
+            line = LINES.match(anchor or "")
+            if linked.suffix == ".py" or line:
+                self.with_lines.add(linked)
+                return f'<a href="{name}.html{line.group() if line else ""}">{words}</a>'
             self.files.add(linked)
-            suffix = ".html" if linked.suffix == ".py" else ""
-            return f'<a href="{name}{suffix}{anchor or ""}">{words}</a>'
+            return f'<a href="{name}{anchor or ""}">{words}</a>'
 
         for name in IMAGE.findall(text):
             shown = self._file(page, name)
@@ -72,15 +81,15 @@ class Links:
 
     def write_files(self, site: Path) -> None:
         """Write what the pages link to."""
-        for path in sorted(self.files):
+        for path in sorted(self.files | self.with_lines):
             copy = site / path.relative_to(self.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".py":
-                front = os.path.relpath(site / "index.html", copy.parent)
-                page = _source_page(path, path.relative_to(self.root).as_posix(), front)
-                copy.with_name(f"{copy.name}.html").write_text(page, encoding="utf-8")
-            else:
+            if path.suffix != ".py":
                 shutil.copyfile(path, copy)
+            if path in self.with_lines:
+                front = os.path.relpath(site / "index.html", copy.parent)
+                page = _page_of_lines(path, path.relative_to(self.root).as_posix(), front)
+                copy.with_name(f"{copy.name}.html").write_text(page, encoding="utf-8")
 
     def _file(self, page: Path, name: str) -> Path | None:
         linked = (page.parent / name).resolve()
@@ -92,12 +101,25 @@ class Links:
         return path.suffix == ".md" or is_executed
 
 
-def _source_page(path: Path, name: str, front: str) -> str:
-    """A Python file as HTML; `#L12` is its line 12."""
+def _page_of_lines(path: Path, name: str, front: str) -> str:
+    """A file as HTML; `#L12` is its line 12. Stored results begin with their score."""
     lines = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if path.suffix == ".jsonl":
+            line = _score_first(line)
         lines.append(f'<span id="L{number}">{number:5}  {html.escape(line)}</span>')
-    return PAGE.format(name=name, front=front, lines="\n".join(lines))
+    note = ""
+    if path.suffix != ".py":
+        shortened = "; counts are shortened here" if path.suffix == ".jsonl" else ""
+        note = f' · <a href="{path.name}">the file</a>{shortened}'
+    return PAGE.format(name=name, front=front, note=note, lines="\n".join(lines))
+
+
+def _score_first(line: str) -> str:
+    """A stored result with its score and measurement first, and long texts shortened."""
+    fields = json.loads(line)
+    first = {key: fields.pop(key) for key in ("miou_star", "measurement") if key in fields}
+    return LONG.sub(r'"\1…"', json.dumps(first | fields))
 
 
 def sections_in_lower_case(text: str) -> str:

@@ -1,5 +1,7 @@
 """Numbers with their nouns, for messages and sentences."""
 
+from collections.abc import Collection
+
 SIBILANTS = ("s", "x", "ch", "sh")
 
 
@@ -15,3 +17,10 @@ def plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}s"
+
+
+def numbered(noun: str, numbers: Collection[int]) -> str:
+    """Which ones, such as `fold 0`; of several only how many, such as `4 folds`."""
+    if len(numbers) == 1:
+        return f"{noun} {next(iter(numbers))}"
+    return counted(len(numbers), noun)

@@ -1,5 +1,6 @@
 """The site: every page is there, every link resolves, and nothing is loaded from elsewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -70,8 +71,9 @@ def test_every_link_leads_to_a_file_and_an_anchor_of_the_site(pages):
 @pytest.mark.parametrize("width", [1200, 400])
 def test_the_accessibility_check_has_no_serious_findings(pages, page, width):
     """axe-core on every page, as wide as a desk and as a phone; pages of source lines are alike."""
-    shown = [path for path in pages if not path.name.endswith(".py.html")]
-    shown.append(next(path for path in pages if path.name.endswith(".py.html")))
+    of_lines = (".py.html", ".jsonl.html", ".csv.html")
+    shown = [path for path in pages if not path.name.endswith(of_lines)]
+    shown += [next(path for path in pages if path.name.endswith(kind)) for kind in of_lines]
     page.set_viewport_size({"width": width, "height": 900})
     grave = {}
     for path in shown:
@@ -107,6 +109,33 @@ def test_a_linked_source_line_is_an_anchor_of_a_page(tmp_path):
     source = (site / "la" / "model.py.html").read_text()
     assert '<span id="L2">    2  y = 2</span>' in source and "1 &lt; 2" in source
     assert (site / "results" / "quick" / "a.csv").read_text() == "1\n"
+
+
+def test_linked_lines_of_stored_counts_are_a_page_that_begins_with_the_score(tmp_path):
+    root, site = tmp_path / "root", tmp_path / "site"
+    page = root / "results" / "table1.ipynb"
+    page.parent.mkdir(parents=True)
+    stored = {"confusion": "c" * 500, "measurement": {"method": "la"}, "miou_star": 0.25}
+    (page.parent / "a.jsonl").write_text(f"{json.dumps(stored)}\n" * 3)
+    (page.parent / "b.csv").write_text("seed\n0\n")
+    links = Links(root)
+    text = links.rewrite("[lines 2 to 3](a.jsonl#L2-L3) [line 2](b.csv#L2)", page)
+    assert text == ('<a href="a.jsonl.html#L2">lines 2 to 3</a> <a href="b.csv.html#L2">line 2</a>')
+    links.write_files(site)
+    lines = (site / "results" / "a.jsonl.html").read_text()
+    assert '<span id="L2">    2  {&quot;miou_star&quot;: 0.25, &quot;measurement&quot;' in lines
+    assert "c" * 80 not in lines and '<a href="a.jsonl">the file</a>' in lines
+    assert (site / "results" / "a.jsonl").read_text().count("c" * 500) == 3
+    assert '<span id="L2">    2  0</span>' in (site / "results" / "b.csv.html").read_text()
+
+
+def test_a_heading_of_another_page_is_linked_as_the_site_names_it(tmp_path):
+    page = tmp_path / "results" / "quick" / "table2.ipynb"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    text = "[x](results/quick/table2.ipynb#The-episode-list)"
+    linked = Links(tmp_path).rewrite(text, tmp_path / "README.md")
+    assert linked == "[x](results/quick/table2.ipynb#the-episode-list)"
 
 
 def test_links_to_pages_pictures_and_hosts_are_left_as_they_are(tmp_path):

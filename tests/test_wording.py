@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from la.wording import counted, plural
+from la.wording import counted, numbered, plural
 
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 # Those that speak to people. The readers in la.data name at least the first three entries of
@@ -97,3 +97,8 @@ def test_no_message_says_1_classes():
             if texts:
                 found[path.relative_to(PACKAGE).as_posix()] = texts
     assert found == {}
+
+
+def test_one_thing_has_its_number_and_several_are_counted():
+    assert numbered("fold", [0]) == "fold 0" and numbered("fold", {3}) == "fold 3"
+    assert numbered("fold", [0, 2]) == "2 folds"

@@ -194,9 +194,9 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
         gain = _interval(row)
         rows[key] = {
             "classes": f"{row['classes']:.0f}",
-            "chosen": f"{row['chosen']:.1f}",
-            "random": f"{row['random']:.1f}",
-            "gain ±": gain.points,
+            "chosen, IoU (%)": f"{row['chosen']:.1f}",
+            "random, IoU (%)": f"{row['random']:.1f}",
+            "gain ± (points)": gain.points,
             " ": "" if gain.resolved else "unresolved",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["", "K"])
@@ -211,9 +211,11 @@ def extremes(classes: pd.DataFrame, class_name: Callable[[int], str]) -> pd.Data
     """
     is_shown = (classes["method"] == label("la")) & (classes["k_shots"] == classes["k_shots"].min())
     one = classes[is_shown]
-    table = one[["chosen", "random"]].assign(gain=_gain(one))
+    names = {"chosen": "chosen, IoU (%)", "random": "random, IoU (%)"}
+    table = one[list(names)].rename(columns=names)
+    table["gain (points)"] = _gain(one)
     table.index = pd.Index(map(class_name, one["class_id"]), name="class")
-    table = table.sort_values("gain", ascending=False).round(1)
+    table = table.sort_values("gain (points)", ascending=False).round(1)
     if len(table) <= 2 * EXTREMES:
         return table
     return pd.concat([table.head(EXTREMES), table.tail(EXTREMES)])

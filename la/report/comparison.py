@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from la.experiment.measurements import Measurement, Result
-from la.experiment.methods import label
+from la.experiment.methods import METHODS, label
 from la.report.statistics import Difference, Interval, mean_difference, paired_bootstrap
-from la.report.tables import in_order, prompts_of
+from la.report.tables import REFERENCES, in_order, prompts_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,23 @@ def among(
     """Those whose other method and setting are among the measurements, such as those of a table."""
     columns = {(m.method, prompts_of(m), m.setting) for m in measurements}
     return [c for c in comparisons if (c.other, c.prompts, c.setting) in columns]
+
+
+def not_scored(results: Iterable[Result], folder: Path) -> str:
+    """Which comparators the results lack, and where they are scored; "" if they lack none.
+
+    Args:
+        folder: a profile's results, whose Table 2 has all of them.
+    """
+    scored = {r.measurement.method for r in results}
+    missing = [m for m in METHODS if m not in scored and m not in REFERENCES]
+    if not missing:
+        return ""
+    names = " and ".join(label(name) for name in missing)
+    text = f"{names} {'were' if len(missing) > 1 else 'was'} not scored for this page"
+    if (folder / "table2.ipynb").exists():
+        text += "; [Table 2](table2.ipynb) has them with two and five classes"
+    return f"{text}."
 
 
 def differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:

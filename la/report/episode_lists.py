@@ -1,4 +1,4 @@
-"""What folds and lists of episodes are made of, before any model is run."""
+"""What folds and lists of episodes are made of, before any model is run, and the lists."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,16 @@ from matplotlib.figure import Figure
 from la.data import folds
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.experiment.measurements import Measurement
+from la.experiment.workbench import Workbench
+from la.files import write_whole
 from la.report.lettering import literal
+from la.report.pages import markdown
 from la.report.pictures import EpisodePicture, picture
 from la.types import Episode
+from la.wording import counted
+
+N_SHOWN = 5  # episodes of a list that a page prints
 
 
 def fold_classes(index: CocoIndex, rule: folds.Rule = "interleaved") -> pd.DataFrame:
@@ -27,6 +34,35 @@ def fold_classes(index: CocoIndex, rule: folds.Rule = "interleaved") -> pd.DataF
 def without_predictions(loader: BatchLoader, episodes: Sequence[Episode]) -> list[EpisodePicture]:
     """Episodes with the prompts drawn for them and their truth."""
     return [picture(loader, episode, number) for number, episode in enumerate(episodes)]
+
+
+def listed(index: CocoIndex, episodes: Sequence[Episode]) -> pd.DataFrame:
+    """A row per episode: the id of the query image, and each class with those of its supports."""
+    rows = []
+    for episode in episodes:
+        supports: dict[int, list[str]] = {class_id: [] for class_id in episode.class_ids}
+        for example in episode.examples:
+            supports[episode.class_of(example)].append(str(episode.image_of(example)))
+        texts = [f"{index.class_name(c)}: {', '.join(ids)}" for c, ids in supports.items()]
+        rows.append({"query image": episode.query_id, "support images": "; ".join(texts)})
+    return pd.DataFrame(rows).rename_axis("episode")
+
+
+def first_list(bench: Workbench, table: str, measurement: Measurement) -> str:
+    """Markdown: where the list of a measurement is, where all others are, and its first episodes.
+
+    The whole list is written to `<table>_episodes.csv` in the results of the profile.
+    """
+    whole = listed(bench.data.test, bench.episodes(measurement))
+    name = f"{table}_episodes.csv"
+    write_whole(bench.results / name, whole.to_csv())
+    m = measurement
+    return (
+        f"The first {counted(min(N_SHOWN, len(whole)), 'episode')} of one list, that of fold "
+        f"{m.fold}, list {m.seed}, {m.setting}. All {len(whole)} are in [{name}]({name}). Images "
+        f"are named by their ids. The commands in [{table}_lists.csv]({table}_lists.csv) print "
+        f"every other list.\n\n{markdown(whole.head(N_SHOWN))}"
+    )
 
 
 def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figure:

@@ -16,9 +16,10 @@ from la.experiment.methods import KNOWN
 from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.finding import Finding
+from la.report.navigation import ORDER
 from la.report.notebooks import plan_of
 from la.report.tables import TABLES, prompts_of
-from la.wording import counted, plural
+from la.wording import counted, numbered, plural
 
 NOT_POSSIBLE = "the data are too few"  # classes, or images of them, for any episode of a page
 
@@ -53,14 +54,22 @@ def contents(
     measurements: Mapping[str, list[Measurement]],
     results: Iterable[Result],
 ) -> pd.DataFrame:
-    """A row per notebook: a link to its rendered copy, and how many of its results exist."""
+    """A row per notebook: a link to its rendered copy, and how many of its results exist.
+
+    In reading order; a page that computes what it shows has a row once it is there.
+    """
     computed = {r.measurement for r in results}
     rows = {}
-    for name, planned in measurements.items():
+    for name in ORDER:
         path = folder / f"{name}.ipynb"
+        if name == "summary" or (name not in measurements and not path.exists()):
+            continue
         link = f"[{_title(path)}]({path.name})" if path.exists() else "not run yet"
+        planned = measurements.get(name, [])
         n_computed = sum(m in computed for m in planned)
         count = f"{n_computed} of {len(planned)}" if planned else NOT_POSSIBLE
+        if name not in measurements:
+            count = "computed by the page itself"
         rows[name] = (link, count)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["notebook", "results"])
 
@@ -94,10 +103,10 @@ def basis(
     if not results:
         return f"{headline}\n\nNothing has been computed yet."
     measured = [r.measurement for r in results]
-    n_folds = len({m.fold for m in measured})
+    folds = numbered("fold", {m.fold for m in measured})
     n_lists = _lists_of_settings(measured)
     episodes = _several(sorted({m.episodes for m in measured}), "episode")
-    text = f"{_several([n_folds], 'fold')}, {_several(n_lists, 'episode list')}"
+    text = f"{folds[0].upper()}{folds[1:]}, {_several(n_lists, 'episode list')}"
     text += f" of {episodes} for each setting"
     models: dict[tuple[str, int], set[str]] = {}
     for r in results:
@@ -156,12 +165,8 @@ def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
 
 def _several(counts: Sequence[int], noun: str) -> str:
     """One number, or several as `3 or 5`, with their noun."""
-    return f"{_either(counts)} {noun if max(counts) == 1 else plural(noun)}"
-
-
-def _either(counts: Sequence[int]) -> str:
-    """One number, or several as `3 or 5`."""
-    return " or ".join(map(str, counts))
+    either = " or ".join(map(str, counts))
+    return f"{either} {noun if max(counts) == 1 else plural(noun)}"
 
 
 def provenance(results: Sequence[Result]) -> pd.DataFrame:

@@ -4,18 +4,24 @@ from pathlib import Path
 
 # A question, and the places that answer it; the first one that exists is linked.
 QUESTIONS = (
-    ("What is claimed, and does it hold here?", ("results/quick/summary.ipynb",)),
-    ("How sure are the numbers?", ("docs/scoring.md",)),
-    ("On what data?", ("docs/data.md",)),
+    (
+        "What is claimed, and does it hold here?",
+        ("results/quick/summary.ipynb#Claims-and-verdicts", "notebooks/summary.ipynb"),
+    ),
+    (
+        "How sure are the numbers?",
+        ("results/quick/summary.ipynb#How-sure-the-numbers-are", "docs/scoring.md"),
+    ),
+    ("On what data?", ("docs/data.md#the-embedded-data-set-profile-quick",)),
     ("What is LA's weak spot?", ("results/quick/summary.ipynb",)),
     ("Which method for 20 classes?", ("results/quick/table3.ipynb", "notebooks/table3.ipynb")),
     ("How long does it take?", ("README.md#reproduce",)),
     ("How do I run it again?", ("README.md#reproduce",)),
     (
         "Where is the episode list behind a number?",
-        ("results/quick/table2_lists.csv", "docs/scoring.md"),
+        ("results/quick/table2.ipynb#The-episode-list", "docs/scoring.md"),
     ),
-    ("What has never been run?", ("README.md#the-papers-setting-on-a-gpu",)),
+    ("What has never been run?", ("README.md#what-has-never-run",)),
     ("Whom do I cite?", ("CITATION.cff",)),
 )
 
@@ -30,7 +36,7 @@ def questions(root: Path, page: str = "") -> str:
     up = "../" * len(Path(page).parts)
     lines = []
     for question, places in QUESTIONS:
-        there = [place for place in places if (root / place.partition("#")[0]).exists()]
+        there = [p for p in places if (root / p.partition("#")[0]).exists()]
         place = there[0] if there else places[-1]
         if not page:
             place = place.removeprefix("README.md")

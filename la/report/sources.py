@@ -37,14 +37,14 @@ def sources(folder: Path, table: str, results: Sequence[Result]) -> pd.DataFrame
     for r in results:
         m = r.measurement
         column = (prompts_of(m), m.setting)
-        counts = _span(lines.get((m.method, *column), []))
+        counts = lines.get((m.method, *column), [])
         # The header is the first line of the file.
-        listed = _span([int(number) + 2 for number in list_rows[column]])
+        listed = [int(number) + 2 for number in list_rows[column]]
         rows[label(m.method), *column] = {
             "notebook": f"[{table}](../../notebooks/{table}.ipynb)",
             "computed by": source_link(folder, m.method),
-            "pixel counts": f"[{counts}]({stored})" if counts else "not stored",
-            "episode lists": f"[{listed}]({lists})",
+            "pixel counts": _line_links(stored, counts) if counts else "not stored",
+            "episode lists": _line_links(lists, listed),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index = pd.MultiIndex.from_tuples(list(rows), names=[None, "prompts", "setting"])
@@ -136,14 +136,17 @@ def _lines(path: Path) -> dict[tuple[str, str, str], list[int]]:
     return numbers
 
 
-def _span(lines: Sequence[int]) -> str:
-    """`line 3`, `lines 3 to 8`, or several of them; "" for no line."""
-    spans: list[list[int]] = []
+def _line_links(file: str, lines: Sequence[int]) -> str:
+    """Links to lines of a file: `[line 3](file#L3)`, or one for each run of consecutive lines."""
+    runs: list[list[int]] = []
     for line in sorted(lines):
-        if spans and line == spans[-1][1] + 1:
-            spans[-1][1] = line
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
         else:
-            spans.append([line, line])
-    texts = [str(low) if low == high else f"{low} to {high}" for low, high in spans]
-    noun = "line" if len(lines) == 1 else "lines"
-    return f"{noun} {', '.join(texts)}" if texts else ""
+            runs.append([line, line])
+    links = []
+    for low, high in runs:
+        name = f"line {low}" if low == high else f"lines {low} to {high}"
+        place = f"L{low}" if low == high else f"L{low}-L{high}"
+        links.append(f"[{name}]({file}#{place})")
+    return ", ".join(links)

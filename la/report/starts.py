@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from statistics import fmean
 
 import pandas as pd
 
@@ -10,14 +11,14 @@ from la.data.batches import drawable_shapes
 from la.errors import UserError
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement, Result
-from la.experiment.methods import CURVES, label
+from la.experiment.methods import CURVES, VARIANTS, label
 from la.experiment.run import histories
 from la.experiment.workbench import Workbench
 from la.profiles import profile
 from la.report.finding import Finding
 from la.report.statistics import t_interval
 from la.rng import stream
-from la.wording import counted
+from la.wording import counted, numbered
 
 
 def learning_curves(results: Iterable[Result], config: Config) -> pd.DataFrame:
@@ -92,18 +93,55 @@ def differences_from_paper(config: Config) -> pd.DataFrame:
         theirs = asdict(getattr(paper, part))
         for name, value in ours.items():
             if value != theirs[name]:
-                rows[part, name] = {
-                    config.profile: str(value),
-                    paper.profile: str(theirs[name]),
+                rows[part, name.replace("_", " ")] = {
+                    config.profile: _in_words(name, value),
+                    paper.profile: _in_words(name, theirs[name]),
                 }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def what_the_start_does(curves: pd.DataFrame) -> Finding:
+def _in_words(name: str, value: object) -> str:
+    """A setting as a reader writes it: no Python values, shapes as N-way K-shot."""
+    if name == "shapes" and isinstance(value, tuple):
+        shapes = [f"{size} x {n_ways}-way {k_shots}-shot" for size, n_ways, k_shots in value]
+        return ", ".join(shapes)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def two_lengths(results: Sequence[Result], config: Config) -> str:
+    """Why the complete start scores less in the ladder than in the learning curves: the steps.
+
+    Both are of the same folds, lists and seeds; "" where one of them has not been scored.
+    """
+    few, many = VARIANTS["la complete"], CURVES["la agreeing x1"]
+    scores: dict[str, list[float]] = {few.label: [], many.label: []}
+    shown = [r for r in results if r.measurement.classes == "unseen"]
+    for r in shown:
+        name = label(r.measurement.method)
+        if name in scores and r.measurement.setting == shown[0].measurement.setting:
+            scores[name].append(100 * r.scores.miou_star)
+    if not all(scores.values()):
+        return ""
+    assert few.configure is not None and many.configure is not None
+    n_few, n_many = few.configure(config).train.steps, many.configure(config).train.steps
+    setting = shown[0].measurement.setting
+    return (
+        f"The complete start scores {fmean(scores[few.label]):.1f} % here and "
+        f"{fmean(scores[many.label]):.1f} % in the learning curves, both in {setting} on the same "
+        f"folds, lists and unseen classes. The trainings differ: those of the ladder take "
+        f"{counted(n_few, 'step')}, those of this point of the curves {n_many}. Table 4 trains the "
+        "complete model as shortly as the ladder; its mean is over more trainings and lists."
+    )
+
+
+def what_the_start_does(curves: pd.DataFrame, folds: Sequence[int]) -> Finding:
     """The agreeing start after its shortest training against the usual one after its longest.
 
     Args:
         curves: `learning_curves`, with columns start, steps, setting, classes, value.
+        folds: whose scores they are.
     """
     unseen = curves[curves["classes"] == "unseen"]
     if not {"usual", "agreeing"} <= set(unseen["start"]):
@@ -112,9 +150,10 @@ def what_the_start_does(curves: pd.DataFrame) -> Finding:
     shown = unseen[unseen["setting"] == setting].sort_values("steps")
     agreeing = shown[shown["start"] == "agreeing"].iloc[0]
     usual = shown[shown["start"] == "usual"].iloc[-1]
-    steps = counted(agreeing["steps"], "step")
+    fold = numbered("fold", folds)
+    first, last = counted(agreeing["steps"], "step"), counted(usual["steps"], "step")
     return Finding(
-        f"On unseen classes in {setting} LA scores {agreeing['value']:.1f} % after "
-        f"{steps} from the agreeing start, and {usual['value']:.1f} % after "
-        f"{counted(usual['steps'], 'step')} from the usual one."
+        f"On the unseen classes of {fold} in {setting} LA scores {agreeing['value']:.1f} % after "
+        f"{first} from the agreeing start, and {usual['value']:.1f} % after {last} from the usual "
+        "one."
     )

@@ -38,7 +38,7 @@ def test_the_sentence_names_each_number_of_examples_and_what_is_unresolved():
 def test_a_single_class_has_a_gain_and_no_interval():
     table = gains(classes({1: [3.0]}))
     assert finding(table).sentence.endswith("+3.0 points with K = 1 (unresolved).")
-    assert printed(table).loc[("LA", 1), "gain ±"] == "+3.0"
+    assert printed(table).loc[("LA", 1), "gain ± (points)"] == "+3.0"
     assert len(chart(classes({1: [3.0]})).axes) == 1
 
 
@@ -61,7 +61,7 @@ def test_the_classes_that_gain_most_and_least_are_listed_once():
     many = extremes(classes({1: list(range(12)), 5: [50.0] * 12}), "class {}".format)
     assert many.index.tolist() == [f"class {i}" for i in (11, 10, 9, 8, 7, 4, 3, 2, 1, 0)]
     few = extremes(classes({1: [0.0, 2.0]}), "class {}".format)
-    assert few["gain"].tolist() == [2, 0] and few.index.name == "class"
+    assert few["gain (points)"].tolist() == [2, 0] and few.index.name == "class"
 
 
 def test_the_protocol_counts_classes_once_and_in_the_right_form():

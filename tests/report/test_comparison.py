@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hand_made import result, with_iou
 
-from la.report.comparison import compare, differences
+from la.report.comparison import compare, differences, not_scored
 from la.report.statistics import paired_bootstrap, t_interval
 from la.types import PromptKind
 
@@ -80,3 +80,14 @@ def test_without_a_name_the_method_of_the_first_result_is_compared():
     (comparison,) = compare([with_iou(50, method="published"), with_iou(20, method="floor")])
     assert (comparison.method, comparison.other) == ("published", "floor")
     assert comparison.difference.value == pytest.approx(0.3)
+
+
+def test_comparators_that_were_not_scored_are_named_with_the_page_that_has_them(tmp_path):
+    names = ("la", "threshold_prototype", "prototype", "affinity")
+    results = [with_iou(30, method=name) for name in names]
+    text = not_scored(results, tmp_path)
+    assert text == "Part prototypes and Ridge classifier were not scored for this page."
+    (tmp_path / "table2.ipynb").touch()
+    assert "[Table 2](table2.ipynb) has them" in not_scored(results, tmp_path)
+    results += [with_iou(30, method="ridge"), with_iou(30, method="part_prototypes")]
+    assert not_scored(results, tmp_path) == ""

@@ -1,6 +1,8 @@
 """Folds and lists of episodes, counted by hand."""
 
-from la.report.episode_lists import episode_histograms, fold_classes
+from la.experiment.measurements import Measurement
+from la.experiment.workbench import Workbench
+from la.report.episode_lists import episode_histograms, first_list, fold_classes, listed
 
 
 def test_histograms_count_classes_and_prompts(loader, episodes):
@@ -19,3 +21,30 @@ def test_every_class_is_in_exactly_one_fold(loader):
     assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 20
     assert sorted(table.to_numpy().ravel()) == sorted(loader.index.category_names)
     assert table["fold 1"][0] == loader.index.class_name(2)
+
+
+def test_a_listed_episode_names_its_query_and_the_supports_of_each_class(loader, episodes):
+    table = listed(loader.index, episodes)
+    episode = episodes[3]
+    row = table.loc[3]
+    assert row["query image"] == episode.query_id
+    named = dict(text.split(": ") for text in row["support images"].split("; "))
+    assert list(named) == [loader.index.class_name(c) for c in episode.class_ids]
+    for example in episode.examples:
+        ids = named[loader.index.class_name(episode.class_of(example))].split(", ")
+        assert str(episode.image_of(example)) in ids
+
+
+def test_a_page_shows_the_beginning_of_a_list_and_links_all_of_it(tmp_path, tiny_coco):
+    bench = Workbench.open("smoke", tiny_coco.parents[1])
+    bench = Workbench(bench.config, bench.source, tmp_path)
+    measurement = Measurement("la", 0, 1, 1, 2, 7)
+    text = first_list(bench, "table1", measurement)
+    assert text.startswith(
+        "The first 5 episodes of one list, that of fold 0, list 2, 1-way 1-shot. All 7 are in "
+        "[table1_episodes.csv](table1_episodes.csv)."
+    )
+    assert "[table1_lists.csv](table1_lists.csv) print" in text
+    lines = (bench.results / "table1_episodes.csv").read_text().splitlines()
+    assert len(lines) == 8 and lines[0] == "episode,query image,support images"
+    assert lines[1].split(",")[1] == str(bench.episodes(measurement)[0].query_id)

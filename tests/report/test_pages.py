@@ -84,6 +84,19 @@ def test_contents_link_what_was_run_and_count_the_results_that_are_there(tmp_pat
     table = pages.contents(tmp_path, asked, [one])
     assert table.loc["table1"].tolist() == ["[About table1](table1.ipynb)", "1 of 2"]
     assert table.loc["table2"].tolist() == ["not run yet", "0 of 1"]
+    assert list(table.index) == ["table1", "table2"]
+
+
+def test_contents_have_the_pages_that_compute_what_they_show(tmp_path):
+    for name in ("choosing", "model"):
+        cells = [{"source": [f"# About {name}\n"]}]
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    table = pages.contents(tmp_path, {"train": [with_iou(20).measurement]}, [])
+    assert list(table.index) == ["train", "model", "choosing"]
+    assert table.loc["model"].tolist() == [
+        "[About model](model.ipynb)",
+        "computed by the page itself",
+    ]
 
 
 def test_provenance_changes_with_any_episode_list():
@@ -129,12 +142,12 @@ def trained(seed, model, shots=1):
 def test_the_basis_says_what_the_interval_holds():
     rival = result("affinity")
     one = pages.basis("Quick.", [trained(0, "a"), rival])
-    assert "1 fold, 1 episode list of 1 episode " in one and "there is no ±" in one
+    assert "Fold 0, 1 episode list of 1 episode " in one and "there is no ±" in one
     several = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), rival])
     five_shots = [trained(seed, "c", shots=5) for seed in range(3)]
     mixed = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), *five_shots])
-    assert "1 fold, 2 or 3 episode lists" in mixed and "over these 2 or 3 lists" in mixed
-    assert several.startswith("Quick.\n\n1 fold, 2 episode lists of 1 episode ")
+    assert "Fold 0, 2 or 3 episode lists" in mixed and "over these 2 or 3 lists" in mixed
+    assert several.startswith("Quick.\n\nFold 0, 2 episode lists of 1 episode ")
     assert "2 trainings of each trained row" in several
     assert "these 2 lists" in several and "± holds both" in several
     shared = pages.basis("Quick.", [trained(0, "a"), trained(1, "a")])
@@ -151,7 +164,7 @@ def test_a_page_opens_with_its_finding():
     text = pages.opening(Finding("LA wins.", ONE_CLASS, "confirmed"), "Quick.", [result()])
     claim = f"The paper's claim (4.3, Table 1): {ONE_CLASS.text} *Here: confirmed*."
     assert text.startswith(f"**LA wins.**\n\n{claim}\n\n")
-    assert "\n\nQuick.\n\n1 fold" in text
+    assert "\n\nQuick.\n\nFold 0" in text
 
 
 def test_the_basis_names_what_the_data_do_not_allow():

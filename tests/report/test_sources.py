@@ -5,11 +5,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hand_made import result, with_iou
 
-from la.experiment.methods import KNOWN
+from la.experiment.measurements import Measurement
+from la.experiment.methods import KNOWN, label
 from la.report.sources import episode_lists, source_link, sources, tables_of
+from la.report.tables import prompts_of
 from la.types import PromptKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,18 +34,22 @@ def test_outside_of_a_checkout_the_place_is_told_without_a_link(tmp_path):
 
 def test_each_method_leads_to_its_lines_in_the_file_of_the_table(tmp_path):
     results = [with_iou(40), with_iou(40, seed=1), with_iou(30, method="affinity")]
+    other = with_iou(30, method="prototype")
+    results.append(with_iou(40, seed=2))
     (tmp_path / "measurements").mkdir()
-    ordered = [results[2], results[0], results[1]]
+    ordered = [results[2], results[0], results[1], other, results[3]]
     lines = [json.dumps(r.to_json()) for r in ordered]
     (tmp_path / "measurements" / "table2.jsonl").write_text("\n".join(lines))
     table = sources(tmp_path, "table2", [*results, with_iou(20, method="ridge")])
     counts = table["pixel counts"]
-    assert counts["LA", "1-way 1-shot"] == "[lines 2 to 3](measurements/table2.jsonl)"
-    assert counts["Affinity", "1-way 1-shot"] == "[line 1](measurements/table2.jsonl)"
+    assert counts["LA", "1-way 1-shot"] == (
+        "[lines 2 to 3](measurements/table2.jsonl#L2-L3), [line 5](measurements/table2.jsonl#L5)"
+    )
+    assert counts["Affinity", "1-way 1-shot"] == "[line 1](measurements/table2.jsonl#L1)"
     assert counts["Ridge classifier", "1-way 1-shot"] == "not stored"
-    assert set(table["episode lists"]) == {"[lines 2 to 3](table2_lists.csv)"}
+    assert set(table["episode lists"]) == {"[lines 2 to 4](table2_lists.csv#L2-L4)"}
     lists = (tmp_path / "table2_lists.csv").read_text().splitlines()
-    assert all(line.startswith("1-way 1-shot,masks") for line in lists[1:3]) and len(lists) == 3
+    assert all(line.startswith("1-way 1-shot,masks") for line in lists[1:4]) and len(lists) == 4
     assert set(table["notebook"]) == {"[table2](../../notebooks/table2.ipynb)"}
 
 
@@ -54,8 +61,8 @@ def test_a_number_of_other_prompts_has_a_row_of_its_own(tmp_path):
         ("LA", "boxes", "1-way 1-shot"),
     ]
     assert list(table["episode lists"]) == [
-        "[line 2](table5_lists.csv)",
-        "[line 3](table5_lists.csv)",
+        "[line 2](table5_lists.csv#L2)",
+        "[line 3](table5_lists.csv#L3)",
     ]
 
 
@@ -75,3 +82,21 @@ def test_a_setting_belongs_to_the_first_table_that_has_it(tmp_path):
     planned = {"table1": [result().measurement], "table5": [result().measurement, boxes]}
     columns = [("boxes", "1-way 1-shot"), ("masks", "1-way 1-shot")]
     assert tables_of(tmp_path, planned, columns) == ["table5", "[table1](table1.ipynb)"]
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "table5"])
+def test_a_stored_number_is_a_hundred_times_the_mean_of_miou_star_over_its_lines(table):
+    """As the page says below the heading of the links."""
+    of_number: dict[tuple[str, ...], list[float]] = {}
+    stored = (RESULTS / "measurements" / f"{table}.jsonl").read_text(encoding="utf-8")
+    for line in stored.splitlines():
+        plain = json.loads(line)
+        m = Measurement(**plain["measurement"])
+        m = replace(m, kinds=tuple(PromptKind(kind) for kind in m.kinds))
+        key = (label(m.method), prompts_of(m), m.setting)
+        of_number.setdefault(key, []).append(100 * plain["miou_star"])
+    means = pd.read_csv(RESULTS / f"{table}.csv").query("fold == 'mean'")
+    assert len(means) > 5
+    for row in means.itertuples():
+        lines = of_number[row.method, row.prompts, row.setting]
+        assert row.value == pytest.approx(sum(lines) / len(lines)), row

@@ -1,5 +1,7 @@
 """Learning curves and the ladder of the start, from results made by hand."""
 
+import re
+
 import pytest
 from hand_made import with_iou
 
@@ -14,6 +16,7 @@ from la.report.starts import (
     curve_table,
     differences_from_paper,
     learning_curves,
+    two_lengths,
     what_the_start_does,
 )
 from la.report.statistics import t_interval
@@ -66,19 +69,25 @@ def test_the_table_of_learning_curves_joins_values_and_intervals():
 def test_the_finding_compares_the_first_point_of_one_start_with_the_last_of_the_other():
     results = [with_iou(45, method="la agreeing x1"), with_iou(20, method="la usual x1")]
     results.append(with_iou(22, method="la usual x7"))
-    finding = what_the_start_does(learning_curves(results, CONFIG))
+    finding = what_the_start_does(learning_curves(results, CONFIG), [0])
     assert "45.0 %" in finding.sentence and "22.0 %" in finding.sentence
     assert f"{7 * CONFIG.train.steps} steps" in finding.sentence
-    alone = what_the_start_does(learning_curves(results[:1], CONFIG))
+    assert finding.sentence.startswith("On the unseen classes of fold 0 in 1-way 1-shot LA scores")
+    alone = what_the_start_does(learning_curves(results[:1], CONFIG), [0])
     assert "have not both been trained" in alone.sentence
-    nothing = what_the_start_does(learning_curves([with_iou(45)], CONFIG))
+    nothing = what_the_start_does(learning_curves([with_iou(45)], CONFIG), [0])
     assert nothing.sentence == alone.sentence
 
 
 def test_differences_from_the_paper_are_all_fields_that_differ():
     table = differences_from_paper(CONFIG)
-    assert table.loc[("model", "embed_dim")].tolist() == ["96", "512"]
-    assert ("model", "n_heads") in table.index and ("train", "gamma") not in table.index
+    assert table.loc[("model", "embed dim")].tolist() == ["96", "512"]
+    assert ("model", "n heads") in table.index and ("train", "gamma") not in table.index
+    assert table.loc[("model", "norm first")].tolist() == ["yes", "no"]
+    assert table.loc[("train", "clip")].tolist() == ["1.0", "none"]
+    assert table.loc[("episodes", "shapes"), "quick"].startswith("16 x 1-way 1-shot, 8 x 1-way 4")
+    values = " ".join(table.to_numpy().ravel())
+    assert not re.search(r"None|True|False|[()]", values)
     assert len(differences_from_paper(profile("paper-sam"))) == 0
 
 
@@ -109,3 +118,14 @@ def test_the_shape_of_a_step_is_the_one_that_its_batches_have(tiny_index):
         k_shots = {3: 1, 2: 1, 1: 2}[len(episodes)]
         told = f"{len(episodes)} x {n_ways}-way {k_shots}-shot"
         assert batch_shape(shapes, 5, step) == told
+
+
+def test_the_page_says_why_the_complete_start_has_two_scores():
+    results = [with_iou(48, method="la agreeing x1"), with_iou(44, method="la complete")]
+    results.append(with_iou(80, method="la complete", classes="seen"))
+    results.append(with_iou(90, method="la complete", shots=5))
+    text = two_lengths(results, CONFIG)
+    assert "scores 44.0 % here and 48.0 % in the learning curves, both in 1-way 1-shot" in text
+    few = round(CONFIG.train.steps * CONFIG.evaluation.ablation_share)
+    assert f"take {few} steps, those of this point of the curves {CONFIG.train.steps}." in text
+    assert two_lengths(results[:1], CONFIG) == ""
