@@ -88,13 +88,6 @@ def test_nothing_is_made_when_nothing_changed(copy):
     assert copy.files() == before
 
 
-def test_recompute_makes_everything_again(copy):
-    before = copy.files()
-    assert "nothing changed" not in copy.make("RECOMPUTE=1")
-    after = copy.files()
-    assert after.keys() == before.keys() and after["table2.ipynb"] > before["table2.ipynb"]
-
-
 def test_removed_files_of_the_page_are_made_again(copy):
     text = (copy.results / "table2.csv").read_text()
     other = copy.results / "table3.md"
@@ -102,13 +95,13 @@ def test_removed_files_of_the_page_are_made_again(copy):
     (copy.results / "table2.csv").unlink()
     assert "table2.csv is missing" in copy.make()
     (copy.results / "table2.ipynb").unlink()
-    copy.make()
+    assert "table2: 2 measurements, 2 stored, 0 to compute" in copy.make()
     assert (copy.results / "table2.ipynb").exists()
     assert (copy.results / "table2.csv").read_text() == text
     assert other.read_text() == "of another table"
 
 
-def test_an_edit_of_the_metrics_is_noticed_and_an_edit_of_words_is_not(copy):
+def test_an_edit_of_the_metrics_is_noticed_and_recomputed_on_demand_and_words_are_not(copy):
     path = copy.root / "la" / "learn" / "metrics.py"
     text = path.read_text()
     path.write_text(text + "\n# A remark.\n")
@@ -117,8 +110,11 @@ def test_an_edit_of_the_metrics_is_noticed_and_an_edit_of_words_is_not(copy):
     said = copy.make()
     assert "code changed" in said and "computed by other code than today's" in said
     assert "0 to compute" in said
+    before = copy.files()
     said = copy.make("RECOMPUTE=1")
-    assert "other code" not in said and " 0 stored" in said
+    assert "nothing changed" not in said and "other code" not in said and " 0 stored" in said
+    after = copy.files()
+    assert after.keys() == before.keys() and after["table2.ipynb"] > before["table2.ipynb"]
     path.write_text(text)
 
 
@@ -126,7 +122,6 @@ def test_a_replaced_picture_is_noticed(copy):
     picture = sorted((copy.data).rglob("*.png"))[-1]
     ImageOps.invert(Image.open(picture).convert("RGB")).save(picture)
     assert "data changed" in copy.make()
-    assert "nothing changed" in copy.make()
 
 
 def test_an_edited_annotation_file_is_noticed(copy):

@@ -59,9 +59,12 @@ def params_after(model: LabelAnything, start: dict[str, Tensor], names: list[str
     return np.array(rows, dtype=np.float64)
 
 
+# The larger rate makes differences larger; the authors' own is repeated on the smaller model.
+RUNS = [(name, "1e-3") for name in sorted(FILES)] + [("trajectory_mae", "5e-5")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", ["5e-5", "1e-3"])
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize(("name", "rate"), RUNS)
 def test_twenty_official_training_steps_are_repeated(name, rate, tmp_path, monkeypatch):
     trajectory = Trajectory(FILES[name])
     model = LabelAnything.empty(trajectory.config).double()
