@@ -11,6 +11,7 @@ from la.config import EpisodeConfig, ModelConfig, Protocol
 from la.data.batches import TrainingBatches, drawable_shapes, ids_alone
 from la.data.episodes import EpisodeSampler
 from la.data.loader import BatchLoader
+from tests.data.entries import features_of
 
 SHAPES = ((3, 1, 1), (2, 2, 1), (1, 1, 2))
 CONFIG = EpisodeConfig(shapes=SHAPES)
@@ -20,7 +21,7 @@ class ConstantFeatures:
     """Stands for a feature cache."""
 
     def read(self, image_ids: list[int], *, pin_memory: bool = False) -> torch.Tensor:
-        return constant_features(image_ids)
+        return features_of(image_ids)
 
 
 class DamagedFeatures:
@@ -30,17 +31,13 @@ class DamagedFeatures:
         raise ValueError("the file is damaged")
 
 
-def constant_features(image_ids: list[int]) -> torch.Tensor:
-    return torch.tensor(image_ids).float()[:, None, None, None].expand(-1, 2, 3, 3)
-
-
 @pytest.fixture(scope="module")
 def batches(tiny_index) -> TrainingBatches:
     class_ids = tiny_index.category_ids.tolist()
     sampler = EpisodeSampler(tiny_index, class_ids, Protocol(), [(n, k) for _, n, k in SHAPES])
     model = ModelConfig(image_size=96, mask_size=48, token_pool=20)
     loader = BatchLoader(
-        tiny_index, model, CONFIG, Protocol(), read_features=constant_features, target_side=24
+        tiny_index, model, CONFIG, Protocol(), read_features=features_of, target_side=24
     )
     return TrainingBatches(sampler, loader, CONFIG, seed=3)
 

@@ -10,13 +10,7 @@ from PIL import Image
 from la.data.images import read_rgb, to_rgb
 from la.data.index import CocoIndex
 from la.errors import MissingFile, UserError
-
-HEIGHT, WIDTH = 30, 40
-
-
-def image(image_id, name=None, height=HEIGHT, width=WIDTH):
-    name = name or f"{image_id:012d}.jpg"
-    return {"id": image_id, "file_name": name, "height": height, "width": width}
+from tests.data.entries import HEIGHT, WIDTH, image
 
 
 def document(images):

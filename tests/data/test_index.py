@@ -12,14 +12,9 @@ from pycocotools import mask as coco_mask
 from la.data import index
 from la.data.index import CocoIndex
 from la.errors import UserError
+from tests.data.entries import HEIGHT, WIDTH, image
 
-HEIGHT, WIDTH = 30, 40
 SQUARE = [5.0, 6.0, 15.0, 6.0, 15.0, 18.0, 5.0, 18.0]
-
-
-def image(image_id, name=None, height=HEIGHT, width=WIDTH):
-    name = name or f"{image_id:012d}.jpg"
-    return {"id": image_id, "file_name": name, "height": height, "width": width}
 
 
 def annotation(number, image_id=9, category_id=3, segmentation=None, **changes):

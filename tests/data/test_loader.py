@@ -12,15 +12,11 @@ from la.data.geometry import Frame
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.types import IGNORE, Batch, Episode, Example, Features, Pixels, PromptKind
+from tests.data.entries import features_of
 
 KINDS = tuple(PromptKind)
 PAD = ModelConfig(image_size=96, resize="pad", mask_size=48, token_pool=20)
 SQUASH = replace(PAD, resize="squash")
-
-
-def features_of(image_ids) -> torch.Tensor:
-    """(n, 2, 3, 3), each filled with its image's id."""
-    return torch.tensor(image_ids).float()[:, None, None, None].expand(-1, 2, 3, 3)
 
 
 def loader_of(index, model=PAD, protocol=Protocol(), **options) -> BatchLoader:
