@@ -8,7 +8,7 @@ import typer
 
 from la.commands import assets, experiments, own_data  # noqa: F401  they register their commands
 from la.commands.app import app
-from la.errors import UserError
+from la.errors import UserError, in_words
 
 INTERRUPTED = 130  # the exit status of a command that Ctrl+C ended
 # Raised for any wrong command line; typer exports only this subclass of it.
@@ -30,8 +30,11 @@ def main(words: list[str] | None = None) -> int:
     except UsageError as error:
         error.show()
         return error.exit_code
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"la {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"la {words[0]}: {in_words(error)}", file=sys.stderr)
         return 2
     if status == INTERRUPTED:
         print("stopped; the same command resumes", file=sys.stderr)

@@ -4,6 +4,18 @@ The command line prints only the message and exits with status 2. Any other exce
 keeps its traceback.
 """
 
+import errno
+
+MENDS = {  # of what the system says
+    errno.EACCES: "allow it, or choose another place",
+    errno.EEXIST: "a file has the name of a folder that is needed; choose another place",
+    errno.EISDIR: "give the name of a file",
+    errno.ENOSPC: "make room, or choose a folder on another disk",
+    errno.ENOTDIR: "a file has the name of a folder that is needed; choose another place",
+    errno.EPERM: "allow it, or choose another place",
+    errno.EROFS: "choose another place",
+}
+
 
 class UserError(ValueError):
     """An argument, a file or a setting that the user can correct."""
@@ -11,3 +23,12 @@ class UserError(ValueError):
 
 class MissingFile(UserError, FileNotFoundError):
     """A file or a folder that the user named, or has to provide, does not exist."""
+
+
+def in_words(error: OSError) -> str:
+    """What the system says about a file, and what to do about it, where that is known."""
+    if error.filename is None or not error.strerror:
+        return str(error)
+    mend = MENDS.get(error.errno or 0)
+    said = f"{error.filename}: {error.strerror}"
+    return f"{said}; {mend}" if mend else said

@@ -18,6 +18,8 @@ from typing import BinaryIO, cast
 
 from tqdm.auto import tqdm
 
+from la.errors import UserError
+
 PREFIX = ".writing-"
 
 # One line, redrawn at most once a second, so that logs stay short.
@@ -31,12 +33,13 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder cannot be written, or its disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
-    file = _temporary_file(path.parent)
-    while _lock(file, wait=True) is False:  # another process removed it before it was locked
-        file.close()
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         file = _temporary_file(path.parent)
+        while _lock(file, wait=True) is False:  # another process removed it before it was locked
+            file.close()
+            file = _temporary_file(path.parent)
     try:
         with named(path), file:
             yield file
@@ -58,13 +61,40 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Adds the file name to an OSError that lacks one, as that of a full disk does."""
+    """Names the file in an OSError that names none, or that names the temporary file."""
     try:
         yield
     except OSError as error:
-        if error.errno and error.filename is None:
+        is_temporary = Path(str(error.filename)).name.startswith(PREFIX)
+        if error.errno and (error.filename is None or is_temporary):
             error.filename = str(path)
+            error.filename2 = None
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Check, before the work, that a file can be written at its end.
+
+    Raises:
+        UserError: a folder has this name, or its own folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file")
+    check_folder(path.absolute().parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that files can be written to a folder, which may not exist yet.
+
+    Raises:
+        UserError: a file has its name or that of a folder above it, or it may not be written.
+    """
+    above = (folder, *folder.absolute().parents)
+    existing = next(place for place in above if place.exists())
+    if not existing.is_dir():
+        raise UserError(f"{existing} is a file; give another folder to write to")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{existing} may not be written; give another folder to write to")
 
 
 @contextmanager

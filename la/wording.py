@@ -10,6 +10,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural(noun)}"
 
 
+def are(number: int) -> str:
+    """The verb of so many things: `is` or `are`."""
+    return "is" if number == 1 else "are"
+
+
 def plural(noun: str) -> str:
     """The regular plural of an English noun; of several words the last one changes."""
     if noun.endswith(SIBILANTS):

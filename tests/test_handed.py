@@ -28,6 +28,7 @@ from la.errors import UserError
 from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
+from la.learn.hub import SHIPPED
 from la.model.label_anything import LabelAnything
 from la.predict.folder import predict_folder
 from la.predict.photos import open_photo
@@ -81,7 +82,7 @@ REFUSED = {
 FAULTS = {  # by the report on the folder
     "folder_cam1_is_missing": "images that have no file: 24 .cam1/img_0001.png, cam1/img_0002.png",
     "half_of_the_images_missing": "images that have no file: 12 .img_0001.png, img_0003.png",
-    "segmentation_empty": "96 annotations have a box and no mask; their boxes are not scored",
+    "segmentation_empty": "96 annotations with a box and no mask: not scored",
 }
 SMALL = {"twelve_images_three_classes": 3, "twenty_four_images_five_classes": 5}  # classes
 
@@ -165,7 +166,7 @@ def test_a_contradiction_is_refused_with_its_place_and_mend(name, case, capsys):
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_report_names_the_fault(name, case, tmp_path):
     path = case(f"handed/{name}")
-    report = check(open_data(path, tmp_path / "cache"), path, "interleaved")
+    report = check(open_data(path, tmp_path / "cache"), path, profiles.profile("quick"), SHIPPED)
     assert re.search(FAULTS[name], str(report))
     assert not report.is_usable
     assert "n_ways <= 0" not in str(report)
@@ -234,7 +235,7 @@ def test_train_file_has_fewer_classes(opened):
 def test_one_picture_under_two_ids(opened):
     data = opened("handed/one_picture_under_two_ids")
     assert set(data.train.pictures).isdisjoint(data.test.pictures)
-    assert "12 images of instances_default.json repeat a picture" in data.note
+    assert "12 repeated pictures of instances_default.json are merged" in data.note
     ids = data.test.category_ids.tolist()
     sampler = EpisodeSampler(data.test, ids, Protocol(small_area=0), [(1, 1)])
     picture = dict(zip(data.test.image_ids.tolist(), data.test.pictures, strict=True))

@@ -143,7 +143,8 @@ def test_a_full_disk_is_one_sentence_and_status_2(capsys, monkeypatch):
     monkeypatch.setattr(hub, "KNOWN", Raises(full))
     status, out, err = run(capsys, "models")
     assert (status, out) == (2, "")
-    assert err == "la models: [Errno 28] No space left on device: '/data/x'\n"
+    mend = "make room, or choose a folder on another disk"
+    assert err == f"la models: /data/x: No space left on device; {mend}\n"
 
 
 def test_ctrl_c_says_that_the_command_resumes(capsys, monkeypatch):

@@ -3,7 +3,6 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +24,6 @@ from la.commands.options import (
 from la.errors import UserError
 from la.wording import counted
 
-USUAL_WAYS = 5  # the most of Table 2
-
 
 @app.command()
 def data(
@@ -43,8 +40,11 @@ def data(
     folder cannot be opened.
     """
     from la.data.check import check
-    from la.files import write_whole
+    from la.files import check_writable, write_whole
+    from la.learn.hub import SHIPPED
 
+    if faults is not None:
+        check_writable(faults)
     source = folder or data
     bench = options.workbench(profile, source)
     opened = bench.data
@@ -57,21 +57,11 @@ def data(
     print(f"{opened.name} {opened.fingerprint}")
     if source is None:
         return 0
-    report = check(opened, source, bench.config.evaluation.folds)
-    *others, advice = report.possible
-    print(replace(report, possible=(*others, _with_usual_ways(advice))))
+    report = check(opened, source, bench.config, SHIPPED)
+    print(report)
     if faults is not None:
         write_whole(faults, report.to_csv())
     return 0 if report.is_usable else 1
-
-
-def _with_usual_ways(advice: str) -> str:
-    """The advice of a report, with no more ways than Table 2 has; hundreds would take hours."""
-    command, option, ways = advice.partition(" --ways ")
-    if not option or int(ways) <= USUAL_WAYS:
-        return advice
-    command = command.removeprefix("next: ")
-    return f"next, with N = {USUAL_WAYS} as in Table 2: {command}{option}{USUAL_WAYS}"
 
 
 @app.command()
@@ -160,15 +150,17 @@ def export(
     from la.experiment.measurements import Measurement
     from la.experiment.methods import method as method_of
     from la.experiment.runs import Run
+    from la.files import check_writable
     from la.learn import checkpoints, hub
 
+    path = weights or hub.shipped(profile)
+    check_writable(path)
     setting = Measurement(method, fold, ways, shots, seed, episodes=1)
     bench = options.workbench(profile, data, [setting])
     run = Run.of(bench, method_of(method), None if everything else fold, seed)
     source = run.train()
     # A bias is chosen on images that the model was not trained on.
     bias = 0.0 if everything else Job(bench, setting).fitted().fit.bias
-    path = weights or hub.shipped(profile)
     checkpoints.save(checkpoints.load(source), path, trained_on=run.trained_on, bias=bias)
     print(f"{path}: bias {bias:g}, {run.trained_on}")
 
@@ -179,9 +171,11 @@ def pretrain_backbone(
     weights: Annotated[Path | None, Option(help="file to write")] = None,
 ) -> None:
     """Train the weights of the tiny backbone again."""
+    from la.files import check_writable
     from la.learn.pretraining import pretrain, save
     from la.model.backbones import TINY
 
     path = weights or TINY.weights.path()
+    check_writable(path)
     save(pretrain(steps=steps, seed=0), path, steps=steps, seed=0, n_images=12_000)
     print(path)

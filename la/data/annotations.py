@@ -26,6 +26,7 @@ import numpy as np
 
 from la.data.coco_file import read_lists
 from la.data.entries import (
+    Noticed,
     Skipped,
     as_object,
     check_pixels,
@@ -141,7 +142,7 @@ def _annotations(
     sizes = [(image.height, image.width) for image in images.values()]
     parsed: list[_Annotation] = []
     by_label: dict[int | str, list[_Annotation]] = {}
-    n_boxes_only, n_repeated_ids = 0, 0
+    noticed = Noticed()
     for position, entry in enumerate(entries):
         place = f"annotations[{position}]"
         try:
@@ -167,18 +168,14 @@ def _annotations(
             if annotation in earlier:
                 skipped.add("annotation", place, f"repeats an earlier annotation of id {label}")
                 continue
-            n_repeated_ids += bool(earlier)
+            noticed.repeated_ids += bool(earlier)
             earlier.append(annotation)
-        n_boxes_only += not has_mask
+        noticed.boxes_only += not has_mask
+        drawn = annotation.outline if has_mask else Outline([annotation.box], is_runs=False)
+        if drawn.leaves(*sizes[image]):
+            noticed.beyond.append(place)
         parsed.append(annotation)
-    notes = []
-    if n_boxes_only:
-        notes.append(
-            f"{n_boxes_only} annotations have a box and no mask; their boxes are not scored"
-        )
-    if n_repeated_ids:
-        notes.append(f"{n_repeated_ids} annotations repeat an id; their positions tell them apart")
-    return sorted(parsed, key=lambda annotation: annotation.image), notes
+    return sorted(parsed, key=lambda annotation: annotation.image), noticed.notes()
 
 
 def _row(entry: dict[str, Any], field: str, rows: dict[int, int]) -> int:

@@ -6,22 +6,27 @@
 import csv
 import io
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from la.config import Protocol
+from la.config import Config, Protocol
 from la.data import folds
-from la.data.check_images import NO_IMAGE, Finding, image_findings, unlisted_images
+from la.data.check_images import Finding, image_findings, unlisted_images
 from la.data.dataset import Data
 from la.data.episodes import presence
+from la.data.images import DRAWING_SCALE
 from la.data.index import CocoIndex
+from la.wording import counted
 
 NAMED = 3  # entries that are named for each finding; the others are counted
 LISTED = 100  # classes that are listed
 SHOTS = (1, 5)
+USUAL_WAYS = 5  # the most of Table 2
+LEFT_OUT = "entries that are left out"
 
 
 @dataclass(frozen=True)
@@ -56,24 +61,31 @@ class Report:
         return table.getvalue()
 
 
-def check(data: Data, folder: Path, rule: folds.Rule) -> Report:
+def check(
+    data: Data,
+    folder: Path,
+    config: Config,
+    shipped: Sequence[str],
+) -> Report:
     """The report.
 
     Args:
         folder: what was opened as `data`.
-        rule: how classes are assigned to folds.
+        config: the profile under which the folder is to be used.
+        shipped: the profiles of which the package has a trained model.
     """
     findings: list[Finding] = []
     for index in data.files:
         findings += _entry_findings(index)
         findings += image_findings(index)
     findings += unlisted_images(data.files, folder)
-    most_ways, possible = _possible(data, rule)
-    advice = _advice(data, folder, most_ways, findings)
+    most_ways, possible = _possible(data, config.evaluation.folds)
+    command = _scoring_command(data, folder, config, shipped)
+    next_step = _next_step(data, folder, command, most_ways, findings)
     return Report(
         classes=tuple(_classes(data)),
         findings=tuple(findings),
-        possible=(*possible, f"next: {advice}"),
+        possible=(*possible, next_step),
         can_be_scored=most_ways > 0,
     )
 
@@ -130,7 +142,8 @@ def _classes(data: Data) -> list[str]:
         )
     if len(ids) > LISTED:
         lines.append(
-            f"and {len(ids) - LISTED} classes with {test[order[LISTED]]} test images or more"
+            f"and {counted(len(ids) - LISTED, 'class')} with "
+            f"{counted(int(test[order[LISTED]]), 'test image')} or more"
         )
     return lines
 
@@ -156,28 +169,66 @@ def _possible(data: Data, rule: folds.Rule) -> tuple[int, list[str]]:
     return min(_most_ways(ids, n_images, 1, rule), default=0), lines
 
 
-def _advice(data: Data, folder: Path, most_ways: int, findings: Sequence[Finding]) -> str:
-    """The command to go on with.
+def _next_step(
+    data: Data,
+    folder: Path,
+    command: str,
+    most_ways: int,
+    findings: Sequence[Finding],
+) -> str:
+    """What to do next, as it follows from what was found.
 
     Args:
+        command: scores the folder; without N.
         most_ways: the largest N of 1-shot episodes in every fold.
         findings: all that was found.
     """
     place = shlex.quote(str(folder))
-    if any(finding.what in NO_IMAGE for finding in findings):
-        return f"mend the images that cannot be read, and check again: python -m la data {place}"
-    if most_ways:
-        return f"python -m la evaluate --data {place} --checkpoint quick --ways {most_ways}"
-    if any(finding.is_of_annotations for finding in findings):
-        return f"mend the entries that are left out, and check again: python -m la data {place}"
-    fixed = f"python -m la evaluate --data {place} --support prompts.json"
+    faults: Counter[str] = Counter()  # in two annotation files the same kind may occur
+    for finding in findings:
+        if finding.is_fault:
+            what = LEFT_OUT if finding.is_of_annotations else finding.what
+            faults[what] += len(finding.entries)
+    mend = " and ".join(f"the {what} ({n})" for what, n in faults.items())
+    is_annotated = any(len(index.annotation_image) for index in data.files)
+    if faults and (set(faults) != {LEFT_OUT} or not is_annotated):
+        return f"next: mend {mend}, and check again: python -m la data {place}"
+    start = f"next: mend {mend}, and " if faults else "next: "
     if data.test.annotation_crowd.all() and len(data.test.annotation_crowd):
         file = shlex.quote(str(data.test.source))
         return (
-            "add masks, without which nothing can be scored; boxes can be prompts: "
+            f"{start}add masks, without which nothing can be scored; boxes can be prompts: "
             f"python -m la prompts {file} --images {place}"
         )
-    return f"annotate more images of each class, or score a fixed set of examples: {fixed}"
+    if not most_ways:
+        return (
+            f"{start}annotate more images of each class, or score a fixed set of examples: "
+            f"python -m la evaluate --data {place} --support prompts.json"
+        )
+    start = f"next: mend {mend}, or go on without them" if faults else "next"
+    if most_ways > USUAL_WAYS:  # hundreds would take hours
+        start += f", with N = {USUAL_WAYS} as in Table 2"
+    return f"{start}: {command} --ways {min(most_ways, USUAL_WAYS)}"
+
+
+def _scoring_command(
+    data: Data,
+    folder: Path,
+    config: Config,
+    shipped: Sequence[str],
+) -> str:
+    """Scores the folder under the profile that was chosen, but photographs not as drawings."""
+    profile = config.profile
+    largest_drawing = DRAWING_SCALE * config.model.image_size
+    n_larger = (data.test.sizes.max(1) > largest_drawing).sum()
+    if config.data == "embedded" and 2 * n_larger > len(data.test.sizes):
+        profile = "photos"
+    words = ["python", "-m", "la", "evaluate", "--data", str(folder)]
+    if profile != "quick":  # which is the default
+        words += ["--profile", profile]
+    if profile in shipped:
+        words += ["--checkpoint", profile]
+    return shlex.join(words)
 
 
 def _most_ways(ids: np.ndarray, n_images: np.ndarray, k_shots: int, rule: folds.Rule) -> list[int]:

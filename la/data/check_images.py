@@ -13,7 +13,7 @@ from PIL import Image
 from la.data.contents import BLANK, FEW, replaced_pictures
 from la.data.images import is_address, orientation
 from la.data.index import CocoIndex
-from la.data.layouts import IMAGE_SUFFIXES
+from la.data.picture_files import file_id, is_picture
 from la.data.reconcile import identifies
 from la.errors import MissingFile, UserError
 from la.files import progress_bar
@@ -117,15 +117,17 @@ def unlisted_images(indexes: Sequence[CocoIndex], folder: Path) -> list[Finding]
     Args:
         folder: the data set, relative to which the files are named.
     """
-    listed = set()
-    files = set()
+    counted_files = set()
+    paths = set()
     for index in indexes:
-        listed |= {str(path) for path in index.paths if path is not None}
-        files |= set(index.folder.files())
+        counted_files |= {file_id(path) for path in index.paths if path is not None}
+        paths |= set(index.folder.files())
     names = []
-    for file in sorted(files - listed):
-        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
-            names.append(Path(file).relative_to(folder).as_posix())
+    for path in sorted(paths):
+        name = Path(path).relative_to(folder)
+        if is_picture(name) and file_id(path) not in counted_files:
+            counted_files.add(file_id(path))
+            names.append(name.as_posix())
     if not names:
         return []
     return [Finding(folder.name, UNLISTED, tuple(names), MENDS[UNLISTED], is_fault=False)]
@@ -135,7 +137,7 @@ def _kinds_of_missing(names: Sequence[str], index: CocoIndex) -> dict[str, list[
     """The names of images without a file, by what is wrong with them."""
     stems, there = set(), set()
     for file in map(Path, index.folder.files()):
-        if file.suffix.lower() in IMAGE_SUFFIXES:
+        if is_picture(file.relative_to(index.images)):
             stems.add(file.stem.casefold())
             there.add(file.name.casefold())
     kinds: dict[str, list[str]] = {MISSING: [], ADDRESSES: [], OTHER_SUFFIX: []}

@@ -20,11 +20,7 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
     try:
         content = _decoded(raw)
     except UnicodeDecodeError as error:
-        before = raw[max(0, error.start - 20) : error.start].decode(errors="ignore")
-        raise UserError(
-            f"{path} is not in UTF-8: byte {error.start}, after {before!r}, belongs to another "
-            "encoding; convert the file, as with iconv -f latin1 -t utf-8, or export it again"
-        ) from None
+        raise other_encoding(path, raw, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
     for name in LISTS:
@@ -34,6 +30,15 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
                 "give an instances_*.json, or export the data in COCO's instance format"
             )
     return content
+
+
+def other_encoding(path: Path, raw: bytes, error: UnicodeDecodeError) -> UserError:
+    """The error about a file that is not in UTF-8."""
+    before = raw[max(0, error.start - 20) : error.start].decode(errors="ignore")
+    return UserError(
+        f"{path} is not in UTF-8: byte {error.start}, after {before!r}, belongs to another "
+        "encoding; convert the file, as with iconv -f latin1 -t utf-8, or export it again"
+    )
 
 
 def _decoded(raw: bytes) -> Any:

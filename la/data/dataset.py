@@ -21,6 +21,7 @@ from la.data.reconcile import (
 )
 from la.errors import UserError
 from la.rng import stream
+from la.wording import are, counted
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def open_data(source: Path | None, cache: Path) -> Data:
     note = "".join([parts[3], *absent, empty, _unused(folder, files)])
     if holds_none_out(test.category_ids):
         n_classes = len(test.category_ids)
-        few = "1 class is" if n_classes == 1 else f"{n_classes} classes are"
         note += (
-            f"; {few} too few to hold any out, so all are trained and tested on, and what is "
-            "fitted on seen classes, as the background's scalar is, is fitted on test images"
+            f"; {counted(n_classes, 'class')} {are(n_classes)} too few to hold any out, so all are "
+            "trained and tested on, and what is fitted on seen classes, as the background's scalar "
+            "is, is fitted on test images"
         )
     return Data(folder.resolve().name, train, test, whole, note, tuple(files))
 
@@ -140,11 +141,12 @@ def _two_files(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex,
     if common:
         train = train.subset(untested)
     note = (
-        f"{len(train.image_ids)} training and {len(test.image_ids)} test images, two files"
-        f"{repeated_train}{repeated_test}"
+        f"{len(train.image_ids)} training and {counted(len(test.image_ids), 'test image')}, two "
+        f"files{repeated_train}{repeated_test}"
     )
     if common:
-        note += f"; {common} training images that are test images too are left out"
+        images = counted(common, "training image")
+        note += f"; {images} that the test file has too {are(common)} left out"
     return train, test, note + (f"; {classes}" if classes else "")
 
 
@@ -152,5 +154,7 @@ def _once(index: CocoIndex) -> tuple[CocoIndex, str]:
     """The index with each picture once, and the end of a note, "" if none is repeated."""
     unique = without_repetitions(index)
     repeated = len(index.image_ids) - len(unique.image_ids)
-    note = f"; {repeated} images of {index.source.name} repeat a picture and are merged with it"
-    return unique, note if repeated else ""
+    if not repeated:
+        return unique, ""
+    pictures = counted(repeated, "repeated picture")
+    return unique, f"; {pictures} of {index.source.name} {are(repeated)} merged with the first one"

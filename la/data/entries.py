@@ -3,7 +3,7 @@
 import gc
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,9 @@ from typing import Any
 
 from la.data.segmentations import Unusable
 from la.errors import UserError
+from la.wording import counted
+
+NAMED = 3  # places that a note names
 
 
 @dataclass
@@ -22,6 +25,35 @@ class Skipped:
     def add(self, reason: str, place: str, why: str) -> None:
         """Describe one entry, such as `annotations[3]`."""
         self.described.setdefault(reason, []).append(f"{place}: {why}")
+
+
+@dataclass
+class Noticed:
+    """What is unusual about annotations that are used all the same."""
+
+    boxes_only: int = 0
+    repeated_ids: int = 0
+    beyond: list[str] = field(default_factory=list)  # places, such as `annotations[3]`
+
+    def notes(self) -> list[str]:
+        """A sentence for each kind that occurred."""
+        notes = []
+        if self.boxes_only:
+            notes.append(
+                f"{counted(self.boxes_only, 'annotation')} with a box and no mask: not scored"
+            )
+        if self.repeated_ids:
+            repeated = counted(self.repeated_ids, "annotation")
+            notes.append(f"{repeated} with the id of an earlier one: told apart by position")
+        if self.beyond:
+            notes.append(beyond_the_image("annotation", self.beyond))
+        return notes
+
+
+def beyond_the_image(kind: str, places: Sequence[str]) -> str:
+    """The note about shapes that leave their image, of which the first are named."""
+    named = ", ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "")
+    return f"{counted(len(places), kind)} cut at the border of the image: {named}"
 
 
 @contextmanager

@@ -6,15 +6,18 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache, cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from la.data.picture_files import distinct, is_hidden
 from la.errors import MissingFile, UserError
 
 logger = logging.getLogger(__name__)
+
+DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of the package
 
 # Folders that hold masks or labels under the names of the images.
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentation", "gt"}
@@ -55,7 +58,8 @@ class ImageFolder:
         elsewhere: list[str] = []
         for spelling in _spellings(name):
             paths = self._by_name.get(_spelled_alike(_base(spelling)), [])
-            fits = self._closest([p for p in paths if self._agrees(p, spelling)], spelling)
+            agreeing = [path for path in paths if self._agrees(path, spelling)]
+            fits = distinct(self._closest(agreeing, spelling))
             if len(fits) > 1:
                 raise UserError(
                     f"{fits[0]} and {fits[1]} are both named {name}; keep one, or write its "
@@ -131,7 +135,7 @@ class ImageFolder:
                 folders.clear()
                 continue
             visited.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(name for name in folders if not is_hidden(PurePath(name)))
             for name in sorted(names):
                 files.setdefault(_spelled_alike(name), []).append(os.path.join(folder, name))
         return files

@@ -29,7 +29,7 @@ from la.errors import MissingFile, UserError
 logger = logging.getLogger(__name__)
 
 NAMED = 3  # entries of each kind of fault that are logged; `la data` lists all of them
-FORMAT = 5  # of the cache file; another number, another file
+FORMAT = 6  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)

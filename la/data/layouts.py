@@ -10,13 +10,13 @@ labelme2coco, scripts   any other *.json with the lists of COCO, also one folder
 import re
 from pathlib import Path
 
+from la.data.picture_files import is_picture
 from la.errors import MissingFile, UserError
 
 LISTS = (b'"images"', b'"annotations"', b'"categories"')
 PATTERNS = ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json")
 WORDS = {"train": ("train",), "val": ("test", "val")}  # in a file's path; the first one wins
 NO_ANNOTATION = re.compile(rb'"annotations"\s*:\s*\[\s*\]')
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 FOREIGN = {  # by a file of theirs
     "*.xml": "Pascal VOC",
     "*.ndjson": "Labelbox",
@@ -69,7 +69,7 @@ def image_root(data: Path, annotations: Path) -> Path:
     beside = annotations.parent
     if beside.name == "annotations":
         beside = beside.parent
-    has_images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in beside.iterdir())
+    has_images = any(is_picture(path.relative_to(beside)) for path in beside.iterdir())
     return beside if has_images and beside != data else data
 
 

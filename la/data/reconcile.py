@@ -13,6 +13,7 @@ import numpy as np
 from la.data.contents import BLANK
 from la.data.index import CocoIndex
 from la.errors import UserError
+from la.wording import are, counted
 
 
 def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
@@ -49,11 +50,14 @@ def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, C
         train.source.name: [name for name in common if name not in id_in_train],
         test.source.name: [name for name in common if name not in id_in_test],
     }
-    notes = [f"{len(moved)} classes of {train.source.name} renumbered by name"] if moved else []
+    notes = []
+    if moved:
+        notes.append(f"{counted(len(moved), 'class')} of {train.source.name} renumbered by name")
     for file, names in absent.items():
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            notes.append(f"{len(names)} classes are not in {file} ({shown})")
+            classes = counted(len(names), "class")
+            notes.append(f"{classes} {are(len(names))} not in {file} ({shown})")
     return _renumbered(train, common), _renumbered(test, common), "; ".join(notes)
 
 
@@ -103,7 +107,10 @@ def without_absent(index: CocoIndex) -> tuple[CocoIndex, str]:
     n_absent = len(index.image_ids) - len(kept)
     if not n_absent:
         return index, ""
-    note = f"; {n_absent} images of {index.source.name} without a file or annotations are left out"
+    note = (
+        f"; {counted(n_absent, 'image')} of {index.source.name} without a file or annotations "
+        f"{are(n_absent)} left out"
+    )
     return index.subset(index.image_ids[kept]), note
 
 
@@ -127,7 +134,8 @@ def without_empty_classes(indexes: Sequence[CocoIndex]) -> tuple[list[CocoIndex]
                 annotation_category=rows.searchsorted(index.annotation_category),
             )
         )
-    return reduced, f"; {n_empty} listed classes have no annotation and are left out"
+    classes = counted(n_empty, "listed class")
+    return reduced, f"; {classes} without an annotation {are(n_empty)} left out"
 
 
 def identifies(picture: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+SLACK = 1.0  # pixels beyond the image, as annotation tools round
 MAX_OUTLINE = 1_000_000  # pixels along a ring; a longer one could fill the memory
 
 
@@ -30,6 +31,19 @@ class Outline(NamedTuple):
         if self.is_runs or max(height, width) <= 2 or self.pieces[0][0] > 1:
             return False
         return max(map(max, self.pieces)) <= 1
+
+    def leaves(self, height: int, width: int) -> bool:
+        """Whether a polygon goes more than `SLACK` beyond an image of this size."""
+        if self.is_runs:
+            return False
+        for ring in self.pieces:
+            if min(ring) < -SLACK:
+                return True
+            if max(ring) <= min(height, width) + SLACK:
+                continue  # there is no need to tell x and y apart
+            if max(ring[0::2]) > width + SLACK or max(ring[1::2]) > height + SLACK:
+                return True
+        return False
 
     def draw(self, height: int, width: int) -> np.ndarray:
         """(H, W) bool: the pixels inside, as pycocotools draws them."""

@@ -27,6 +27,7 @@ from la.experiment.measurements import Measurement
 from la.experiment.rounding import feature_key, feature_root, numbers_of
 from la.folders import HOME
 from la.model.backbone import weights_sha256
+from la.model.backbones import backbone_spec
 from la.types import Episode
 from la.wording import counted
 
@@ -58,8 +59,14 @@ class Workbench:
         device = torch.cuda.get_device_name() if cuda else "the CPU (no GPU was found)"
         text = f"Profile {self.config.profile} on {device}."
         text += f" Data: {self.data.name}, {self.data.note}."
-        if self.config.data == "embedded":
+        backbone = self.config.model.backbone
+        if self.source is None and self.config.data == "embedded":
             text += " The images are generated: this is **not the paper's setting**."
+        elif backbone_spec(backbone).drawings_only:
+            text += (
+                f" The image encoder, `{backbone}`, has seen generated drawings alone: for "
+                "photographs choose profile `photos`."
+            )
         return text
 
     @cached_property

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from la.data.coco_file import other_encoding
 from la.data.entries import whole_number
+from la.data.picture_files import is_hidden
 from la.data.segmentations import Unusable
-from la.errors import UserError
 from la.types import Box, Point
 
 
@@ -60,14 +61,12 @@ def id_of(value: object) -> int | str:
 def visible_files(source: Path, suffix: str) -> list[Path]:
     """The files of a folder and its sub-folders that have a suffix, in any case; sorted.
 
-    Those that systems hide are left out: `._name` and `__MACOSX` in archives of macOS, and
-    Jupyter's copies in `.ipynb_checkpoints`.
+    Those that systems hide are left out.
     """
     found = []
     for path in source.rglob("*"):
-        parts = path.relative_to(source).parts
-        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if path.suffix.lower() == suffix and not is_hidden and path.is_file():
+        name = path.relative_to(source)
+        if path.suffix.lower() == suffix and not is_hidden(name) and path.is_file():
             found.append(path)
     return sorted(found)
 
@@ -94,10 +93,8 @@ def text_of(path: Path) -> str:
     Raises:
         UserError: it is not in UTF-8.
     """
+    raw = path.read_bytes()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not in UTF-8: byte {error.start} belongs to another encoding; convert the "
-            "file, as with iconv -f latin1 -t utf-8"
-        ) from None
+        raise other_encoding(path, raw, error) from None

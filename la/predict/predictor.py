@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from la.data.geometry import Frame
+from la.data.images import DRAWING_SCALE
 from la.data.prompts import collate_prompts
 from la.errors import UserError
 from la.learn.checkpoints import as_bytes
@@ -29,8 +30,6 @@ from la.wording import counted
 
 if TYPE_CHECKING:  # it takes a predictor itself
     from la.predict.scoring import Evaluation
-
-DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of the package
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from la.data.check import check
 from la.data.dataset import open_data
 from la.errors import MissingFile
 from la.experiment.workbench import Workbench
+from la.learn.hub import SHIPPED
 from la.rng import stream
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
@@ -62,8 +63,13 @@ def report_of(path, tmp_path):
     return str(checked(path, tmp_path))
 
 
-def checked(path, tmp_path):
-    return check(open_data(path, tmp_path / "cache"), path, "interleaved")
+def checked(path, tmp_path, profile="quick"):
+    config = profiles.profile(profile)
+    return check(open_data(path, tmp_path / "cache"), path, config, SHIPPED)
+
+
+def next_step(path, tmp_path, profile="quick"):
+    return str(checked(path, tmp_path, profile)).splitlines()[-1]
 
 
 def test_a_healthy_folder_has_counts_and_no_fault(folder, tmp_path):
@@ -146,8 +152,12 @@ def test_every_fault_is_named_with_a_count_and_its_mend(folder, tmp_path):
         "    annotations[46]: "
     ) in report
     assert report.count("    annotations[") == 3
-    next_line = report.splitlines()[-1]
-    assert next_line.startswith("next: mend the images that cannot be read")
+    assert report.splitlines()[-1] == (
+        "next: mend the entries that are left out (5) and the images that have no file (4) and the "
+        "images that have several files of their name (1) and the images that cannot be read (1) "
+        f"and the images that have another size than the file states (1), and check again: "
+        f"python -m la data {path}"
+    )
     assert not checked(path, tmp_path).is_usable
 
 
@@ -200,7 +210,7 @@ def test_boxes_alone_are_recommended_as_prompts(folder, tmp_path):
 
     report = checked(folder(edit=edit), tmp_path)
     assert not report.is_usable
-    assert "48 annotations have a box and no mask" in str(report)
+    assert "48 annotations with a box and no mask" in str(report)
     assert "boxes can be prompts: python -m la prompts " in str(report).splitlines()[-1]
 
 
@@ -229,8 +239,92 @@ def test_entries_that_are_left_out_are_to_be_mended_first(folder, tmp_path):
         for annotation in content["annotations"]:
             annotation["segmentation"] = "none"
 
-    lines = report_of(folder(edit=edit), tmp_path).splitlines()
-    assert lines[-1].startswith("next: mend the entries that are left out, and check again: ")
+    path = folder(edit=edit)
+    mend = "next: mend the entries that are left out (48), and check again: python -m la data"
+    assert next_step(path, tmp_path) == f"{mend} {path}"
+
+
+def test_some_entries_that_are_left_out_need_not_stop_the_work(folder, tmp_path):
+    def edit(content):
+        content["annotations"].append({"id": 900, "image_id": 77, "category_id": 1})
+
+    mend = "next: mend the entries that are left out (1), "
+    step = next_step(folder(edit=edit), tmp_path)
+    assert step.startswith(f"{mend}or go on without them: python -m la evaluate --data ")
+    assert next_step(folder(3, edit=edit), tmp_path).startswith(f"{mend}and annotate more images")
+
+    def boxes(content):
+        for annotation in content["annotations"]:
+            annotation |= {"segmentation": [], "bbox": [3, 4, 9, 9]}
+        edit(content)
+
+    assert next_step(folder(edit=boxes), tmp_path).startswith(f"{mend}and add masks, without which")
+
+
+@pytest.mark.parametrize(
+    ("size", "profile", "words"),
+    [
+        ((30, 20), "quick", "--checkpoint quick"),
+        ((192, 96), "quick", "--checkpoint quick"),  # twice the 96 pixels of the drawings
+        ((193, 96), "quick", "--profile photos --checkpoint photos"),
+        ((400, 300), "photos", "--profile photos --checkpoint photos"),
+        ((30, 20), "photos", "--profile photos --checkpoint photos"),
+        ((400, 300), "paper-mae", "--profile paper-mae"),  # which has no shipped model
+    ],
+)
+def test_the_profile_that_is_recommended_fits_the_pictures(folder, tmp_path, size, profile, words):
+    def edit(content):
+        for entry in content["images"]:
+            entry |= {"width": size[0], "height": size[1]}
+
+    path = folder(12, 3, edit)
+    for image in (path / "images").iterdir():
+        picture(image, int(image.stem), size=size)
+    command = f"next: python -m la evaluate --data {path} {words} --ways 3"
+    assert next_step(path, tmp_path, profile) == command
+
+
+def test_no_more_ways_are_recommended_than_table_2_has(folder, tmp_path):
+    step = next_step(folder(600, 60), tmp_path)
+    assert step.startswith("next, with N = 5 as in Table 2: python -m la evaluate --data ")
+    assert step.endswith(" --ways 5")
+
+
+def test_links_to_a_listed_file_and_hidden_files_are_no_further_pictures(folder, tmp_path):
+    path = folder()
+    (path / "images/link.png").symlink_to(path / "images/003.png")
+    for name in ("._001.png", ".hidden.jpg", "__MACOSX/x.png", ".ipynb_checkpoints/003.png"):
+        picture(path / "images" / name, 99)
+    assert checked(path, tmp_path).findings == ()
+    picture(path / "images/new.jpg", 100)
+    (path / "images/other.jpg").symlink_to(path / "images/new.jpg")
+    (finding,) = checked(path, tmp_path).findings
+    assert finding.entries == ("images/new.jpg",)
+
+
+def test_links_of_one_name_to_one_file_are_one_file(folder, tmp_path):
+    path = folder()
+    (path / "images/more").mkdir()
+    (path / "images/more/003.png").symlink_to(path / "images/003.png")
+    assert checked(path, tmp_path).findings == ()
+
+
+def test_annotations_that_leave_their_image_are_counted_and_named(folder, tmp_path):
+    def edit(content):
+        first, second, third, fourth, fifth = content["annotations"][:5]
+        first["segmentation"] = [[3, 4, 30.9, 4, 30.9, 13]]  # as tools round
+        second["segmentation"] = [[3, 4, 31.1, 4, 31.1, 13]]
+        third["segmentation"] = [[3, 4, 20, 4, 20, 21.1]]  # beyond the height, not the width
+        fourth["segmentation"] = [[3, -1.1, 9, 4, 9, 13]]
+        fifth |= {"segmentation": [], "bbox": [20, 4, 12, 9]}
+        content["annotations"][5]["segmentation"] = [[3, 4, 29, 4, 29, 13]]
+
+    (boxes, beyond) = checked(folder(edit=edit), tmp_path).findings
+    assert beyond.what == (
+        "4 annotations cut at the border of the image: annotations[1], annotations[2], "
+        "annotations[3], ..."
+    )
+    assert boxes.what.startswith("1 annotation with a box") and not beyond.is_fault
 
 
 def test_a_replaced_picture_is_named(folder, tmp_path):
@@ -267,7 +361,7 @@ def test_classes_without_annotations_do_not_count_for_folds(folder, tmp_path):
     data = open_data(folder(edit=edit), tmp_path / "cache")
     assert data.test.category_names == data.train.category_names == data.whole.category_names
     assert data.test.category_names == NAMES
-    assert "72 listed classes have no annotation" in data.note
+    assert "72 listed classes without an annotation are left out" in data.note
     for index in (data.train, data.test):
         for a in range(len(index.annotation_area)):
             image_id = int(index.image_ids[index.annotation_image[a]])
@@ -308,6 +402,7 @@ def test_the_command_prints_the_report(folder, capsys, opened_here):
     assert main(["data", str(path)]) == 0
     out, err = capsys.readouterr()
     assert "train: 6 images, 12 instances of 3 classes" in out
+    assert "generated:" not in err and "`tiny`, has seen generated drawings alone" in err
     assert out.splitlines()[-1].startswith("next: python -m la evaluate")
     assert "3 classes are too few to hold any out" in err
     assert "the background's scalar is, is fitted on test images" in err
@@ -319,6 +414,9 @@ def test_the_status_of_the_command_tells_of_faults(folder, capsys, opened_here, 
     table = tmp_path / "faults.csv"
     assert main(["data", str(path), "--faults", str(table)]) == 1
     assert "images that have no file,003.png" in table.read_text()
+    assert main(["data", str(path), "--faults", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"la data: {tmp_path} is a folder; give the name of a file"
     shutil.rmtree(path / "annotations")
     assert main(["data", str(path)]) == 2
     assert "no annotations/instances_*.json in" in capsys.readouterr().err

@@ -107,9 +107,9 @@ def test_a_class_that_one_file_lacks_is_empty_there(make):
     assert data.train.category_ids.tolist() == [1, 2, 3, 9]
     assert {name for _, name in named_annotations(data.train)} == {"ant", "bee", "fox"}
     assert {name for _, name in named_annotations(data.test)} == {"bee", "cat", "fox"}
-    assert "1 classes of instances_train.json renumbered by name" in data.note
-    assert "1 classes are not in instances_train.json (cat)" in data.note
-    assert "1 classes are not in instances_val.json (ant)" in data.note
+    assert "1 class of instances_train.json renumbered by name" in data.note
+    assert "1 class is not in instances_train.json (cat)" in data.note
+    assert "1 class is not in instances_val.json (ant)" in data.note
 
 
 def test_a_class_of_the_training_file_whose_id_is_taken_gets_a_free_one(make):
@@ -165,7 +165,7 @@ def test_a_picture_under_two_ids_is_one_image_with_the_annotations_of_both(make,
         "categories": single["categories"],
     }
     data = make(all=both)
-    assert "10 images of instances_all.json repeat a picture" in data.note
+    assert "10 repeated pictures of instances_all.json are merged with the first one" in data.note
     for index, same in ((data.train, right.train), (data.test, right.test)):
         assert index.image_ids.tolist() == same.image_ids.tolist()
         expected = named_annotations(same)
@@ -193,7 +193,7 @@ def test_no_picture_is_trained_and_tested_on(make):
     val = content(range(10, 20), numbered(NAMES), first_picture=5)  # pictures 5 to 14
     data = make(train=content(range(10), numbered(NAMES)), val=val)
     assert data.train.image_ids.tolist() == [0, 1, 2, 3, 4]
-    assert "5 training images that are test images too are left out" in data.note
+    assert "5 training images that the test file has too are left out" in data.note
     assert not set(data.train.pictures) & set(data.test.pictures)
     with pytest.raises(UserError, match="every image of .*train.json is in .*val.json too"):
         make(train=content(range(5), numbered(NAMES), first_picture=6), val=val)

@@ -248,13 +248,16 @@ def test_sampling_reads_no_pixels(tiny_index):
 
 
 def test_too_many_ways_raise_when_the_sampler_is_built(tiny_index):
-    with pytest.raises(ValueError, match=r"8 classes are given .* n_ways=9 .* use n_ways <= 8"):
+    with pytest.raises(
+        ValueError, match=r"8 of 8 classes can be drawn, .* n_ways=9 .* use n_ways <= 8"
+    ):
         sampler_of(tiny_index, shapes=[(1, 1), (9, 1)])
 
 
 def test_too_few_images_raise_with_the_names_of_the_classes(tiny_index):
     with pytest.raises(
-        ValueError, match=r"0 of them have the 41 images .* class 2 \(\d+\), class 3"
+        ValueError,
+        match=r"0 of 8 classes .*, as 40-shot needs 41 images, .* class 2 \(\d+\), class 3",
     ):
         sampler_of(tiny_index, shapes=[(1, 40)])
 
@@ -278,7 +281,7 @@ def test_no_ways_or_no_shots_raise(tiny_index, shape):
 def test_the_way_out_is_one_that_exists_and_a_long_list_is_cut(tiny_index, real_index):
     with pytest.raises(UserError) as error:
         sampler_of(tiny_index, shapes=[(1, 60)])
-    assert "0 of them have the 61 images" in str(error.value)
+    assert "0 of 8 classes can be drawn, as 60-shot needs 61 images" in str(error.value)
     assert "n_ways <= 0" not in str(error.value)
     assert "annotate more images of a class" in str(error.value)
     with pytest.raises(UserError) as error:

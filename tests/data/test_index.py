@@ -387,7 +387,7 @@ def test_an_annotation_with_a_box_alone_is_a_region_that_is_not_scored(write, sh
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[20:25, 30:] = True  # the part on the image
     np.testing.assert_array_equal(read.mask(0), expected)
-    assert "1 annotations have a box and no mask" in caplog.text
+    assert "1 annotation with a box and no mask" in caplog.text
 
 
 def test_numbers_may_be_text_or_floats(write):
@@ -405,7 +405,7 @@ def test_ids_that_repeat_lose_no_annotation(write, caplog):
     with caplog.at_level(logging.WARNING):
         read = CocoIndex.from_json(write(document(entries)))
     assert read.skipped == {} and len(read.annotation_area) == 3
-    assert "2 annotations repeat an id" in caplog.text
+    assert "2 annotations with the id of an earlier one" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""Places that cannot be written are named before the work, and files of the system in words."""
+
+import pytest
+
+from la.errors import UserError, in_words
+from la.files import atomic_write, check_folder, check_writable
+
+
+def test_what_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    check_writable(file)  # it is replaced
+    check_writable(tmp_path / "new" / "folder" / "file")
+    check_folder(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=f"{tmp_path} is a folder; give the name of a file"):
+        check_writable(tmp_path)
+    for place in (file, file / "below"):
+        with pytest.raises(UserError, match=f"{file} is a file; give another folder"):
+            check_folder(place)
+    with pytest.raises(UserError, match=f"{file} is a file; give another folder"):
+        check_writable(file / "below" / "x.json")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UserError, match=f"{tmp_path} may not be written; give another folder"):
+        check_writable(file)
+
+
+def test_an_error_of_the_system_names_the_file_that_was_to_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    mend = "a file has the name of a folder that is needed; choose another place"
+    with pytest.raises(OSError) as error, atomic_write(file / "x.json"):
+        pass
+    assert in_words(error.value) == f"{file}: File exists; {mend}"
+    with pytest.raises(OSError) as error, atomic_write(tmp_path):
+        pass
+    assert in_words(error.value) == f"{tmp_path}: Is a directory; give the name of a file"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_error_without_a_file_keeps_its_text():
+    assert in_words(OSError("no route to the server")) == "no route to the server"
