@@ -6,6 +6,7 @@ folder can tell abandoned files from those that are still being written. On a fi
 locks nothing is removed and every claim is granted: work may be done twice, but files stay whole.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -17,8 +18,6 @@ from tempfile import NamedTemporaryFile
 from typing import BinaryIO, cast
 
 from tqdm.auto import tqdm
-
-from la.errors import UserError
 
 PREFIX = ".writing-"
 
@@ -76,10 +75,10 @@ def check_writable(path: Path) -> None:
     """Check, before the work, that a file can be written at its end.
 
     Raises:
-        UserError: a folder has this name, or its own folder cannot be made or written.
+        OSError: a folder has this name, or its own folder cannot be made or written.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file")
+        raise _refused(errno.EISDIR, path)
     check_folder(path.absolute().parent)
 
 
@@ -87,14 +86,19 @@ def check_folder(folder: Path) -> None:
     """Check that files can be written to a folder, which may not exist yet.
 
     Raises:
-        UserError: a file has its name or that of a folder above it, or it may not be written.
+        OSError: a file has its name or that of a folder above it, or it may not be written.
     """
     above = (folder, *folder.absolute().parents)
     existing = next(place for place in above if place.exists())
     if not existing.is_dir():
-        raise UserError(f"{existing} is a file; give another folder to write to")
+        raise _refused(errno.ENOTDIR, existing)
     if not os.access(existing, os.W_OK):
-        raise UserError(f"{existing} may not be written; give another folder to write to")
+        raise _refused(errno.EACCES, existing)
+
+
+def _refused(number: int, path: Path) -> OSError:
+    """The error that the system raises for a path."""
+    return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Places that cannot be written are named before the work, and files of the system in words."""
 
+import errno
+
 import pytest
 
-from la.errors import UserError, in_words
+from la.errors import MENDS, in_words
 from la.files import atomic_write, check_folder, check_writable
 
 
@@ -13,16 +15,19 @@ def test_what_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "folder" / "file")
     check_folder(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(UserError, match=f"{tmp_path} is a folder; give the name of a file"):
+    with pytest.raises(IsADirectoryError) as error:
         check_writable(tmp_path)
+    assert in_words(error.value) == f"{tmp_path}: Is a directory; give the name of a file"
     for place in (file, file / "below"):
-        with pytest.raises(UserError, match=f"{file} is a file; give another folder"):
+        with pytest.raises(NotADirectoryError) as error:
             check_folder(place)
-    with pytest.raises(UserError, match=f"{file} is a file; give another folder"):
+        assert in_words(error.value) == f"{file}: Not a directory; {MENDS[errno.ENOTDIR]}"
+    with pytest.raises(NotADirectoryError):
         check_writable(file / "below" / "x.json")
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(UserError, match=f"{tmp_path} may not be written; give another folder"):
+    with pytest.raises(PermissionError) as error:
         check_writable(file)
+    assert in_words(error.value) == f"{tmp_path}: Permission denied; {MENDS[errno.EACCES]}"
 
 
 def test_an_error_of_the_system_names_the_file_that_was_to_be_written(tmp_path):

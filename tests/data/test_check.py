@@ -416,7 +416,7 @@ def test_the_status_of_the_command_tells_of_faults(folder, capsys, opened_here, 
     assert "images that have no file,003.png" in table.read_text()
     assert main(["data", str(path), "--faults", str(tmp_path)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"la data: {tmp_path} is a folder; give the name of a file"
+    assert said == f"la data: {tmp_path}: Is a directory; give the name of a file"
     shutil.rmtree(path / "annotations")
     assert main(["data", str(path)]) == 2
     assert "no annotations/instances_*.json in" in capsys.readouterr().err
