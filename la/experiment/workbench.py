@@ -63,10 +63,7 @@ class Workbench:
         if self.source is None and self.config.data == "embedded":
             text += " The images are generated: this is **not the paper's setting**."
         elif backbone_spec(backbone).drawings_only:
-            text += (
-                f" The image encoder, `{backbone}`, has seen generated drawings alone: for "
-                "photographs choose profile `photos`."
-            )
+            text += f" The image encoder, `{backbone}`, is made for drawings, not photographs."
         return text
 
     @cached_property

@@ -402,7 +402,7 @@ def test_the_command_prints_the_report(folder, capsys, opened_here):
     assert main(["data", str(path)]) == 0
     out, err = capsys.readouterr()
     assert "train: 6 images, 12 instances of 3 classes" in out
-    assert "generated:" not in err and "`tiny`, has seen generated drawings alone" in err
+    assert "generated:" not in err and "`tiny`, is made for drawings, not photographs" in err
     assert out.splitlines()[-1].startswith("next: python -m la evaluate")
     assert "3 classes are too few to hold any out" in err
     assert "the background's scalar is, is fitted on test images" in err
