@@ -73,10 +73,10 @@ def worth_of_parts(trainings: pd.DataFrame) -> Finding:
     texts = []
     intervals = []
     for name, change in changes.items():
-        texts.append(f"{change.value:+.1f} {name}")
+        texts.append(f"{change.value:+.1f} {name.replace('w/o', 'without')}")
         intervals.append(f"{change.points} {name}")
     over = counted(len(trainings.xs(setting, axis=1).columns), "training")
-    sentence = f"In {setting} the score changes by {', '.join(texts)} (points, {over})."
+    sentence = f"In {setting} the score changes by these points: {', '.join(texts)} ({over})."
     if not any(change.resolved for change in changes.values()):
         sentence = f"No part is shown to matter. {sentence}"
     verdict: Verdict = "unresolved"

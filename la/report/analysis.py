@@ -74,7 +74,11 @@ def per_class(
 
 
 def best_and_worst(per_class: pd.DataFrame, n_each: int = 8) -> pd.DataFrame:
-    """The first and the last rows of `per_class`; all of them if there are not more."""
+    """The first and the last rows of `per_class`; all of them if there are not more.
+
+    Classes that no query showed are left out.
+    """
+    per_class = per_class.dropna()
     if len(per_class) <= 2 * n_each:
         return per_class
     return pd.concat([per_class.head(n_each), per_class.tail(n_each)])

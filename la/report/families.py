@@ -51,8 +51,8 @@ COSTS: dict[
 def by_family(results: Iterable[Result]) -> pd.DataFrame:
     """The best method of each family at each N with one shot.
 
-    Index N; columns `prototypes`, `its mIoU*`, `affinities`, `their mIoU*`, in percent. N at
-    which a family has no score are left out.
+    Index N; columns `best prototype method`, `prototypes, mIoU*` in percent, and the same of
+    affinities. N at which a family has no score are left out.
     """
     one_shot = [r for r in results if r.measurement.k_shots == 1]
     means = mean_scores(one_shot) if one_shot else pd.DataFrame()
@@ -63,10 +63,10 @@ def by_family(results: Iterable[Result]) -> pd.DataFrame:
         best_affinity = _best(values, AFFINITIES)
         if best_prototype and best_affinity:
             rows[n_ways] = {
-                "prototypes": best_prototype,
-                "its mIoU*": values[best_prototype],
-                "affinities": best_affinity,
-                "their mIoU*": values[best_affinity],
+                "best prototype method": best_prototype,
+                "prototypes, mIoU*": values[best_prototype],
+                "best affinity method": best_affinity,
+                "affinities, mIoU*": values[best_affinity],
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("N")
 
@@ -85,7 +85,7 @@ def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
     texts = []
     leads = []
     for n_ways, row in several.iterrows():
-        ours, theirs = names[row["prototypes"]], names[row["affinities"]]
+        ours, theirs = names[row["best prototype method"]], names[row["best affinity method"]]
         at_n = []
         for r in results:
             m = r.measurement
@@ -93,15 +93,16 @@ def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
                 at_n.append(r)
         (comparison,) = compare(at_n, ours)
         leads.append(comparison.difference)
-        texts.append(f"{comparison.difference.points} at {n_ways}")
+        texts.append(f"{comparison.difference.points} with {counted(n_ways, 'class')}")
     last = several.iloc[-1]
     most = counted(several.index[-1], "class")
+    prototype, affinity = last["best prototype method"], last["best affinity method"]
     sentence = (
-        f"At {most} the best prototype method ({last['prototypes']}) scores "
-        f"{last['its mIoU*']:.1f} % and the best affinity method ({last['affinities']}) "
-        f"{last['their mIoU*']:.1f} %."
+        f"At {most} the best prototype method ({prototype}) scores "
+        f"{last['prototypes, mIoU*']:.1f} % and the best affinity method ({affinity}) "
+        f"{last['affinities, mIoU*']:.1f} %."
     )
-    interval = f"lead in points by classes: {', '.join(texts)}"
+    interval = f"lead in points: {', '.join(texts)}"
     if any(lead.value < 0 and lead.resolved for lead in leads):
         return Finding(sentence, FAMILIES, "not confirmed", interval)
     if all(lead.value > 0 and lead.resolved for lead in leads):

@@ -94,8 +94,8 @@ def kinds_of_prompts(results: Iterable[Result], comparisons: Sequence[Comparison
     sentence = f"In {setting} LA scores {scores}."
     if best:
         sentence += (
-            f" Masks are best, and {costs.idxmax()} cost most, {costs.max():.1f} points; "
-            f"less than {LITTLE} would be a little."
+            f" Masks are best, and {costs.idxmax()} cost most, {costs.max():.1f} points, where "
+            f'the paper\'s "a little" is taken to mean less than {LITTLE}.'
         )
     sentence = _after(behind.named_first(results, comparisons), sentence)
     return Finding(sentence, PROMPTS, verdict, interval)

@@ -54,8 +54,8 @@ def explained_by_pairing(table: pd.DataFrame) -> Finding:
     if table.empty or len(table) < 2:
         rows = f"{ONE_PASS},{RULE},{FAULT}"
         return Finding(
-            "What a fault in pairing masks with images explains of DCAMA's fall has not been "
-            f"computed; METHODS=la,{rows} computes it."
+            "How much of DCAMA's fall a fault in pairing masks with images could explain has not "
+            f"been computed here; METHODS=la,{rows} computes it."
         )
     few, many = table.iloc[0], table.iloc[-1]
     n_ways = table.index[-1]

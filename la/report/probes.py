@@ -167,7 +167,7 @@ def what_probes_show(probes: pd.DataFrame) -> Finding:
         cosine = np.round(two_classes[model], 2)  # as the table rounds it
         start = model.removesuffix(", trained")
         sentence += (
-            f" After training from the {start}, {100 * on_mask[model]:.0f} % lies on it, the "
+            f" After training from the {start}, {100 * on_mask[model]:.0f} % of it lies there, the "
             f"embeddings of two classes of one image have a cosine of {cosine:.2f}, "
             f"and {100 * neighbours[model]:.0f} % of nearest neighbours are of the same class."
         )

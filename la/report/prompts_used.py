@@ -75,9 +75,13 @@ def prompts_matter(table: pd.DataFrame) -> Finding:
     for _, row in several.reset_index("setting").iterrows():
         chance = f"by chance {row['by chance']:.0f} %"
         right.append(f"{row['right class']:.0f} % in {row['setting']} ({chance})")
-    sentence = f"With the supports of other classes LA keeps {', '.join(kept)} of its score"
+    sentence = (
+        f"With the supports of other classes LA keeps this share of its score: {', '.join(kept)}"
+    )
     if right:
-        sentence += f"; of the painted object pixels the right class gets {', '.join(right)}"
+        sentence += (
+            f". The right class gets this share of the painted object pixels: {', '.join(right)}"
+        )
     little_kept = (la["kept"] <= 20).all()
     tells_apart = (several["right class"] > several["by chance"]).all()
     verdict: Verdict = "confirmed" if little_kept and tells_apart else "not confirmed"

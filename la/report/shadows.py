@@ -50,7 +50,7 @@ def not_above_shadow(table: pd.DataFrame) -> Finding:
     """Which trained comparators are not above their shadow or the class prior, from `shadows`."""
     if table.empty:
         return Finding(
-            "No trained comparator is a row of this page. METHODS=all adds them, and "
+            "This page has no trained comparators. METHODS=all adds them, and "
             "docs/comparators.md has the scores of one training."
         )
     behind = []

@@ -66,10 +66,10 @@ def test_the_finding_lists_what_each_part_is_worth(convolutions, pool, verdict):
     finding = worth_of_parts(trainings(runs))
     assert finding.verdict == verdict
     changes = np.subtract(convolutions, (40, 50, 60))
-    assert f"{changes.mean():+.1f} w/o Spatial Convolutions" in finding.sentence
+    assert f"{changes.mean():+.1f} without Spatial Convolutions" in finding.sentence
     half_width = t_interval(changes).half_width
     assert f"{changes.mean():+.1f} ± {half_width:.1f} w/o Spatial" in finding.interval
-    assert finding.sentence.endswith("w/o Token Pool (points, 3 trainings).")
+    assert finding.sentence.endswith("without Token Pool (3 trainings).")
     assert not finding.sentence.startswith("No part")  # the token pool's change is resolved
 
 

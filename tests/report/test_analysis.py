@@ -131,3 +131,9 @@ def test_joined_seeds_equal_one_long_list():
         CLASSES,
     )  # fmt: skip
     np.testing.assert_array_equal(joined.intersection_union(), whole.intersection_union())
+
+
+def test_classes_that_no_query_showed_are_not_among_the_best_and_the_worst():
+    table = pd.DataFrame({"LA": [60.0, 50, 40, 30, np.nan]}, index=list("abcde"))
+    assert list(reports.best_and_worst(table, 1).index) == ["a", "d"]
+    assert list(reports.best_and_worst(table, 3).index) == ["a", "b", "c", "d"]

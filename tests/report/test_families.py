@@ -26,16 +26,19 @@ def test_the_best_of_each_family_is_taken_at_each_n():
     results += [scored("la", 3, 30), scored("prototype", 3, 20), scored("affinity", 3, 25)]
     results += [scored("affinity", 1, 90, shots=5), scored("ridge", 3, 80), scored("la", 2, 45)]
     table = by_family(results)
-    assert table["prototypes"].to_dict() == {1: "Prototype, background prototype", 3: "LA"}
-    assert table["its mIoU*"].to_dict() == {1: 60, 3: 30}
-    assert table["their mIoU*"].to_dict() == {1: 40, 3: 25}
+    assert table["best prototype method"].to_dict() == {
+        1: "Prototype, background prototype",
+        3: "LA",
+    }
+    assert table["prototypes, mIoU*"].to_dict() == {1: 60, 3: 30}
+    assert table["affinities, mIoU*"].to_dict() == {1: 40, 3: 25}
     finding = prototypes_against_affinities(results)
     assert finding.sentence == (
         "At 3 classes the best prototype method (LA) scores 30.0 % and the best affinity method "
         "(Affinity) 25.0 %."
     )
     assert finding.verdict == "confirmed"
-    assert finding.interval == "lead in points by classes: +5.0 ± 0.0 at 3"
+    assert finding.interval == "lead in points: +5.0 ± 0.0 with 3 classes"
 
 
 def test_an_affinity_method_that_is_ahead_at_one_n_refutes_the_claim():

@@ -98,7 +98,7 @@ def test_table_5_compares_kinds_of_prompts(boxes, verdict, cost):
     finding = found_in(results, findings.kinds_of_prompts)
     assert finding.sentence == (
         f"In 1-way 1-shot LA scores 50.0 % with masks, {boxes:.1f} % with boxes.{cost}"
-        + ("; less than 6 would be a little." if cost else "")
+        + (', where the paper\'s "a little" is taken to mean less than 6.' if cost else "")
     )
     assert finding.verdict == verdict
 
@@ -108,7 +108,7 @@ def test_prompts_matter_if_little_is_left_without_them(exchanged, verdict):
     table = prompts_used([with_iou(40), with_iou(exchanged, supports="exchanged")])
     finding = prompts_matter(table)
     kept = 100 * exchanged / 40
-    assert f"keeps {kept:.0f} % in 1-way 1-shot of its score" in finding.sentence
+    assert f"keeps this share of its score: {kept:.0f} % in 1-way 1-shot" in finding.sentence
     assert finding.verdict == verdict
     assert prompts_matter(prompts_used([with_iou(40)])).verdict == "not run"
 

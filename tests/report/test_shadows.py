@@ -47,4 +47,4 @@ def test_comparators_above_both_are_counted():
 
 def test_a_page_without_trained_comparators_says_so() -> None:
     sentence = not_above_shadow(shadows([])).sentence
-    assert sentence.startswith("No trained comparator is a row of this page.")
+    assert sentence.startswith("This page has no trained comparators.")
