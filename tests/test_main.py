@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def test_evaluate_prints_one_json_object_and_the_same_numbers_again(capsys):
         "miou_star", "per_class", "episodes", "episodes_sha256", "checkpoint_sha256", "seconds",
     }  # fmt: skip
     assert 0 < shown["miou_star"] < 1 and shown["episodes"] == 12
+    assert 2 <= len(shown["per_class"]) < 20  # those that an episode asked for
+    assert all(0 <= iou <= 1 for iou in shown["per_class"].values())
     assert "not the paper's setting" in err
     assert json.loads(run(capsys, *words)[1]) == shown
 
@@ -70,8 +73,12 @@ def test_evaluate_prints_one_json_object_and_the_same_numbers_again(capsys):
 def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, home):
     words = ("train", "--profile", "smoke", "--method", "la", "--fold", "0")
     status, _, err = run(capsys, *words, "--stop-after", "2")
-    assert status == 0 and "saved at step 2 of 4" in err
-    status, out, _ = run(capsys, *words)
+    assert status == 0 and "saved at step 2 of 4; run again to resume: python -m la train" in err
+    command, kept = err.splitlines()[-2:]
+    assert list((home / "runs/smoke").glob("la_fold0*")) == [Path(kept.split("kept in ")[1])]
+    resume = shlex.split(command.split("python -m la ")[1])
+    assert resume == [*words, "--seed", "0"]
+    status, out, _ = run(capsys, *resume)
     assert status == 0
     checkpoint = out.strip()
     assert Path(checkpoint).with_name("best.safetensors").exists()

@@ -4,6 +4,8 @@ Imports are inside the functions, so that a command loads only what it needs.
 """
 
 import json
+import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -123,7 +125,12 @@ def train(
                 report=report,
             )
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        words = ["--profile", profile, "--method", method, "--fold", fold, "--seed", seed]
+        words += ["--data", data] if data else []
+        words += ["--init", init] if init else []
+        words += ["--tracker", tracker] if tracker else []
+        command = shlex.join(["python", "-m", "la", "train", *map(str, words)])
+        print(f"{stopped}: {command}\nthe run is kept in {run.folder}", file=sys.stderr)
         return 0 if stop_after else REQUEUE
     print(path)
     return 0
@@ -171,11 +178,13 @@ def evaluate(
             result = Job(bench, measurement).count(loaded(bench, checkpoint))
     else:
         result = compute(bench, "evaluate", [measurement])[0]
-    names = map(bench.data.test.class_name, result.scores.classes)
-    values = (None if value != value else value for value in result.scores.iou.tolist())
+    per_class = {}
+    for class_id, iou in zip(result.scores.classes, result.scores.iou.tolist(), strict=True):
+        if not math.isnan(iou):  # an episode asked for the class
+            per_class[bench.data.test.class_name(class_id)] = iou
     printed = {
         "miou_star": result.scores.miou_star,
-        "per_class": dict(zip(names, values, strict=True)),
+        "per_class": per_class,
         "episodes": measurement.episodes,
         "episodes_sha256": result.episodes_sha256,
         "checkpoint_sha256": result.checkpoint_sha256,

@@ -36,10 +36,11 @@ def predict(
     """Segment a folder of photographs; write PNG masks with a legend, and a COCO file."""
     from la.data.index import CocoIndex
     from la.learn.checkpoints import load
-    from la.predict.folder import predict_folder
+    from la.predict.folder import photos_to_segment, predict_folder
     from la.predict.predictor import Predictor
-    from la.predict.support_file import read_classes, read_support
+    from la.predict.support_file import read_classes, read_pictures, read_support
 
+    photos_to_segment(images, out)  # raises before a model is loaded
     predictor = Predictor(load(model))
     supports = read_support(predictor, support)
     path = predict_folder(
@@ -50,6 +51,7 @@ def predict(
         classes=read_classes(support),
         formats=formats.replace(",", " ").split(),
         truth=CocoIndex.from_json(truth, images) if truth else None,
+        support_pictures=read_pictures(support),
     )
     print(path)
 
@@ -83,9 +85,11 @@ def prompts(
     files: Annotated[str | None, Option(help="the photographs to take" + SEPARATED)] = None,
 ) -> None:
     """Make a prompts.json from annotations: COCO, LabelMe, YOLO-seg or PNG masks."""
+    from la.files import check_writable
     from la.predict import prompts_file
     from la.predict.from_annotations import read_annotations
 
+    check_writable(out)
     drawing = read_annotations(
         annotations,
         images,
@@ -93,7 +97,9 @@ def prompts(
         files=_names(files) if files else None,
     )
     prompts_file.write(drawing, out)
-    names = ", ".join(drawing.classes[:10]) + (", ..." if len(drawing.classes) > 10 else "")
+    rows = sorted({prompt.cls for prompt in drawing.prompts})
+    names = ", ".join(drawing.classes[row - 1] for row in rows[:10])
+    names += ", ..." if len(rows) > 10 else ""
     prompted = counted(len(drawing.prompts), "prompt")
     print(f"{out}: {prompted} on {counted(len(drawing.images), 'photograph')}: {names}")
 

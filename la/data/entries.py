@@ -52,8 +52,12 @@ class Noticed:
 
 def beyond_the_image(kind: str, places: Sequence[str]) -> str:
     """The note about shapes that leave their image, of which the first are named."""
-    named = ", ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "")
-    return f"{counted(len(places), kind)} cut at the border of the image: {named}"
+    return f"{counted(len(places), kind)} cut at the border of the image: {listed(places)}"
+
+
+def listed(places: Sequence[str]) -> str:
+    """The first places, and dots for the others."""
+    return ", ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Every reader yields `Marked`: a shape of a class on a photograph, as the file ha
 import csv
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
             )
     check_pixels(content["annotations"], path)
     marked = []
+    folder = path.parent.parent if path.parent.name == "annotations" else path.parent
+    hint = f"; python -m la data {shlex.quote(str(folder))} lists all such entries"
     where = "categories or images"
     try:
         names = {id_of(entry["id"]): str(entry["name"]) for entry in content["categories"]}
@@ -106,13 +109,12 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
         for number, entry in enumerate(content["annotations"]):
             where = f"annotations[{number}]"
             shape = _coco_shape(entry)
-            if shape is not None:
-                image = _listed(images, entry, "image_id")
-                size = stated_size(image.get("height"), image.get("width"))
-                name = _listed(names, entry, "category_id")
-                marked.append(Marked(str(image["file_name"]), name, shape, size))
+            image = _listed(images, entry, "image_id")
+            size = stated_size(image.get("height"), image.get("width"))
+            name = _listed(names, entry, "category_id")
+            marked.append(Marked(str(image["file_name"]), name, shape, size, hint))
     except (LookupError, TypeError, ValueError, AttributeError, Unusable) as error:
-        raise UserError(f"{path}: {where} cannot be used ({reason_of(error)})") from None
+        raise UserError(f"{path}: {where} cannot be used ({reason_of(error)}){hint}") from None
     return list(dict.fromkeys(names.values())), marked
 
 
@@ -128,8 +130,8 @@ def _listed(entries: Mapping[int | str, Any], annotation: dict[str, Any], field:
     return entries[wanted]
 
 
-def _coco_shape(entry: dict[str, Any]) -> Shape | None:
-    """The mask of an annotation, or else its box; None for an empty box, as a point has it."""
+def _coco_shape(entry: dict[str, Any]) -> Shape:
+    """The mask of an annotation, or else its box, which is empty where it stands for a point."""
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict):
         return segmentation
@@ -142,8 +144,6 @@ def _coco_shape(entry: dict[str, Any]) -> Shape | None:
     x, y, width, height = map(float, entry["bbox"])
     if not all(map(math.isfinite, (x, y, width, height))):
         raise ValueError(f"bbox {entry['bbox']} holds something that is no number")
-    if not (width > 0 and height > 0):
-        return None
     return Box(x, y, x + width, y + height)
 
 

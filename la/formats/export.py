@@ -62,21 +62,9 @@ def _files(
     folder: Path,
     suffix: str,
 ) -> Iterator[tuple[LabelMap, Path]]:
-    """Each label map with its file, which these formats find by the photograph's name.
-
-    Raises:
-        UserError: two photographs differ only in their suffix.
-    """
-    written: set[Path] = set()
+    """Each label map with its file, which these formats find by the photograph's name."""
     for label_map in maps:
-        path = (folder / label_map.file_name).with_suffix(suffix)
-        if path in written:
-            raise UserError(
-                f"{label_map.file_name} has the same name as another photograph but for its "
-                f"suffix, and both would be written to {path}; rename one"
-            )
-        written.add(path)
-        yield label_map, path
+        yield label_map, (folder / label_map.file_name).with_suffix(suffix)
 
 
 def _outlines(label_map: LabelMap) -> Iterator[tuple[int, np.ndarray]]:
@@ -105,11 +93,7 @@ def yolo(
     images: Path,
     target: Path,
 ) -> None:
-    """A YOLO segmentation data set: `labels/*.txt` with a line for each part, and `data.yaml`.
-
-    Raises:
-        UserError: two photographs differ only in their suffix.
-    """
+    """A YOLO segmentation data set: `labels/*.txt` with a line for each part, and `data.yaml`."""
     for label_map, path in _files(maps, target / "labels", ".txt"):
         height, width = label_map.labels.shape
         lines = []
@@ -129,11 +113,7 @@ def labelme(
     images: Path,
     target: Path,
 ) -> None:
-    """A LabelMe file for each photograph, with a polygon for each part of each class.
-
-    Raises:
-        UserError: two photographs differ only in their suffix.
-    """
+    """A LabelMe file for each photograph, with a polygon for each part of each class."""
     for label_map, path in _files(maps, target, ".json"):
         height, width = label_map.labels.shape
         shapes = []
@@ -158,6 +138,7 @@ def labelme(
         write_whole(path, json.dumps(content))
 
 
+BY_STEM = ("yolo", "labelme")  # which name a file as the photograph, but for the suffix
 FORMATS: dict[str, Exporter] = {
     "coco-instances": _coco_file(instances),
     "coco-polygons": _coco_file(outlined),
@@ -167,13 +148,23 @@ FORMATS: dict[str, Exporter] = {
 }
 
 
-def exporters(names: Sequence[str]) -> dict[str, Exporter]:
-    """The exporters of these formats.
+def exporters(names: Sequence[str], photographs: Iterable[str]) -> dict[str, Exporter]:
+    """The exporters of these formats, for photographs of these file names.
 
     Raises:
-        UserError: there is no such format.
+        UserError: there is no such format, or in one of them two photographs have the same file.
     """
     for name in names:
         if name not in FORMATS:
             raise UserError(f"no format {name!r}; known: {', '.join(FORMATS)}")
-    return {name: FORMATS[name] for name in names}
+    chosen = {name: FORMATS[name] for name in names}
+    one_file = [name for name in chosen if name in BY_STEM]
+    photograph_of: dict[Path, str] = {}
+    for photograph in photographs if one_file else ():
+        other = photograph_of.setdefault(Path(photograph).with_suffix(""), photograph)
+        if other != photograph:
+            raise UserError(
+                f"{other} and {photograph} differ in their suffix alone, and {one_file[0]} has one "
+                "file for both; rename one"
+            )
+    return chosen

@@ -43,6 +43,7 @@ class Marked:
     cls: str
     shape: Shape
     size: tuple[int, int] | None = None  # (H, W) that the file states
+    hint: str = ""  # the end of an error about it: how to see all entries that have one
 
 
 def same_spelling(name: str) -> str:

@@ -4,7 +4,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,17 @@ import torch
 
 from la.data.contents import picture_digest
 from la.data.index import CocoIndex
+from la.data.picture_files import SUFFIXES, distinct, file_id, is_picture
 from la.errors import MissingFile, UserError
-from la.files import progress_bar, write_whole
+from la.files import check_folder, progress_bar, write_whole
 from la.formats.export import exporters, write_legend
 from la.formats.label_maps import LabelMap, coco
 from la.predict.predictor import Predictor
-from la.predict.scoring import add_iou
+from la.predict.scoring import add_iou, scored_classes
 from la.predict.support_set import SupportSet
+from la.wording import counted
 
 log = logging.getLogger(__name__)
-
-# Files that are tried; what cannot be read is listed as skipped.
-JPEGS = {".jfif", ".jpe", ".jpeg", ".jpg"}
-OTHERS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".png", ".tif", ".tiff", ".webp"}
-SUFFIXES = JPEGS | OTHERS
 
 
 def predict_folder(
@@ -37,6 +34,7 @@ def predict_folder(
     classes: Sequence[str] | None = None,
     formats: Sequence[str] = (),
     truth: CocoIndex | None = None,
+    support_pictures: Collection[str] = (),
     progress: bool = True,
 ) -> Path:
     """`segment_folder` with a predictor; a second call resumes where the first one stopped.
@@ -49,14 +47,20 @@ def predict_folder(
         classes: the list that numbers the classes; when omitted, that of the support set.
         formats: further files to write, names of `la.formats.export.FORMATS`.
         truth: annotations; the photographs that they name get their IoU, see `add_iou`.
+        support_pictures: digests of the supports' pictures; photographs that are supports get
+            `support`, because their scores are not held out.
         progress: whether a progress bar is shown.
 
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
-        UserError: `out` holds predictions for another support set or from other weights, or there
-            is no such format.
+        UserError: `out` is the folder of the photographs, or holds predictions for another support
+            set or from other weights; or see `la.formats.export.exporters` and `scored_classes`.
+        OSError: `out` cannot be written.
     """
-    exporter_of = exporters(formats)  # raises before the work
+    # All of these raise before the work.
+    photos = photos_to_segment(images, out)
+    exporter_of = exporters(formats, (path.relative_to(images).as_posix() for path in photos))
+    scored = [] if truth is None else scored_classes(support.class_names, truth)
     classes = classes or support.class_names
     _check_same_support(support, out / "support.safetensors")
 
@@ -70,13 +74,47 @@ def predict_folder(
         out,
         progress=progress,
     )
+    _mark_supports(content["images"], masks, support_pictures)
     if truth is not None:
-        add_iou(content["images"], masks, truth, classes)
+        add_iou(content["images"], masks, truth, classes, scored)
+        content["not_scored"] = [name for name in support.class_names if name not in scored]
     predictions = out / "predictions.json"
     write_whole(predictions, json.dumps(content))
     for name, export in exporter_of.items():
         export(masks, classes, images, out / name)
     return predictions
+
+
+def photos_to_segment(images: Path, out: Path) -> list[Path]:
+    """The photographs of a folder, each file once, whose predictions can be written to `out`.
+
+    Raises:
+        MissingFile: there is no such folder, or no photograph in it.
+        UserError: `out` is the folder itself, or holds all of its photographs.
+        OSError: `out` cannot be written.
+    """
+    if images.resolve() == out.resolve():
+        raise UserError(
+            f"{out} is the folder of the photographs as well; give another one for the predictions"
+        )
+    check_folder(out)
+    return [Path(path) for path in distinct(map(str, find_photos(images, out)))]
+
+
+def _mark_supports(
+    entries: list[dict[str, Any]],
+    masks: "Masks",
+    support_pictures: Collection[str],
+) -> None:
+    """Add `support` to the entries of photographs that are supports, in place, and say so."""
+    n_supports = 0
+    for entry in entries:
+        if masks.picture(entry["file_name"]) in support_pictures:
+            entry["support"] = True
+            n_supports += 1
+    if n_supports:
+        photographs = counted(n_supports, "photograph")
+        log.warning("not held out, and marked `support`: %s that the model was shown", photographs)
 
 
 def _check_same_support(support: SupportSet, path: Path) -> None:
@@ -127,10 +165,15 @@ def segment_folder(
     """
     masks = Masks(out / "masks")
     skipped = []
+    name_of: dict[object, str] = {}  # by file, to which several links may lead
     for path in progress_bar(
         find_photos(images, out), "segmenting", unit="image", disable=not progress
     ):
         name = path.relative_to(images).as_posix()
+        first = name_of.setdefault(file_id(path), name)
+        if first != name:
+            skipped.append({"file_name": name, "reason": f"it is the same file as {first}"})
+            continue
         try:
             masks.complete(path, name, segment)
         except (UserError, OSError) as error:
@@ -176,6 +219,10 @@ class Masks:
             segment(path, name).save(png, picture)
         self._pictures[name] = picture
 
+    def picture(self, name: str) -> str:
+        """The digest of a photograph's picture."""
+        return self._pictures[name]
+
     def __iter__(self) -> Iterator[LabelMap]:
         for name, picture in self._pictures.items():
             label_map = LabelMap.load(self._png(name), name, picture)
@@ -187,10 +234,11 @@ class Masks:
 
 
 def find_photos(images: Path, out: Path) -> list[Path]:
-    """The image files under a folder, linked folders included, but not those under `out`.
+    """The pictures under a folder, linked folders included, but not those under `out`.
 
     Raises:
-        MissingFile: there is no such folder, or no image in it.
+        MissingFile: there is no such folder, or no picture in it.
+        UserError: all pictures are under `out`.
     """
     if not images.is_dir():
         raise MissingFile(f"no folder {images}; give the one that holds the images")
@@ -202,7 +250,11 @@ def find_photos(images: Path, out: Path) -> list[Path]:
             subfolders.clear()
             continue
         visited.add(real)
-        photos += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
-    if not photos:
-        raise MissingFile(f"no image under {images}; known suffixes: {', '.join(sorted(SUFFIXES))}")
-    return sorted(photos)
+        photos += [Path(folder, name) for name in names]
+    photos = [path for path in photos if is_picture(path.relative_to(images))]
+    if photos:
+        return sorted(photos)
+    is_inside = out.resolve().is_relative_to(images.resolve())
+    if is_inside and any(is_picture(path.relative_to(out)) for path in out.rglob("*")):
+        raise UserError(f"all images under {images} lie in {out}, which is not searched; move them")
+    raise MissingFile(f"no image under {images}; known suffixes: {', '.join(sorted(SUFFIXES))}")

@@ -2,14 +2,18 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from la.data.segmentations import Unusable, outline
+from la.data.entries import beyond_the_image, listed
+from la.data.picture_files import distinct
+from la.data.segmentations import Outline, Unusable, outline
 from la.errors import MissingFile, UserError
 from la.formats.annotation_files import read_marked
-from la.formats.marked import Marked, Polygons, RelativeBox, Shape, same_spelling
+from la.formats.marked import Marked, Polygons, RelativeBox, same_spelling
 from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
 from la.predict.folder import find_photos
 from la.predict.photos import open_photo, to_drawn
@@ -42,7 +46,8 @@ def read_annotations(
 
     Raises:
         MissingFile: a photograph is not in the folder.
-        UserError: the annotations cannot be read, or do not fit; the message says which.
+        UserError: the annotations cannot be read, do not fit, or mark no pixel; the message says
+            which.
     """
     source, images = Path(source), Path(images)
     all_classes, marked = read_marked(source, classes)
@@ -65,20 +70,63 @@ def read_annotations(
         raise UserError(f"{source} has no annotation of these classes on these photographs")
     entries: list[DrawnImage] = []
     prompts: list[VectorPrompt] = []
+    oddities = _Oddities()
     for path, of_photo in sorted(by_photo.items()):
         photo = open_photo(path)
         size = (photo.height, photo.width)
-        for name in names:
+        of_image: list[VectorPrompt] = []
+        for row, name in enumerate(names, 1):
             of_class = [entry for entry in of_photo if entry.cls == name]
-            annotations = [_annotation(entry, size, path) for entry in of_class]
-            annotations = [shape for shape in annotations if _marks_pixels(shape)]
-            if len(annotations) < len(of_class):
-                log.warning("%s: some masks of %s are smaller than a pixel", path, name)
+            annotations = _annotations(of_class, size, path, oddities)
             if annotations:
                 drawn = to_drawn(annotations, size, f"{path.name} ({name})")
-                prompts += vector_prompts(drawn, len(entries), names.index(name) + 1)
-        entries.append(DrawnImage(str(path), photo.width, photo.height))
+                of_image += vector_prompts(drawn, len(entries), row)
+        if of_image:
+            prompts += of_image
+            entries.append(DrawnImage(str(path), photo.width, photo.height))
+    if not prompts:
+        raise UserError(f"{source} gives no prompt: {'; '.join(oddities.notes())}")
+    for note in oddities.notes():
+        log.warning("%s: %s", source, note)
     return Drawing(tuple(entries), tuple(names), tuple(prompts))
+
+
+@dataclass
+class _Oddities:
+    """Shapes that did not become prompts as they are, by photograph and class."""
+
+    cut: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A sentence for each kind that occurred."""
+        notes = []
+        if self.cut:
+            notes.append(beyond_the_image("shape", self.cut))
+        if self.empty:
+            left_out = f"{counted(len(self.empty), 'shape')} left out"
+            notes.append(f"{left_out}, marking no pixel of the photograph: {listed(self.empty)}")
+        return notes
+
+
+def _annotations(
+    marked: Sequence[Marked],
+    size: tuple[int, int],
+    path: Path,
+    oddities: _Oddities,
+) -> list[Annotation]:
+    """The shapes of one class that mark a photograph of `size` (H, W); others become oddities."""
+    annotations = []
+    for entry in marked:
+        annotation, is_cut = _annotation(entry, size, path)
+        where = f"{path.name} ({entry.cls})"
+        if annotation is None:
+            oddities.empty.append(where)
+            continue
+        annotations.append(annotation)
+        if is_cut:
+            oddities.cut.append(where)
+    return annotations
 
 
 def _chosen(
@@ -96,9 +144,9 @@ def _chosen(
     spelled = {same_spelling(name): name for name in known}
     for name in classes:
         if same_spelling(name) not in spelled:
-            listed = ", ".join(known[:NAMED])
+            names = ", ".join(known[:NAMED])
             more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-            raise UserError(f"{source} has no class {name!r}; it has {listed}{more}")
+            raise UserError(f"{source} has no class {name!r}; it has {names}{more}")
     return [spelled[same_spelling(name)] for name in classes]
 
 
@@ -123,7 +171,7 @@ class _Photos:
             fits = [path for path in self.paths if _is_named(path.name, [base])]
         if not fits:
             raise MissingFile(f"no photograph {name} under {self.folder}; put it there")
-        if len(fits) > 1:
+        if len(distinct(map(str, fits))) > 1:
             raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
         return fits[0]
 
@@ -140,11 +188,14 @@ def _annotation(
     entry: Marked,
     size: tuple[int, int],
     path: Path,
-) -> Annotation:
+) -> tuple[Annotation | None, bool]:
     """A shape on a photograph of `size` (H, W) as a prompt in original pixels.
 
+    Returns:
+        The prompt, None if the shape marks no pixel; and whether it was cut at the border.
+
     Raises:
-        UserError: the annotations were made on a picture of another size.
+        UserError: the annotations were made on a picture of another size, or a mask is damaged.
     """
     stated = entry.shape.shape if isinstance(entry.shape, np.ndarray) else entry.size
     if stated is not None and stated != size:
@@ -154,8 +205,9 @@ def _annotation(
         )
     height, width = size
     match entry.shape:
-        case Point():
-            return entry.shape
+        case Point(x, y):
+            is_inside = 0 <= x <= width and 0 <= y <= height
+            return (entry.shape if is_inside else None), False
         case RelativeBox(x, y, box_width, box_height):
             x0 = (x - box_width / 2) * width
             x1 = (x + box_width / 2) * width
@@ -164,35 +216,38 @@ def _annotation(
             return _cropped(Box(x0, y0, x1, y1), size)
         case Box():
             return _cropped(entry.shape, size)
+        case np.ndarray():
+            return (entry.shape if entry.shape.any() else None), False
     try:
-        return _mask(entry.shape, size)
+        drawn = _outline(entry.shape, size)
     except Unusable as error:
-        raise UserError(f"{path}: a mask of {entry.cls} cannot be drawn ({error})") from None
+        raise UserError(
+            f"{path}: a mask of {entry.cls} cannot be drawn ({error}){entry.hint}"
+        ) from None
+    mask = drawn.draw(height, width)
+    return (mask if mask.any() else None), drawn.leaves(height, width)
 
 
-def _marks_pixels(annotation: Annotation) -> bool:
-    return not isinstance(annotation, np.ndarray) or bool(annotation.any())
-
-
-def _cropped(box: Box, size: tuple[int, int]) -> Box:
-    """The part of a box on an image of `size` (H, W); annotators often go a little beyond."""
+def _cropped(box: Box, size: tuple[int, int]) -> tuple[Box | None, bool]:
+    """The part of a box on an image of `size` (H, W), if any; and whether it was cut."""
     height, width = size
-    return Box(
+    cropped = Box(
         x0=max(0, box.x0),
         y0=max(0, box.y0),
         x1=min(width, box.x1),
         y1=min(height, box.y1),
     )
+    is_empty = cropped.x1 <= cropped.x0 or cropped.y1 <= cropped.y0
+    ring = [box.x0, box.y0, box.x1, box.y1]
+    return (None if is_empty else cropped), Outline([ring], is_runs=False).leaves(height, width)
 
 
-def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: polygons, COCO's runs or pixels, as pycocotools draws them.
+def _outline(shape: Polygons | dict[str, Any], size: tuple[int, int]) -> Outline:
+    """Polygons, or COCO's run lengths, on a photograph of `size` (H, W).
 
     Raises:
         Unusable: a polygon or the runs are damaged, or do not fit the size.
     """
-    if isinstance(shape, np.ndarray):
-        return shape
     height, width = size
     pieces: object = shape
     if isinstance(shape, Polygons):
@@ -200,4 +255,4 @@ def _mask(shape: Shape, size: tuple[int, int]) -> np.ndarray:
         if shape.relative:
             scaled = [np.reshape(ring, (-1, 2)) * (width, height) for ring in shape.rings]
             pieces = [ring.ravel().tolist() for ring in scaled]
-    return outline(pieces, height, width).draw(height, width)
+    return outline(pieces, height, width)

@@ -26,9 +26,15 @@ class SupportScores:
     truth: np.ndarray  # (I, N) int64 pixels of the annotated class
 
     @property
+    def is_scored(self) -> np.ndarray:
+        """(N,) bool: whether an image has a pixel of the class; there is no truth of the others."""
+        return self.truth.any(0)
+
+    @property
     def iou(self) -> np.ndarray:
-        """(N,) over all images; NaN for a class that is neither annotated nor predicted."""
-        return ratio(self.intersection.sum(0), self.union.sum(0))
+        """(N,) over all images; NaN for a class that is not scored."""
+        iou = ratio(self.intersection.sum(0), self.union.sum(0))
+        return np.where(self.is_scored, iou, np.nan)
 
     @property
     def miou(self) -> float:
@@ -37,8 +43,11 @@ class SupportScores:
 
     @property
     def image_iou(self) -> np.ndarray:
-        """(I, N); NaN where an image has no pixel of a class and none is predicted."""
-        return ratio(self.intersection, self.union)
+        """(I, N); NaN where an image has no pixel of a class and none is predicted.
+
+        NaN too for a class that is not scored.
+        """
+        return np.where(self.is_scored, ratio(self.intersection, self.union), np.nan)
 
     def intervals(self) -> tuple[np.ndarray, np.ndarray]:
         """95 % bootstrap intervals over images: (2,) of the mean, (2, N) of the classes."""
@@ -49,23 +58,25 @@ class SupportScores:
         union = weights @ self.union
         iou = ratio(intersection, union)  # (RESAMPLES, N)
         # A resample may lack a class; numpy warns only if all of them do.
-        present = self.union.any(0)
+        present = self.is_scored
+        iou[:, ~present] = np.nan
         by_class = np.full((2, len(self.classes)), np.nan)
         by_class[:, present] = np.nanquantile(iou[:, present], (0.025, 0.975), axis=0)
         return np.nanquantile(mean(iou), (0.025, 0.975)), by_class
 
     def to_json(self) -> dict[str, Any]:
-        """The scores as JSON: the mean, classes, and images from the worst to the best."""
+        """The scores as JSON: the mean, classes, and images from the worst to the best.
+
+        Without an interval where a single image counts.
+        """
         interval, by_class = self.intervals()
         classes = {}
-        for n, name in enumerate(self.classes):
-            low, high = by_class[:, n]
-            n_images = int((self.truth[:, n] > 0).sum())
-            classes[name] = {
-                "iou": rounded(self.iou[n]),
-                "interval": [rounded(low), rounded(high)],
-                "images": n_images,
-            }
+        for n in np.flatnonzero(self.is_scored).tolist():
+            entry: dict[str, Any] = {"iou": rounded(self.iou[n])}
+            if (self.union[:, n] > 0).sum() > 1:
+                entry["interval"] = [rounded(end) for end in by_class[:, n]]
+            entry["images"] = int((self.truth[:, n] > 0).sum())
+            classes[self.classes[n]] = entry
         image_means = mean(self.image_iou)
         sortable = np.nan_to_num(image_means, nan=1)
         worst_first = np.argsort(sortable, kind="stable")
@@ -77,11 +88,14 @@ class SupportScores:
                 "classes": by_name(self.classes, self.image_iou[i]),
             }
             images.append(entry)
-        low, high = interval
+        content: dict[str, Any] = {"miou": rounded(self.miou)}
+        if len(images) > 1:
+            content["interval"] = [rounded(end) for end in interval]
+        not_scored = np.flatnonzero(~self.is_scored).tolist()
         return {
-            "miou": rounded(self.miou),
-            "interval": [rounded(low), rounded(high)],
+            **content,
             "classes": classes,
+            "not_scored": [self.classes[n] for n in not_scored],
             "images": images,
         }
 

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 Photo = str | Path | bytes | Image.Image | np.ndarray | Tensor
 Prompt = Point | Box | np.ndarray | Tensor | Image.Image  # the last three are masks
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # how a JPEG and a PNG begin
 HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")  # brands of the file type
 
 
@@ -88,9 +89,15 @@ def _reason(error: Exception, start: bytes) -> str:
     """Why a file that begins with these bytes is not decoded, and what to do."""
     if start[4:8] == b"ftyp" and start[8:12] in HEIC:
         return "it is a HEIC photograph; save it as JPEG, or set the phone to take JPEG"
-    if isinstance(error, UnidentifiedImageError):  # its text is the address of an object
-        return "its format is unknown; use JPEG or PNG"
-    return f"{error}; use JPEG or PNG"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{error}; make it smaller"
+    if not start:
+        return "the file is empty; copy it again"
+    if not isinstance(error, UnidentifiedImageError):
+        return f"the file is damaged ({error}); copy it again"
+    if start.startswith(SIGNATURES):
+        return "the file is damaged; copy it again"
+    return "its format is unknown; use JPEG or PNG"
 
 
 def to_drawn(

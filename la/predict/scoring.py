@@ -3,6 +3,7 @@
 Letters here: I images, N classes.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from la.predict.predictor import Predictor
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
 from la.types import IGNORE
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,20 @@ def evaluate(
 ) -> Evaluation:
     """Score one support set; every image of an annotation file that is not a support is a query.
 
-    Classes are matched by name. A picture that is a support is recognised by its content.
+    Classes are matched by name; those without a true pixel are not scored. A picture that is a
+    support is recognised by its content.
 
     Raises:
-        UserError: no class of the support set is annotated, or no image is left as a query.
+        UserError: no class of the support set has a mask, or no image is left as a query.
         MissingFile: an image is missing.
     """
     whole = support.support(predictor)
     classes = whole.class_names
-    _check_classes(classes, index)
     pictures = {picture_digest(photo.path) for photo in support.photos}
     query_ids = [i for i in index.image_ids.tolist() if index.picture(i) not in pictures]
     if not query_ids:
         raise UserError(f"every image of {index.source} is a support; none is left to be scored")
+    scored_classes(classes, index.subset(query_ids))
     parts = _leave_one_out(predictor, support)
     sets = [whole, *parts.values()]
     counts = []
@@ -111,14 +115,25 @@ def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluatio
     return evaluate(predictor, read_support_file(prompts), index)
 
 
-def _check_classes(classes: Sequence[str], index: CocoIndex) -> None:
-    missing = [name for name in classes if name not in index.category_names]
-    if missing:
-        known = ", ".join(index.category_names[:10])
+def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
+    """The classes that have a mask in the annotations; says which have none, and are not scored.
+
+    Raises:
+        UserError: none has one.
+    """
+    has_mask = np.unique(truth.annotation_category[~truth.annotation_crowd])
+    annotated = [truth.category_names[row] for row in has_mask.tolist()]
+    scored = [name for name in classes if name in annotated]
+    missing = ", ".join(name for name in classes if name not in annotated)
+    if not scored:
+        known = ", ".join(annotated[:10]) or "none"
         raise UserError(
-            f"{index.source} has no class {', '.join(missing)}; it has {known}. "
-            "Rename the classes of the prompts, or remove the prompts of these"
+            f"{truth.source} has no mask of {missing} to score; it has masks of {known}. "
+            "Rename the classes of the prompts, or annotate them"
         )
+    if missing:
+        log.warning("%s has no mask of %s: not scored", truth.source, missing)
+    return scored
 
 
 def _leave_one_out(predictor: Predictor, support: SupportFile) -> dict[str, SupportSet]:
@@ -156,14 +171,16 @@ def add_iou(
     maps: Iterable[LabelMap],
     truth: CocoIndex,
     classes: Sequence[str],
+    scored: Sequence[str],
 ) -> None:
-    """Add the `iou` of each class to the entries of annotated images, in place.
+    """Add the `iou` of each scored class to the entries of annotated images, in place.
 
     Args:
         images: entries of `predictions.json`.
         maps: label maps in rows of `classes`; those without an entry are not scored.
         truth: annotations of photographs with the same file names.
         classes: the names of the rows.
+        scored: the classes that were asked for and have a truth, see `scored_classes`.
 
     Raises:
         UserError: a photograph has another size than its annotations.
@@ -182,7 +199,8 @@ def add_iou(
             )
         intersection, union, _ = count(label_map.labels, target, len(classes))
         iou = by_name(classes, ratio(intersection, union))
-        entry_of[label_map.file_name]["iou"] = iou
+        of_scored = {name: value for name, value in iou.items() if name in scored}
+        entry_of[label_map.file_name]["iou"] = of_scored
 
 
 def target_rows(

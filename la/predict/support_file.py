@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from la.data.contents import picture_digest
 from la.errors import MissingFile, UserError
 from la.predict import prompts_file
 from la.predict.drawing import Annotation, DrawnImage
@@ -73,6 +74,22 @@ def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
     return read_support_file(path).support(predictor)
 
 
+def read_pictures(path: str | Path) -> frozenset[str]:
+    """The digests of the photographs of a `prompts.json` that carry prompts.
+
+    A saved support set does not hold its photographs, so there are none.
+
+    Raises:
+        MissingFile, UserError: see `read_support_file`.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return frozenset()
+    drawing = prompts_file.read(path)
+    prompted = {prompt.img for prompt in drawing.prompts}
+    return frozenset(picture_digest(_path_of(drawing.images[img], path)) for img in prompted)
+
+
 def read_classes(path: str | Path) -> tuple[str, ...]:
     """The classes in the order of a `prompts.json` file, or of a saved support set."""
     if Path(path).suffix == ".safetensors":
@@ -85,9 +102,7 @@ def _opened(
     prompts: dict[str, list[Annotation]],
     file: Path,
 ) -> SupportPhoto:
-    path = file.parent / entry.file_name
-    if not path.is_file():  # a file that was saved on Windows
-        path = file.parent / entry.file_name.replace("\\", "/")
+    path = _path_of(entry, file)
     image = open_photo(path)
     drawn_on = (entry.width, entry.height)
     if image.size != drawn_on:
@@ -115,6 +130,23 @@ def _opened(
             for name, of_class in prompts.items()
         }
     return SupportPhoto(entry.file_name, path, image, prompts)
+
+
+def _path_of(entry: DrawnImage, file: Path) -> Path:
+    """The photograph of an entry of a `prompts.json`.
+
+    Raises:
+        MissingFile: it is not there.
+    """
+    path = file.parent / entry.file_name
+    if not path.is_file():  # a file that was saved on Windows
+        path = file.parent / entry.file_name.replace("\\", "/")
+    if not path.is_file():
+        raise MissingFile(
+            f"no photograph {path}, which {file} names {entry.file_name!r}; paths there are "
+            "relative to the folder of the file: put it there, or correct file_name"
+        )
+    return path
 
 
 def _scaled(

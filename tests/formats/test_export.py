@@ -121,13 +121,16 @@ def test_labelme_files_are_the_same_pixels_and_name_the_photograph(maps, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["yolo", "labelme"])
-def test_photographs_that_differ_in_their_suffix_alone_are_refused(maps, name, tmp_path):
-    twin = LabelMap("a.png", maps[0].labels, 0.5, maps[0].class_margins)
-    with pytest.raises(UserError, match=r"a\.png has the same name as another .*; rename one"):
-        export(name, [*maps, twin], tmp_path)
+def test_photographs_that_differ_in_their_suffix_alone_are_refused(maps, name):
+    names = [label_map.file_name for label_map in maps]
+    assert list(exporters([name], names)) == [name]
+    said = rf"a.jpg and a.png differ in their suffix alone, and {name} has one file for both"
+    with pytest.raises(UserError, match=said):
+        exporters(["coco-polygons", name], [*names, "a.png"])
+    exporters(["coco-polygons"], [*names, "a.png"])  # which keeps the suffix
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="no format 'voc'; known: coco-instances, .*labelme"):
-        exporters(["yolo", "voc"])
+        exporters(["yolo", "voc"], [])
     assert ", ".join(FORMATS) == own_data.FORMATS

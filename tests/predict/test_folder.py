@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.errors import UserError
+from la.__main__ import main
+from la.errors import MissingFile, UserError
 from la.formats.export import FORMATS
 from la.predict import folder, prompts_file
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.folder import find_photos, predict_folder
 from la.predict.predictor import Predictor
-from la.predict.support_file import read_support_file
+from la.predict.support_file import read_pictures, read_support_file
 from la.predict.vector_prompts import BoxPrompt, PointPrompt, mask_prompt
 from la.types import Box, Point
 
@@ -123,13 +124,17 @@ def test_no_photograph_is_passed_over_without_a_word(predictor, support, photo, 
     (images / "c.heic").write_bytes(b"no decoder for this one")
     photo(3).save(images / long_name)
     photo(4).save(elsewhere / "d.png")
+    (images / "again.gif").symlink_to(images / "b.gif")
+    for name in (".hidden.jpg", "._a.jfif"):
+        photo(5).save(images / name, "JPEG")
     (images / "link").symlink_to(elsewhere, target_is_directory=True)
     (elsewhere / "back").symlink_to(images, target_is_directory=True)
     path = predict_folder(predictor, support, images, tmp_path / "out", progress=False)
     content = json.loads(path.read_text())
-    assert [i["file_name"] for i in content["images"]] == ["a.jfif", "b.gif", "link/d.png"]
+    assert [i["file_name"] for i in content["images"]] == ["a.jfif", "again.gif", "link/d.png"]
     reasons = {entry["file_name"]: entry["reason"] for entry in content["skipped"]}
-    assert set(reasons) == {"c.heic", long_name}
+    assert set(reasons) == {"b.gif", "c.heic", long_name}
+    assert reasons["b.gif"] == "it is the same file as again.gif"
     assert "c.heic cannot be read as an image" in reasons["c.heic"]
     assert "too long" in reasons[long_name]
 
@@ -167,6 +172,54 @@ def test_a_folder_of_results_is_not_searched(photo, tmp_path):
     photo(1).save(tmp_path / "a.png")
     photo(1).save(tmp_path / "out" / "a.png.png")
     assert find_photos(tmp_path, tmp_path / "out") == [tmp_path / "a.png"]
+
+
+class NoWork(Predictor):
+    """A predictor that must not be asked to do anything."""
+
+    def predict(self, image, support):
+        raise AssertionError("work before the check")
+
+
+def test_a_folder_that_cannot_be_segmented_is_refused_before_the_work(
+    predictor, support, photo, tmp_path
+):
+    idle = NoWork(predictor.model, predictor.card)
+    images = tmp_path / "photos"
+    images.mkdir()
+    photo(1).save(images / "a.png")
+    (tmp_path / "link").symlink_to(images)
+    for out in (images, tmp_path / "link"):
+        with pytest.raises(UserError, match=f"{out} is the folder of the photographs as well"):
+            predict_folder(idle, support, images, out, progress=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file"):
+        predict_folder(idle, support, images, tmp_path / "file", progress=False)
+    photo(2).save(images / "a.jpg")
+    with pytest.raises(UserError, match="a.jpg and a.png differ in their suffix alone"):
+        predict_folder(idle, support, images, tmp_path / "out", formats=["yolo"], progress=False)
+    assert sorted(path.name for path in images.iterdir()) == ["a.jpg", "a.png"]
+    assert not (tmp_path / "out").exists()
+    (images / "in").mkdir()
+    for name in ("a.jpg", "a.png"):
+        (images / name).rename(images / "in" / name)
+    with pytest.raises(UserError, match=f"all images under {images} lie in {images}/in, which"):
+        predict_folder(idle, support, images, images / "in", progress=False)
+
+
+@pytest.mark.parametrize("out", ["photos", "file"])
+def test_the_command_names_the_folder_before_a_model_is_loaded(
+    out, photo, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("la.learn.checkpoints.load", lambda model: pytest.fail("it was loaded"))
+    (tmp_path / "photos").mkdir()
+    photo(1).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "file").write_text("")
+    words = ["--support", "x.json", "--images", tmp_path / "photos", "--out", tmp_path / out]
+    assert main(["predict", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"la predict: {tmp_path / out}") and said.count("\n") == 1
+    assert "Errno" not in said
 
 
 def drawing(name="one.png", width=60, height=40) -> Drawing:
@@ -279,3 +332,36 @@ def test_predict_folder_writes_a_legend_and_the_formats_that_are_asked_for(
     for row in legend:
         start = 3 * int(row["index"])
         assert bytes(palette[start : start + 3]).hex() == row["colour"][1:].lower()
+
+
+def test_a_missing_support_is_named_with_the_file_that_names_it(tmp_path):
+    path = write(drawing("photos/one.png"), tmp_path / "prompts.json")
+    said = (
+        f"no photograph {tmp_path}/photos/one.png, which {path} names 'photos/one.png'; paths "
+        "there are relative to the folder of the file"
+    )
+    for read in (read_support_file, read_pictures):
+        with pytest.raises(MissingFile, match=said):
+            read(path)
+
+
+def test_photographs_that_are_supports_are_marked(predictor, photo, tmp_path, caplog):
+    images = tmp_path / "photos"
+    images.mkdir()
+    photo(1).save(images / "one.png")
+    photo(5).save(images / "a.png")
+    (tmp_path / "copy").mkdir()
+    photo(1).save(tmp_path / "copy" / "one.png")  # the picture decides, not the path
+    prompts = write(drawing("copy/one.png"), tmp_path / "prompts.json")
+    path = predict_folder(
+        predictor,
+        read_support_file(prompts).support(predictor),
+        images,
+        tmp_path / "out",
+        support_pictures=read_pictures(prompts),
+        progress=False,
+    )
+    content = json.loads(path.read_text())
+    marked = {entry["file_name"]: entry.get("support") for entry in content["images"]}
+    assert marked == {"a.png": None, "one.png": True}
+    assert "marked `support`: 1 photograph that the model was shown" in caplog.text

@@ -182,7 +182,9 @@ def test_the_class_names_of_yolo_may_be_damaged(images, tmp_path):
     with pytest.raises(UserError, match="data.yaml is not YAML: while parsing"):
         read_annotations(folder, images)
     (folder / "data.yaml").write_bytes("names: [f\u00fc\u00df]".encode("latin-1"))
-    with pytest.raises(UserError, match="data.yaml is not in UTF-8: byte 9 belongs to another"):
+    with pytest.raises(
+        UserError, match="data.yaml is not in UTF-8: byte 9, after .names: .f., belongs to another"
+    ):
         read_annotations(folder, images)
     (folder / "data.yaml").write_text("")
     with pytest.raises(UserError, match="has no data.yaml or classes.txt"):
@@ -202,6 +204,70 @@ def test_the_command_writes_prompts_that_predict_reads(maps, images, tmp_path, c
     expected = maps[1].labels
     assert np.array_equal(file.photos[0].prompts["cat"][0], expected == 3)
     assert prompts_file.read(out).images[0].file_name == "../photos/more/b.png"
+
+
+def test_a_source_without_usable_shapes_writes_nothing(images, tmp_path, capsys):
+    path = coco_file(
+        tmp_path / "boxes.json",
+        [
+            {"bbox": [2, 3, 0, 5]},
+            {"bbox": [31, 3, 5, 5]},
+            {"segmentation": [[40, 2, 50, 2, 50, 9]], "category_id": 4},
+        ],
+    )
+    out = tmp_path / "prompts.json"
+    words = ["prompts", str(path), "--images", str(images), "--out", str(out)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert (
+        "gives no prompt: 3 shapes left out, marking no pixel of the photograph: a.jpg (dog),"
+        in said
+    )
+    assert not out.exists()
+
+
+def test_shapes_that_leave_the_photograph_are_counted_and_named(images, tmp_path, capsys, caplog):
+    path = coco_file(
+        tmp_path / "boxes.json",
+        [
+            {"bbox": [25, 3, 5.4, 5]},  # as tools round
+            {"bbox": [25, 3, 8, 5]},
+            {"segmentation": [[2, 2, 50, 2, 50, 9]], "category_id": 9},
+            {"bbox": [31, 3, 5, 5], "category_id": 4},
+        ],
+    )
+    out = tmp_path / "prompts.json"
+    assert main(["prompts", str(path), "--images", str(images), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(": 3 prompts on 1 photograph: cat\n")  # and no dog
+    assert "2 shapes cut at the border of the image: a.jpg (cat), a.jpg (cat)" in caplog.text
+    left_out = "1 shape left out, marking no pixel of the photograph: a.jpg (dog)"
+    assert left_out in caplog.text
+    (annotations,) = prompts_file.read(out).annotations()
+    first, second, mask = annotations["cat"]
+    assert (first, second) == (Box(25, 3, 30, 8), Box(25, 3, 30, 8))
+    assert mask[:, 2:].any() and prompts_file.read(out).classes == ("dog", "cat")
+
+
+@pytest.mark.parametrize("below", ["", "annotations"])
+def test_a_bad_entry_points_to_the_command_that_lists_all(below, images, tmp_path):
+    (tmp_path / "my set" / below).mkdir(parents=True)
+    runs = {"size": [20, 30], "counts": [5, 10]}
+    for entry in ({"bbox": [0, 0, 1]}, {"segmentation": runs}):
+        path = coco_file(tmp_path / "my set" / below / "boxes.json", [entry])
+        with pytest.raises(UserError) as error:
+            read_annotations(path, images)
+        hint = f"python -m la data '{tmp_path}/my set' lists all such entries"
+        assert str(error.value).endswith(f"; {hint}")
+
+
+def test_prompts_are_not_made_for_a_place_that_cannot_be_written(images, tmp_path, capsys):
+    path = coco_file(tmp_path / "boxes.json", [{"bbox": [2, 3, 10, 5]}])
+    words = ["prompts", str(path), "--images", str(images), "--out"]
+    assert main([*words, str(tmp_path)]) == 2
+    said = f"la prompts: {tmp_path}: Is a directory; give the name of a file\n"
+    assert capsys.readouterr().err == said
+    assert main([*words, str(path / "prompts.json")]) == 2
+    assert capsys.readouterr().err.startswith(f"la prompts: {path}: Not a directory; a file has")
 
 
 def empty_coco(**lists):

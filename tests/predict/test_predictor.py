@@ -1,12 +1,15 @@
 import json
 from dataclasses import replace
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from la.errors import UserError
 from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.learn import checkpoints
@@ -217,6 +220,20 @@ def test_a_heic_photograph_gets_a_sentence_and_no_address(brand):
         open_photo(b"\0\0\0\x18ftyp" + brand + bytes(40), "IMG_1.HEIC")
     with pytest.raises(ValueError, match="its format is unknown; use JPEG or PNG"):
         open_photo(b"no image", "notes.txt")
+
+
+@pytest.mark.parametrize("suffix", ["jpeg", "png"])
+def test_a_damaged_photograph_is_to_be_copied_again(photo, suffix):
+    with BytesIO() as file:
+        photo(1).save(file, suffix)
+        whole = file.getvalue()
+    assert open_photo(whole).size == (60, 40)
+    with pytest.raises(UserError, match=r"the file is damaged \(.*\); copy it again$"):
+        open_photo(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"the file is damaged.*; copy it again$"):
+        open_photo(whole[:12])
+    with pytest.raises(UserError, match="the file is empty; copy it again$"):
+        open_photo(b"")
 
 
 @pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])

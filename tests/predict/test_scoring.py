@@ -132,8 +132,30 @@ def test_sums_are_divided_once_and_the_worst_image_comes_first():
     assert [image["file_name"] for image in content["images"]] == ["0.png", "1.png", "2.png"]
     assert [image["iou"] for image in content["images"]] == [0.25, 0.4, None]
     assert content["images"][0]["classes"] == {"dog": 0.25}
-    assert content["classes"]["cat"] == {"iou": 0.0, "interval": [0.0, 0.0], "images": 1}
+    # A single image has pixels of the cat, which is no sample.
+    assert content["classes"]["cat"] == {"iou": 0.0, "images": 1}
+    assert len(content["classes"]["dog"]["interval"]) == len(content["interval"]) == 2
     json.dumps(content, allow_nan=False)
+
+
+def test_a_single_query_has_no_interval():
+    content = scores([[1, 0]], [[4, 2]]).to_json()
+    assert "interval" not in content and content["miou"] == 0.125
+    assert content["classes"] == {
+        "dog": {"iou": 0.25, "images": 1},
+        "cat": {"iou": 0.0, "images": 1},
+    }
+
+
+def test_a_class_without_truth_is_left_out_of_every_mean():
+    made = scores([[1, 0], [8, 0]], [[4, 3], [10, 0]], truth=[[3, 0], [9, 0]])
+    assert made.miou == pytest.approx(9 / 14)
+    content = made.to_json()
+    assert content["not_scored"] == ["cat"] and list(content["classes"]) == ["dog"]
+    assert [image["iou"] for image in content["images"]] == [0.25, 0.8]
+    assert content["images"][0]["classes"] == {"dog": 0.25}
+    low, high = content["interval"]
+    assert 0.25 <= low <= content["miou"] <= high <= 0.8
 
 
 def test_the_interval_holds_nineteen_of_twenty_resamples():
@@ -151,11 +173,25 @@ def test_the_interval_holds_nineteen_of_twenty_resamples():
 
 
 def test_classes_and_images_that_are_not_there_are_named(predictor, support, index):
-    renamed = replace(index, category_names=("cat", "hound", "cow"))
-    with pytest.raises(UserError, match="has no class dog; it has cat, hound, cow"):
+    renamed = replace(index, category_names=("lynx", "hound", "cow"))
+    with pytest.raises(UserError, match="has no mask of dog, cat to score; it has masks of lynx"):
         evaluate(predictor, support, renamed, progress=False)
+    crowds = replace(index, annotation_crowd=np.ones_like(index.annotation_crowd))
+    with pytest.raises(UserError, match="has no mask of dog, cat to score; it has masks of none"):
+        evaluate(predictor, support, crowds, progress=False)
     with pytest.raises(UserError, match="every image of .* is a support"):
         evaluate(predictor, support, index.subset([1, 2]), progress=False)
+
+
+def test_a_class_that_the_truth_lacks_is_not_scored(predictor, support, index, caplog):
+    whole = evaluate(predictor, support, index, progress=False).scores
+    renamed = replace(index, category_names=("cat", "hound", "cow"))
+    evaluation = evaluate(predictor, support, renamed, progress=False)
+    assert "has no mask of dog: not scored" in caplog.text
+    content = evaluation.to_json()
+    assert content["not_scored"] == ["dog"] and list(content["classes"]) == ["cat"]
+    assert content["miou"] == pytest.approx(whole.iou[1], abs=1e-4)
+    json.dumps(content, allow_nan=False)
 
 
 def test_the_command_prints_the_scores(folder, capsys):
@@ -184,3 +220,19 @@ def test_predictions_of_annotated_photographs_have_their_iou(folder, capsys):
             hits = ((predicted == n) & (truth == n)).sum()
             either = ((predicted == n) | (truth == n)).sum()
             assert entry["iou"][name] == pytest.approx(hits / either, abs=1e-4)
+
+
+def test_predictions_of_a_class_that_the_truth_lacks_have_no_iou(folder, caplog):
+    path = folder / "annotations" / "instances_all.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] != 1]  # a cat
+    path.write_text(json.dumps(content))
+    out = folder / "predictions"
+    words = ["predict", "--support", folder / "prompts.json", "--images", folder, "--out", out]
+    assert main([*map(str, words), "--truth", str(path)]) == 0
+    assert "has no mask of cat: not scored" in caplog.text
+    predictions = json.loads((out / "predictions.json").read_text())
+    assert predictions["not_scored"] == ["cat"]
+    assert all(set(entry["iou"]) <= {"dog"} for entry in predictions["images"])
+    marked = [entry["file_name"] for entry in predictions["images"] if entry.get("support")]
+    assert marked == ["0.png", "1.png"]

@@ -217,7 +217,10 @@ def test_a_removed_photo_takes_its_prompts_along_and_the_others_stay():
 
 def test_what_is_no_image_is_refused_by_name(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ValueError, match="broken.jpg cannot be read as an image.*use JPEG or PNG"):
+    with pytest.raises(
+        ValueError,
+        match="broken.jpg cannot be read as an image: the file is damaged; copy it again",
+    ):
         PromptEditor([tmp_path / "broken.jpg"])
     with pytest.raises(FileNotFoundError, match="no image file at .*none.png"):
         PromptEditor([tmp_path / "none.png"])
