@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-
 from io import BytesIO
 
 import numpy as np
@@ -9,9 +8,9 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.errors import UserError
 from la.config import ModelConfig
 from la.data.geometry import Frame
+from la.errors import UserError
 from la.learn import checkpoints
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
