@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from la.data.entries import beyond_the_image, listed
-from la.data.picture_files import distinct
 from la.data.segmentations import Outline, Unusable, outline
-from la.errors import MissingFile, UserError
+from la.errors import UserError
 from la.formats.annotation_files import read_marked
 from la.formats.marked import Marked, Polygons, RelativeBox, same_spelling
 from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
-from la.predict.folder import find_photos
+from la.predict.named_photos import NamedPhotos, is_named
 from la.predict.photos import open_photo, to_drawn
 from la.predict.vector_prompts import VectorPrompt
 from la.types import Box, Point
@@ -51,18 +50,10 @@ def read_annotations(
     """
     source, images = Path(source), Path(images)
     all_classes, marked = read_marked(source, classes)
-    marked = [entry for entry in marked if files is None or _is_named(entry.photo, files)]
-    names = _chosen(classes, all_classes, source)
-    if classes is None and len(names) > MAX_CLASSES:
-        shown = {entry.cls for entry in marked}
-        names = [name for name in names if name in shown]
-    if len(names) > MAX_CLASSES:
-        raise UserError(
-            f"{source} has {counted(len(names), 'class')} on these photographs, and prompts have "
-            f"at most {MAX_CLASSES}; choose some of them, as with --classes NAME,NAME"
-        )
+    marked = [entry for entry in marked if files is None or is_named(entry.photo, files)]
+    names = _chosen(classes, all_classes, marked, source)
     by_photo: dict[Path, list[Marked]] = {}
-    photos = _Photos(images)
+    photos = NamedPhotos(images)
     for entry in marked:
         if entry.cls in names:
             by_photo.setdefault(photos.find(entry.photo), []).append(entry)
@@ -132,15 +123,38 @@ def _annotations(
 def _chosen(
     classes: Sequence[str] | None,
     known: Sequence[str],
+    marked: Sequence[Marked],
     source: Path,
 ) -> list[str]:
     """The known classes that are asked for, as the file spells them; all if none is named.
 
+    Of more classes than prompts can have, those of the marked shapes.
+
+    Raises:
+        UserError: one of them is not known, or prompts cannot have so many.
+    """
+    names = _spelled_as_known(classes, known, source) if classes else list(known)
+    if not classes and len(names) > MAX_CLASSES:
+        shown = {entry.cls for entry in marked}
+        names = [name for name in names if name in shown]
+    if len(names) > MAX_CLASSES:
+        raise UserError(
+            f"{source} has {counted(len(names), 'class')} on these photographs, and prompts have "
+            f"at most {MAX_CLASSES}; choose some of them, as with --classes NAME,NAME"
+        )
+    return names
+
+
+def _spelled_as_known(
+    classes: Sequence[str],
+    known: Sequence[str],
+    source: Path,
+) -> list[str]:
+    """The classes as the file spells them.
+
     Raises:
         UserError: one of them is not known.
     """
-    if not classes:
-        return list(known)
     spelled = {same_spelling(name): name for name in known}
     for name in classes:
         if same_spelling(name) not in spelled:
@@ -148,40 +162,6 @@ def _chosen(
             more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
             raise UserError(f"{source} has no class {name!r}; it has {names}{more}")
     return [spelled[same_spelling(name)] for name in classes]
-
-
-class _Photos:
-    """The photographs under a folder, found by name with or without suffix and folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.paths = find_photos(folder, folder / "masks")
-
-    def find(self, name: str) -> Path:
-        """The photograph that annotations call `name`.
-
-        Raises:
-            MissingFile: there is none.
-            UserError: there are several.
-        """
-        name = name.replace("\\", "/")
-        fits = [path for path in self.paths if _is_named(path.as_posix(), [name])]
-        if not fits:  # annotations that were made in a folder that has moved
-            base = name.rpartition("/")[2]
-            fits = [path for path in self.paths if _is_named(path.name, [base])]
-        if not fits:
-            raise MissingFile(f"no photograph {name} under {self.folder}; put it there")
-        if len(distinct(map(str, fits))) > 1:
-            raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
-        return fits[0]
-
-
-def _is_named(path: str, names: Sequence[str]) -> bool:
-    """Whether a path ends with one of the names, with or without suffix."""
-    whole = same_spelling(f"/{path}")
-    stem = whole.rpartition(".")[0]
-    endings = tuple(same_spelling(f"/{name}") for name in names)
-    return whole.endswith(endings) or stem.endswith(endings)
 
 
 def _annotation(

@@ -28,7 +28,7 @@ class SupportScores:
     @property
     def is_scored(self) -> np.ndarray:
         """(N,) bool: whether an image has a pixel of the class; there is no truth of the others."""
-        return self.truth.any(0)
+        return (self.truth > 0).sum(0) > 0
 
     @property
     def iou(self) -> np.ndarray:
