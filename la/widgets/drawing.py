@@ -1,11 +1,9 @@
 """The state of an editor: photographs with vector prompts, displayed in the browser and saved."""
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.errors import UserError
@@ -15,25 +13,23 @@ from la.predict.example import example_episode, photo_episode
 from la.predict.from_annotations import read_annotations
 from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
+from la.widgets.album import AlbumWidget
 from la.widgets.autosave import State
-from la.widgets.browser import Widget
 from la.widgets.editor_files import predict_command, save_images
 from la.widgets.examples import example_state
 from la.widgets.photos import Photo, Placed
 
 
-class DrawingWidget(Widget):
+class DrawingWidget(AlbumWidget):
     """Images, classes and vector prompts (`la.predict.vector_prompts`), in step with the browser.
 
-    The browser may set any of them, images by the ids of photographs that were displayed before,
-    so that a removed photograph comes back by undo.
+    The browser may set any of them.
 
     Raises:
         UserError: an image cannot be read.
         TraitError: classes or prompts do not fit.
     """
 
-    images = List(Dict()).tag(sync=True)  # id, file_name, original width and height, role
     classes = List(Unicode()).tag(sync=True)
     prompts = List(Dict()).tag(sync=True)
     query = Int(-1).tag(sync=True)  # the image that is segmented
@@ -46,9 +42,6 @@ class DrawingWidget(Widget):
     overlay = Dict().tag(sync=True)
 
     def __init__(self, state: State) -> None:
-        # Held while images and prompts change together.
-        self._lock = threading.RLock()
-        self._library: dict[str, Photo] = {}  # all that were ever displayed, by id
         super().__init__()
         self._begin(state)
 
@@ -77,9 +70,7 @@ class DrawingWidget(Widget):
         if query not in range(len(photos)):
             query = queries[0] if queries else -1
         with self._lock, self.hold_sync(), self.hold_trait_notifications():
-            for place in photos:
-                self._library.setdefault(place.photo.id, place.photo)
-            self.images = [place.entry for place in photos]
+            self._list(photos)
             self.classes = list(classes)
             self.prompts = list(prompts)
             self.overlay = {}
@@ -88,24 +79,6 @@ class DrawingWidget(Widget):
     @observe("seq")
     def _acknowledge(self, change: Bunch) -> None:
         self.ack = change.new
-
-    @property
-    def _placed(self) -> list[Placed]:
-        """The displayed photographs, as `images` lists them."""
-        return [self._place(entry) for entry in self.images]
-
-    @property
-    def _removed(self) -> list[Placed]:
-        """The photographs that were displayed before; undo sends their ids with their roles."""
-        displayed = {entry["id"] for entry in self.images}
-        photos = [photo for id, photo in self._library.items() if id not in displayed]
-        return [Placed(photo, "support") for photo in photos]
-
-    def _place(self, entry: dict[str, Any]) -> Placed:
-        photo = self._library.get(entry.get("id", ""))
-        if photo is None or entry.get("role") not in ("support", "query"):
-            raise TraitError(f"{entry.get('file_name')} is no photograph of this editor")
-        return Placed(photo, entry["role"])
 
     @property
     def drawing(self) -> Drawing:
@@ -119,10 +92,6 @@ class DrawingWidget(Widget):
             name = str(place.photo.path or place.photo.name)
             images.append(DrawnImage(name, width, height, place.role))
         return Drawing(tuple(images), tuple(classes), from_json(prompts))
-
-    @validate("images")
-    def _fit_images(self, proposal: Bunch) -> list[dict[str, Any]]:
-        return [self._place(entry).entry for entry in proposal.value]
 
     @validate("classes")
     def _fit_classes(self, proposal: Bunch) -> list[str]:
@@ -141,11 +110,6 @@ class DrawingWidget(Widget):
     @validate("query")
     def _fit_query(self, proposal: Bunch) -> int:
         return proposal.value if proposal.value < len(self.images) else -1
-
-    @property
-    def photos(self) -> list[Image.Image]:
-        """The images at their original sizes, as `images` lists them; each call decodes them."""
-        return [place.photo.image for place in self._placed]
 
     def to_coco(self) -> dict[str, Any]:
         """The content of `prompts.json` (`la.predict.prompts_file`)."""

@@ -156,7 +156,7 @@ function editor(model, el) {
     if (left < strip.scrollLeft || left + ITEM > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = left - strip.clientWidth / 2;
   }
   function wantPixels() { // what is displayed, then what the strips have in sight
-    const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => inSight(ui[role], listed(role)).seen);
+    const { images, query } = now(), large = [img, query].filter((i) => i >= 0), small = ["support", "query"].flatMap((role) => needed(ui[role], listed(role)));
     album.want([...large.map((i) => [images[i].id, FULL]), ...small.map((i) => [images[i].id, THUMB])]);
   }
   function adder(role) {
@@ -208,7 +208,11 @@ function editor(model, el) {
     about: h("span", { class: "la-about" }, model.get("about")), models: modelChooser(model, ask),
   };
   ui.empty.append(ui.example);
-  for (const role of ["support", "query"]) ui[role].addEventListener("scroll", () => now().images.length > SEEN && refresh());
+  for (const role of ["support", "query"]) { // another part of a long strip comes into sight
+    const look = () => now().images.length > SEEN && refresh();
+    ui[role].addEventListener("scroll", look);
+    new ResizeObserver(look).observe(ui[role]);
+  }
   const size = slider("Brush size", 1, 200, desk.radius, 1, resize);
   ui.radius = size.querySelector("input");
   const text = (label, title, what) => h("button", { type: "button", title, onclick: () => ask({ do: what }) }, label);
@@ -229,7 +233,7 @@ function editor(model, el) {
   // --- what Python says
   const outside = () => history.outside();
   const listeners = {
-    "change:prompts": outside, "change:classes": outside, "change:images": outside, "change:query": outside,
+    "change:prompts": outside, "change:classes": outside, "change:listed": outside, "change:added": outside, "change:query": outside,
     "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); else if (content.do === "preview") answer.answered(content, buffers); },
     "change:threshold": recolour, "change:sure": refresh, "change:reviewed": refresh,
     "change:saved": () => history.saved(),

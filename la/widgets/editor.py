@@ -131,7 +131,7 @@ class PromptEditor(LoopWidget):
         try:
             match content["do"]:
                 case "pixels":
-                    self._supply.ask(content["wanted"])
+                    self._supply.ask(content["wanted"], content["before"])
                 case "save":
                     path = self.save()
                     self._say("done", f"Saved {counted(len(self.prompts), 'prompt')} in {path}")
@@ -153,14 +153,14 @@ class PromptEditor(LoopWidget):
         except Exception as error:  # any: Jupyter would write it to a log that nobody reads
             self._refuse(f"{content.get('do')} failed: {error}")
 
-    @observe("prompts", "classes", "query", "images", "reviewed", "threshold")
+    @observe("prompts", "classes", "query", "listed", "added", "reviewed", "threshold")
     def _keep(self, _change: Bunch) -> None:
         if self._keeper is not None:
             self._keeper.changed()
         if self._picture is not None:
             self._picture.changed()
 
-    @observe("prompts", "classes", "query", "images", "predictor")
+    @observe("prompts", "classes", "query", "listed", "added", "predictor")
     def _changed(self, change: Bunch) -> None:
         """Have the newest prompts predicted."""
         if self.predictor is None:
@@ -256,4 +256,5 @@ class PromptEditor(LoopWidget):
             self._supports = SupportCache()
             self._support = None
             self._labels = self._prediction = None
+        self.overlay = {}  # JupyterLab keeps the last state of a widget that is closed
         super().close()

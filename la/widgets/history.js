@@ -5,6 +5,14 @@ const SILENT = "The kernel does not answer: it is busy or was restarted. What yo
 const HISTORIES = (globalThis.laHistories ??= new Map()); // by file: undo goes on after a re-run of the cell
 const STATE = ["images", "classes", "prompts", "query"];
 
+// Of a thousand photographs only those that are new are sent: `added` follows `listed`.
+const imagesOf = (model) => [...model.get("listed"), ...model.get("added")];
+
+function asListed(model, images) {
+  const listed = model.get("listed"), same = (image, i) => image.id === images[i]?.id && image.role === images[i].role;
+  return listed.length && listed.every(same) ? { added: images.slice(listed.length) } : { listed: images, added: [] };
+}
+
 class History {
   constructor(model, shown, say) { // shown(before) draws the new state
     Object.assign(this, { model, shown, say, sending: false, timer: 0, file: model.get("file") });
@@ -17,12 +25,15 @@ class History {
 
   remember() { if (this.file) HISTORIES.set(this.file, { past: this.past, future: this.future, now: this.now }); }
 
-  inPython() { return Object.fromEntries(STATE.map((key) => [key, this.model.get(key)])); }
+  inPython() {
+    const { model } = this, [classes, prompts, query] = ["classes", "prompts", "query"].map((key) => model.get(key));
+    return { images: imagesOf(model), classes, prompts, query };
+  }
 
-  send(changes) {
-    const { model } = this, seq = model.get("seq") + 1;
+  send({ images, ...others }) {
+    const { model } = this, seq = model.get("seq") + 1, photos = images ? asListed(model, images) : {};
     this.sending = true;
-    for (const [key, value] of Object.entries({ ...changes, seq })) model.set(key, value);
+    for (const [key, value] of Object.entries({ ...photos, ...others, seq })) model.set(key, value);
     this.sending = false;
     keep(this.file, this.now);
     this.remember();

@@ -1,6 +1,6 @@
 // The pixels of photographs: asked for when they are displayed, and kept while there is room.
 
-const FULL = 1024, THUMB = 160; // long sides
+const FULL = 1024, THUMB = 128; // long sides; a thumbnail is 64 pixels wide, and some screens have two in each
 const MOST = 24; // pictures at full size that stay in memory
 const PATIENCE = 4000, MOST_PATIENCE = 60000; // ms until the page asks again, twice as long each time
 const PIECE = 4e6; // bytes of a photo in one message: a server takes at most 10 MB
@@ -15,23 +15,23 @@ class Album {
 
   want(list) { // [[id, side], ...] in order of need; takes the place of what was wanted before
     const missing = list.filter(([id, side]) => !this.has(id, side)), keys = missing.map((item) => item.join());
-    if (keys.every((key) => this.asked.has(key))) return;
+    const before = missing.filter((item) => this.asked.has(item.join()));
+    if (before.length === missing.length) return;
     this.asked = new Set(keys);
-    this.request(missing, PATIENCE);
+    this.request(missing, before, PATIENCE);
   }
 
-  request(wanted, patience) { // a kernel that was busy or that restarts may lose a message
+  request(wanted, before, patience) { // `before`: those that are on their way already
     clearTimeout(this.timer);
-    this.ask({ do: "pixels", wanted });
-    const again = () => {
+    this.ask({ do: "pixels", wanted, before });
+    const again = () => { // a kernel that was busy or that restarts may lose a message
       const missing = wanted.filter(([id, side]) => !this.has(id, side));
-      if (missing.length) this.request(missing, Math.min(2 * patience, MOST_PATIENCE));
+      if (missing.length) this.request(missing, [], Math.min(2 * patience, MOST_PATIENCE));
     };
     this.timer = setTimeout(again, patience);
   }
 
   async take({ id, side, error }, [jpeg]) {
-    this.asked.delete(`${id},${side}`);
     if (error) this.broken.set(id, error);
     else if (side === THUMB && !this.urls.has(id)) this.urls.set(id, URL.createObjectURL(new Blob([bytes(jpeg)], { type: "image/jpeg" })));
     else if (side === FULL) {
@@ -39,6 +39,7 @@ class Album {
       this.bitmaps.get(id)?.close();
       this.bitmaps.set(id, bitmap);
     }
+    this.asked.delete(`${id},${side}`); // only now, so that it is not asked for while it is decoded
     this.arrived();
   }
 
@@ -69,6 +70,13 @@ function inSight(strip, numbers) {
   if (numbers.length <= SEEN) return { seen: numbers, before: 0, after: 0 };
   const start = clamp(Math.floor(strip.scrollLeft / ITEM) - SEEN / 6, 0, numbers.length - SEEN);
   return { seen: numbers.slice(start, start + SEEN), before: start, after: numbers.length - start - SEEN };
+}
+
+// Of these, those whose pixels are sent: what can be seen, and two more on each side.
+function needed(strip, numbers) {
+  if (numbers.length <= SEEN) return numbers;
+  const first = Math.floor(strip.scrollLeft / ITEM), last = Math.ceil((strip.scrollLeft + strip.clientWidth) / ITEM);
+  return numbers.slice(Math.max(0, first - 2), Math.max(last, first + 6) + 2);
 }
 
 const gap = (items) => (items ? [h("span", { class: "la-gap", style: `width:${items * ITEM}px` })] : []);

@@ -30,10 +30,22 @@ class PixelSupply:
         self._wanted: list[Wanted] = []
         self._worker = Worker(self._work, lock)
 
-    def ask(self, wanted: Sequence[Sequence[Any]]) -> None:
-        """Send these [id, long side] soon; return at once."""
+    def ask(
+        self,
+        wanted: Sequence[Sequence[Any]],
+        before: Sequence[Sequence[Any]] = (),
+    ) -> None:
+        """Send these [id, long side] soon; return at once.
+
+        Args:
+            wanted: all that the page lacks.
+            before: those of them that an earlier list had; they are not sent twice.
+        """
+        asked_before = {(str(id), int(side)) for id, side in before}
         with self._lock:
-            self._wanted = [(str(id), int(side)) for id, side in wanted]
+            on_their_way = asked_before - set(self._wanted)
+            items = [(str(id), int(side)) for id, side in wanted]
+            self._wanted = [item for item in items if item not in on_their_way]
         self._worker.ask()
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -63,7 +63,7 @@ def test_a_new_kernel_takes_up_the_threshold_and_the_photographs_that_undo_bring
     keeping._live.clear()  # as in another kernel
     again = make(path, prompts=[BOX])
     assert again.threshold == 1.5 and len(again.images) == 2
-    again.set_state({"images": before})  # as undo in the page
+    again.set_state({"listed": before, "added": []})  # as undo in the page
     assert again.images == before and again.photos[2].tobytes() == pixels
     assert again.notice == ""
 
@@ -150,11 +150,11 @@ def test_a_damaged_file_is_kept_and_said(path):
 
 def test_removed_photographs_come_back_by_the_ids_that_undo_sends(path):
     editor = make(path, prompts=[BOX])
-    before = {"images": editor.images, "prompts": editor.prompts, "query": editor.query}
+    before = {"listed": editor.images, "prompts": editor.prompts, "query": editor.query}
     editor.remove(0)
     editor.set_state(before | {"seq": 1})
     assert editor.prompts == [BOX] and len(editor.images) == 2 and editor.notice == ""
-    editor.set_state({"images": [{**editor.images[0], "id": "none"}], "prompts": [], "seq": 2})
+    editor.set_state({"listed": [{**editor.images[0], "id": "none"}], "prompts": [], "seq": 2})
     assert "dog.png is no photograph of this editor" in editor.notice
     assert editor.prompts == [BOX]
 

@@ -23,6 +23,7 @@ from la.types import Box
 from la.widgets import PromptEditor
 from la.widgets.browser import plane
 from la.widgets.photos import Photo
+from la.widgets.supply import PixelSupply
 
 BOX = {"img": 0, "cls": 1, "type": "box", "pts": [[2, 3], [20, 18]]}
 BRUSH = {"img": 1, "cls": 2, "type": "brush", "pts": [[4, 4], [9, 9]], "r": 3, "erase": False}
@@ -197,6 +198,42 @@ def test_a_photo_is_added_from_its_bytes_in_pieces_and_a_broken_one_gives_a_sent
     editor._on_message(editor, broken, [memoryview(b"\xff\xd8 no photo")])
     assert "broken.jpg cannot be read as an image" in editor.notice
     assert len(editor.images) == 4 and editor.wait(60)
+    editor.close()
+
+
+def test_a_picture_that_is_on_its_way_is_not_sent_again():
+    sent, began, go = [], threading.Event(), threading.Event()
+
+    def send(content, _buffers):
+        sent.append((content["id"], content["side"]))
+        began.set()
+        assert go.wait(60)
+
+    a, b, c = ("a", 1024), ("b", 128), ("c", 128)
+    shown = Photo.open(photo(20, 20), "shown.png")
+    supply = PixelSupply(lambda _id: shown, send, threading.RLock())
+    supply.ask([a, b])
+    assert began.wait(60)
+    supply.ask([c, a, b], before=[a, b])
+    go.set()
+    assert supply.wait(60) and sent == [a, c, b]
+    supply.ask([a])  # the page has not got it
+    assert supply.wait(60) and sent == [a, c, b, a]
+
+
+def test_a_photo_that_is_added_is_sent_without_the_list_of_the_others(monkeypatch):
+    editor = make(Stub())
+    listed, sent = list(editor.listed), []
+    monkeypatch.setattr(editor, "_send", lambda message, buffers=None: sent.append(message))
+    editor.add(photo(10, 10), "support", "new.png")
+    states = [message["state"] for message in sent if message["method"] == "update"]
+    lists = [key for state in states for key in state if key in ("listed", "added")]
+    assert lists == ["added"]
+    assert editor.listed == listed and [image["file_name"] for image in editor.added] == ["new.png"]
+    assert editor.images == [*listed, *editor.added]
+    editor.remove(0)
+    assert editor.images == editor.listed and editor.added == []
+    assert editor.wait(60)
     editor.close()
 
 

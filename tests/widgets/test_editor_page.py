@@ -34,7 +34,8 @@ def state(*images, classes=("dog", "cat"), prompts=()) -> dict:
     return {
         "view": "editor",
         "palette": list(PALETTE),
-        "images": [place.entry for place in shown],
+        "listed": [place.entry for place in shown],
+        "added": [],
         "jpegs": {place.photo.id: place.photo.jpeg(LONG_SIDE) for place in shown},
         "classes": list(classes),
         "prompts": list(prompts),
@@ -89,6 +90,10 @@ class Desk:
 
     def get(self, name: str):
         return self.page.evaluate("(name) => model.get(name)", name)
+
+    @property
+    def images(self) -> list[dict]:
+        return self.get("listed") + self.get("added")
 
     @property
     def prompts(self) -> list[dict]:
@@ -147,7 +152,7 @@ def test_each_tool_makes_its_prompt(desk):
         ("brush", 2, None, True),
         ("lasso", 2, None, False),
     ]
-    images = [DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.get("images")]
+    images = [DrawnImage(i["file_name"], i["width"], i["height"]) for i in desk.images]
     checked = Drawing(tuple(images), ("dog", "cat"), from_json(desk.prompts))
     assert to_json(checked.prompts) == desk.prompts
 
@@ -380,7 +385,7 @@ def test_whatever_can_have_the_focus_keeps_its_keys_from_the_notebook(desk):
 def test_an_empty_editor_says_what_to_do_and_offers_an_example(page):
     desk = Desk.__new__(Desk)
     desk.page = page
-    content = state() | {"images": [], "query": -1}
+    content = state() | {"listed": [], "query": -1}
     mount(page, content)
     assert "Add a support photo" in page.locator(".la-empty").inner_text()
     page.get_by_role("button", name="Load example").click()
@@ -546,18 +551,18 @@ def test_a_photo_is_handed_to_python_in_pieces_that_a_server_takes(desk, tmp_pat
 def test_a_removed_photo_comes_back_by_undo_with_its_prompts_and_its_query(desk):
     desk.press("p")
     desk.click(50, 50)
-    images, prompts = desk.get("images"), desk.prompts
+    images, prompts = desk.images, desk.prompts
     desk.page.get_by_label("Remove query query.png").click()
     assert desk.get("query") == -1
     desk.page.get_by_label("Remove support photo-0.png").click()
-    assert desk.prompts == [] and desk.get("images") == images[1:2]
+    assert desk.prompts == [] and desk.images == images[1:2]
     desk.page.get_by_role("application").focus()
     desk.press("Control+z", "Control+z")
-    assert desk.get("images") == images and desk.prompts == prompts and desk.get("query") == 2
+    assert desk.images == images and desk.prompts == prompts and desk.get("query") == 2
     desk.press("Control+z")
     assert desk.prompts == []
     desk.press(*["Control+y"] * 3)
-    assert desk.get("images") == images[1:2] and desk.prompts == []
+    assert desk.images == images[1:2] and desk.prompts == []
 
 
 def test_undo_goes_on_after_a_re_run_of_the_cell(desk):
@@ -569,13 +574,13 @@ def test_undo_goes_on_after_a_re_run_of_the_cell(desk):
         window.unmount = widget.render({ model, el: document.getElementById("w") });
     }"""
     desk.page.evaluate(remount)  # the history is kept under the name of the file
-    before = desk.get("images")
+    before = desk.images
     desk.click(40, 40)
     desk.page.get_by_label("Remove support photo-0.png").click()
     desk.page.evaluate(remount)
-    assert len(desk.get("images")) == len(before) - 1 and desk.prompts == []
+    assert len(desk.images) == len(before) - 1 and desk.prompts == []
     desk.page.get_by_label("Undo (Ctrl+Z)").click()
-    assert desk.get("images") == before and len(desk.prompts) == 1
+    assert desk.images == before and len(desk.prompts) == 1
     desk.page.get_by_label("Undo (Ctrl+Z)").click()
     assert desk.prompts == []
 
@@ -589,7 +594,7 @@ def test_a_picture_whose_request_was_lost_is_asked_for_again(desk):
     }"""
     new = Placed(Photo.open(photo(90, 80, 5), "late.png"), "support").entry
     desk.page.evaluate(lost, new["id"])
-    desk.from_python(images=[*desk.get("images"), new])
+    desk.from_python(added=[new])
     desk.page.locator("[aria-label='support late.png, 0 prompts'] img").wait_for()
     asked = [[id for id, _ in wanted] for wanted in desk.page.evaluate("model.asked")]
     assert len(asked) >= 2 and all(new["id"] in wanted for wanted in asked[:2])
@@ -599,25 +604,25 @@ def test_undo_survives_an_added_photo(desk):
     desk.press("p")
     desk.click(50, 50)
     more = """() => {
-        const images = model.get("images");
-        model.state.jpegs.new = model.state.jpegs[images[0].id];
-        model.set("images", [...images, { ...images[0], id: "new", file_name: "new.png" }]);
+        const [image] = model.get("listed");
+        model.state.jpegs.new = model.state.jpegs[image.id];
+        model.set("added", [{ ...image, id: "new", file_name: "new.png" }]);
     }"""
     desk.page.evaluate(more)
     desk.page.wait_for_selector("[aria-label='support new.png, 0 prompts'][aria-pressed=true]")
     desk.page.get_by_role("application").focus()
     desk.press("Control+z")
-    assert len(desk.get("images")) == 3 and len(desk.prompts) == 1
+    assert len(desk.images) == 3 and len(desk.prompts) == 1
     desk.press("Control+z")
     assert desk.prompts == []
 
 
 def test_what_python_replaces_in_one_message_is_one_step_of_undo(desk):
-    before = {key: desk.get(key) for key in ("images", "classes", "prompts", "query")}
+    before = {key: desk.get(key) for key in ("listed", "classes", "prompts", "query")}
     script = """() => {
-        const [image] = model.get("images").slice(1);
-        Object.assign(model.state, { images: [image], classes: ["flower"], query: -1 });
-        model.fire("change:images", "change:classes", "change:query");
+        const [image] = model.get("listed").slice(1);
+        Object.assign(model.state, { listed: [image], classes: ["flower"], query: -1 });
+        model.fire("change:listed", "change:classes", "change:query");
     }"""
     desk.page.evaluate(script)
     desk.page.get_by_role("application").focus()
@@ -628,9 +633,9 @@ def test_what_python_replaces_in_one_message_is_one_step_of_undo(desk):
 
 def test_each_photograph_is_asked_for_once_what_is_displayed_first(desk):
     first, *more = desk.page.evaluate("model.asked")
-    ids = [image["id"] for image in desk.get("images")]
+    ids = [image["id"] for image in desk.images]
     assert first[:2] == [[ids[0], 1024], [ids[2], 1024]]
-    assert sorted(first[2:]) == sorted([id, 160] for id in ids)
+    assert sorted(first[2:]) == sorted([id, 128] for id in ids)
     desk.page.get_by_label("support photo-1.png, 0 prompts").click()
     desk.page.wait_for_function("model.asked.at(-1).length === 1")
     assert desk.page.evaluate("model.asked.at(-1)") == [[ids[1], 1024]]
@@ -638,11 +643,11 @@ def test_each_photograph_is_asked_for_once_what_is_displayed_first(desk):
 
 def test_of_a_thousand_photographs_the_strip_asks_for_those_in_sight(page):
     content = state()
-    (entry,) = content["images"][:1]
+    (entry,) = content["listed"][:1]
     many = [{**entry, "id": f"i{k}", "file_name": f"{k}.jpg"} for k in range(1000)]
     content["jpegs"]["new"] = content["jpegs"][entry["id"]]
     content["jpegs"] |= {image["id"]: content["jpegs"][entry["id"]] for image in many}
-    content["images"] = [*many, content["images"][-1]]
+    content["listed"] = [*many, content["listed"][-1]]
     content["query"] = 1000
     Desk(page, content)
     assert page.locator(".la-thumb").count() < 100
@@ -652,8 +657,8 @@ def test_of_a_thousand_photographs_the_strip_asks_for_those_in_sight(page):
     strip.evaluate("(e) => e.scrollTo(0, 0)")
     page.wait_for_selector("[aria-label='support 0.jpg, 0 prompts'] img")
     more = """() => {
-        const images = model.get("images");
-        model.set("images", [...images, { ...images[0], id: "new", file_name: "added.jpg" }]);
+        const [image] = model.get("listed");
+        model.set("added", [{ ...image, id: "new", file_name: "added.jpg" }]);
     }"""
     page.evaluate(more)
     page.wait_for_selector("[aria-label='support added.jpg, 0 prompts'][aria-pressed=true]")

@@ -37,10 +37,10 @@ class LoopDesk(Desk):
         content = state() | {"threshold": 0, "sure": {}, "reviewed": {}}
         for seed in (3, 4):
             place = Placed(Photo.open(photo(160, 120, seed), f"query-{seed}.png"), "query")
-            content["images"].append(place.entry)
+            content["listed"].append(place.entry)
             content["jpegs"][place.photo.id] = place.photo.jpeg(LONG_SIDE)
         super().__init__(page, content)
-        self.ids = [image["id"] for image in content["images"]]
+        self.ids = [image["id"] for image in content["listed"]]
         self.from_python(overlay=overlay(2))
         page.wait_for_selector(".la-strip[data-labels='1']")
 
