@@ -2,6 +2,7 @@
 
 import zlib
 from base64 import b64encode
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import anywidget
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from traitlets import List
+from traitlets import List, Unicode
 
 from la.colours import PALETTE
 from la.widgets.photos import LONG_SIDE
@@ -38,13 +39,17 @@ SOURCES = (
 )
 SCRIPTS = [(HERE / name).read_text() for name in SOURCES]
 MODULE = "\n".join(SCRIPTS)
+DIGEST = sha256(MODULE.encode()).hexdigest()[:16]
 
 
 class Widget(anywidget.AnyWidget):
     """A live widget, with a still picture for pages without a kernel."""
 
-    _esm = MODULE  # text, because anywidget would watch a path and so leak each editor
+    # Text, because anywidget would watch a path and so leak each editor.
+    _esm = (HERE / "loader.js").read_text()
     _css = (HERE / "widgets.css").read_text()
+    code = Unicode(MODULE).tag(sync=True)  # loader.js imports it once in a page
+    digest = Unicode(DIGEST).tag(sync=True)
     palette = List(list(PALETTE)).tag(sync=True)
 
     def open(self) -> None:
@@ -56,6 +61,19 @@ class Widget(anywidget.AnyWidget):
         super().open()
         if self.comm is not None:
             self.comm._reply_subshell_for = None
+
+    def close(self) -> None:
+        """Close the widget, then its layout, whose view would keep this one in the page.
+
+        JupyterLab keeps the last state of a closed widget and the one before it, so the code is
+        taken out of both.
+        """
+        if self.comm is None:
+            return
+        self.code = ""
+        self.digest = ""
+        super().close()
+        self.layout.close()
 
     def snapshot(self, timeout: float = 0) -> Image.Image:
         """The widget as a still picture, after waiting at most `timeout` seconds for its work."""

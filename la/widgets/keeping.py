@@ -1,5 +1,6 @@
 """Keeps what an editor made: on disk, for the next run of its cell, and as a picture."""
 
+import gc
 import shutil
 import time
 import weakref
@@ -51,6 +52,8 @@ def taken_up(path: Path, given: State) -> tuple[State, str]:
     if former is not None:
         state = former.state
         former.close()
+        del former
+        gc.collect()  # a widget is part of reference cycles; ten re-runs would pile up 70 MB
     elif path.exists():
         try:
             state = autosave.read(path)
