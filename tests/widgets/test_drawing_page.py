@@ -1,9 +1,11 @@
 """Drawing in the page: handles, the keyboard alone, touch, stylus, many classes, the help sheet."""
 
 import itertools
+from typing import Protocol
 
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 from test_editor_page import Desk, state
 from widget_page import photo
 
@@ -143,6 +145,14 @@ def test_the_help_sheet_lists_every_key_and_closes_with_escape(desk):
     assert desk.canvas.get_attribute("data-tool") == "brush"
 
 
+class Touched(Protocol):
+    """A page with an editor, and where a pixel of its image is in the page."""
+
+    page: Page
+
+    def client(self, x: float, y: float) -> tuple[float, float]: ...
+
+
 class Fingers:
     """Touches of a page, sent as a touch screen sends them.
 
@@ -150,7 +160,7 @@ class Fingers:
     each method returns only when the page has handled what it did.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Touched) -> None:
         self.desk = desk
         self.session = desk.page.context.new_cdp_session(desk.page)
         desk.page.evaluate(

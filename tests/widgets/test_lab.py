@@ -58,7 +58,8 @@ class Notebook:
             }"""
         )
         new = ".la-root:not([data-old])"
-        self.page.wait_for_selector(f"{new} .la-thumb, {new} [role=option]")
+        # A locator, because the handle of an element would keep a closed editor in memory.
+        self.page.locator(f"{new} .la-thumb, {new} [role=option]").first.wait_for()
         self.page.wait_for_selector(".la-root[data-old]", state="detached")
 
     def python(self, code: str) -> str:
@@ -74,8 +75,8 @@ class Notebook:
     def prompts(self) -> list[dict]:
         return json.loads(self.python("import json; print(json.dumps(editor.prompts))"))
 
-    def spot(self, x: float, y: float) -> tuple[float, float]:
-        canvas = self.page.locator("canvas[aria-label='Support image']").last
+    def spot(self, x: float, y: float, label: str = "Support image") -> tuple[float, float]:
+        canvas = self.page.locator(f"canvas[aria-label='{label}']").last
         canvas.scroll_into_view_if_needed()
         scale, left, top = map(float, canvas.get_attribute("data-view").split(","))
         box = canvas.bounding_box()

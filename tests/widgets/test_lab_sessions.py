@@ -1,8 +1,9 @@
-"""A whole session in a real JupyterLab, from drawing to the exported masks, by keyboard alone."""
+"""A whole session in a real JupyterLab, by keyboard or by touch alone, up to the exported masks."""
 
 import json
 
 import pytest
+from test_drawing_page import Fingers
 from test_lab import SETUP, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -19,7 +20,9 @@ EXPORTED = "Masks of all images are in the folder masks"
 @pytest.fixture
 def notebook(browser, lab, request):
     """An editor in a folder of its own, because the session writes masks."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    size = {"width": 1400, "height": 1000}
+    has_touch = "touch" in request.node.name
+    context = browser.new_context(viewport=size, has_touch=has_touch)
     folder = f"import os; os.makedirs({request.node.name!r}); os.chdir({request.node.name!r})"
     yield Notebook(context, lab.write(f"{request.node.name}.ipynb", f"{SETUP}\n{folder}", EDITOR))
     context.close()
@@ -86,4 +89,36 @@ def test_a_whole_session_by_keyboard_alone(notebook):
     notebook.until("list(editor.reviewed.values()) == ['accepted', 'accepted']")
     tab_back_to(notebook, "Export")
     press("Enter")
+    check(notebook)
+
+
+class Pane:
+    """One picture of the editor, to be touched."""
+
+    def __init__(self, notebook: Notebook, label: str) -> None:
+        self.notebook, self.page, self.label = notebook, notebook.page, label
+
+    def client(self, x: float, y: float) -> tuple[float, float]:
+        return self.notebook.spot(x, y, self.label)
+
+
+def test_a_whole_session_by_touch_alone(notebook):
+    fingers = Fingers(Pane(notebook, "Support image"))
+    on_query = Fingers(Pane(notebook, "Query image"))
+    fingers.tap("button", "Point")
+    fingers.drag((80, 90))
+    fingers.tap("radio", "cat")
+    fingers.tap("button", "Box")
+    fingers.drag((200, 100), (260, 150), (320, 220))
+    notebook.settled(2)
+    notebook.wait_for_status("Segmented query-2.png")
+    fingers.tap("button", "Accept")
+    notebook.wait_for_status("Segmented query-3.png")
+    fingers.tap("button", "Correct")
+    notebook.settled(4)
+    on_query.drag((200, 40), (220, 60), (240, 90))
+    notebook.settled(5)
+    fingers.tap("button", "Accept")
+    notebook.until("list(editor.reviewed.values()) == ['accepted', 'accepted']")
+    fingers.tap("button", "Export")
     check(notebook)
