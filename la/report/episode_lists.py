@@ -58,8 +58,8 @@ def first_list(bench: Workbench, table: str, measurement: Measurement) -> str:
     write_whole(bench.results / name, whole.to_csv())
     m = measurement
     return (
-        f"The first {counted(min(N_SHOWN, len(whole)), 'episode')} of one list, that of fold "
-        f"{m.fold}, list {m.seed}, {m.setting}. All {len(whole)} are in [{name}]({name}). Images "
+        f"The first {counted(min(N_SHOWN, len(whole)), 'episode')} of one list: fold "
+        f"{m.fold}, seed {m.seed}, {m.setting}. All {len(whole)} are in [{name}]({name}). Images "
         f"are named by their ids. The commands in [{table}_lists.csv]({table}_lists.csv) print "
         f"every other list.\n\n{markdown(whole.head(N_SHOWN))}"
     )

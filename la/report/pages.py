@@ -160,7 +160,7 @@ def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
         return f"{over}."
     if n_trainings == 1:
         return f"{over}; the trained rows have one training, whose spread it does not hold."
-    return f"{over}; in trained rows each list has a training of its own, so ± holds both."
+    return f"{over}; in trained rows each list has a training of its own, so ± covers both."
 
 
 def _several(counts: Sequence[int], noun: str) -> str:

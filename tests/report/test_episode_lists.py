@@ -41,7 +41,7 @@ def test_a_page_shows_the_beginning_of_a_list_and_links_all_of_it(tmp_path, tiny
     measurement = Measurement("la", 0, 1, 1, 2, 7)
     text = first_list(bench, "table1", measurement)
     assert text.startswith(
-        "The first 5 episodes of one list, that of fold 0, list 2, 1-way 1-shot. All 7 are in "
+        "The first 5 episodes of one list: fold 0, seed 2, 1-way 1-shot. All 7 are in "
         "[table1_episodes.csv](table1_episodes.csv)."
     )
     assert "[table1_lists.csv](table1_lists.csv) print" in text

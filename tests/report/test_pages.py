@@ -149,7 +149,7 @@ def test_the_basis_says_what_the_interval_holds():
     assert "Fold 0, 2 or 3 episode lists" in mixed and "over these 2 or 3 lists" in mixed
     assert several.startswith("Quick.\n\nFold 0, 2 episode lists of 1 episode ")
     assert "2 trainings of each trained row" in several
-    assert "these 2 lists" in several and "± holds both" in several
+    assert "these 2 lists" in several and "± covers both" in several
     shared = pages.basis("Quick.", [trained(0, "a"), trained(1, "a")])
     assert "1 training of each trained row" in shared and "does not hold" in shared
     untrained = pages.basis("Quick.", [rival, result("affinity", seed=1)])
