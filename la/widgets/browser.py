@@ -65,11 +65,12 @@ class Widget(anywidget.AnyWidget):
     def close(self) -> None:
         """Close the widget, then its layout, whose view would keep this one in the page.
 
-        JupyterLab keeps the last state of a closed widget and the one before it, so the code is
-        taken out of both.
+        JupyterLab keeps the last state of a closed widget and the one before it, so the code and
+        the style are taken out of both.
         """
         if self.comm is None:
             return
+        self._css = ""  # the page keeps the style for other widgets
         self.code = ""
         self.digest = ""
         super().close()

@@ -84,11 +84,11 @@ def test_a_view_that_is_closed_leaves_nothing_in_its_element(display, page):
     assert page.evaluate("[lastClosed, document.body.innerText.trim()]") == ["first", ""]
 
 
-def test_the_code_leaves_the_state_of_a_closed_widget():
+def test_code_and_style_leave_the_state_of_a_closed_widget():
     from la.widgets import PromptEditor
 
     editor = PromptEditor()
     assert editor.code == browser.MODULE
     layout = editor.layout
     editor.close()
-    assert editor.code == "" and layout.comm is None
+    assert editor.code == editor._css == "" and layout.comm is None
