@@ -13,12 +13,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes, a core each
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as rle
 
+from la.config import ModelConfig
 from la.data.embedded import synthetic
 from la.data.index import CocoIndex
+from la.model.label_anything import LabelAnything
+from la.predict.predictor import Predictor
+from la.profiles import profile
 from la.rng import stream
+from la.types import ModelCard
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -87,6 +93,23 @@ def write_coco(folder: Path, *, n_images: int, class_ids: list[int], seed: int =
     path = folder / "annotations" / "instances_tiny.json"
     path.write_text(json.dumps(content))
     return path
+
+
+def noise_photo(seed: int, size: tuple[int, int] = (40, 60)) -> Image.Image:
+    """An image (H, W) of soft random colours."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
+
+
+def fresh_model(config: ModelConfig, seed: int = 0) -> LabelAnything:
+    """Initial weights that depend on the seed alone, without a backbone, ready to predict."""
+    return LabelAnything.from_config(config, torch.Generator().manual_seed(seed)).eval()
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Predictor:
+    """Of the quick architecture, with fresh weights."""
+    return Predictor(fresh_model(profile("quick").model), ModelCard("fresh", "ab" * 32, "nothing"))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from la import profiles
@@ -29,13 +28,12 @@ from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.learn.hub import SHIPPED
-from la.model.label_anything import LabelAnything
 from la.predict.folder import predict_folder
 from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
 from la.predict.support_file import read_classes, read_support
 from la.report.tables import measurements
-from la.types import IGNORE, ModelCard
+from la.types import IGNORE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CASES = Path(os.environ.get("LA_SHARED", REPOSITORY.parent / "shared")) / "cases"
@@ -117,13 +115,6 @@ def opened(case, tmp_path):
         return open_data(case(name), tmp_path / "cache")
 
     return opened
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    generator = torch.Generator().manual_seed(0)
-    model = LabelAnything.from_config(profiles.profile("quick").model, generator).eval()
-    return Predictor(model, ModelCard("fresh", "ab" * 32, "nothing"))
 
 
 def facts(data: Data) -> list:

@@ -24,7 +24,7 @@ def home(tmp_path_factory):
     from la.data.embedded import synthetic
 
     home = tmp_path_factory.mktemp("home")
-    synthetic.write(home / "cache" / "embedded", n_train=400, n_val=160, progress=False)
+    synthetic.write(home / "cache" / "embedded", n_train=120, n_val=160, progress=False)
     return home
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hand_made import with_iou
 
-from la.data.embedded import synthetic
 from la.experiment import code
 from la.experiment.job import Job
 from la.experiment.run import compute
@@ -44,10 +43,9 @@ def test_another_processor_may_move_a_mean_by_the_tolerance_or_a_trained_interva
 
 
 @pytest.fixture
-def small(tmp_path) -> Workbench:
+def small(few, tmp_path) -> Workbench:
     """A workbench with a small data set, on which `figure3` is one result."""
-    data = synthetic.write(tmp_path / "few", n_train=60, n_val=120, progress=False)
-    bench = Workbench(Workbench.open("smoke").config, data, tmp_path / "home")
+    bench = Workbench(Workbench.open("smoke").config, few(60, 120), tmp_path / "home")
     (tmp_path / "home" / "cache").mkdir(parents=True)
     return bench
 

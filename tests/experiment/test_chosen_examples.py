@@ -8,7 +8,6 @@ import pytest
 import la
 from la.comparators.prototypes import ThresholdPrototype
 from la.comparators.raster import Raster
-from la.data.embedded import synthetic
 from la.experiment import chosen_examples
 from la.experiment.chosen_examples import compare, describe, medoids, pools
 from la.experiment.workbench import Workbench
@@ -16,10 +15,8 @@ from la.types import PromptKind
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Workbench:
-    home = tmp_path_factory.mktemp("home")
-    folder = synthetic.write(home / "few", n_train=4, n_val=160, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=home)
+def bench(few, tmp_path_factory) -> Workbench:
+    return Workbench(la.profile("smoke"), few(4, 160), home=tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -17,8 +17,8 @@ MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
 
 
 @pytest.fixture
-def bench(few, home):
-    return Workbench(la.profile("smoke"), few(120, 120), home=home)
+def bench(short, few, home):
+    return Workbench(short, few(120, 120), home=home)
 
 
 def other_code(monkeypatch):

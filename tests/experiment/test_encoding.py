@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import la
-from la.data.embedded import synthetic
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
@@ -20,16 +18,9 @@ from la.report.pictures import pictures
 LA = Measurement("la", 0, 2, 1, seed=0, episodes=4)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return synthetic.write(
-        tmp_path_factory.mktemp("data") / "few", n_train=60, n_val=120, progress=False
-    )
-
-
 @pytest.fixture
-def bench(data, tmp_path) -> Workbench:
-    return Workbench(la.profile("smoke"), data, home=tmp_path)
+def bench(short, few, tmp_path) -> Workbench:
+    return Workbench(short, few(60, 120), home=tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from la.comparators.learned import Adapter, Learned
 from la.comparators.one_class import OneClassAtATime
 from la.comparators.prototypes import SCALE, directions
 from la.comparators.tokens import as_maps, tokens
-from la.data.embedded import synthetic
 from la.experiment.measurements import Measurement
 from la.experiment.own_method import trained
 from la.experiment.workbench import Workbench
@@ -25,10 +24,8 @@ class LearnedPrototypes(Learned):
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    folder = synthetic.write(home / "few", n_train=120, n_val=60, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=home)
+def bench(few, tmp_path_factory):
+    return Workbench(la.profile("smoke"), few(120, 60), home=tmp_path_factory.mktemp("home"))
 
 
 def test_an_own_network_is_trained_for_the_steps_asked_for_and_leaves_no_run(bench):

@@ -6,7 +6,6 @@ import pytest
 
 import la
 from la.data.download import published_folder, published_model
-from la.data.embedded import synthetic
 from la.model.backbone import file_sha256
 from la.model.backbones import BACKBONES, MAE
 from la.report import tables
@@ -29,7 +28,7 @@ def weights(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bench(weights, tmp_path):
+def bench(weights, few, tmp_path):
     config = la.profile("published-mae")
     config = replace(
         config,
@@ -38,8 +37,7 @@ def bench(weights, tmp_path):
             config.evaluation, episodes=6, seeds=(0,), batch_size=3, seen_episodes=6
         ),
     )
-    folder = synthetic.write(tmp_path / "few", n_train=4, n_val=60, progress=False)
-    return la.Workbench(config, folder, home=tmp_path)
+    return la.Workbench(config, few(4, 60), home=tmp_path)
 
 
 def test_each_fold_is_scored_with_the_weights_of_that_fold(bench, weights):

@@ -1,11 +1,11 @@
 """Training runs on all classes and images, and on augmented views."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
 import la
-from la.data.embedded import synthetic
 from la.experiment.methods import method
 from la.experiment.runs import Run
 from la.experiment.workbench import Workbench
@@ -13,17 +13,9 @@ from la.types import IGNORE
 
 
 @pytest.fixture
-def bench(tmp_path):
-    """Of the smoke profile with two views of each of 40 training images."""
-    folder = synthetic.write(tmp_path / "few", n_train=40, n_val=40, progress=False)
-    smoke = la.profile("smoke")
-    config = replace(
-        smoke,
-        views=2,
-        episodes=replace(smoke.episodes, shapes=((2, 1, 1),)),
-        train=replace(smoke.train, steps=2),
-    )
-    return Workbench(config, folder, home=tmp_path)
+def bench(short, few, tmp_path):
+    """With two views of each of 40 training images."""
+    return Workbench(replace(short, views=2), few(40, 40), home=tmp_path)
 
 
 def test_a_run_without_fold_trains_on_all_classes_and_on_views(bench, tmp_path):
@@ -65,7 +57,8 @@ def test_channel_dropout_makes_another_model(bench):
 
 
 def test_a_run_on_everything_keeps_no_image_for_the_test(bench, tmp_path):
-    for other in (tmp_path / "few" / "annotations").glob("instances_val*.json"):
+    one_file = shutil.copytree(bench.source, tmp_path / "one file")
+    for other in (one_file / "annotations").glob("instances_val*.json"):
         other.unlink()
-    data = Workbench(bench.config, bench.source, home=tmp_path / "other").data
+    data = Workbench(bench.config, one_file, home=tmp_path / "other").data
     assert sorted([*data.train.image_ids, *data.test.image_ids]) == [*data.whole.image_ids]

@@ -18,8 +18,8 @@ from la.report.tables import measurements
 
 
 @pytest.fixture
-def bench(few, home):
-    return Workbench(la.profile("smoke"), few(120, 60), home=home)
+def bench(short, few, home):
+    return Workbench(short, few(120, 60), home=home)
 
 
 def test_a_comparator_trains_is_saved_and_scores(bench):

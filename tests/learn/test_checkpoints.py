@@ -16,6 +16,7 @@ from la.model.backbone import empty_backbone
 from la.model.backbones.vit import name_in_transformers_5
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
+from tests.conftest import fresh_model
 from tests.model.official import small
 from tests.published_file import published_name, write_published
 
@@ -28,10 +29,6 @@ SMALL_MAE = small(MAE, image_size=480)
 SHARED = Path(os.environ.get("LA_SHARED", Path(__file__).parents[3] / "shared"))
 
 
-def model_of(config, seed=0):
-    return LabelAnything.from_config(config, torch.Generator().manual_seed(seed))
-
-
 def assert_same_weights(model, other):
     assert model.state_dict().keys() == other.state_dict().keys()
     for key, value in model.state_dict().items():
@@ -40,7 +37,7 @@ def assert_same_weights(model, other):
 
 @pytest.mark.parametrize("config", [profile("quick").model, small(SAM)])
 def test_our_file_gives_back_weights_and_configuration(config, tmp_path):
-    model = model_of(config)
+    model = fresh_model(config)
     checkpoints.save(model, tmp_path / "m.safetensors")
     loaded = checkpoints.load(tmp_path / "m.safetensors")
     assert loaded.config == config
@@ -50,14 +47,14 @@ def test_our_file_gives_back_weights_and_configuration(config, tmp_path):
 
 def test_our_file_says_what_the_weights_were_trained_on_and_their_bias(tmp_path):
     path = tmp_path / "m.safetensors"
-    checkpoints.save(model_of(SMALL_MAE), path, trained_on="cats, fold 3", bias=0.25)
+    checkpoints.save(fresh_model(SMALL_MAE), path, trained_on="cats, fold 3", bias=0.25)
     card = checkpoints.load(path).card
     assert (card.name, card.trained_on, card.bias) == ("m.safetensors", "cats, fold 3", 0.25)
     assert card.sha256 == checkpoints.file_sha256(path)
 
 
 def test_our_file_leaves_the_backbone_out(tmp_path):
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     model.backbone = torch.nn.Linear(2, 2)
     checkpoints.save(model, tmp_path / "m.safetensors")
     assert not any("backbone" in key for key in load_file(tmp_path / "m.safetensors"))
@@ -77,7 +74,7 @@ def test_the_published_models_have_as_many_parameters_as_the_authors_say(config,
 def test_a_full_size_model_with_encoder_round_trips_in_the_published_layout(
     config, n_keys, names, tmp_path
 ):
-    model = model_of(config)
+    model = fresh_model(config)
     model.backbone = empty_backbone(config)
     for value in model.backbone.state_dict().values():
         value.fill_(0.01)
@@ -105,7 +102,7 @@ def test_the_architecture_is_read_off_the_tensors(mixers, token_pool, spatial_co
     config = small(
         SAM, mixers=mixers, token_pool=token_pool, spatial_convs=spatial_convs, image_size=1024
     )
-    model = model_of(config)
+    model = fresh_model(config)
     write_published(model, tmp_path)
     options = json.loads((tmp_path / "config.json").read_text())
     wrong = {"embed_dim": 7, "example_attention": not mixers, "spatial_convs": None}
@@ -118,7 +115,7 @@ def test_the_architecture_is_read_off_the_tensors(mixers, token_pool, spatial_co
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_a_single_file_loads_with_or_without_the_prefix(suffix, prefix, tmp_path):
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     weights = {prefix + key: value for key, value in model.state_dict().items()}
     path = tmp_path / f"weights{suffix}"
     save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
@@ -126,7 +123,7 @@ def test_a_single_file_loads_with_or_without_the_prefix(suffix, prefix, tmp_path
 
 
 def test_what_is_not_passed_to_the_constructor_has_the_authors_default(tmp_path):
-    checkpoints.save(model_of(SMALL_MAE), tmp_path / "m.safetensors")
+    checkpoints.save(fresh_model(SMALL_MAE), tmp_path / "m.safetensors")
     weights = load_file(tmp_path / "m.safetensors")
     bare = checkpoints.infer(weights, {"encoder": "vit_b_mae"})
     assert (bare.backbone, bare.image_size, bare.resize) == ("mae_vit_b", 480, "pad")
@@ -136,7 +133,7 @@ def test_what_is_not_passed_to_the_constructor_has_the_authors_default(tmp_path)
 
 @pytest.mark.slow
 def test_both_spellings_of_the_encoder_load(tmp_path):
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     model.backbone = empty_backbone(SMALL_MAE)
     for i, value in enumerate(model.backbone.state_dict().values()):
         value.fill_(i)
@@ -163,7 +160,7 @@ def test_both_spellings_of_the_encoder_load(tmp_path):
     ids=["missing", "unexpected", "mis-shaped", "another model"],
 )
 def test_a_tensor_that_does_not_fit_is_named(change, message, tmp_path):
-    weights = dict(model_of(SMALL_MAE).state_dict())
+    weights = dict(fresh_model(SMALL_MAE).state_dict())
     change(weights)
     save_file(weights, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=message):
@@ -171,7 +168,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, message, tmp_path):
 
 
 def test_a_tensor_missing_in_the_encoder_is_named(tmp_path):
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     model.backbone = empty_backbone(SMALL_MAE)
     write_published(model, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -197,7 +194,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
 
 
 def test_damaged_and_unknown_sources_are_refused(tmp_path):
-    checkpoints.save(model_of(SMALL_MAE), tmp_path / "m.safetensors")
+    checkpoints.save(fresh_model(SMALL_MAE), tmp_path / "m.safetensors")
     whole = (tmp_path / "m.safetensors").read_bytes()
     (tmp_path / "m.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a complete safetensors file"):
@@ -211,7 +208,7 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("pin", "revision"), [("", "main"), ("@1f2e3d", "1f2e3d")])
 def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_path, monkeypatch):
-    model, asked = model_of(SMALL_MAE), []
+    model, asked = fresh_model(SMALL_MAE), []
     write_published(model, tmp_path)
 
     def download(*, repo_id, filename, revision):
@@ -226,7 +223,7 @@ def test_a_hub_id_is_fetched_at_the_revision_that_it_names(pin, revision, tmp_pa
 
 def test_a_hub_model_that_came_once_stays_and_needs_no_network(tmp_path, monkeypatch):
     repo, commit = tmp_path / "models--someone--some_model", "0123456789abcdef" * 2 + "01234567"
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     write_published(model, repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
@@ -268,7 +265,7 @@ def test_an_id_may_have_a_dot_and_a_mistyped_path_does_not_ask_the_hub(tmp_path,
 
 
 def test_a_configuration_with_an_unknown_field_is_one_sentence(tmp_path):
-    model = model_of(SMALL_MAE)
+    model = fresh_model(SMALL_MAE)
     told = {"model": asdict(model.config) | {"depth": 3}, "trained_on": ""}
     raw = checkpoints.as_bytes(model.state_dict(), {"la": json.dumps(told)})
     (tmp_path / "m.safetensors").write_bytes(raw)

@@ -9,6 +9,7 @@ from la.config import ModelConfig
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import with_unprompted
 from la.types import Batch, Features, Pixels, map_tensors
+from tests.conftest import fresh_model
 from tests.model.official import small, to_batch
 from tests.model.random_cases import dense_inputs
 
@@ -26,7 +27,7 @@ TOLERANCE = {"atol": 1e-5, "rtol": 0}
 
 
 def model_of(name, seed=0):
-    return LabelAnything.from_config(CONFIGS[name], torch.Generator().manual_seed(seed)).eval()
+    return fresh_model(CONFIGS[name], seed)
 
 
 def episode(seed=0, n_supports=3, n_rows=4, **options) -> Batch:

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from la.config import ModelConfig
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
 from la.model.channels import Channels, main_directions
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
 from la.profiles import profile
 from la.types import Batch
+from tests.conftest import fresh_model
 from tests.model.planted import planted_batch, prompts_of
 
 QUICK = replace(profile("quick").model, start="agreeing")
@@ -22,10 +22,6 @@ CONFIGS = {96: QUICK} | LARGE
 PUBLISHED = replace(
     QUICK, norm_first=False, first_residual=False, background="unprompted", logit_downsample=8
 )
-
-
-def model_of(config: ModelConfig, seed: int = 0) -> LabelAnything:
-    return LabelAnything.from_config(config, torch.Generator().manual_seed(seed)).eval()
 
 
 @torch.no_grad()
@@ -55,7 +51,7 @@ def embeddings(model: LabelAnything, batch: Batch) -> torch.Tensor:
 def test_the_token_pool_begins_as_wide_as_the_configuration_says():
     for std in (0.1, 0.02):
         config = replace(QUICK, start="usual", token_pool_std=std)
-        pool = model_of(config).prompt_encoder.class_encoder.pos_embedding
+        pool = fresh_model(config).prompt_encoder.class_encoder.pos_embedding
         assert pool.std().item() == pytest.approx(std, rel=0.05)
 
 
@@ -65,7 +61,7 @@ def test_the_token_pool_begins_as_wide_as_the_configuration_says():
 @pytest.mark.parametrize("dim", CONFIGS)
 def test_masked_cells_get_most_of_the_attention(dim):
     config = CONFIGS[dim]
-    share = attention_shares(model_of(config), planted_batch(config, 0, n_episodes=1))
+    share = attention_shares(fresh_model(config), planted_batch(config, 0, n_episodes=1))
     assert share[0] > 0.7
     assert share[1] > 0.5
 
@@ -74,7 +70,7 @@ def test_masked_cells_get_most_of_the_attention(dim):
 def test_the_object_under_a_point_gets_more_attention_than_its_share_of_the_cells(dim):
     config = CONFIGS[dim]
     batch = planted_batch(config, 0, n_episodes=1, kind="point")
-    share = attention_shares(model_of(config), batch)
+    share = attention_shares(fresh_model(config), batch)
     assert share.min() > 1.2 * batch.objects.float().mean()
 
 
@@ -87,7 +83,7 @@ def test_embeddings_of_one_class_agree_more_than_those_of_two_in_one_image(dim):
     others[:, side // 2 : side // 2 + side // 3, side // 2 : side // 2 + side // 3] = True
     query_objects = batch.target.bool()
     in_query = replace(batch, source=replace(batch.source, support=batch.source.query))
-    model = model_of(config)
+    model = fresh_model(config)
     own = embeddings(model, batch)
     other = embeddings(model, replace(batch, prompts=prompts_of(others, config, "mask")))
     same = embeddings(model, replace(in_query, prompts=prompts_of(query_objects, config, "mask")))
@@ -112,7 +108,7 @@ def test_an_untrained_model_beats_painting_everything(seed):
 
 
 def test_the_start_depends_on_the_generator_alone():
-    first, again, other = (model_of(QUICK, seed).state_dict() for seed in (3, 3, 4))
+    first, again, other = (fresh_model(QUICK, seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["neck.0.weight"], other["neck.0.weight"])
 
@@ -127,8 +123,8 @@ def test_a_part_that_is_left_out_keeps_its_usual_weights(part):
         "copy": "prompt_encoder.transformer.layers.1.cross_attn_image_to_token.v_proj.weight",
         "compare": "mask_decoder.output_upscaling.0.weight",
     }
-    usual = model_of(replace(QUICK, start="usual")).state_dict()
-    without = model_of(replace(QUICK, start_without=(part,))).state_dict()
+    usual = fresh_model(replace(QUICK, start="usual")).state_dict()
+    without = fresh_model(replace(QUICK, start_without=(part,))).state_dict()
     for name, weight in examples.items():
         assert torch.equal(usual[weight], without[weight]) == (name == part)
 
@@ -148,7 +144,7 @@ def test_main_directions_are_those_in_which_features_vary_most():
 @pytest.mark.parametrize("dim", CONFIGS)
 def test_the_channels_are_shared_out(dim):
     config = CONFIGS[dim]
-    position = model_of(config).prompt_encoder.pe_layer
+    position = fresh_model(config).prompt_encoder.pe_layer
     channels = Channels.of(config, position, torch.Generator().manual_seed(0))
     place = torch.cat([channels.frequencies, channels.frequencies + dim // 2]).flatten()
     vectors = torch.stack([channels.flag, channels.backdrop])
@@ -173,7 +169,7 @@ def test_features_choose_the_content():
 def test_a_backbone_as_wide_as_the_model_needs_no_neck():
     config = replace(QUICK, backbone_dim=QUICK.embed_dim)
     batch = planted_batch(config, 0, n_episodes=2)
-    assert model_of(config)(batch).isfinite().all()
+    assert fresh_model(config)(batch).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +183,7 @@ def test_a_backbone_as_wide_as_the_model_needs_no_neck():
 )
 def test_an_architecture_without_a_start_is_refused(change):
     with pytest.raises(ValueError, match='choose start="usual"'):
-        model_of(replace(QUICK, **change))
+        fresh_model(replace(QUICK, **change))
 
 
 # ---- the published wiring
@@ -198,19 +194,19 @@ def test_a_paper_profile_paints_the_prompted_class_alone_before_training():
     config = replace(profile("paper-mae").model, start="agreeing")
     batch = planted_batch(config, 0, n_episodes=1)
     side = batch.target.shape[-1]
-    painted = F.interpolate(model_of(config)(batch), (side, side)).argmax(1).bool()
+    painted = F.interpolate(fresh_model(config)(batch), (side, side)).argmax(1).bool()
     target = batch.target.bool()
     assert (painted & target).sum() / (painted | target).sum() > 0.9
 
 
 def test_masked_cells_get_most_of_the_attention_in_the_published_wiring():
-    share = attention_shares(model_of(PUBLISHED), planted_batch(PUBLISHED, 0, n_episodes=2))
+    share = attention_shares(fresh_model(PUBLISHED), planted_batch(PUBLISHED, 0, n_episodes=2))
     assert share.min() > 0.5
 
 
 @torch.no_grad()
 def test_a_first_self_attention_without_residual_passes_each_token_on():
-    attention = model_of(PUBLISHED).mask_decoder.transformer.layers[0].self_attn
+    attention = fresh_model(PUBLISHED).mask_decoder.transformer.layers[0].self_attn
     tokens = F.layer_norm(torch.randn(2, 5, 96, generator=torch.manual_seed(0)), (96,))
     passed = attention(tokens, tokens, tokens)
     similarity = F.cosine_similarity(tokens[:, :, None], passed[:, None], dim=-1)  # (2, 5, 5)
@@ -220,7 +216,7 @@ def test_a_first_self_attention_without_residual_passes_each_token_on():
 
 @torch.no_grad()
 def test_plain_convolutions_pass_the_pixels_on():
-    layers = model_of(PUBLISHED).mask_decoder.spatial_convs
+    layers = fresh_model(PUBLISHED).mask_decoder.spatial_convs
     pixels = F.layer_norm(torch.randn(2, 8, 8, 12, generator=torch.manual_seed(0)), (12,))
     pixels = pixels.permute(0, 3, 1, 2)
     assert F.cosine_similarity(pixels, layers(pixels), dim=1).mean() > 0.8
@@ -229,7 +225,7 @@ def test_plain_convolutions_pass_the_pixels_on():
 @torch.no_grad()
 def test_the_unprompted_background_is_unlike_every_class():
     config = replace(QUICK, background="unprompted")
-    prototypes = model_of(config).support(planted_batch(config, 0, n_episodes=8)).prototypes
+    prototypes = fresh_model(config).support(planted_batch(config, 0, n_episodes=8)).prototypes
     classes = F.normalize(prototypes[:, 1], dim=-1)
     background = F.normalize(prototypes[:, 0], dim=-1)
     assert (background @ background.T).min() > 0.8
@@ -262,7 +258,7 @@ def test_two_masks_on_one_image_are_learned_as_two_answers():
         class_valid=torch.ones(2, 2, dtype=torch.bool),
         query_size=batch.query_size.expand(2, -1),
     )
-    model = model_of(QUICK).train()
+    model = fresh_model(QUICK).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(30):
         optimizer.zero_grad()

@@ -8,12 +8,10 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.errors import UserError
 from la.learn import checkpoints
 from la.model.backbone import build_backbone
-from la.model.label_anything import LabelAnything
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.photos import open_photo
@@ -23,6 +21,8 @@ from la.predict.support_set import SupportSet
 from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.profiles import profile
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
+from tests.conftest import fresh_model
+from tests.conftest import noise_photo as photo
 
 QUICK = profile("quick").model
 EXACT = replace(
@@ -33,15 +33,6 @@ EXACT = replace(
     background="unprompted",
     start="usual",
 )
-
-
-def fresh(config: ModelConfig, seed: int = 0) -> LabelAnything:
-    return LabelAnything.from_config(config, torch.Generator().manual_seed(seed)).eval()
-
-
-def photo(seed: int, size=(40, 60)) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
 
 
 def mask(size=(40, 60)) -> np.ndarray:
@@ -57,18 +48,13 @@ def examples():
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(fresh(QUICK), ModelCard("fresh", "ab" * 32, "nothing"))
-
-
-@pytest.fixture(scope="module")
 def support(predictor) -> SupportSet:
     return predictor.support(examples())
 
 
 @pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])
 def test_a_prediction_is_what_the_model_says_of_the_batch_written_out_by_hand(config):
-    model = fresh(config)
+    model = fresh_model(config)
     made = Predictor(model)
     prediction = made.predict(photo(3), made.support(examples()))
 
@@ -165,7 +151,7 @@ def test_images_of_any_shape_are_segmented(predictor, size):
 
 
 def test_an_image_is_encoded_once_however_often_it_is_used(support):
-    made, calls = Predictor(fresh(QUICK), ModelCard("fresh", "ab" * 32, "nothing")), []
+    made, calls = Predictor(fresh_model(QUICK), ModelCard("fresh", "ab" * 32, "nothing")), []
     made._backbone.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     encoded = made.encode(photo(1))
     for classes in ({"dog": [Point(1, 2)]}, {"dog": [Point(1, 2)], "cat": [Box(1, 2, 9, 9)]}):
@@ -175,7 +161,7 @@ def test_an_image_is_encoded_once_however_often_it_is_used(support):
 
 @pytest.mark.parametrize("config", [QUICK], ids=["la"])
 def test_an_extended_support_set_is_one_made_of_all_examples_at_once(config):
-    made = Predictor(fresh(config))
+    made = Predictor(fresh_model(config))
     more = [(photo(4), {"fish": [Point(5, 6)], "cat": [Box(1, 2, 30, 20)]})]
     grown = made.extend(made.support(examples()), more)
     whole = made.support(examples() + more)
@@ -237,7 +223,7 @@ def test_a_damaged_photograph_is_to_be_copied_again(photo, suffix):
 
 @pytest.mark.parametrize("config", [QUICK, EXACT], ids=["la", "exact"])
 def test_a_saved_support_set_is_the_same_and_can_be_extended(config, tmp_path):
-    made = Predictor(fresh(config))
+    made = Predictor(fresh_model(config))
     support = made.support(examples())
     support.save(tmp_path / "support.safetensors")
     loaded = SupportSet.load(tmp_path / "support.safetensors")
@@ -266,7 +252,7 @@ def test_several_masks_of_a_class_are_their_union(predictor):
 
 
 def test_the_background_bias_of_the_card_moves_background_alone(support):
-    model, query = fresh(QUICK), photo(3)
+    model, query = fresh_model(QUICK), photo(3)
     plain, moved = (
         Predictor(model, ModelCard("fresh", "ab" * 32, "nothing", bias)).predict(query, support)
         for bias in (0.0, 1.5)
@@ -356,7 +342,7 @@ def test_files_that_are_no_images_are_refused_with_a_sentence(predictor, tmp_pat
 
 
 def test_a_support_set_of_other_weights_is_refused(support):
-    other = Predictor(fresh(QUICK, seed=1))
+    other = Predictor(fresh_model(QUICK, seed=1))
     with pytest.raises(ValueError, match="made by the weights abababababab"):
         other.predict(photo(3), support)
 
@@ -367,12 +353,12 @@ def test_weights_are_told_apart_by_their_hash_and_described_by_their_card(predic
         "hash": "ab" * 6,
         "trained_on": "nothing (for drawings, not photographs)",
     }
-    hashes = [Predictor(fresh(QUICK, seed)).describe()["hash"] for seed in (0, 0, 1)]
+    hashes = [Predictor(fresh_model(QUICK, seed)).describe()["hash"] for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_model_from_a_file_predicts_as_the_one_that_was_saved(tmp_path):
-    model = fresh(QUICK)
+    model = fresh_model(QUICK)
     checkpoints.save(model, tmp_path / "quick.safetensors")
     made = [Predictor(m) for m in (model, checkpoints.load(tmp_path / "quick.safetensors"))]
     maps = [p.predict(photo(3), p.support(examples())).logits for p in made]
@@ -396,7 +382,7 @@ def test_a_drawn_prompts_file_gives_the_support_set_of_its_prompts(predictor, tm
 
 
 def test_a_model_that_knows_drawings_warns_once_of_photographs(caplog):
-    predictor = Predictor(fresh(QUICK), ModelCard("drawn", "cd" * 32, "nothing"))
+    predictor = Predictor(fresh_model(QUICK), ModelCard("drawn", "cd" * 32, "nothing"))
     drawing = Image.new("RGB", (2 * QUICK.image_size, 40))
     predictor.encode(drawing)
     assert not caplog.messages

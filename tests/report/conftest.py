@@ -2,13 +2,28 @@
 
 import pytest
 
+import la
 from la.config import PROTOCOLS
 from la.data.embedded import synthetic
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
+from la.experiment.workbench import Workbench
+from la.model.label_anything import LabelAnything
 from la.profiles import profile
 from la.types import PromptKind
+
+
+@pytest.fixture(scope="session")
+def shipped() -> LabelAnything:
+    """The model of the quick profile that comes with the package."""
+    return la.load("quick").eval()
+
+
+@pytest.fixture(scope="module")
+def few_tests(few, tmp_path_factory) -> Workbench:
+    """The smoke profile with 120 test images and hardly any other."""
+    return Workbench(profile("smoke"), few(4, 120), home=tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import pytest
 from matplotlib.collections import PathCollection
 
 import la
-from la.data.embedded import synthetic
 from la.errors import UserError
 from la.experiment.chosen_examples import most_images, pools
 from la.experiment.workbench import Workbench
@@ -72,10 +71,8 @@ def test_the_protocol_counts_classes_once_and_in_the_right_form():
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Workbench:
-    home = tmp_path_factory.mktemp("home")
-    folder = synthetic.write(home / "few", n_train=4, n_val=40, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=home)
+def bench(few, tmp_path_factory) -> Workbench:
+    return Workbench(la.profile("smoke"), few(4, 40), home=tmp_path_factory.mktemp("home"))
 
 
 def choose(bench: Workbench, candidates: int, queries: int = 2, draws: int = 1) -> Study:

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from la.data.embedded import synthetic
 from la.experiment.workbench import Workbench
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
@@ -21,14 +20,14 @@ from la.report.probes import (
     what_probes_show,
 )
 from la.types import PromptKind
+from tests.conftest import fresh_model
 from tests.model.planted import planted_batch
 
 QUICK = profile("quick").model
 
 
 def model_of(start: str) -> LabelAnything:
-    config = replace(QUICK, start=start)
-    return LabelAnything.from_config(config, torch.Generator().manual_seed(0)).eval()
+    return fresh_model(replace(QUICK, start=start))
 
 
 def some_embeddings() -> Embeddings:
@@ -74,10 +73,8 @@ def test_attention_of_the_agreeing_start_lies_on_the_object_and_of_the_usual_one
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Workbench:
-    home = tmp_path_factory.mktemp("home")
-    data = synthetic.write(home / "few", n_train=20, n_val=40, progress=False)
-    return Workbench(profile("smoke"), data, home)
+def bench(few, tmp_path_factory) -> Workbench:
+    return Workbench(profile("smoke"), few(20, 40), tmp_path_factory.mktemp("home"))
 
 
 def test_probe_episodes_prompt_every_unseen_class_of_an_image_once(bench):

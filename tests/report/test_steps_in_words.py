@@ -6,25 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-import la
-from la.data.embedded import synthetic
 from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
 from la.report import probes, steps_in_words, walkthrough
 
 
 @pytest.fixture(scope="module")
-def model():
-    return la.load("quick").eval()
-
-
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory, model):
+def walked(few_tests, shipped):
     """An episode and its steps."""
-    home = tmp_path_factory.mktemp("home")
-    folder = synthetic.write(home / "few", n_train=4, n_val=120, progress=False)
-    bench = Workbench(la.profile("smoke"), folder, home=home)
-    return walkthrough.episode(bench, Measurement("la", 0, 2, 2, 0, 1), 0, model)
+    return walkthrough.episode(few_tests, Measurement("la", 0, 2, 2, 0, 1), 0, shipped)
 
 
 def test_the_classes_of_an_episode_are_named_with_their_numbers(walked):
@@ -39,9 +28,9 @@ def test_the_classes_of_an_episode_are_named_with_their_numbers(walked):
     assert steps_in_words.episode(nothing).endswith("The query shows none of them.")
 
 
-def test_attention_on_objects_is_that_of_the_probes(walked, model):
+def test_attention_on_objects_is_that_of_the_probes(walked, shipped):
     _, steps = walked
-    expected = probes.attention_on_objects(model, steps.batch)
+    expected = probes.attention_on_objects(shipped, steps.batch)
     text = steps_in_words.attention(steps)
     for layer, share in enumerate(expected, 1):
         assert re.search(rf"\b{100 * share:.0f} % (of their attention )?in layer {layer}", text)
@@ -66,11 +55,11 @@ def test_cosines_are_of_examples_of_one_class_and_of_different_classes(walked):
     assert "nothing to compare" in steps_in_words.prototypes(replace(steps, pairs=alone))
 
 
-def test_logits_of_the_truth_have_an_iou_of_100_percent(walked, model):
+def test_logits_of_the_truth_have_an_iou_of_100_percent(walked, shipped):
     shown, steps = walked
     target = torch.from_numpy(shown.target).long()
     logits = torch.nn.functional.one_hot(target, 3).permute(2, 0, 1)[None].float()
-    text = steps_in_words.probabilities(shown, replace(steps, logits=logits), model.config)
+    text = steps_in_words.probabilities(shown, replace(steps, logits=logits), shipped.config)
     for row in (1, 2):
         is_shown = bool((target == row).any())
         found = "has an IoU of 100 %" if is_shown else "is neither shown nor painted"

@@ -3,42 +3,27 @@
 import pytest
 import torch
 
-import la
-from la.data.embedded import synthetic
 from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
 from la.learn.attention_loss import object_cells
 from la.report import walkthrough
 from la.types import PromptKind
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Workbench:
-    home = tmp_path_factory.mktemp("home")
-    folder = synthetic.write(home / "few", n_train=4, n_val=120, progress=False)
-    return Workbench(la.profile("smoke"), folder, home=home)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return la.load("quick").eval()
-
-
-def steps_of(bench, model, kind):
+def steps_of(few_tests, shipped, kind):
     setting = Measurement("la", 0, 2, 2, 0, 1, kinds=(PromptKind(kind),))
-    return walkthrough.episode(bench, setting, 0, model)
+    return walkthrough.episode(few_tests, setting, 0, shipped)
 
 
 @pytest.mark.parametrize("kind", ["mask", "box", "point"])
-def test_the_last_step_is_what_the_model_returns(bench, model, kind):
-    shown, steps = steps_of(bench, model, kind)
+def test_the_last_step_is_what_the_model_returns(few_tests, shipped, kind):
+    shown, steps = steps_of(few_tests, shipped, kind)
     with torch.inference_mode():
-        torch.testing.assert_close(steps.logits, model(steps.batch))
+        torch.testing.assert_close(steps.logits, shipped(steps.batch))
     assert len(shown.class_names) == 2 and len(steps.reads) == 2
 
 
-def test_an_attention_map_is_a_distribution_and_lies_on_the_masked_object(bench, model):
-    _, steps = steps_of(bench, model, "mask")
+def test_an_attention_map_is_a_distribution_and_lies_on_the_masked_object(few_tests, shipped):
+    _, steps = steps_of(few_tests, shipped, "mask")
     cells = object_cells(steps.batch.prompts.masks > 0.5, 12)
     for read in steps.reads:
         maps = walkthrough.attention_maps(read, steps.tokens_valid)
@@ -47,8 +32,8 @@ def test_an_attention_map_is_a_distribution_and_lies_on_the_masked_object(bench,
         assert (maps.flatten(1) * cells).sum(1).mean() > 0.5
 
 
-def test_an_attention_map_leaves_out_tokens_that_pad(bench, model):
-    _, steps = steps_of(bench, model, "point")
+def test_an_attention_map_leaves_out_tokens_that_pad(few_tests, shipped):
+    _, steps = steps_of(few_tests, shipped, "point")
     read, valid = steps.reads[0], steps.tokens_valid
     assert not valid.all()
     with torch.inference_mode():
@@ -77,20 +62,20 @@ def test_shapes_name_the_letters_and_refuse_a_wrong_number_of_them():
         walkthrough.shapes({"query": (torch.zeros(2, 3), "B D h")})
 
 
-def test_sizes_are_those_of_the_weights(model):
-    sizes = walkthrough.sizes(model.config)[""]
-    tokens = dict(model.named_parameters())
-    assert sizes["D, width after the neck"] == model.config.embed_dim
+def test_sizes_are_those_of_the_weights(shipped):
+    sizes = walkthrough.sizes(shipped.config)[""]
+    tokens = dict(shipped.named_parameters())
+    assert sizes["D, width after the neck"] == shipped.config.embed_dim
     product = sizes["width of the dot product of Eq. 5"]
     assert any(tensor.shape[0] == product for tensor in tokens.values() if tensor.dim() == 4)
     assert sizes["input, patches"] == "96 x 96, 12 x 12"
 
 
 @pytest.mark.parametrize("kind", ["mask", "point"])
-def test_the_figures_have_a_panel_for_each_thing_they_show(bench, model, kind):
-    shown, steps = steps_of(bench, model, kind)
+def test_the_figures_have_a_panel_for_each_thing_they_show(few_tests, shipped, kind):
+    shown, steps = steps_of(few_tests, shipped, kind)
     n_examples = len(steps.batch.prompts.example_row)
-    assert len(walkthrough.draw_attention(shown, steps, model).axes) == 2 * n_examples
+    assert len(walkthrough.draw_attention(shown, steps, shipped).axes) == 2 * n_examples
     assert len(walkthrough.draw_probabilities(shown, steps.logits[0]).axes) == 4
     (axis,) = walkthrough.draw_prototypes(steps, shown.class_names).axes
     assert len(axis.collections) == 2 * 3
