@@ -25,11 +25,13 @@ def figures(out: Path) -> list[dict]:
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_a_gpu_one_sentence_says_so(tmp_path):
-    ended = checked(tmp_path / "out.jsonl")
-    assert ended.returncode == 2
-    assert ended.stdout == "torch finds no CUDA device on this machine, so nothing is checked.\n"
+def test_without_a_gpu_one_sentence_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["on_gpu", "--out", str(tmp_path / "out.jsonl")])
+    assert on_gpu.main() == 2
+    said = capsys.readouterr().out
+    assert said == "torch finds no CUDA device on this machine, so nothing is checked.\n"
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_named_checks_run_on_a_cpu_and_write_their_figures(tmp_path):
