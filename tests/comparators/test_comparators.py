@@ -11,7 +11,8 @@ from la.experiment.methods import METHODS
 from la.learn.evaluation import counts_by_bias
 from la.learn.metrics import Scores
 from la.types import Batch, Segmenter
-from tests.comparators.episodes import SIDE, blobs, second_episode
+from tests.comparators import what_holds
+from tests.comparators.episodes import SIDE, blobs
 
 
 def segmenters(side: int) -> dict[str, Segmenter]:
@@ -21,34 +22,18 @@ def segmenters(side: int) -> dict[str, Segmenter]:
 
 
 @pytest.mark.parametrize("name", segmenters(SIDE))
-def test_rows_that_an_episode_does_not_have_are_minus_infinity_and_the_others_finite(
-    batch: Batch, name: str
-) -> None:
-    scores = segmenters(SIDE)[name](batch)
-    valid = batch.class_valid[:, :, None, None].expand_as(scores)
-    assert scores[valid].isfinite().all() and (scores[~valid] == -torch.inf).all()
+def test_rows_that_an_episode_lacks_are_minus_infinity(batch: Batch, name: str) -> None:
+    what_holds.absent_rows_are_minus_infinity(segmenters(SIDE)[name], batch)
 
 
 @pytest.mark.parametrize("name", segmenters(SIDE))
 def test_an_episode_scores_the_same_alone_and_in_a_batch(batch: Batch, name: str) -> None:
-    together = segmenters(SIDE)[name](batch)[1, :2]
-    alone = second_episode(batch)
-    torch.testing.assert_close(segmenters(SIDE)[name](alone)[0], together, atol=1e-4, rtol=1e-4)
+    what_holds.an_episode_scores_the_same_alone(segmenters(SIDE)[name], batch)
 
 
 @pytest.mark.parametrize("name", segmenters(SIDE))
 def test_permuted_classes_permute_the_scores(batch: Batch, name: str) -> None:
-    swap = torch.tensor([0, 2, 1])
-    swapped = replace(
-        batch,
-        prompts=replace(batch.prompts, example_row=swap[batch.prompts.example_row]),
-        class_valid=batch.class_valid[:, swap],
-        target=swap[batch.target],
-    )
-    segmenter = segmenters(SIDE)[name]
-    torch.testing.assert_close(
-        segmenter(swapped)[0, swap], segmenter(batch)[0], atol=1e-4, rtol=1e-4
-    )
+    what_holds.permuted_classes_permute_the_scores(segmenters(SIDE)[name], batch)
 
 
 def miou(segmenter: Segmenter, batch: Batch) -> float:

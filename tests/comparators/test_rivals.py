@@ -12,7 +12,7 @@ from la.config import TrainConfig
 from la.experiment.methods import RIVALS
 from la.learn.steps import batch_loss
 from la.types import Batch, Segmenter
-from tests.comparators.episodes import second_episode
+from tests.comparators import what_holds
 from tests.comparators.rival_episodes import (
     CONFIG,
     exchanged,
@@ -35,36 +35,20 @@ def segmenters() -> dict[str, Segmenter]:
 
 @pytest.mark.parametrize("name", segmenters())
 @torch.inference_mode()
-def test_rows_that_an_episode_lacks_are_minus_infinity_and_the_others_finite(name: str) -> None:
-    batch = wide_episodes()
-    scores = segmenters()[name](batch)
-    valid = batch.class_valid[:, :, None, None].expand_as(scores)
-    assert scores[valid].isfinite().all() and (scores[~valid] == -torch.inf).all()
+def test_rows_that_an_episode_lacks_are_minus_infinity(name: str) -> None:
+    what_holds.absent_rows_are_minus_infinity(segmenters()[name], wide_episodes())
 
 
 @pytest.mark.parametrize("name", segmenters())
 @torch.inference_mode()
 def test_an_episode_scores_the_same_alone_and_in_a_batch(name: str) -> None:
-    batch = wide_episodes()
-    together = segmenters()[name](batch)[1, :2]
-    alone = second_episode(batch)
-    torch.testing.assert_close(segmenters()[name](alone)[0], together, atol=1e-4, rtol=1e-4)
+    what_holds.an_episode_scores_the_same_alone(segmenters()[name], wide_episodes())
 
 
 @pytest.mark.parametrize("name", segmenters())
 @torch.inference_mode()
 def test_permuted_classes_permute_the_scores(name: str) -> None:
-    batch = wide_episodes()
-    swap = torch.tensor([0, 2, 1])
-    swapped = replace(
-        batch,
-        prompts=replace(batch.prompts, example_row=swap[batch.prompts.example_row]),
-        class_valid=batch.class_valid[:, swap],
-        class_ids=batch.class_ids[:, swap],
-    )
-    model = segmenters()[name]
-    scores, permuted = model(batch)[0], model(swapped)[0, swap]
-    torch.testing.assert_close(permuted, scores, atol=1e-4, rtol=1e-4)
+    what_holds.permuted_classes_permute_the_scores(segmenters()[name], wide_episodes())
 
 
 def trained_on(batch: Batch, network: type[Learned], steps: int) -> Learned:
