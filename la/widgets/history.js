@@ -18,8 +18,9 @@ class History {
     Object.assign(this, { model, shown, say, sending: false, timer: 0, file: model.get("file") });
     this.now = this.inPython();
     const earlier = HISTORIES.get(this.file) ?? { past: [], future: [], now: this.now };
-    const same = JSON.stringify(earlier.now) === JSON.stringify(this.now);
-    this.past = same ? [...earlier.past] : [...earlier.past, earlier.now];
+    const same = JSON.stringify(earlier.now) === JSON.stringify(this.now), there = new Set(this.now.images.map((image) => image.id));
+    const fits = earlier.now.images.every((image) => there.has(image.id)); // Python refuses photographs that it does not know
+    this.past = same ? [...earlier.past] : fits ? [...earlier.past, earlier.now] : [];
     this.future = same ? [...earlier.future] : [];
   }
 

@@ -565,19 +565,31 @@ def test_a_removed_photo_comes_back_by_undo_with_its_prompts_and_its_query(desk)
     assert desk.images == images[1:2] and desk.prompts == []
 
 
-def test_undo_goes_on_after_a_re_run_of_the_cell(desk):
-    """Another view of another widget, with the same file, in the same page."""
+# Another view of another widget, with the same file, in the same page.
+RERUN = """() => {
+    unmount();
+    document.getElementById("w").replaceChildren();
+    window.unmount = widget.render({ model, el: document.getElementById("w") });
+}"""
+
+
+def test_a_re_run_without_the_photographs_of_before_offers_no_undo_that_python_refuses(desk):
     desk.from_python(file="work.drawings/cell.json")
-    remount = """() => {
-        unmount();
-        document.getElementById("w").replaceChildren();
-        window.unmount = widget.render({ model, el: document.getElementById("w") });
-    }"""
-    desk.page.evaluate(remount)  # the history is kept under the name of the file
+    desk.page.evaluate(RERUN)
+    desk.click(40, 40)
+    desk.page.evaluate("unmount(); window.unmount = () => {}")
+    desk.from_python(listed=desk.images[1:], query=1, prompts=[])
+    desk.page.evaluate(RERUN)
+    assert desk.page.locator("[aria-label^=Undo][aria-disabled=true]").count()
+
+
+def test_undo_goes_on_after_a_re_run_of_the_cell(desk):
+    desk.from_python(file="work.drawings/cell.json")
+    desk.page.evaluate(RERUN)  # the history is kept under the name of the file
     before = desk.images
     desk.click(40, 40)
     desk.page.get_by_label("Remove support photo-0.png").click()
-    desk.page.evaluate(remount)
+    desk.page.evaluate(RERUN)
     assert len(desk.images) == len(before) - 1 and desk.prompts == []
     desk.page.get_by_label("Undo (Ctrl+Z)").click()
     assert desk.images == before and len(desk.prompts) == 1
