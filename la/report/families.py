@@ -84,7 +84,8 @@ def prototypes_against_affinities(results: Sequence[Result]) -> Finding:
     names = {label(name): name for name in (*PROTOTYPES, *AFFINITIES)}
     texts = []
     leads = []
-    for n_ways, row in several.iterrows():
+    for n_ways in several.index.tolist():
+        row = several.loc[n_ways]
         ours, theirs = names[row["best prototype method"]], names[row["best affinity method"]]
         at_n = []
         for r in results:
