@@ -50,7 +50,7 @@ class Scale(nn.Module):
 
 
 class MFNet(Learned):
-    """All rows decoded together, by one decoder that rows share."""
+    """Decodes all rows together, with one decoder that the rows share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -91,8 +91,8 @@ def triplet_loss(t: Tokens) -> Tensor:
     """() relu(margin + hardest negative - mean positive) over the support tokens.
 
     An anchor is a token that one row covers. Its positives are the tokens of the same row
-    in the episode and its negatives those of other rows. The mean over positives replaces
-    a random one.
+    in the episode and its negatives those of other rows. The loss uses the mean over the
+    positives where the usual triplet loss draws one of them.
     """
     rows = support_rows(t)  # (B, J)
     cosines = t.support_hat @ t.support_hat.transpose(1, 2)  # (B, J, J)

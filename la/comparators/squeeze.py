@@ -1,7 +1,7 @@
-"""A layer of EMAT: attention inside the mask that halves the support map.
+"""A layer of EMAT: attention to the masked support tokens, which halves the support map.
 
-Tokens are (E, c, I, J) in the channels-last memory format: convolutions over either axis and
-attention apart for each query cell then read them in place, without a copy.
+Tokens are (E, c, I, J): example, channel, query cell, support cell. In the channels-last memory
+format, convolutions over either axis and the attention of each query cell need no copy of them.
 """
 
 import torch.nn.functional as F
@@ -38,7 +38,15 @@ class Squeeze(nn.Module):
         self.last_norm = nn.GroupNorm(4, after)
 
     def forward(self, x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (E, c, I, s * s), (E, s, s) bool to the same with half the side s."""
+        """Halve the side s of the support map.
+
+        Args:
+            x: tokens (E, c, I, s * s).
+            kept: (E, s, s) bool, the support cells inside the mask.
+
+        Returns:
+            The tokens (E, c', I, (s / 2) * (s / 2)), and the mask (E, s / 2, s / 2).
+        """
         tokens, is_kept = drop(x, kept.flatten(1))
         attended = attend(
             shrink(x, self.to_query, kept.shape[-1]),
@@ -67,7 +75,7 @@ def drop(x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """The kept tokens of (E, c, I, J), padded to the most that an example keeps.
 
     Returns:
-        (E, c, I, n), and (E, n) bool: False on what pads an example.
+        (E, c, I, n), and (E, n) bool: False where an example is padded.
     """
     most = int(kept.sum(1).max())
     order = kept.int().argsort(dim=1, descending=True, stable=True)[:, :most]
@@ -101,6 +109,6 @@ def attend(
 
 
 def _by_head(x: Tensor) -> Tensor:
-    """(E, c, I, n) to (E * I, heads, n, c / heads), four axes as fused attention asks for."""
+    """(E, c, I, n) to (E * I, heads, n, c / heads); fused attention needs four axes."""
     cells = x.permute(0, 2, 3, 1).flatten(0, 1)
     return cells.unflatten(2, (HEADS, -1)).transpose(1, 2)

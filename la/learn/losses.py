@@ -16,8 +16,9 @@ def focal_loss(
     """Class-weighted focal loss (paper Eq. 6).
 
     The paper writes a sum over the N + 1 classes; a pixel belongs to one class, so it is
-    weighted by the w_n of that class. The sum is divided by the pixels that are not
-    IGNORE, so padding weakens no episode; `official_focal_loss` divides by all pixels.
+    weighted by the w_n of that class. The sum is divided by the number of pixels that
+    are not IGNORE, so that padding does not lower the loss; `official_focal_loss` divides by
+    the number of all pixels.
 
     Args:
         logits: (B, C, H, W); row 0 of C is background, padded rows are -inf.

@@ -24,7 +24,7 @@ from la.learn.run import Batches, Episodes, Run, Validate
 from la.learn.states import History
 
 REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
-AGREE_EVERY = 8  # steps between the processes' agreements on whether to stop
+AGREE_EVERY = 8  # steps after which the processes tell each other whether to stop
 
 
 class Stopped(UserError):
@@ -49,8 +49,8 @@ def fit(
 
     Args:
         batches: yields the batches of the given numbers, in their order; step s of the
-            run takes `micro_batches` numbers from s * micro_batches on, sharded over the
-            processes.
+            run takes the `micro_batches` numbers that begin at s * micro_batches, sharded
+            over the processes.
         folder: for the states, and for the history as JSON lines.
         stop_after: save and raise `Stopped` after this many steps of this call.
         tracker: one that accelerate knows, such as "tensorboard", gets the history too.
@@ -63,8 +63,8 @@ def fit(
         The history: step, loss, lr, gradient norm and, where computed, validation score.
 
     Raises:
-        UserError: the micro-batches cannot be shared out evenly, the state is another
-            model's, or the tracker is not installed.
+        UserError: the micro-batches cannot be divided evenly among the processes, the state
+            belongs to another model, or the tracker is not installed.
         Stopped: after SIGTERM or `stop_after` steps, once the state is saved.
         Diverged: the loss or its gradient became NaN or infinite; `diverged.json` names
             the step and its batches.
@@ -122,7 +122,7 @@ def _agreed(
     step: int,
     accelerator: Accelerator,
 ) -> bool:
-    """Whether all processes stop here: a signal to one of them stops all."""
+    """Whether all processes stop at this step: a signal to one of them stops all."""
     if accelerator.num_processes == 1:
         return asked.is_set()
     if step % AGREE_EVERY:

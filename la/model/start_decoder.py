@@ -18,9 +18,10 @@ THRESHOLD = 0.6  # cosine at which a pixel is as likely background as foreground
 def compare_content(decoder: MaskDecoder, channels: Channels) -> None:
     """Eq. 5 begins as a similarity of content, with a threshold for the background.
 
-    Upscaling and class MLP select the same `n_compared` channels of the content. One more
-    channel is constant over the query and reads w from the prototypes: the threshold. A query
-    pixel has the length sqrt(width) after the norm of the upscaling, a prototype's content
+    The upscaling and the class MLP select the same `n_compared` channels of the content. In
+    one more channel, all query pixels have the same value and a prototype has its component
+    along w, the mark of the background; their product is the threshold. After the norm of the
+    upscaling, a query pixel has length sqrt(width); the content of a prototype has a length of
     about sqrt(n_compared).
     """
     dim = len(channels.backdrop)
@@ -48,9 +49,10 @@ def compare_content(decoder: MaskDecoder, channels: Channels) -> None:
 
 
 def _select_pixels(upscaling: nn.Sequential, compared: Tensor) -> Tensor:
-    """The upscaling passes these channels on; returns the bias of its last layer.
+    """Make the upscaling pass these channels on; return the bias of its last layer.
 
-    That bias cancels the contribution of the norm's bias, which keeps GELU linear.
+    The norm gets a bias around which GELU is almost linear. The last layer's bias cancels what
+    that bias adds to the output.
     """
     first = submodule(upscaling, "0", nn.ConvTranspose2d)
     last = upscaling[3]
@@ -69,7 +71,7 @@ def _select_pixels(upscaling: nn.Sequential, compared: Tensor) -> Tensor:
 
 
 def _start_class_mlp(mlp: ClassMlp, compared: Tensor, backdrop: Tensor) -> None:
-    """Prototypes (B, C, D) -> their compared content and, in the next channel, w . prototype.
+    """Make the class MLP return a prototype's compared content, and w . prototype after it.
 
     Hidden units come in pairs, since relu(x) - relu(-x) = x.
     """

@@ -1,7 +1,7 @@
 """Vision transformers as the `transformers` library builds them: ViT-MAE and DINOv2.
 
-The features are the patch tokens after the final norm, without the class token. Positions are
-interpolated, so any image whose sides are multiples of the patch is read.
+The features are the patch tokens after the final norm, without the class token. The position
+embeddings are interpolated, so the sides of an image may be any multiples of the patch size.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners", 2022 (paper 4.2).
 Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2024.
@@ -27,27 +27,31 @@ NAMES = (  # parts of a tensor's name: as published (transformers 4), and in tra
 
 
 def build_mae(image_size: int) -> nn.Module:
-    """ViT-B/16; its positions are those of 224 pixels, for images of any side."""
+    """ViT-B/16 with position embeddings for 224 pixels, whatever the image size."""
     from transformers import ViTConfig, ViTModel
 
     return ViTModel(ViTConfig(layer_norm_eps=1e-12), add_pooling_layer=False)
 
 
 def build_dinov2(image_size: int, *, dim: int) -> nn.Module:
-    """ViT/14; its positions are those of 518 pixels, for images of any side."""
+    """ViT/14 with position embeddings for 518 pixels, whatever the image size."""
     from transformers import Dinov2Config, Dinov2Model
 
     return Dinov2Model(Dinov2Config(image_size=518, hidden_size=dim, num_attention_heads=dim // 64))
 
 
 def read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Features of MAE, which interpolates its positions only on request."""
+    """Features (B, V, h, w) of MAE, which interpolates its positions only on request."""
     tokens = encoder(images, interpolate_pos_encoding=True).last_hidden_state
     return _on_grid(tokens, images, 16)
 
 
 def read_dinov2(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Features of DINOv2."""
+    """Features (B, V, h, w) of DINOv2, which interpolates its positions by itself.
+
+    Raises:
+        UserError: a side of the images is not a multiple of the patch size.
+    """
     if images.shape[2] % 14 or images.shape[3] % 14:
         raise UserError(
             f"image sides must be multiples of 14 for DINOv2, not {tuple(images.shape[2:])}"
