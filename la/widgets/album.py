@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from ipywidgets import Layout
 from PIL import Image
 from traitlets import Bunch, Dict, List, TraitError, validate
 
@@ -22,11 +23,11 @@ class AlbumWidget(Widget):
     listed = List(Dict()).tag(sync=True)  # id, file_name, original width and height, role
     added = List(Dict()).tag(sync=True)  # the photographs after those
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout) -> None:
         # Held while images and prompts change together.
         self._lock = threading.RLock()
         self._library: dict[str, Photo] = {}  # all that were ever displayed, by id
-        super().__init__()
+        super().__init__(layout=layout)
 
     @property
     def images(self) -> list[dict[str, Any]]:

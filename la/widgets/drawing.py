@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ipywidgets import Layout
 from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.errors import UserError
@@ -41,8 +42,14 @@ class DrawingWidget(AlbumWidget):
     notice = Unicode("").tag(sync=True)  # what went wrong; stays until the reader closes it
     overlay = Dict().tag(sync=True)
 
-    def __init__(self, state: State) -> None:
-        super().__init__()
+    def __init__(self, state: State, layout: Layout) -> None:
+        """A drawing; `layout` must be opened before a former drawing is closed.
+
+        All widgets of a page share one subshell of the kernel. JupyterLab 4.6 deletes it with the
+        last of them, even if another widget is opened while the subshell is being created, as
+        when cells are run in a page that has just been opened. Messages to it are then lost.
+        """
+        super().__init__(layout)
         self._begin(state)
 
     def _begin(self, state: State) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import traitlets
+from ipywidgets import Layout
 from PIL import Image
 from traitlets import Bunch, Int, Unicode, observe
 
@@ -63,20 +64,19 @@ class PromptEditor(LoopWidget):
         state = State(photos, list(classes), list(prompts), origin=origin)
         cell_file = autosave.cell_file() if autosave_file is None else None
         path = Path(autosave_file).absolute() if autosave_file is not None else cell_file
+        layout = Layout()  # opened before the former editor is closed, see `DrawingWidget`
         note = ""
         saved_before = path.stat().st_mtime if path is not None and path.exists() else 0.0
         if path is not None:
             state, note = keeping.taken_up(path, state)
         self._origin = state.origin
         self._keeper: keeping.Keeper | None = None
-        self._picture = (
-            keeping.LastingPicture(lambda: self.still(self.snapshot(0)))
-            if cell_file is not None
-            else None
-        )
+        self._picture: keeping.LastingPicture | None = None
+        if cell_file is not None:
+            self._picture = keeping.LastingPicture(lambda: self.still(self.snapshot(0)))
         self._files = Pieces()
         self._supports = SupportCache()
-        super().__init__(state)
+        super().__init__(state, layout)
         self._worker = Worker(self._work, self._lock)
         self._supply = PixelSupply(self._library.get, self.send, self._lock)
         if path is not None:

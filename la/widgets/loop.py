@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
+from ipywidgets import Layout
 from traitlets import Bunch, Dict, Float, List, observe
 
 from la.errors import UserError
@@ -34,13 +35,13 @@ class LoopWidget(DrawingWidget):
     truth = Dict().tag(sync=True)  # the label map of a query where it is known, and its number
     predictor = traitlets.Any()  # a LivePredictor or None; another one encodes the images again
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, layout: Layout) -> None:
         self._support: Any = None
         self._prediction: Prediction | None = None  # of the query, at the displayed size
         self._labels: np.ndarray | None = None  # its label map, as the threshold has it
         self._hovering: dict[str, Any] = {}  # the prompt under the pointer
         self._preview_supports = SupportCache()
-        super().__init__(state)
+        super().__init__(state, layout)
         self.reviewed = dict(state.reviewed)
         self.threshold = state.threshold
         self.models = offered()

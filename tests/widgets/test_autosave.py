@@ -7,6 +7,7 @@ import shlex
 import sys
 
 import pytest
+from ipywidgets import Widget
 from stub_predictor import Stub
 from widget_page import photo
 
@@ -86,6 +87,22 @@ def test_a_run_of_the_cell_closes_its_former_editor_and_keeps_the_encodings(path
     assert again.wait(60) and again.prompts == [BOX] and predictor.encoded == 2
     assert editor.comm is None and editor._library == {}
     assert again.comm is not None
+
+
+def test_a_widget_is_open_at_every_moment_of_a_re_run(path, monkeypatch):
+    """JupyterLab deletes the subshell that all widgets share with the last of them."""
+    earlier, left = {*Widget.widgets}, []
+    editor = make(path)
+    close = Widget.close
+
+    def closed(widget):
+        close(widget)
+        left.append(len({*Widget.widgets} - earlier))
+
+    monkeypatch.setattr(Widget, "close", closed)
+    again = make(path)
+    assert editor.comm is None and again.comm is not None
+    assert len(left) >= 2 and min(left) >= 1  # the former editor and its layout
 
 
 def test_new_arguments_are_added_and_nothing_is_taken_away(path):
