@@ -101,7 +101,7 @@ def test_removed_files_of_the_page_are_made_again(copy):
     assert other.read_text() == "of another table"
 
 
-def test_edited_metrics_are_recomputed_on_demand(copy):
+def test_edited_metrics_are_recomputed(copy):
     path = copy.root / "la" / "learn" / "metrics.py"
     text = path.read_text()
     path.write_text(text + "\n# A remark.\n")

@@ -23,7 +23,7 @@ RUN_BY = {
     "make lab": "widgets/test_lab.py::test_what_is_drawn_is_what_python_gets",
     ".venv/bin/python -m la predict": "test_readme.py::test_the_folder_command_of_the_readme",
     "make reproduce-table2": "test_make.py::test_nothing_is_made_when_nothing_changed",
-    "make reproduce-table2 RECOMPUTE=1": "test_make.py::test_edited_metrics_are_recomputed_on_demand",
+    "make reproduce-table2 RECOMPUTE=1": "test_make.py::test_edited_metrics_are_recomputed",
     "make reproduce": "test_make.py::test_nothing_is_made_when_nothing_changed",
     "make setup LOCKED=1": "test_project.py::"
     "test_a_locked_environment_installs_the_lock_file_and_stays_locked",
