@@ -101,7 +101,7 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
     check_pixels(content["annotations"], path)
     marked = []
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
-    hint = f"; python -m la data {shlex.quote(str(folder))} lists all such entries"
+    hint = f"; all such entries: python -m la data {shlex.quote(str(folder))}"
     where = "categories or images"
     try:
         names = {id_of(entry["id"]): str(entry["name"]) for entry in content["categories"]}

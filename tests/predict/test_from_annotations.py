@@ -256,7 +256,7 @@ def test_a_bad_entry_points_to_the_command_that_lists_all(below, images, tmp_pat
         path = coco_file(tmp_path / "my set" / below / "boxes.json", [entry])
         with pytest.raises(UserError) as error:
             read_annotations(path, images)
-        hint = f"python -m la data '{tmp_path}/my set' lists all such entries"
+        hint = f"all such entries: python -m la data '{tmp_path}/my set'"
         assert str(error.value).endswith(f"; {hint}")
 
 
