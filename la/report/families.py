@@ -38,9 +38,8 @@ PROTOTYPES = (
     "mfnet",
 )
 AFFINITIES = ("affinity", "dcama", "dcama_one_class", "emat")
-COSTS: dict[
-    tuple[Over, Quantity], Claim
-] = {  # the claim about the growth of a quantity over N or K
+# The claim about the growth of a quantity over N or K.
+COSTS: dict[tuple[Over, Quantity], Claim] = {
     ("N", "time"): TIME_OF_CLASSES,
     ("N", "memory"): MEMORY_OF_CLASSES,
     ("K", "time"): TIME_OF_EXAMPLES,
