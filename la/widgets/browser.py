@@ -6,6 +6,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import numpy as np
@@ -51,6 +52,7 @@ class Widget(anywidget.AnyWidget):
     code = Unicode(MODULE).tag(sync=True)  # loader.js imports it once in a page
     digest = Unicode(DIGEST).tag(sync=True)
     palette = List(list(PALETTE)).tag(sync=True)
+    address = Unicode().tag(sync=True)  # by which loader.js finds the widget's model in the page
 
     def open(self) -> None:
         """Connect to the page, whose messages are read while a cell runs.
@@ -58,6 +60,8 @@ class Widget(anywidget.AnyWidget):
         JupyterLab addresses them to a subshell. ipykernel 7.4 would read them in the thread that
         sent the last message to the page, which after a change by a cell is the one of cells.
         """
+        if self.comm is None:
+            self.address = self._model_id = uuid4().hex
         super().open()
         if self.comm is not None:
             self.comm._reply_subshell_for = None
