@@ -19,7 +19,8 @@ DISPLAY = """async ([loader, states]) => {
     for (const state of states) {
         const el = document.body.appendChild(document.createElement("div"));
         const itself = { async _handle_comm_msg() {} };
-        const model = { get: (key) => state[key], widget_manager: { get_model: async () => itself } };
+        const widget_manager = { get_model: async () => itself };
+        const model = { get: (key) => state[key], widget_manager };
         // As anywidget does for each widget: its own copy of the small module.
         const { default: widget } = await import(url + "#" + state.name);
         closes.push(widget.render({ model, el }));
