@@ -33,6 +33,8 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
          $(if $(RECOMPUTE),--recompute)
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
+# Three processes on two cores: the tests wait for browsers and servers a third of the time.
+SHARED  := -n 3 --dist loadfile --no-loadscope-reorder
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
@@ -79,10 +81,10 @@ lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone; its fi
 
 test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
 	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')
-	$(PY) -m pytest -n 2 --dist loadfile $(if $(BROWSER),,-m 'not browser')
+	$(PY) -m pytest $(SHARED) $(if $(BROWSER),,-m 'not browser')
 
 test-fast: $(SETUP)  ## run the tests without browsers and without whole commands
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not browser and not slow'
+	$(PY) -m pytest $(SHARED) -m 'not browser and not slow'
 
 check: $(SETUP)  ## check format, lint and types
 	$(PY) -m ruff format --check la tests
