@@ -22,6 +22,7 @@ TOY = Sizes(
     annotations=(1_000, 6_000),
     episodes=50,
     batches=2,
+    ready=4,
     photographs=60,
     masks=20,
     features=8,
@@ -48,6 +49,8 @@ def test_every_part_makes_records_with_numbers_units_and_bars(tmp_path, capsys):
         assert (entry["bar"] == "") == (entry["met"] is None)
     for part in ("operations", "matmul rate", "sampling", "ready", "decode", "write", "read"):
         assert part in page
+    by_wall, by_cpu = (e for e in written if "batches of paper-sam" in e["work"])
+    assert by_wall["bar"] == "ours >= 25" and "got" in by_cpu["note"]
     errors = [e["ours"] for e in written if "largest difference" in e["work"]]
     assert len(errors) == 2 and max(errors) < 1e-5
 

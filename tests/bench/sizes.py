@@ -24,6 +24,7 @@ class Sizes:
     annotations: tuple[int, int] = (82_783, 605_000)  # images and instances of COCO train2014
     episodes: int = 20_000  # drawn at a time
     batches: int = 40  # loaded at a time
+    ready: int = 40  # batches of paper-sam; fewer would measure the start of the workers
     photographs: int = 325
     masks: int = 3_000
     features: int = 320  # images in the cache, a multiple of 8
