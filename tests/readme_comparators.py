@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.experiment.measurements import Result
+from la.experiment.measurements import Result, read_lines
 from la.experiment.methods import KNOWN, RIVALS
-from la.experiment.store import read_lines
 from la.report.shadows import not_above_shadow, shadows
 
 SETTINGS = {(1, 1): "1-way 1-shot", (1, 5): "1-way 5-shot"}

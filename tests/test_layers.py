@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 
 LAYERS = [  # a wing imports only from earlier lines, or from itself
-    {"errors", "types", "rng", "files", "folders", "colours", "wording"},
+    {"errors", "types", "rng", "files", "folders", "colours", "wording", "code", "provenance"},
     {"config"},
     {"profiles"},
     {"data", "model"},

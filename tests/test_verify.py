@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hand_made import with_iou
 
-from la.experiment import code
+from la import code
 from la.experiment.job import Job
 from la.experiment.run import compute
 from la.experiment.workbench import Workbench

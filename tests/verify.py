@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from la.experiment.code import accept, is_todays, training_code
+from la.code import accept, is_todays, training_code
 from la.experiment.job import Job
 from la.experiment.measurements import Result
 from la.experiment.methods import METHODS

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from la.code import is_todays, scoring_code
 from la.config import Protocol, digest, settings
 from la.data.download import published_model
-from la.experiment.code import is_todays, scoring_code
 from la.experiment.measurements import Fit, Measurement, Result
 from la.experiment.methods import Method, method
 from la.experiment.runs import Run

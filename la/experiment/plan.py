@@ -14,10 +14,9 @@ from la.errors import UserError
 from la.experiment import fetching
 from la.experiment.encoding import keeps_features
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
+from la.experiment.measurements import Measurement, Store
 from la.experiment.needs import Needs, needs_of
 from la.experiment.rounding import SHORT_DISK, feature_bytes, may_settle, settle
-from la.experiment.store import Store
 from la.experiment.ways import (
     COCO_IMAGES,
     Speed,

@@ -13,13 +13,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from la.experiment.code import is_todays, scoring_code
+from la.code import is_todays, scoring_code
 from la.experiment.drawable import check_drawable, drawable
 from la.experiment.job import Job
-from la.experiment.measurements import Fit, Measurement, Result
+from la.experiment.measurements import Fit, Measurement, Result, Store
 from la.experiment.methods import label
 from la.experiment.scoring import measure
-from la.experiment.store import Store
 from la.experiment.workbench import Report, Workbench
 from la.files import progress_bar
 from la.learn.cost import cost

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from la.code import is_todays, training_code
 from la.config import Config, digest, settings
 from la.data.batches import TrainingBatches, drawable_shapes
 from la.data.episodes import EpisodeSampler
 from la.data.index import CocoIndex
 from la.errors import UserError
-from la.experiment.code import is_todays, training_code
 from la.experiment.encoding import HalfPixels, encoded, keeps_features
 from la.experiment.methods import Method
 from la.experiment.validation import validation

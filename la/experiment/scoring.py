@@ -16,10 +16,11 @@ from accelerate.utils import reduce
 
 from la.config import Protocol
 from la.data.episodes import list_sha256
-from la.experiment.measurements import Fit, Measurement, Result, provenance
+from la.experiment.measurements import Fit, Measurement, Result
 from la.experiment.methods import Method
 from la.experiment.workbench import Report, Workbench
 from la.learn.evaluation import count, miou
+from la.provenance import provenance
 from la.types import Batch, Episode, Segmenter
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from la.errors import UserError
 from la.experiment.chosen_examples import compare, most_images, pools
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement, provenance
+from la.experiment.measurements import Measurement
 from la.experiment.methods import label
 from la.experiment.workbench import Workbench
+from la.provenance import provenance
 from la.report.canvas import COLOURS, LABEL, stacked
 from la.report.finding import Finding
 from la.report.statistics import Interval, t_interval

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from la.code import PACKAGE, code_digest
 from la.config import digest
-from la.experiment.code import PACKAGE, code_digest
 from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.imports import files_of, imported_by

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import la
-from la.experiment.code import PACKAGE
+from la.code import PACKAGE
 
 
 def imported_by(notebook: Path) -> set[Path]:

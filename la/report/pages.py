@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
+from la.code import is_todays, scoring_code
 from la.errors import UserError
-from la.experiment.code import is_todays, scoring_code
 from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN

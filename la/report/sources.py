@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from la.code import PACKAGE
 from la.config import ModelConfig
-from la.experiment.code import PACKAGE
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN, label
 from la.files import write_whole

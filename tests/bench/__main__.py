@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from la.experiment.measurements import processor
+from la.provenance import processor
 from tests.bench.coco_size import write_annotations
 from tests.bench.loading import loading_records
 from tests.bench.memory import peak_mb

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 import la
+from la import code
 from la.config import PROTOCOLS
-from la.experiment import code, job, run, scoring
+from la.experiment import job, run, scoring
 from la.experiment.measurements import Measurement
 from la.experiment.runs import Run
 from la.experiment.validation import validation

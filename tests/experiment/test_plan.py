@@ -14,13 +14,12 @@ from la.data.embedded.synthetic import write
 from la.experiment import fetching, ways
 from la.experiment import plan as planning
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
+from la.experiment.measurements import Measurement, Store
 from la.experiment.needs import needs_of
 from la.experiment.pace import Pace, measure
 from la.experiment.plan import auto_profile, plan, prepare
 from la.experiment.rates import Rates, measure_rates
 from la.experiment.rounding import SHORT_DISK, feature_bytes, is_told, settle_if_short
-from la.experiment.store import Store
 from la.experiment.typical import random_batch
 from la.experiment.ways import COCO_IMAGES, Speed
 from la.experiment.workbench import Workbench

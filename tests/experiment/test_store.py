@@ -9,7 +9,7 @@ import pytest
 from hand_made import result
 
 from la.errors import UserError
-from la.experiment.store import Store
+from la.experiment.measurements import Store
 
 
 def add_many(folder, seeds):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from la.experiment.code import PACKAGE
+from la.code import PACKAGE
 from la.report.imports import files_of, imported_by
 
 LOADED = """

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
-EQUAL = PACKAGE / "experiment" / "equal_code.txt"
+PACKAGE = Path(__file__).resolve().parent
+EQUAL = PACKAGE / "equal_code.txt"
 TRAINING = ("rng.py", "types.py", "data", "model", "learn")
 LEARNED = PACKAGE / "comparators" / "learned.py"  # what every trained comparator imports
 COUNTING = (
