@@ -16,8 +16,8 @@ from la.comparators.raster import Raster
 from la.comparators.tokens import tokens
 from la.data.episodes import presence
 from la.errors import UserError
+from la.experiment.job import listed
 from la.experiment.measurements import Measurement
-from la.experiment.scoring import sharded_count
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import miou
 from la.rng import stream
@@ -202,7 +202,7 @@ def _iou(
         len(episodes),
         kinds=(kind,),
     )
-    counts = sharded_count(bench, segmenter, episodes, setting, (bias,))
+    counts = listed(bench, setting, episodes).count(segmenter, (bias,))
     return 100 * miou(episodes, counts[0])
 
 

@@ -5,7 +5,7 @@ folds allow replaces it.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from la.data.folds import holds_none_out
@@ -14,16 +14,6 @@ from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 
 log = logging.getLogger(__name__)
-
-
-def check_drawable(bench: Workbench, measurements: Iterable[Measurement]) -> None:
-    """Draw one episode of each setting, so that an impossible one stops the run at once.
-
-    Raises:
-        UserError: a setting cannot be drawn.
-    """
-    for setting in _settings(measurements):
-        bench.episodes(setting)
 
 
 def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -39,9 +29,11 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
     if measurements and holds_none_out(bench.data.test.category_ids):
         only_fold = measurements[0].fold
         measurements = [m for m in measurements if m.fold == only_fold]
-    possible_ways = {setting: _possible_ways(bench, setting) for setting in _settings(measurements)}
+    settings = dict.fromkeys(m.one_episode for m in measurements)
+    possible_ways = {setting: _possible_ways(bench, setting) for setting in settings}
     if possible_ways and not any(possible_ways.values()):
-        check_drawable(bench, measurements)  # raises with the reason
+        for setting in settings:
+            bench.episodes(setting)  # raises with the reason
     most_ways: dict[Measurement, int] = {}  # by setting without its fold
     for setting, n_ways in possible_ways.items():
         if n_ways == 0:
@@ -52,7 +44,7 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
     allowed: dict[Measurement, None] = {}
     lowered: dict[str, str] = {}
     for measurement in measurements:
-        (setting,) = _settings([measurement])
+        setting = measurement.one_episode
         if possible_ways[setting] > 0:
             possible = replace(measurement, n_ways=most_ways[_of_all_folds(setting)])
             allowed[possible] = None
@@ -90,9 +82,3 @@ def _possible_ways(bench: Workbench, setting: Measurement) -> int:
 def _of_all_folds(setting: Measurement) -> Measurement:
     """A key that is equal for settings that differ only in their fold or their supports."""
     return replace(setting, fold=0, supports="own")
-
-
-def _settings(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement of one episode for each setting; method and seed do not matter."""
-    settings = (replace(m, method="", seed=0, episodes=1) for m in measurements)
-    return list(dict.fromkeys(settings))

@@ -1,22 +1,28 @@
 """A job: a measurement with everything that it needs, each part resolved once."""
 
 import json
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+import numpy as np
+
 from la.code import is_todays, scoring_code
 from la.config import Protocol, digest, settings
 from la.data.download import published_model
+from la.data.episodes import list_sha256
 from la.experiment.measurements import Fit, Measurement, Result
 from la.experiment.methods import Method, method
 from la.experiment.runs import Run
-from la.experiment.scoring import choose, measure, with_option
+from la.experiment.scoring import EpisodeList, choose, with_option
 from la.experiment.workbench import Report, Workbench
 from la.files import write_whole
 from la.folders import weights_folder
 from la.learn import checkpoints
-from la.types import Segmenter
+from la.provenance import provenance
+from la.types import Episode, Segmenter
 
 FITTING_SEED = 1_000  # of lists of seen classes; far from any evaluation seed
 
@@ -36,11 +42,12 @@ class Job:
 
     bench: Workbench
     measurement: Measurement
+    own: Method | None = None  # a reader's, which no table names
 
     @cached_property
     def method(self) -> Method:
         """The row of the table."""
-        return method(self.measurement.method)
+        return self.own or method(self.measurement.method)
 
     @cached_property
     def run(self) -> Run | None:
@@ -121,7 +128,7 @@ class Job:
         # Each training has its own fit; for other methods all seeds share one.
         path = self.bench.home / "runs" / "fits" / f"{self._fit_key}.json"
         if not self.bench.exists(path):
-            fit = choose(self.bench, self.method, plain.segmenter, self.fitting)
+            fit = choose(self.method, plain.segmenter, listed(self.bench, self.fitting))
             self.bench.once(lambda: write_whole(path, json.dumps(asdict(fit))))
         fit = Fit(**json.loads(path.read_text()))
         segmenter = with_option(plain.segmenter, self.method, fit.option)
@@ -142,15 +149,24 @@ class Job:
         truth: Protocol | None = None,
     ) -> Result:
         """Score a fitted segmenter; `truth` replaces the protocol of the targets."""
-        return measure(
-            self.bench,
-            self.measurement,
-            fitted.segmenter,
-            fitted.fit,
-            code=self.code,
+        started = time.perf_counter()
+        bench, m, fit = self.bench, self.measurement, fitted.fit
+        test = listed(bench, m, truth=truth)
+        biases = (fit.bias, fit.raw_bias)
+        confusion, raw_confusion = test.count(fitted.segmenter, biases, report)
+        return Result(
+            measurement=m,
+            classes=bench.classes(m.fold, seen=m.classes == "seen"),
+            class_ids=np.array([episode.class_ids for episode in test.episodes]),
+            confusion=confusion,
+            raw_confusion=raw_confusion,
+            fit=fit,
+            episodes_sha256=list_sha256(test.episodes),
             checkpoint_sha256=fitted.checkpoint_sha256,
-            report=report,
-            truth=truth,
+            data=f"{bench.data.name} {bench.data.fingerprint}",
+            code=self.code,
+            seconds=round(time.perf_counter() - started, 2),
+            provenance=provenance(),
         )
 
     def is_current(self, result: Result) -> bool:
@@ -162,6 +178,31 @@ class Job:
     def __str__(self) -> str:
         m = self.measurement
         return f"{m.method}, fold {m.fold}, {m.setting}, seed {m.seed}"
+
+
+def listed(
+    bench: Workbench,
+    measurement: Measurement,
+    episodes: Sequence[Episode] | None = None,
+    truth: Protocol | None = None,
+) -> EpisodeList:
+    """The episodes of a measurement, or others with its fold and rules, ready to be counted."""
+    if episodes is None:
+        episodes = bench.episodes(measurement)
+    return EpisodeList(
+        episodes,
+        bench.loader(
+            bench.data.test,
+            measurement.fold,
+            measurement.protocol,
+            images=bench.images_of(episodes),
+            truth=truth,
+        ),
+        bench.config.model,
+        bench.config.evaluation.batch_size,
+        bench.ranks,
+        exchanged=measurement.supports == "exchanged",
+    )
 
 
 def loaded(bench: Workbench, source: str | Path) -> Fitted:

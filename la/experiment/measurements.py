@@ -1,16 +1,22 @@
-"""A measurement, one number of a table, and its result: counts, and where they come from."""
+"""A measurement, one number of a table; its result; and the files of results.
+
+A table has one file of JSON lines, sorted, which several processes may change at the same time. A
+result that two tables share is computed once and stored in the files of both.
+"""
 
 import base64
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from la.code import is_todays
 from la.config import digest, settings
 from la.errors import UserError
 from la.files import claim, write_whole
@@ -19,6 +25,7 @@ from la.types import PromptKind
 
 Supports = Literal["own", "exchanged"]
 Classes = Literal["unseen", "seen"]
+COUNTS = ("class_ids", "confusion", "raw_confusion")  # arrays of a result
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ class Measurement:
     def setting(self) -> str:
         """As the paper's tables print it."""
         return f"{self.n_ways}-way {self.k_shots}-shot"
+
+    @property
+    def one_episode(self) -> "Measurement":
+        """One episode of its setting, which is equal for all methods and seeds."""
+        return replace(self, method="", seed=0, episodes=1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a line of the store has them."""
@@ -86,31 +98,23 @@ class Result:
     @cached_property
     def scores(self) -> Scores:
         """Every score, with the fitted bias."""
-        return self._scores(self.confusion)
+        return Scores.of(zip(self.class_ids, self.confusion, strict=True), self.classes)
 
     @cached_property
     def raw(self) -> Scores:
         """Every score without calibration."""
-        return self._scores(self.raw_confusion)
-
-    def _scores(self, confusion: np.ndarray) -> Scores:
-        return Scores.of(zip(self.class_ids, confusion, strict=True), self.classes)
+        return Scores.of(zip(self.class_ids, self.raw_confusion, strict=True), self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; counts are compressed."""
-        plain = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("scores", "raw", "measurement", "fit")
-        }
-        counts = ("class_ids", "confusion", "raw_confusion")
-        return plain | {
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {
             "classes": list(self.classes),
             "measurement": self.measurement.to_json(),
             "fit": asdict(self.fit),
             "miou_star": self.scores.miou_star,
             "raw_miou_star": self.raw.miou_star,
-            **{name: _packed(plain[name]) for name in counts},
+            **{name: _packed(values[name]) for name in COUNTS},
         }
 
     @classmethod
@@ -120,22 +124,14 @@ class Result:
         Raises:
             KeyError, TypeError, ValueError, zlib.error: an entry is missing or damaged.
         """
-        measurement = dict(plain["measurement"])
-        measurement["kinds"] = tuple(PromptKind(kind) for kind in measurement["kinds"])
-        result = cls(
-            measurement=Measurement(**measurement),
-            classes=tuple(plain["classes"]),
-            class_ids=_unpacked(plain["class_ids"]),
-            confusion=_unpacked(plain["confusion"]),
-            raw_confusion=_unpacked(plain["raw_confusion"]),
-            fit=Fit(**plain["fit"]),
-            episodes_sha256=plain["episodes_sha256"],
-            checkpoint_sha256=plain["checkpoint_sha256"],
-            data=plain["data"],
-            code=plain["code"],
-            seconds=plain["seconds"],
-            provenance=plain["provenance"],
-        )
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        kinds = tuple(PromptKind(kind) for kind in plain["measurement"]["kinds"])
+        values["measurement"] = Measurement(**plain["measurement"] | {"kinds": kinds})
+        values["classes"] = tuple(plain["classes"])
+        values["fit"] = Fit(**plain["fit"])
+        for name in COUNTS:
+            values[name] = _unpacked(plain[name])
+        result = cls(**values)
         if not len(result.class_ids) == len(result.confusion) == len(result.raw_confusion):
             raise ValueError("its counts are cut short")
         return result
@@ -167,14 +163,14 @@ class Store:
         self,
         keys: Iterable[str],
         table: str = "",
-        is_current: Callable[[str, str], bool] = lambda key, code: True,
+        codes: Mapping[str, str] | None = None,
     ) -> dict[str, Result]:
         """Return the stored results among these, by key.
 
         Args:
             table: its file is read first.
-            is_current: whether a code digest is that of today's code for a key. A current result
-                in the file of another table is preferred to an older one of `table`.
+            codes: digests of today's code, by key. A result of today's code in the file of
+                another table is preferred to an older one of `table`.
 
         Raises:
             UserError: a line is damaged.
@@ -185,7 +181,8 @@ class Store:
                 break
             lines = read_lines(path)
             for key in undecided & lines.keys():
-                current = is_current(key, str(lines[key].get("code")))
+                code = str(lines[key].get("code"))
+                current = codes is None or is_todays(code, codes[key])
                 if current or key not in results:
                     results[key] = _result(path, key, lines[key])
                 if current:
@@ -194,58 +191,37 @@ class Store:
 
     def add(self, table: str, results: Mapping[str, Result]) -> None:
         """Add results to the file of a table; a result with the same key is replaced."""
-        if not results:
-            return
-        path = self.path(table)
-        with claim(path, wait=True):
-            lines = read_lines(path) if path.exists() else {}
+        with self._changed(table) as lines:
             lines |= {key: result.to_json() for key, result in results.items()}
-            _write_lines(path, lines)
 
-    def lacks(
-        self,
-        table: str,
-        results: Mapping[str, Result],
-    ) -> dict[str, Result]:
-        """Return the results that the file of a table lacks, or holds in another version."""
-        path = self.path(table)
-        lines = read_lines(path) if path.exists() else {}
-        lacking = {}
-        for key, result in results.items():
-            if key not in lines or lines[key].get("code") != result.code:
-                lacking[key] = result
-        return lacking
+    def complete(self, table: str, results: Mapping[str, Result]) -> None:
+        """Add what the file of a table lacks of its results, and drop what they replace.
 
-    def drop_replaced(
-        self,
-        table: str,
-        results: Mapping[str, Result],
-    ) -> None:
-        """Drop lines that measure the same as one of `results` under another key.
-
-        They are of other data, weights or configurations. Lines of other folds, lists or methods
-        stay, so a part of a table can be computed without losing the rest.
+        Replaced are lines of other code, and those that measure the same under another key: of
+        other data, weights or configurations. Lines of other folds, lists or methods stay, so a
+        part of a table can be computed without losing the rest.
         """
-        path = self.path(table)
         measured = [result.measurement.to_json() for result in results.values()]
+        with self._changed(table) as lines:
+            for key in lines.keys() - results.keys():
+                if lines[key]["measurement"] in measured:
+                    del lines[key]
+            for key, result in results.items():
+                if key not in lines or lines[key].get("code") != result.code:
+                    lines[key] = result.to_json()
+
+    @contextmanager
+    def _changed(self, table: str) -> Iterator[dict[str, dict[str, Any]]]:
+        """The lines of a table's file by key; written whole, sorted, if the block changes them."""
+        path = self.path(table)
         with claim(path, wait=True):
-            lines = read_lines(path)
-            kept = {
-                key: line
-                for key, line in lines.items()
-                if key in results or line["measurement"] not in measured
-            }
-            if len(kept) < len(lines):
-                _write_lines(path, kept)
-
-
-def _write_lines(path: Path, lines: Mapping[str, dict[str, Any]]) -> None:
-    """A table's file from its lines, sorted."""
-    ordered = sorted(lines.items(), key=lambda item: _place(*item))
-    text = ""
-    for key, line in ordered:
-        text += json.dumps({"key": key} | line, sort_keys=True) + "\n"
-    write_whole(path, text)
+            before = read_lines(path) if path.exists() else {}
+            lines = dict(before)
+            yield lines
+            if lines != before:
+                ordered = sorted(lines.items(), key=lambda item: _place(*item))
+                texts = (json.dumps({"key": key} | line, sort_keys=True) for key, line in ordered)
+                write_whole(path, "".join(f"{text}\n" for text in texts))
 
 
 def read_lines(path: Path) -> dict[str, dict[str, Any]]:

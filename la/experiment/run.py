@@ -13,12 +13,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from la.code import is_todays, scoring_code
-from la.experiment.drawable import check_drawable, drawable
-from la.experiment.job import Job
-from la.experiment.measurements import Fit, Measurement, Result, Store
-from la.experiment.methods import label
-from la.experiment.scoring import measure
+from la.experiment.drawable import drawable
+from la.experiment.job import Job, listed
+from la.experiment.measurements import Measurement, Result, Store
+from la.experiment.methods import Method, label
 from la.experiment.workbench import Report, Workbench
 from la.files import progress_bar
 from la.learn.cost import cost
@@ -50,13 +48,10 @@ def compute(
     """
     if bench.source is not None:
         measurements = drawable(bench, measurements)
-    store = Store(bench.results / "measurements")
     jobs = {job.key: job for job in (Job(bench, m) for m in measurements)}
-
-    def is_current(key: str, code: str) -> bool:
-        return is_todays(code, jobs[key].code)
-
-    reused = store.find(jobs, table, is_current)
+    codes = {key: job.code for key, job in jobs.items()}
+    store = Store(bench.results / "measurements")
+    reused = store.find(jobs, table, codes)
     bench.ranks.wait_for_everyone()  # before any rank writes a file that another rank looks for
     outdated = {key for key, result in reused.items() if not jobs[key].is_current(result)}
     if outdated and recompute:
@@ -74,21 +69,21 @@ def compute(
             len(outdated),
             table,
         )
-    # Results that another table has computed are added to the file of this one.
-    bench.once(lambda: store.add(table, store.lacks(table, reused)))
+    # One episode of each setting is drawn, so that an impossible one stops the run at once.
+    for setting in dict.fromkeys(job.measurement.one_episode for job in missing.values()):
+        bench.episodes(setting)
     if missing:
-        check_drawable(bench, (job.measurement for job in missing.values()))
         _compute(bench, table, list(missing.values()))
-    results = store.find(jobs, table, is_current)
-    bench.once(lambda: store.drop_replaced(table, results))
+    results = store.find(jobs, table, codes)
+    bench.once(lambda: store.complete(table, results))
     return [results[key] for key in jobs]
 
 
 def stored(bench: Workbench, measurements: Iterable[Measurement]) -> list[Result]:
     """The results of those measurements that have been computed; nothing is computed."""
     jobs = {job.key: job for job in (Job(bench, m) for m in dict.fromkeys(measurements))}
-    store = Store(bench.results / "measurements")
-    results = store.find(jobs, is_current=lambda key, code: is_todays(code, jobs[key].code))
+    codes = {key: job.code for key, job in jobs.items()}
+    results = Store(bench.results / "measurements").find(jobs, codes=codes)
     return [results[key] for key in jobs if key in results]
 
 
@@ -100,8 +95,8 @@ def score(
     Nothing is fitted or stored, because a file could not distinguish two versions of your code.
     """
     lists = dict.fromkeys(replace(m, method=name) for m in measurements)
-    code = scoring_code(type(segmenter).__module__)
-    return [measure(bench, m, segmenter, Fit(0.0), code=code) for m in lists]
+    method = Method(name, build=lambda model: segmenter)
+    return [Job(bench, m, method).measure() for m in lists]
 
 
 def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Result]:
@@ -145,10 +140,10 @@ def costs(
     for m in measurements:
         key = (label(m.method), m.n_ways, m.k_shots)
         if key not in rows:
-            episodes = bench.episodes(replace(m, episodes=n_queries))
-            images = bench.images_of(episodes)
-            loader = bench.loader(bench.data.test, m.fold, m.protocol, images=images)
-            batches = [to_device(loader([episode]), bench.device) for episode in episodes]
+            queries = listed(bench, replace(m, episodes=n_queries))
+            batches = [
+                to_device(queries.load([episode]), bench.device) for episode in queries.episodes
+            ]
             rows[key] = asdict(cost(Job(bench, m).segmenter().segmenter, batches))
     names = ["method", "n_ways", "k_shots"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()

@@ -1,4 +1,4 @@
-"""Counting a segmenter on the episodes of a measurement, and choosing its bias.
+"""Counting a segmenter on a list of episodes, and choosing its bias.
 
 All methods that give scores follow one rule: for each fold, setting and training one bias is added
 to the background's score. The bias is chosen on episodes of *seen* classes, on the same list for
@@ -6,39 +6,73 @@ all methods, together with the method's hyper-parameter if it has one.
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from accelerate.utils import reduce
 
-from la.config import Protocol
+from la.config import ModelConfig
 from la.data.episodes import list_sha256
-from la.experiment.measurements import Fit, Measurement, Result
+from la.experiment.measurements import Fit
 from la.experiment.methods import Method
-from la.experiment.workbench import Report, Workbench
 from la.learn.evaluation import count, miou
-from la.provenance import provenance
 from la.types import Batch, Episode, Segmenter
 
 log = logging.getLogger(__name__)
 
 
-def choose(
-    bench: Workbench,
-    method: Method,
-    segmenter: Segmenter,
-    fitting: Measurement,
-) -> Fit:
+@dataclass(frozen=True)
+class EpisodeList:
+    """The episodes of a measurement, with all that is needed to count a segmenter on them."""
+
+    episodes: Sequence[Episode]
+    load: Callable[[list[Episode]], Batch]
+    model: ModelConfig  # the frame of the batches
+    batch_size: int  # queries at a time
+    ranks: PartialState  # the processes that share the episodes
+    exchanged: bool = False  # each query gets the supports of another episode
+
+    def count(
+        self,
+        segmenter: Segmenter,
+        biases: Sequence[float],
+        report: Callable[[int], None] = lambda n: None,
+    ) -> np.ndarray:
+        """Count the episodes, sharded over the ranks; the integer counts are all-reduced.
+
+        Returns:
+            (len(biases), episodes, C, C) int64 [target, prediction].
+        """
+        rank, world = self.ranks.process_index, self.ranks.num_processes
+        # Every rank scores at least one episode, so that all ranks know the shape of the counts.
+        share = list(range(rank, len(self.episodes), world)) or [0]
+        mine = count(
+            segmenter,
+            [self.episodes[i] for i in share],
+            ExchangedSupports(self.load, self.episodes) if self.exchanged else self.load,
+            model=self.model,
+            biases=biases,
+            device=self.ranks.device,
+            batch_size=self.batch_size,
+            report=report,
+        )
+        n_rows = 1 + max(episode.n_ways for episode in self.episodes)
+        counts = np.zeros((len(biases), len(self.episodes), n_rows, n_rows), mine.dtype)
+        if rank < len(self.episodes):
+            counts[:, share, : mine.shape[2], : mine.shape[3]] = mine
+        return reduce(torch.from_numpy(counts).to(self.ranks.device), "sum").cpu().numpy()
+
+
+def choose(method: Method, segmenter: Segmenter, fitting: EpisodeList) -> Fit:
     """The bias, and the hyper-parameter if there is one, that score best on the fitting list."""
-    episodes = bench.episodes(fitting)
-    biases = method.biases
+    episodes, biases = fitting.episodes, method.biases
     best_rank, best_bias, best_option = (-1.0, 0.0), biases[0], None
     for option in method.options or (None,):
         candidate = with_option(segmenter, method, option)
-        counts = sharded_count(bench, candidate, episodes, fitting, biases)
+        counts = fitting.count(candidate, biases)
         for bias, confusion in zip(biases, counts, strict=True):
             # Ties go to the bias that is nearest to the uncalibrated one.
             rank = miou(episodes, confusion), -abs(bias - method.raw_bias)
@@ -49,108 +83,11 @@ def choose(
     return Fit(best_bias, method.raw_bias, best_option, list_sha256(episodes))
 
 
-def with_option(
-    segmenter: Segmenter,
-    method: Method,
-    value: float | None,
-) -> Segmenter:
+def with_option(segmenter: Segmenter, method: Method, value: float | None) -> Segmenter:
     """A segmenter with its method's hyper-parameter set; unchanged if `value` is None."""
     if value is None:
         return segmenter
     return replace(segmenter, **{method.option: value})  # type: ignore[type-var]
-
-
-def measure(
-    bench: Workbench,
-    measurement: Measurement,
-    segmenter: Segmenter,
-    fit: Fit,
-    *,
-    code: str,
-    checkpoint_sha256: str = "",
-    report: Report = lambda n: None,
-    truth: Protocol | None = None,
-) -> Result:
-    """Score a segmenter on the episodes of a measurement; nothing is stored.
-
-    Args:
-        fit: the calibrated bias, and the bias without calibration.
-        code: digest of the code that made the segmenter and counts it.
-        checkpoint_sha256: of the segmenter's weights; "" if it has none.
-        truth: the protocol of the targets, if it is not the measurement's own.
-    """
-    started = time.perf_counter()
-    episodes = bench.episodes(measurement)
-    biases = (fit.bias, fit.raw_bias)
-    confusion, raw_confusion = sharded_count(
-        bench,
-        segmenter,
-        episodes,
-        measurement,
-        biases,
-        report,
-        truth,
-    )
-    seen = measurement.classes == "seen"
-    return Result(
-        measurement=measurement,
-        classes=bench.classes(measurement.fold, seen=seen),
-        class_ids=np.array([episode.class_ids for episode in episodes]),
-        confusion=confusion,
-        raw_confusion=raw_confusion,
-        fit=fit,
-        episodes_sha256=list_sha256(episodes),
-        checkpoint_sha256=checkpoint_sha256,
-        data=f"{bench.data.name} {bench.data.fingerprint}",
-        code=code,
-        seconds=round(time.perf_counter() - started, 2),
-        provenance=provenance(),
-    )
-
-
-def sharded_count(
-    bench: Workbench,
-    segmenter: Segmenter,
-    episodes: Sequence[Episode],
-    measurement: Measurement,
-    biases: Sequence[float],
-    report: Report = lambda n: None,
-    truth: Protocol | None = None,
-) -> np.ndarray:
-    """`count`, with the episodes sharded over the ranks and the integer counts all-reduced.
-
-    Returns:
-        (len(biases), episodes, C, C) int64 [target, prediction].
-    """
-    rank, world = bench.ranks.process_index, bench.ranks.num_processes
-    images = bench.images_of(episodes)
-    loader = bench.loader(
-        bench.data.test,
-        measurement.fold,
-        measurement.protocol,
-        images=images,
-        truth=truth,
-    )
-    load: Callable[[list[Episode]], Batch] = loader
-    if measurement.supports == "exchanged":
-        load = ExchangedSupports(loader, episodes)
-    # Every rank scores at least one episode, so that all ranks know the shape of the counts.
-    share = list(range(rank, len(episodes), world)) or [0]
-    mine = count(
-        segmenter,
-        [episodes[i] for i in share],
-        load,
-        model=bench.config.model,
-        biases=biases,
-        device=bench.device,
-        batch_size=bench.config.evaluation.batch_size,
-        report=report,
-    )
-    n_rows = 1 + max(episode.n_ways for episode in episodes)
-    counts = np.zeros((len(biases), len(episodes), n_rows, n_rows), mine.dtype)
-    if rank < len(episodes):
-        counts[:, share, : mine.shape[2], : mine.shape[3]] = mine
-    return reduce(torch.from_numpy(counts).to(bench.device), "sum").cpu().numpy()
 
 
 class ExchangedSupports:

@@ -7,7 +7,7 @@ import pytest
 
 import la
 from la.errors import UserError
-from la.experiment.drawable import check_drawable, drawable
+from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from tests.conftest import write_coco
@@ -62,10 +62,13 @@ def test_shots_that_no_class_has_images_for_are_an_error_and_left_out_beside_oth
     assert drawable(bench, []) == []
 
 
-def test_the_check_stops_at_the_first_impossible_setting(bench):
-    check_drawable(bench, planned(1, 2))
+def test_a_setting_that_a_profile_s_own_data_do_not_allow_stops_the_run_at_once(bench):
+    own = replace(bench, source=None)
+    vars(own)["data"] = bench.data  # in place of the embedded data
+    methods = [replace(m, method="floor") for m in planned(1, 5)]
     with pytest.raises(UserError, match="fold 0: 2 of 2 classes can be drawn"):
-        check_drawable(bench, planned(1, 5))
+        la.compute(own, "t", methods)
+    assert not own.results.exists()
 
 
 def test_more_classes_than_a_model_has_tokens_for_are_refused_before_the_data_are_read(tmp_path):

@@ -11,10 +11,10 @@ from la.comparators.raster import Raster
 from la.comparators.references import Floor
 from la.config import PROTOCOLS
 from la.experiment import methods
-from la.experiment.job import Job
+from la.experiment.job import Job, listed
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, Method
-from la.experiment.scoring import ExchangedSupports, choose, measure, sharded_count
+from la.experiment.scoring import ExchangedSupports, choose
 from la.experiment.workbench import Workbench
 from la.learn.evaluation import miou
 from la.types import PromptKind
@@ -75,20 +75,19 @@ def test_other_candidates_or_another_rule_of_truth_have_another_key(bench, monke
 def test_the_bias_is_the_best_of_its_candidates_on_the_fitting_list(bench):
     job = Job(bench, THRESHOLD)
     fit = job.fitted().fit
-    episodes = bench.episodes(job.fitting)
+    fitting = listed(bench, job.fitting)
     biases = METHODS["threshold_prototype"].biases
-    segmenter = ThresholdPrototype(Raster(96, 48), threshold=0.0)
-    counts = sharded_count(bench, segmenter, episodes, job.fitting, biases)
-    scores = [miou(episodes, confusion) for confusion in counts]
+    counts = fitting.count(ThresholdPrototype(Raster(96, 48), threshold=0.0), biases)
+    scores = [miou(fitting.episodes, confusion) for confusion in counts]
     assert scores[biases.index(fit.bias)] == max(scores)
     assert fit.raw_bias == 0.5
 
 
 def test_of_equally_good_biases_the_one_nearest_the_uncalibrated_is_chosen(bench):
     method = Method("all background", biases=(0.0, 0.25, 0.5, 2.0), raw_bias=0.4)
-    fitting = Job(bench, MEASUREMENT).fitting
+    fitting = listed(bench, Job(bench, MEASUREMENT).fitting)
     # no bias changes what is all background
-    assert choose(bench, method, Floor(), fitting).bias == 0.5
+    assert choose(method, Floor(), fitting).bias == 0.5
 
 
 def test_every_setting_has_a_bias_of_its_own_and_training_free_methods_share_it_over_seeds(bench):
@@ -134,8 +133,8 @@ def test_the_fitting_list_asks_for_no_class_of_the_test(bench, monkeypatch):
 def test_both_counts_are_of_one_pass_with_and_without_the_fitted_bias(bench):
     result = Job(bench, THRESHOLD).measure()
     assert result.confusion.sum() == result.raw_confusion.sum() > 0
-    fixed = Job(bench, THRESHOLD).segmenter()
-    alone = measure(bench, THRESHOLD, fixed.segmenter, fixed.fit, code="")
+    job = Job(bench, THRESHOLD)
+    alone = job.count(job.segmenter())
     np.testing.assert_array_equal(alone.confusion, result.raw_confusion)
 
 

@@ -52,9 +52,11 @@ def test_a_result_of_todays_code_is_preferred_to_an_older_one_of_the_table(tmp_p
     store.add("table1", {"k": replace(result(), code="older")})
     store.add("table2", {"k": replace(result(), code="newer")})
     assert store.find(["k"], "table1")["k"].code == "older"
-    found = store.find(["k"], "table1", lambda key, code: code == "newer")
-    assert found["k"].code == "newer" and store.lacks("table1", found) == found
-    assert store.find(["k"], "table1", lambda key, code: False)["k"].code == "older"
+    found = store.find(["k"], "table1", {"k": "newer"})
+    assert found["k"].code == "newer"
+    assert store.find(["k"], "table1", {"k": "newest"})["k"].code == "older"
+    store.complete("table1", found)
+    assert store.find(["k"], "table1")["k"].code == "newer"
 
 
 def test_two_processes_that_add_at_once_lose_nothing(tmp_path):
@@ -72,8 +74,18 @@ def test_two_processes_that_add_at_once_lose_nothing(tmp_path):
 def test_a_line_that_measures_the_same_under_another_key_is_dropped_and_no_other(tmp_path):
     store = Store(tmp_path)
     store.add("t", {"old": result(), "new": result(), "other": result(seed=1)})
-    store.drop_replaced("t", {"new": result()})
+    store.complete("t", {"new": result()})
     assert sorted(store.find(["old", "new", "other"])) == ["new", "other"]
+
+
+def test_a_complete_file_is_not_written_again_and_an_incomplete_one_gets_what_it_lacks(tmp_path):
+    store, one, other = Store(tmp_path), result(), result(seed=1)
+    store.add("t", {"one": one})
+    before = store.path("t").stat().st_mtime_ns
+    store.complete("t", {"one": replace(one, seconds=one.seconds + 1)})
+    assert store.path("t").stat().st_mtime_ns == before
+    store.complete("t", {"one": one, "other": other})
+    assert sorted(store.find(["one", "other"], "t")) == ["one", "other"]
 
 
 @pytest.mark.parametrize(
