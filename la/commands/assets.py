@@ -3,6 +3,7 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,14 +41,17 @@ def data(
     folder cannot be opened.
     """
     from la.data.check import check
+    from la.experiment.about_data import about_data
+    from la.experiment.workbench import Workbench
     from la.files import check_writable, write_whole
     from la.learn.hub import SHIPPED
 
     if faults is not None:
         check_writable(faults)
     source = folder or data
-    bench = options.workbench(profile, source)
+    bench = Workbench.open(profile, source)
     opened = bench.data
+    print(f"Profile {profile}. {about_data(opened, bench.config, source)}", file=sys.stderr)
     for split, index in (("train", opened.train), ("test", opened.test)):
         print(
             f"{split}: {counted(len(index.image_ids), 'image')}, "

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from accelerate import PartialState
 
 from la import profiles
 from la.config import PROTOCOLS, Config, ModelConfig, Protocol
@@ -22,14 +21,18 @@ from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.packing import Numbers
 from la.errors import UserError
+from la.experiment.about_data import about_data
 from la.experiment.encoding import EncodedImages, cache_features, keeps_features
-from la.experiment.measurements import Measurement
 from la.experiment.rounding import feature_key, feature_root, numbers_of
 from la.folders import HOME
 from la.model.backbone import weights_sha256
-from la.model.backbones import backbone_spec
 from la.types import Episode
 from la.wording import counted
+
+if TYPE_CHECKING:  # both load packages that a check of a folder can spare
+    from accelerate import PartialState
+
+    from la.experiment.measurements import Measurement
 
 Source = Literal["features", "ids", "pixels"]  # what a batch holds of its images
 Report = Callable[[int], None]  # called with a number of steps or episodes
@@ -57,14 +60,8 @@ class Workbench:
         """Profile, device with the reason for it, and data: the first line of every command."""
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name() if cuda else "the CPU (no GPU was found)"
-        text = f"Profile {self.config.profile} on {device}."
-        text += f" Data: {self.data.name}, {self.data.note}."
-        backbone = self.config.model.backbone
-        if self.source is None and self.config.data == "embedded":
-            text += " The images are generated: this is **not the paper's setting**."
-        elif backbone_spec(backbone).drawings_only:
-            text += f" The image encoder, `{backbone}`, is made for drawings, not photographs."
-        return text
+        about = about_data(self.data, self.config, self.source)
+        return f"Profile {self.config.profile} on {device}. {about}"
 
     @cached_property
     def data(self) -> Data:
@@ -79,8 +76,10 @@ class Workbench:
         return open_data(self.source or usual, cache)
 
     @property
-    def ranks(self) -> PartialState:
+    def ranks(self) -> "PartialState":
         """The processes that work together under torchrun; usually this one alone."""
+        from accelerate import PartialState
+
         return PartialState(cpu=not torch.cuda.is_available())
 
     @property
@@ -131,7 +130,7 @@ class Workbench:
         except UserError as error:
             raise UserError(f"fold {fold}: {error}") from None
 
-    def episodes(self, measurement: Measurement) -> list[Episode]:
+    def episodes(self, measurement: "Measurement") -> list[Episode]:
         """The episode list of a measurement, the same for every method."""
         sampler = self.sampler(
             measurement.fold,

@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -406,6 +409,17 @@ def test_the_command_prints_the_report(folder, capsys, opened_here):
     assert out.splitlines()[-1].startswith("next: python -m la evaluate")
     assert "3 classes are too few to hold any out" in err
     assert "the background's scalar is, is fitted on test images" in err
+
+
+def test_a_check_imports_neither_pandas_nor_accelerate(folder, tmp_path):
+    """They take as long as the check of a small folder."""
+    code = "import sys; from la.__main__ import main; main(sys.argv[1:]); print(*sys.modules)"
+    words = [sys.executable, "-c", code, "data", str(folder())]
+    home = os.environ | {"LA_HOME": str(tmp_path / "home")}
+    done = subprocess.run(words, env=home, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "la.data.check" in imported
+    assert imported.isdisjoint({"pandas", "accelerate", "matplotlib", "transformers"})
 
 
 def test_the_status_of_the_command_tells_of_faults(folder, capsys, opened_here, tmp_path):
