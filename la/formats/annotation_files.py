@@ -3,18 +3,13 @@
 Every reader yields `Marked`: a shape of a class on a photograph, as the file has it.
 """
 
-import csv
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from la.data.entries import check_pixels
+from la.data.entries import check_pixels, text_of
 from la.data.segmentations import Unusable
 from la.errors import UserError
 from la.formats.labelme_shapes import read_labelme
@@ -23,16 +18,16 @@ from la.formats.marked import (
     Polygons,
     Shape,
     id_of,
+    read_json,
     reason_of,
     stated_size,
-    text_of,
     visible_files,
 )
+from la.formats.png_masks import read_masks
 from la.formats.yolo_labels import class_names, label_files, read_labels
 from la.types import Box
-from la.wording import counted
 
-IGNORED = 255  # index of PNG masks for pixels that belong to no class
+MEND = "export the annotations in COCO's instance format"
 
 
 def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str], list[Marked]]:
@@ -62,7 +57,7 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
         return list(names.values()), marked
     masks = visible_files(source, ".png")
     if masks:
-        return _png_masks(source, masks, classes)
+        return read_masks(source, masks, classes)
     raise UserError(
         f"{source} holds no COCO or LabelMe file (.json), YOLO labels (.txt) or masks (.png)"
     )
@@ -83,12 +78,9 @@ def _read_json(paths: list[Path]) -> tuple[list[str], list[Marked]]:
 
 
 def _load_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text_of(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+    content = read_json(path)
     if not isinstance(content, dict) or not ("annotations" in content or "shapes" in content):
-        raise UserError(f"{path} has neither annotations (COCO) nor shapes (LabelMe)")
+        raise UserError(f"{path} has neither annotations (COCO) nor shapes (LabelMe); {MEND}")
     return content
 
 
@@ -99,23 +91,57 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
                 f"{path} has no list {name!r}; a COCO file has images, categories and annotations"
             )
     check_pixels(content["annotations"], path)
-    marked = []
+    marked: list[Marked] = []
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
     hint = f"; all such entries: python -m la data {shlex.quote(str(folder))}"
-    where = "categories or images"
+    where = "categories"
     try:
-        names = {id_of(entry["id"]): str(entry["name"]) for entry in content["categories"]}
-        images = {id_of(entry["id"]): entry for entry in content["images"]}
+        categories = _by_id(content["categories"], "name")
+        names = {key: text_of(entry, "name") for key, entry in categories.items()}
+        where = "images"
+        images = _by_id(content["images"], "file_name")
         for number, entry in enumerate(content["annotations"]):
             where = f"annotations[{number}]"
             shape = _coco_shape(entry)
             image = _listed(images, entry, "image_id")
             size = stated_size(image.get("height"), image.get("width"))
             name = _listed(names, entry, "category_id")
-            marked.append(Marked(str(image["file_name"]), name, shape, size, hint))
+            marked.append(Marked(text_of(image, "file_name"), name, shape, size, hint))
     except (LookupError, TypeError, ValueError, AttributeError, Unusable) as error:
         raise UserError(f"{path}: {where} cannot be used ({reason_of(error)}){hint}") from None
-    return list(dict.fromkeys(names.values())), marked
+    _check_box_pixels(marked, path)
+    return list(names.values()), marked
+
+
+def _by_id(entries: list[Any], field: str) -> dict[int | str, dict[str, Any]]:
+    """The entries of a list by id.
+
+    Raises:
+        ValueError: two entries of one id differ in `field`.
+    """
+    by_id: dict[int | str, dict[str, Any]] = {}
+    for entry in entries:
+        number = id_of(entry["id"])
+        first = by_id.setdefault(number, entry)
+        if first.get(field) != entry.get(field):
+            both = f"{first.get(field)!r:.40} and {entry.get(field)!r:.40}"
+            raise ValueError(f"the id {number!r:.40} belongs to {both}; give each its own")
+    return by_id
+
+
+def _check_box_pixels(marked: Sequence[Marked], path: Path) -> None:
+    """Check that the coordinates of boxes are pixels.
+
+    Raises:
+        UserError: every box that is not empty lies within the first pixel.
+    """
+    boxes = [entry.shape for entry in marked if isinstance(entry.shape, Box)]
+    corners = [max(box.x1, box.y1) for box in boxes if box.x1 > box.x0 and box.y1 > box.y0]
+    if corners and max(corners) <= 1:
+        raise UserError(
+            f"{path}: all coordinates of boxes lie between 0 and 1; COCO's are pixels, so "
+            "multiply x by the image's width and y by its height"
+        )
 
 
 def _listed(entries: Mapping[int | str, Any], annotation: dict[str, Any], field: str) -> Any:
@@ -141,63 +167,10 @@ def _coco_shape(entry: dict[str, Any]) -> Shape:
         return Polygons(segmentation)
     if entry.get("bbox") is None:
         raise ValueError("it has neither a mask nor a box")
-    x, y, width, height = map(float, entry["bbox"])
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f"bbox {box!r:.40} is no list of x, y, width and height")
+    x, y, width, height = map(float, box)
     if not all(map(math.isfinite, (x, y, width, height))):
-        raise ValueError(f"bbox {entry['bbox']} holds something that is no number")
+        raise ValueError(f"bbox {box} holds something that is no number")
     return Box(x, y, x + width, y + height)
-
-
-def _png_masks(
-    source: Path,
-    masks: list[Path],
-    classes: Sequence[str] | None,
-) -> tuple[list[str], list[Marked]]:
-    """Masks whose values are class numbers, or a folder of masks for each class."""
-    legend = source / "legend.csv"
-    if legend.is_file():
-        entries = csv.DictReader(text_of(legend).splitlines())
-        if "name" not in (entries.fieldnames or ()):
-            raise UserError(f"{legend} has no column `name`; its first line is index,name")
-        names = [entry["name"] for entry in entries][1:]  # the first is background
-    elif any(path.parent == source for path in masks):
-        if not classes:
-            raise UserError(f"{source} has no legend.csv; name the classes of its numbers 1, 2, ..")
-        names = list(classes)
-    else:
-        names = sorted({path.relative_to(source).parts[0] for path in masks})
-        return names, [
-            Marked(
-                photo=Path(*path.relative_to(source).parts[1:]).with_suffix("").as_posix(),
-                cls=path.relative_to(source).parts[0],
-                shape=_pixels(path) > 0,
-            )
-            for path in masks
-        ]
-    marked = []
-    for path in masks:
-        pixels = _pixels(path)
-        photo = path.relative_to(source).with_suffix("").as_posix()
-        for row in np.unique(pixels[(pixels > 0) & (pixels != IGNORED)]).tolist():
-            if row > len(names):
-                raise UserError(f"{path} has the value {row} for {counted(len(names), 'class')}")
-            marked.append(Marked(photo, names[row - 1], pixels == row))
-    return names, marked
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """The pixel values (H, W) of a mask.
-
-    Raises:
-        UserError: the file is damaged, or a colour picture.
-    """
-    try:
-        with Image.open(path) as png:
-            pixels = np.array(png)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an image: {error}") from None
-    if pixels.ndim != 2:
-        raise UserError(
-            f"{path} is a colour picture; export masks whose pixels are class numbers, or a folder "
-            "of masks for each class"
-        )
-    return pixels

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from la.data.entries import text_of
 from la.data.segmentations import Unusable
 from la.errors import UserError
 from la.formats.marked import Marked, Polygons, Shape, reason_of, stated_size
@@ -27,7 +28,7 @@ def read_labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
         try:
             size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
             shape = _shape(entry, size)
-            marked = Marked(str(content["imagePath"]), str(entry["label"]), shape, size)
+            marked = Marked(text_of(content, "imagePath"), text_of(entry, "label"), shape, size)
         except (LookupError, TypeError, ValueError, OSError, MemoryError, Unusable) as error:
             reason = reason_of(error)
             raise UserError(f"{path}: shapes[{number}] cannot be used ({reason})") from None
@@ -43,7 +44,7 @@ def _shape(entry: dict[str, Any], size: tuple[int, int] | None) -> Shape:
     points = np.array(entry["points"], float).reshape(-1, 2)
     if not np.isfinite(points).all():
         raise ValueError("a coordinate is no number")
-    kind = entry.get("shape_type", "polygon")
+    kind = entry.get("shape_type") or "polygon"
     if kind == "polygon":
         return Polygons([points.ravel().tolist()])
     if kind == "rectangle":

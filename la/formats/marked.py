@@ -1,5 +1,6 @@
 """A shape of one class on one photograph, as files of other programs have it."""
 
+import json
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from la.data.coco_file import other_encoding
 from la.data.entries import whole_number
 from la.data.picture_files import is_hidden
 from la.data.segmentations import Unusable
+from la.errors import UserError
 from la.types import Box, Point
 
 
@@ -47,8 +49,11 @@ class Marked:
 
 
 def same_spelling(name: str) -> str:
-    """A name with its letters composed (NFC): macOS stores an accent as a letter of its own."""
-    return unicodedata.normalize("NFC", name)
+    """A name without spaces around it, and with its letters composed (NFC).
+
+    macOS stores an accent as a letter of its own.
+    """
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def id_of(value: object) -> int | str:
@@ -88,7 +93,7 @@ def reason_of(error: Exception) -> str:
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of a file.
 
     Raises:
@@ -99,3 +104,18 @@ def text_of(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise other_encoding(path, raw, error) from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file of UTF-8, -16 or -32.
+
+    Raises:
+        UserError: it is in another encoding, or no JSON.
+    """
+    raw = path.read_bytes()
+    try:
+        return json.loads(raw)
+    except UnicodeDecodeError as error:
+        raise other_encoding(path, raw, error) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from la.errors import UserError
-from la.formats.marked import Marked, Polygons, RelativeBox, text_of, visible_files
+from la.formats.marked import Marked, Polygons, RelativeBox, read_text, visible_files
 from la.wording import counted
 
 BEYOND = 0.5  # of the image, by which a coordinate may leave it; pixels leave it farther
@@ -37,7 +37,7 @@ def class_names(source: Path) -> dict[int, str]:
         for path in sorted(folder.glob("*.yaml")):
             try:
                 # This loader gives text alone: a class named "no" does not become False.
-                content = yaml.load(text_of(path), Loader=yaml.BaseLoader)
+                content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
             except yaml.YAMLError as error:
                 raise UserError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
             names = content.get("names") if isinstance(content, dict) else None
@@ -46,7 +46,7 @@ def class_names(source: Path) -> dict[int, str]:
             if isinstance(names, list):
                 return dict(enumerate(map(str, names)))
         if (folder / "classes.txt").is_file():
-            lines = enumerate(text_of(folder / "classes.txt").splitlines())
+            lines = enumerate(read_text(folder / "classes.txt").splitlines())
             return {number: line.strip() for number, line in lines if line.strip()}
     raise UserError(f"{source} has no data.yaml or classes.txt; add one with the class names")
 
@@ -70,7 +70,7 @@ def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[
         UserError: a line is no class number and coordinates in shares of the image.
     """
     photo = _photo(path.relative_to(source).with_suffix(""))
-    for number, line in enumerate(text_of(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}: {line!r:.60}"

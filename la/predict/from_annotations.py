@@ -4,20 +4,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from la.data.entries import beyond_the_image, listed
-from la.data.segmentations import Outline, Unusable, outline
 from la.errors import UserError
 from la.formats.annotation_files import read_marked
-from la.formats.marked import Marked, Polygons, RelativeBox, same_spelling
+from la.formats.marked import Marked, same_spelling
 from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
+from la.predict.marked_photo import MarkedPhoto
 from la.predict.named_photos import NamedPhotos, is_named
-from la.predict.photos import open_photo, to_drawn
+from la.predict.photos import to_drawn
 from la.predict.vector_prompts import VectorPrompt
-from la.types import Box, Point
 from la.wording import counted
 
 NAMED = 10  # classes that a message lists
@@ -50,7 +46,9 @@ def read_annotations(
     """
     source, images = Path(source), Path(images)
     all_classes, marked = read_marked(source, classes)
-    marked = [entry for entry in marked if files is None or is_named(entry.photo, files)]
+    _check_classes(all_classes, source)
+    if files is not None:
+        marked = _of_photographs(marked, files, source)
     names = _chosen(classes, all_classes, marked, source)
     by_photo: dict[Path, list[Marked]] = {}
     photos = NamedPhotos(images)
@@ -63,18 +61,18 @@ def read_annotations(
     prompts: list[VectorPrompt] = []
     oddities = _Oddities()
     for path, of_photo in sorted(by_photo.items()):
-        photo = open_photo(path)
-        size = (photo.height, photo.width)
+        photo = MarkedPhoto.opened(path)
+        height, width = photo.size
         of_image: list[VectorPrompt] = []
         for row, name in enumerate(names, 1):
             of_class = [entry for entry in of_photo if entry.cls == name]
-            annotations = _annotations(of_class, size, path, oddities)
+            annotations = _annotations(of_class, photo, oddities)
             if annotations:
-                drawn = to_drawn(annotations, size, f"{path.name} ({name})")
+                drawn = to_drawn(annotations, photo.size, f"{path.name} ({name})")
                 of_image += vector_prompts(drawn, len(entries), row)
         if of_image:
             prompts += of_image
-            entries.append(DrawnImage(str(path), photo.width, photo.height))
+            entries.append(DrawnImage(str(path), width, height))
     if not prompts:
         raise UserError(f"{source} gives no prompt: {'; '.join(oddities.notes())}")
     for note in oddities.notes():
@@ -102,15 +100,14 @@ class _Oddities:
 
 def _annotations(
     marked: Sequence[Marked],
-    size: tuple[int, int],
-    path: Path,
+    photo: MarkedPhoto,
     oddities: _Oddities,
 ) -> list[Annotation]:
-    """The shapes of one class that mark a photograph of `size` (H, W); others become oddities."""
+    """The shapes of one class that mark a photograph, upright; others become oddities."""
     annotations = []
     for entry in marked:
-        annotation, is_cut = _annotation(entry, size, path)
-        where = f"{path.name} ({entry.cls})"
+        annotation, is_cut = photo.annotation(entry)
+        where = f"{photo.path.name} ({entry.cls})"
         if annotation is None:
             oddities.empty.append(where)
             continue
@@ -118,6 +115,43 @@ def _annotations(
         if is_cut:
             oddities.cut.append(where)
     return annotations
+
+
+def _check_classes(names: Sequence[str], source: Path) -> None:
+    """Check that each class has a name of its own.
+
+    Raises:
+        UserError: two have the same name.
+    """
+    seen: set[str] = set()
+    for name in map(same_spelling, names):
+        if name in seen:
+            raise UserError(
+                f"{source} has two classes named {name!r}; merge them, or give each a name of its "
+                "own"
+            )
+        seen.add(name)
+
+
+def _of_photographs(
+    marked: Sequence[Marked],
+    files: Sequence[str],
+    source: Path,
+) -> list[Marked]:
+    """The shapes on the photographs of these names.
+
+    Raises:
+        UserError: there is none on one of them.
+    """
+    photos = list(dict.fromkeys(entry.photo for entry in marked))
+    for name in files:
+        if not any(is_named(photo, [name]) for photo in photos):
+            raise UserError(
+                f"{source} has no annotation on a photograph {name!r}; it annotates "
+                f"{listed(photos) or 'none'}"
+            )
+    chosen = {photo for photo in photos if is_named(photo, files)}
+    return [entry for entry in marked if entry.photo in chosen]
 
 
 def _chosen(
@@ -162,77 +196,3 @@ def _spelled_as_known(
             more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
             raise UserError(f"{source} has no class {name!r}; it has {names}{more}")
     return [spelled[same_spelling(name)] for name in classes]
-
-
-def _annotation(
-    entry: Marked,
-    size: tuple[int, int],
-    path: Path,
-) -> tuple[Annotation | None, bool]:
-    """A shape on a photograph of `size` (H, W) as a prompt in original pixels.
-
-    Returns:
-        The prompt, None if the shape marks no pixel; and whether it was cut at the border.
-
-    Raises:
-        UserError: the annotations were made on a picture of another size, or a mask is damaged.
-    """
-    stated = entry.shape.shape if isinstance(entry.shape, np.ndarray) else entry.size
-    if stated is not None and stated != size:
-        raise UserError(
-            f"{path} has {size[1]} x {size[0]} pixels, its annotations are for {stated[1]} x "
-            f"{stated[0]}; put back the photograph that was annotated"
-        )
-    height, width = size
-    match entry.shape:
-        case Point(x, y):
-            is_inside = 0 <= x <= width and 0 <= y <= height
-            return (entry.shape if is_inside else None), False
-        case RelativeBox(x, y, box_width, box_height):
-            x0 = (x - box_width / 2) * width
-            x1 = (x + box_width / 2) * width
-            y0 = (y - box_height / 2) * height
-            y1 = (y + box_height / 2) * height
-            return _cropped(Box(x0, y0, x1, y1), size)
-        case Box():
-            return _cropped(entry.shape, size)
-        case np.ndarray():
-            return (entry.shape if entry.shape.any() else None), False
-    try:
-        drawn = _outline(entry.shape, size)
-    except Unusable as error:
-        raise UserError(
-            f"{path}: a mask of {entry.cls} cannot be drawn ({error}){entry.hint}"
-        ) from None
-    mask = drawn.draw(height, width)
-    return (mask if mask.any() else None), drawn.leaves(height, width)
-
-
-def _cropped(box: Box, size: tuple[int, int]) -> tuple[Box | None, bool]:
-    """The part of a box on an image of `size` (H, W), if any; and whether it was cut."""
-    height, width = size
-    cropped = Box(
-        x0=max(0, box.x0),
-        y0=max(0, box.y0),
-        x1=min(width, box.x1),
-        y1=min(height, box.y1),
-    )
-    is_empty = cropped.x1 <= cropped.x0 or cropped.y1 <= cropped.y0
-    ring = [box.x0, box.y0, box.x1, box.y1]
-    return (None if is_empty else cropped), Outline([ring], is_runs=False).leaves(height, width)
-
-
-def _outline(shape: Polygons | dict[str, Any], size: tuple[int, int]) -> Outline:
-    """Polygons, or COCO's run lengths, on a photograph of `size` (H, W).
-
-    Raises:
-        Unusable: a polygon or the runs are damaged, or do not fit the size.
-    """
-    height, width = size
-    pieces: object = shape
-    if isinstance(shape, Polygons):
-        pieces = shape.rings
-        if shape.relative:
-            scaled = [np.reshape(ring, (-1, 2)) * (width, height) for ring in shape.rings]
-            pieces = [ring.ravel().tolist() for ring in scaled]
-    return outline(pieces, height, width)

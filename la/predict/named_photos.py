@@ -1,43 +1,62 @@
 """The photographs that annotations of other programs name, under a folder that may have moved."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from la.data.picture_files import distinct
+from la.data.images import ImageFolder
+from la.data.picture_files import distinct, is_picture
 from la.errors import MissingFile, UserError
 from la.formats.marked import same_spelling
-from la.predict.folder import find_photos
 
 
 class NamedPhotos:
-    """The photographs under a folder, found by name with or without suffix and folders."""
+    """The photographs under a folder by name; label files and masks name them without suffix."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.paths = find_photos(folder, folder / "masks")
+        self.folder = ImageFolder(folder)
+        self.suffixes: dict[str, set[str]] = {}  # of the photographs, by name without suffix
+        for file in map(Path, self.folder.files()):
+            if is_picture(file.relative_to(folder)):
+                self.suffixes.setdefault(_alike(file.stem), set()).add(file.suffix)
 
     def find(self, name: str) -> Path:
-        """The photograph that annotations call `name`.
+        """The photograph that annotations call `name`, by the rules of `ImageFolder.find`.
 
         Raises:
-            MissingFile: there is none.
+            MissingFile: there is none, or it lies in another folder than the name says.
             UserError: there are several.
         """
-        name = name.replace("\\", "/")
-        fits = [path for path in self.paths if is_named(path.as_posix(), [name])]
-        if not fits:  # annotations that were made in a folder that has moved
-            base = name.rpartition("/")[2]
-            fits = [path for path in self.paths if is_named(path.name, [base])]
+        try:
+            return self.folder.find(name)
+        except MissingFile as error:
+            missing = error
+        found = []
+        stem = PurePosixPath(name.replace("\\", "/")).name
+        for suffix in sorted(self.suffixes.get(_alike(stem), ())):
+            try:
+                found.append(str(self.folder.find(f"{name}{suffix}")))
+            except MissingFile as error:
+                missing = error
+        fits = distinct(found)
         if not fits:
-            raise MissingFile(f"no photograph {name} under {self.folder}; put it there")
-        if len(distinct(map(str, fits))) > 1:
+            raise missing
+        if len(fits) > 1:
             raise UserError(f"{fits[0]} and {fits[1]} are both named {name}; keep one")
-        return fits[0]
+        return Path(fits[0])
 
 
 def is_named(path: str, names: Sequence[str]) -> bool:
-    """Whether a path ends with one of the names, with or without suffix."""
-    whole = same_spelling(f"/{path}")
+    """Whether a path ends with one of the names, with or without suffix, in any case."""
+    whole = _alike(f"/{path}".replace("\\", "/"))
     stem = whole.rpartition(".")[0]
-    endings = tuple(same_spelling(f"/{name}") for name in names)
+    endings = tuple(_alike(f"/{name}") for name in names)
     return whole.endswith(endings) or stem.endswith(endings)
+
+
+def is_alike(name: str, other: str) -> bool:
+    """Whether two names differ in case or in their form of Unicode at most."""
+    return _alike(name) == _alike(other)
+
+
+def _alike(name: str) -> str:
+    return same_spelling(name).casefold()

@@ -15,7 +15,7 @@ from msgspec import Struct
 from la.errors import UserError
 from la.files import write_whole
 from la.formats.coco import CocoWriter, geometry
-from la.formats.marked import text_of
+from la.formats.marked import read_json
 from la.predict.drawing import Drawing, DrawnImage, Name
 from la.predict.vector_prompts import VectorPrompt, to_json
 
@@ -81,11 +81,7 @@ def read(path: str | Path) -> Drawing:
     """The drawing in a `prompts.json` file.
 
     Raises:
-        UserError: the file is not in UTF-8, not JSON, or not such a file; the message says which
-            entry.
+        UserError: the file is in another encoding, not JSON, or not such a file; the message says
+            which entry.
     """
-    try:
-        content = json.loads(text_of(Path(path)))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-    return from_coco(content, str(path))
+    return from_coco(read_json(Path(path)), str(path))

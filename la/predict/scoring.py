@@ -15,10 +15,12 @@ from la.data.contents import picture_digest
 from la.data.dataset import open_index
 from la.data.index import CocoIndex
 from la.data.layouts import find
+from la.data.picture_files import file_id
 from la.errors import UserError
 from la.files import progress_bar
 from la.folders import HOME
 from la.formats.label_maps import LabelMap
+from la.formats.marked import same_spelling
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
 from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
@@ -123,8 +125,9 @@ def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
     """
     has_mask = np.unique(truth.annotation_category[~truth.annotation_crowd])
     annotated = [truth.category_names[row] for row in has_mask.tolist()]
-    scored = [name for name in classes if name in annotated]
-    missing = ", ".join(name for name in classes if name not in annotated)
+    spelled = set(map(same_spelling, annotated))
+    scored = [name for name in classes if same_spelling(name) in spelled]
+    missing = ", ".join(name for name in classes if name not in scored)
     if not scored:
         known = ", ".join(annotated[:10]) or "none"
         raise UserError(
@@ -178,7 +181,7 @@ def add_iou(
     Args:
         images: entries of `predictions.json`.
         maps: label maps in rows of `classes`; those without an entry are not scored.
-        truth: annotations of photographs with the same file names.
+        truth: annotations of the photographs, which lie in its folder of images.
         classes: the names of the rows.
         scored: the classes that were asked for and have a truth, see `scored_classes`.
 
@@ -186,9 +189,12 @@ def add_iou(
         UserError: a photograph has another size than its annotations.
     """
     entry_of = {entry["file_name"]: entry for entry in images}
-    id_of = dict(zip(truth.file_names, truth.image_ids.tolist(), strict=True))
+    id_of = {}
+    for path, image_id in zip(truth.paths, truth.image_ids.tolist(), strict=True):
+        if path is not None:
+            id_of[file_id(path)] = image_id
     for label_map in maps:
-        image_id = id_of.get(label_map.file_name)
+        image_id = id_of.get(file_id(truth.images / label_map.file_name))
         if image_id is None:
             continue
         target = target_rows(truth, image_id, classes)
@@ -201,6 +207,8 @@ def add_iou(
         iou = by_name(classes, ratio(intersection, union))
         of_scored = {name: value for name, value in iou.items() if name in scored}
         entry_of[label_map.file_name]["iou"] = of_scored
+    if not any("iou" in entry for entry in images):
+        log.warning("%s annotates none of the photographs, so they have no IoU", truth.source)
 
 
 def target_rows(
@@ -215,10 +223,10 @@ def target_rows(
     target = np.zeros(index.size(image_id), np.int16)
     annotations = list(index.annotations_of(image_id))
     annotations.sort(key=lambda annotation: not index.annotation_crowd[annotation])
+    row_of = {same_spelling(name): row for row, name in enumerate(classes, 1)}
     for annotation in annotations:
-        name = index.category_names[index.annotation_category[annotation]]
-        if name in classes:
-            is_crowd = index.annotation_crowd[annotation]
-            row = IGNORE if is_crowd else classes.index(name) + 1
+        name = same_spelling(index.category_names[index.annotation_category[annotation]])
+        if name in row_of:
+            row = IGNORE if index.annotation_crowd[annotation] else row_of[name]
             target[index.mask(annotation)] = row
     return target

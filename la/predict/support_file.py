@@ -12,6 +12,7 @@ from la.data.contents import picture_digest
 from la.errors import MissingFile, UserError
 from la.predict import prompts_file
 from la.predict.drawing import Annotation, DrawnImage
+from la.predict.named_photos import is_alike
 from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
 from la.predict.support_set import SupportSet
@@ -141,6 +142,9 @@ def _path_of(entry: DrawnImage, file: Path) -> Path:
     path = file.parent / entry.file_name
     if not path.is_file():  # a file that was saved on Windows
         path = file.parent / entry.file_name.replace("\\", "/")
+    if not path.is_file() and path.parent.is_dir():  # or on macOS, or where case does not matter
+        alike = [other for other in path.parent.iterdir() if is_alike(other.name, path.name)]
+        path = alike[0] if len(alike) == 1 else path
     if not path.is_file():
         raise MissingFile(
             f"no photograph {path}, which {file} names {entry.file_name!r}; paths there are "

@@ -309,7 +309,7 @@ def test_annotations_that_do_not_fit_their_photographs_are_refused(images, photo
     with pytest.raises(UserError, match="has 9 x 9 pixels, its annotations are for 30 x 20"):
         read_annotations(path, images)
     (images / "a.jpg").unlink()
-    with pytest.raises(MissingFile, match="no photograph a.jpg under"):
+    with pytest.raises(MissingFile, match="no file a.jpg under"):
         read_annotations(path, images)
     runs = {"size": [20, 30], "counts": [5, 10]}
     photo(1, SIZE).save(images / "a.jpg")

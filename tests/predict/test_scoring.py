@@ -1,6 +1,7 @@
 """A fixed support set scored on a folder, against loops over pixels."""
 
 import json
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from la.formats.label_maps import LabelMap, coco
 from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage
 from la.predict.iou import SupportScores, count
-from la.predict.scoring import evaluate, target_rows
+from la.predict.scoring import evaluate, scored_classes, target_rows
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.types import IGNORE
@@ -203,12 +204,17 @@ def test_the_command_prints_the_scores(folder, capsys):
     assert content["queries"] == 2 and set(content["classes"]) == {"dog", "cat"}
 
 
-def test_predictions_of_annotated_photographs_have_their_iou(folder, capsys):
+@pytest.mark.parametrize("spelling", ["{}.png", "{}.PNG", "queries/{}.png", "C:\\\\set\\\\{}.png"])
+def test_predictions_of_annotated_photographs_have_their_iou(spelling, folder, caplog):
     out = folder / "out"
     (folder / "queries").mkdir()
     for name in ("2.png", "3.png"):
         (folder / name).rename(folder / "queries" / name)
     annotations = folder / "annotations" / "instances_all.json"
+    text = annotations.read_text()
+    for number in (2, 3):
+        text = text.replace(f'"{number}.png"', f'"{spelling.format(number)}"')
+    annotations.write_text(text)
     words = ["predict", "--support", folder / "prompts.json", "--images", folder / "queries"]
     assert main([*map(str, words), "--out", str(out), "--truth", str(annotations)]) == 0
     content = json.loads((out / "predictions.json").read_text())
@@ -220,6 +226,22 @@ def test_predictions_of_annotated_photographs_have_their_iou(folder, capsys):
             hits = ((predicted == n) & (truth == n)).sum()
             either = ((predicted == n) | (truth == n)).sum()
             assert entry["iou"][name] == pytest.approx(hits / either, abs=1e-4)
+    assert "annotates none" not in caplog.text
+    annotations.write_text(
+        text.replace(spelling.format(2), "8.png").replace(spelling.format(3), "9.png")
+    )
+    assert main([*map(str, words), "--out", str(out), "--truth", str(annotations)]) == 0
+    assert "instances_all.json annotates none of the photographs" in caplog.text
+
+
+def test_names_of_classes_compare_as_they_look(index):
+    stored, typed = (unicodedata.normalize(form, "pr\u00e9") for form in ("NFD", "NFC"))
+    other = replace(index, category_names=(stored, *index.category_names[1:]))
+    assert scored_classes([typed], other) == [typed]
+    image_id = int(index.image_ids[0])
+    expected = target_rows(index, image_id, index.category_names[:1])
+    assert expected.any()
+    assert np.array_equal(target_rows(other, image_id, [typed]), expected)
 
 
 def test_predictions_of_a_class_that_the_truth_lacks_have_no_iou(folder, caplog):

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from la.__main__ import main
-from la.errors import UserError
+from la.errors import MissingFile, UserError
 from la.predict import prompts_file
 from la.predict.from_annotations import read_annotations
+from la.predict.photos import open_photo
+from la.predict.support_file import read_support_file
 from la.types import Box
 
 SIZE = (20, 30)
@@ -79,6 +81,11 @@ def the_mask(drawing) -> np.ndarray:
         ({"segmentation": [RING, [5, 5, 6, 6]]}, {}, {}),  # a ring of two points
         ({"segmentation": RING}, {}, {}),
         ({"bbox": None, "area": "none"}, {}, {}),
+        ({}, {"file_name": "A.JPG"}, {}),
+        ({}, {"file_name": "https://x.org/images/a.jpg?sig=1"}, {}),
+        ({}, {"file_name": "C:\\set\\images\\a.jpg"}, {}),
+        ({"image_id": 10**30}, {"id": 10**30}, {}),
+        ({"category_id": 0}, {}, {"id": 0}),
     ],
 )
 def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, images, tmp_path):
@@ -105,11 +112,156 @@ def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, 
         ({"bbox": [float("nan"), 1, 5, 5]}, r"bbox \[nan, 1, 5, 5\] holds something that is no"),
         ({"bbox": [1, 1, 5, 5], "image_id": 8}, "no entry has the id that its image_id says, 8"),
         ({"bbox": [1, 1, 5, 5], "category_id": None}, "its category_id says, 'None'"),
+        ({"bbox": "1 1 5 5"}, "bbox '1 1 5 5' is no list of x, y, width and height"),
+        ({"bbox": [0.1, 0.1, 0.5, 0.5]}, "all coordinates of boxes lie between 0 and 1"),
     ],
 )
 def test_a_damaged_annotation_of_coco_is_named(annotation, message, images, tmp_path):
     with pytest.raises(UserError, match=message):
         read_annotations(coco(tmp_path, annotation), images)
+
+
+@pytest.mark.parametrize(
+    ("field", "entries", "message"),
+    [
+        ("categories", [{"id": 4, "name": None}], "categories cannot be used .name is None, no te"),
+        (
+            "categories",
+            [{"id": 4, "name": "dog"}, {"id": "4", "name": "cat"}],
+            "the id 4 belongs to 'dog' and 'cat'; give each its own",
+        ),
+        (
+            "categories",
+            [{"id": 4, "name": "dog"}, {"id": 5, "name": "dog "}],
+            "instances.json has two classes named 'dog'; merge them",
+        ),
+        (
+            "images",
+            [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}],
+            "the id 7 belongs to 'a.jpg' and 'b.jpg'; give each its own",
+        ),
+        ("images", [{"id": 7, "file_name": None}], "file_name is None, no text"),
+    ],
+)
+def test_ids_and_names_that_contradict_are_refused(field, entries, message, images, tmp_path):
+    path = coco(tmp_path, {"bbox": [1, 1, 5, 5]})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: entries}))
+    with pytest.raises(UserError, match=message):
+        read_annotations(path, images)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_json_of_windows_is_read(encoding, images, tmp_path):
+    path = coco(tmp_path, {"segmentation": [RING]}, category={"name": "Ma\u00dfband"})
+    path.write_text(path.read_text(), encoding=encoding)
+    drawing = read_annotations(path, images)
+    assert drawing.classes == ("Ma\u00dfband",)
+    saved = tmp_path / "prompts.json"
+    prompts_file.write(drawing, saved)
+    saved.write_text(saved.read_text(), encoding=encoding)
+    assert prompts_file.read(saved).prompts == drawing.prompts
+
+
+@pytest.mark.parametrize("content", ["", '{"a": 1}\n{"a": 2}', f'{{"annotations": {"1" * 5000}}}'])
+def test_what_is_no_json_is_named(content, images, tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="instances.json is not JSON"):
+        read_annotations(path, images)
+    with pytest.raises(UserError, match="instances.json is not JSON"):
+        prompts_file.read(path)
+
+
+@pytest.mark.parametrize("content", [{"_via_settings": {}}, [{"id": 1, "annotations": []}], 5])
+def test_json_of_another_program_is_named_with_what_to_do(content, images, tmp_path):
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="neither .* nor shapes .LabelMe.; export the annotations"):
+        read_annotations(path, images)
+
+
+@pytest.mark.parametrize(
+    ("stated", "stored"),
+    [("my%20photo.jpg", "my photo.jpg"), ("Shot 9 PM.jpg", "Shot 9\u202fPM.JPG")],
+)
+def test_a_photograph_is_found_as_in_a_data_set(stated, stored, photo, tmp_path):
+    (tmp_path / "photos").mkdir()
+    photo(1, SIZE).save(tmp_path / "photos" / stored)
+    path = coco(tmp_path, {"segmentation": [RING]}, image={"file_name": stated})
+    (entry,) = read_annotations(path, tmp_path / "photos").images
+    assert Path(entry.file_name).name == stored
+
+
+def test_a_photograph_of_another_folder_is_not_taken(photo, tmp_path):
+    (tmp_path / "photos" / "cam2").mkdir(parents=True)
+    photo(1, SIZE).save(tmp_path / "photos" / "cam2" / "a.jpg")
+    path = coco(tmp_path, {"segmentation": [RING]}, image={"file_name": "cam1/a.jpg"})
+    with pytest.raises(MissingFile, match=r"no file cam1/a.jpg .*cam2/a.jpg lies in another"):
+        read_annotations(path, tmp_path / "photos")
+
+
+@pytest.mark.parametrize("name", ["a", "A", "scan.tif"])
+def test_labels_name_a_photograph_without_its_suffix(name, photo, tmp_path):
+    (tmp_path / "photos" / "masks").mkdir(parents=True)
+    photo(1, SIZE).save(tmp_path / "photos" / f"{name.lower()}.JPG")
+    photo(1, SIZE).save(tmp_path / "photos" / "masks" / f"{name}.png")  # is no photograph
+    source = yolo(tmp_path / "yolo", "0 0.5 0.5 0.2 0.4", "names: [dog]")
+    (source / "a.txt").rename(source / f"{name}.txt")
+    (entry,) = read_annotations(source, tmp_path / "photos").images
+    assert Path(entry.file_name).name == f"{name.lower()}.JPG"
+    photo(1, SIZE).save(tmp_path / "photos" / f"{name}.png")
+    with pytest.raises(UserError, match=f"are both named {name}; keep one"):
+        read_annotations(source, tmp_path / "photos")
+
+
+def test_files_that_are_not_annotated_are_named(images, tmp_path):
+    path = coco(tmp_path, {"segmentation": [RING]})
+    assert read_annotations(path, images, files=["A"]).prompts
+    with pytest.raises(UserError, match="no annotation on a photograph 'b.jpg'; it annotates a.jp"):
+        read_annotations(path, images, files=["a.jpg", "b.jpg"])
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_what_was_marked_on_stored_pixels_is_turned_with_the_photograph(orientation, tmp_path):
+    """Two corners tell all turns apart; the photograph itself is the oracle."""
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[3:9, 2:12] = 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.png", exif=exif)
+    upright = np.asarray(open_photo(tmp_path / "photos" / "a.png"))[..., 0] > 0
+    stated = {"file_name": "a.png"}
+    path = coco(tmp_path, {"segmentation": [RING]}, image=stated)
+    drawing = read_annotations(path, tmp_path / "photos")
+    assert (drawing.images[0].height, drawing.images[0].width) == upright.shape == SIZE[::-1]
+    assert np.array_equal(the_mask(drawing), upright)
+    path = coco(tmp_path, {"bbox": [2, 3, 10, 6]}, image=stated)
+    box = the_mask(read_annotations(path, tmp_path / "photos"))
+    rows, columns = np.nonzero(upright)
+    assert box == Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    shape = {"label": "dog", "shape_type": "point", "points": [[2.5, 3.5]]}
+    drawing = read_annotations(labelme(tmp_path, shape, imagePath="a.png"), tmp_path / "photos")
+    point = the_mask(drawing)
+    corner = np.zeros((*SIZE, 3), np.uint8)
+    corner[3, 2] = 255
+    Image.fromarray(corner).save(tmp_path / "photos" / "a.png", exif=exif)
+    marked = np.asarray(open_photo(tmp_path / "photos" / "a.png"))[..., 0] > 0
+    assert np.argwhere(marked).tolist() == [[int(point.y), int(point.x)]]
+
+
+def test_a_photograph_of_prompts_json_may_be_spelled_otherwise(photo, tmp_path):
+    stored, typed = (unicodedata.normalize(form, "pr\u00e9") for form in ("NFD", "NFC"))
+    (tmp_path / "photos").mkdir()
+    photo(1, SIZE).save(tmp_path / "photos" / f"{stored}.jpg")
+    path = coco(tmp_path, {"segmentation": [RING]}, image={"file_name": f"{typed}.JPG"})
+    drawing = read_annotations(path, tmp_path / "photos")
+    prompts_file.write(drawing, tmp_path / "prompts.json")
+    content = json.loads((tmp_path / "prompts.json").read_text())
+    content["images"][0]["file_name"] = f"photos\\{typed}.JPG"
+    (tmp_path / "prompts.json").write_text(json.dumps(content))
+    (support,) = read_support_file(tmp_path / "prompts.json").photos
+    assert support.path == tmp_path / "photos" / f"{stored}.jpg"
 
 
 @pytest.mark.parametrize("name", ["images", "categories", "annotations"])
@@ -159,6 +311,9 @@ def test_labelme_may_leave_out_the_size(images, tmp_path):
         ),
         ({"points": [[1, 1]]}, {"imageHeight": "tall"}, "'tall' is no whole number"),
         ({"points": [[1, 1]]}, {"shapes": None}, "shapes is no list, as LabelMe writes it"),
+        ({"points": [[1, 1], [5, 1], [5, 5]], "label": None}, {}, "label is None, no text"),
+        ({"points": [[1, 1], [5, 1], [5, 5]], "label": ""}, {}, "label is '', no text"),
+        ({"points": [[1, 1], [5, 1], [5, 5]]}, {"imagePath": None}, "imagePath is None, no text"),
     ],
 )
 def test_a_damaged_shape_of_labelme_is_named(shape, fields, message, images, tmp_path):
@@ -248,7 +403,7 @@ def test_names_on_the_command_line_may_hold_commas_and_spaces(images, tmp_path):
     path = coco(tmp_path, {"bbox": [1, 1, 5, 5]}, category={"name": "dog, brown"})
     out = tmp_path / "prompts.json"
     words = ["prompts", str(path), "--images", str(images), "--out", str(out)]
-    assert main([*words, "--classes", '"dog, brown"', "--files", "a.jpg, b.jpg"]) == 0
+    assert main([*words, "--classes", '"dog, brown"', "--files", "a.jpg, A"]) == 0
     assert prompts_file.read(out).classes == ("dog, brown",)
     assert main([*words, "--classes", "dog, brown"]) == 2
 
@@ -258,6 +413,59 @@ def test_a_file_of_another_format_is_named(name, images, tmp_path):
     (tmp_path / name).write_bytes(b"PK\3\4\xff")
     with pytest.raises(UserError, match=f"{name} is no .json file; give one of COCO or LabelMe"):
         read_annotations(tmp_path / name, images)
+
+
+def mask_files(folder: Path, pixels: np.ndarray, legend: str = "") -> Path:
+    folder.mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / "a.png")
+    if legend:
+        (folder / "legend.csv").write_bytes(legend.encode("utf-8-sig"))
+    return folder
+
+
+def test_a_black_and_white_mask_of_one_class_is_that_class(images, tmp_path):
+    masks = mask_files(tmp_path / "masks", 255 * rectangle().astype(np.uint8))
+    drawing = read_annotations(masks, images, classes=["dog"])
+    assert np.array_equal(the_mask(drawing), rectangle())
+    ones = rectangle().astype(np.uint8)
+    ones[0, 0] = 255  # with class numbers, 255 belongs to no class
+    masks = mask_files(tmp_path / "numbers", ones)
+    drawing = read_annotations(masks, images, classes=["dog"])
+    assert np.array_equal(the_mask(drawing), rectangle())
+
+
+@pytest.mark.parametrize("channels", ["grey", "grey, alpha", "alpha"])
+def test_grey_masks_with_several_channels_are_masks(channels, images, tmp_path):
+    white = np.full(SIZE, 255, np.uint8)
+    shown = np.where(rectangle(), 255, 0).astype(np.uint8)
+    layers = [white if channels == "alpha" else shown] * 3
+    if channels != "grey":
+        layers.append(shown if channels == "alpha" else white)
+    mask_files(tmp_path / "masks" / "dog", np.dstack(layers))
+    assert np.array_equal(the_mask(read_annotations(tmp_path / "masks", images)), rectangle())
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [
+        "index,name\r\n0,background\r\n3,cat\r\n7,dog\r\n",
+        "index,name\n3,cat\n7,dog\n",  # without background
+        "name,index\ndog,7\ncat,3\n",
+        'index,name,colour\n0,background,\n3,"cat\n(big)",\n7,dog,\n',
+    ],
+)
+def test_a_legend_says_which_number_a_class_has(legend, images, tmp_path):
+    masks = mask_files(tmp_path / "masks", 7 * rectangle().astype(np.uint16), legend)
+    drawing = read_annotations(masks, images)
+    ((name, (mask,)),) = drawing.annotations()[0].items()
+    assert name == "dog" and np.array_equal(mask, rectangle())
+    assert drawing.classes[0].startswith("cat") and len(drawing.classes) == 2
+    (masks / "legend.csv").write_text("index,name\n0,background\n1,cat\n")
+    with pytest.raises(UserError, match="has the value 7 for 1 class .1."):
+        read_annotations(masks, images)
+    (masks / "legend.csv").write_text("index,name\nseven,dog\n")
+    with pytest.raises(UserError, match="legend.csv, line 2 has no number and name of a class"):
+        read_annotations(masks, images)
 
 
 @pytest.mark.parametrize("legend", ["index;name\n0;background\n1;dog\n", "", "0,background\n"])
