@@ -106,11 +106,17 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
             image = _listed(images, entry, "image_id")
             size = stated_size(image.get("height"), image.get("width"))
             name = _listed(names, entry, "category_id")
-            marked.append(Marked(text_of(image, "file_name"), name, shape, size, hint))
+            marked.append(Marked(_photo(image), name, shape, size, hint))
     except (LookupError, TypeError, ValueError, AttributeError, Unusable) as error:
         raise UserError(f"{path}: {where} cannot be used ({reason_of(error)}){hint}") from None
     _check_box_pixels(marked, path)
     return list(names.values()), marked
+
+
+def _photo(image: dict[str, Any]) -> str:
+    """The file name of an image, for which LVIS has its web address alone."""
+    has_address_alone = "coco_url" in image and "file_name" not in image
+    return text_of(image, "coco_url" if has_address_alone else "file_name")
 
 
 def _by_id(entries: list[Any], field: str) -> dict[int | str, dict[str, Any]]:

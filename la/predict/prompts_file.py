@@ -69,10 +69,14 @@ def from_coco(content: object, where: str = "prompts.json") -> Drawing:
     try:
         file = msgspec.convert(content, _File)
         names = tuple(category.name for category in file.categories)
+        for text in (*names, *(image.file_name for image in file.images)):
+            text.encode()
         return Drawing(file.images, names, file.prompts)
     except msgspec.ValidationError as error:
         message = str(error).replace("`$.", "`")
         raise UserError(f"{where}: {message}; {HOW}") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: a text holds half a character; {HOW}") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -172,6 +172,25 @@ def test_what_is_no_json_is_named(content, images, tmp_path):
         prompts_file.read(path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ud800",
+        {"images": [], "categories": [{"name": "\ud800"}], "prompts": []},
+        {
+            "images": [{"file_name": "\ud800", "width": 9, "height": 9}],
+            "categories": [],
+            "prompts": [],
+        },
+    ],
+)
+def test_half_a_character_in_prompts_json_is_named(content, tmp_path):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="prompts.json: a text holds half a character"):
+        prompts_file.read(path)
+
+
 @pytest.mark.parametrize("content", [{"_via_settings": {}}, [{"id": 1, "annotations": []}], 5])
 def test_json_of_another_program_is_named_with_what_to_do(content, images, tmp_path):
     path = tmp_path / "project.json"
@@ -212,6 +231,14 @@ def test_labels_name_a_photograph_without_its_suffix(name, photo, tmp_path):
     photo(1, SIZE).save(tmp_path / "photos" / f"{name}.png")
     with pytest.raises(UserError, match=f"are both named {name}; keep one"):
         read_annotations(source, tmp_path / "photos")
+
+
+def test_a_web_address_is_the_name_of_a_photograph_in_lvis(images, tmp_path):
+    path = coco(tmp_path, {"segmentation": [RING]}, image={"coco_url": "http://x.org/train/a.jpg"})
+    content = json.loads(path.read_text())
+    del content["images"][0]["file_name"]
+    path.write_text(json.dumps(content))
+    assert np.array_equal(the_mask(read_annotations(path, images)), rectangle())
 
 
 def test_files_that_are_not_annotated_are_named(images, tmp_path):
