@@ -93,14 +93,15 @@ def finding(records: Sequence[EpisodeRecord]) -> str:
     if displayed.empty:
         return f"**{share:.0f} % of the wrong pixels are {KINDS[most]}.** {n_episodes}."
     worst = displayed.index[0]
+    lowest = displayed["IoU"].iloc[0]
     sentence = (
         f"**{share:.0f} % of the wrong pixels are {KINDS[most]}; of the classes in queries, "
-        f"{worst} has the lowest IoU ({displayed['IoU'].iloc[0]:.0f} %).**"
+        f'"{worst}" has the lowest IoU ({lowest:.0f} %).**'
     )
     rows = classes[(classes["class"] == worst) & (classes["taken for"] != "")]
     if len(rows):
         confused = rows.groupby("taken for", sort=False)["confused"].sum()
-        sentence += f" Where {worst} is confused, it is most often taken for {confused.idxmax()}."
+        sentence += f' Where it is confused, it is most often taken for "{confused.idxmax()}".'
     return f"{sentence} {n_episodes}."
 
 

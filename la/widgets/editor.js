@@ -190,6 +190,7 @@ function editor(model, el) {
     ui.redo.setAttribute("aria-disabled", String(!history.future.length));
     ui.hide.setAttribute("aria-pressed", String(!covered));
     for (const stage of [support, target]) stage.canvas.dataset.tool = desk.tool;
+    root.style.setProperty("--tallest", tallest(images));
     review.redraw();
     recolour();
   }

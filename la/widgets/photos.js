@@ -113,6 +113,9 @@ async function sendFile(file, role, ask, say) {
   }
 }
 
+// The height of the tallest photograph as a multiple of its width.
+const tallest = (images) => (images.length ? Math.max(...images.map((image) => image.height / image.width)) : 1);
+
 // A state without some of its images: their prompts go, and the other images are renumbered.
 function without(state, gone) {
   const kept = state.images.map((_, i) => i).filter((i) => !gone(state.images[i], i)), number = new Map(kept.map((i, k) => [i, k]));

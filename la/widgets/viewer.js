@@ -39,10 +39,11 @@ function viewer(model, el) {
     const alike = layer !== "Attention" || missing || maps.attention[img].data.some((v) => v);
     ui.status.textContent = missing ? `This episode was recorded without ${layer.toLowerCase()}.`
       : alike ? "" : "Nothing was found in the query that a support could look like.";
-    ui.legend.replaceChildren(...(layer === "Errors" ? MISTAKES.map(([name, colour]) => [name, colour, ""])
-      : layer === "Attention" ? [[AFFINITY, "#ff3300", ""]]
-      : episode.classes.map((name, k) => [name, scene.colour(k + 1), episode.ious[k] == null ? "absent" : `IoU ${episode.ious[k].toFixed(2)}`]))
-      .map(([name, colour, value]) => h("span", {}, h("i", { style: `background:${colour}` }), `${name} `, h("b", {}, value))));
+    const classes = episode.classes.map((name, k) => [name, scene.colour(k + 1), episode.ious[k] == null ? "absent" : `IoU ${episode.ious[k].toFixed(2)}`]);
+    const plain = classes.map(([name, , value]) => [name, "", value]); // their colours mean other things in this layer
+    ui.legend.replaceChildren(...(layer === "Errors" ? [...MISTAKES.map(([name, colour]) => [name, colour, ""]), ...plain]
+      : layer === "Attention" ? [[AFFINITY, "#ff3300", ""], ...plain] : classes)
+      .map(([name, colour, value]) => h("span", {}, colour && h("i", { style: `background:${colour}` }), `${name} `, h("b", {}, value))));
     [support, target].forEach((stage) => stage.draw());
   }
   function paintSupport(c, scale) {
@@ -77,7 +78,7 @@ function viewer(model, el) {
   function relist() {
     const found = matches();
     ui.count.textContent = `${found.length} of ${table.length} episodes, ${filter.order ? "largest difference" : "worst"} first`;
-    ui.list.replaceChildren(...found.map((i) => h("button", { type: "button", role: "option", "aria-selected": String(i === model.get("index")), onclick: () => go(i) },
+    ui.list.replaceChildren(...found.map((i) => h("button", { type: "button", role: "option", title: table[i].classes.join(", "), "aria-selected": String(i === model.get("index")), onclick: () => go(i) },
       h("span", {}, table[i].name, h("small", {}, `${table[i].classes.join(", ")}${table[i].mistake && `; mostly ${table[i].mistake}`}`)),
       h("b", {}, table[i].iou.toFixed(2), table[i].other == null ? "" : h("small", {}, `other ${table[i].other.toFixed(2)}`)))));
     ui.list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });

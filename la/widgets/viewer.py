@@ -34,7 +34,7 @@ class EpisodeRecord:
     def iou(self) -> float:
         """Mean over the classes; 1 if neither truth nor prediction has any foreground."""
         numbers = [iou for iou in self.picture.iou if iou == iou]  # NaN is not equal to itself
-        return sum(numbers) / len(numbers) if numbers else 1.0
+        return float(np.mean(numbers)) if numbers else 1.0
 
     @property
     def truth_and_prediction(self) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ def test_iou_and_shares_divide_summed_pixels():
 def test_the_finding_names_the_most_frequent_mistake_and_the_worst_class():
     text = causes.finding([drawn(TRUTH, WRONG)])
     assert text.startswith("**40 % of the wrong pixels are objects that were missed; ")
-    assert "dog has the lowest IoU (17 %)" in text and "most often taken for cat" in text
+    assert '"dog" has the lowest IoU (17 %)' in text and 'most often taken for "cat"' in text
     assert "every pixel is right" in causes.finding([drawn(TRUTH, TRUTH)])
 
 

@@ -337,13 +337,25 @@ def test_the_pattern_of_a_class_is_that_of_its_masks(page):
     assert spread[0] < 10 and spread[1] > 40
 
 
-def test_both_panes_use_the_height_of_the_window_and_stay_side_by_side_at_900_pixels(page):
-    page.set_viewport_size({"width": 900, "height": 1300})
+def test_at_900_pixels_both_pictures_fill_their_panes_side_by_side_and_the_editor_fits(page):
+    page.set_viewport_size({"width": 900, "height": 800})
     desk = Desk(page, state())
     query = page.locator("canvas[aria-label='Query image']").bounding_box()
     support = desk.canvas.bounding_box()
-    assert query["y"] == support["y"] and support["height"] > 800
-    assert query["y"] + query["height"] < 1300
+    view = page.locator("canvas[aria-label='Query image']").get_attribute("data-view")
+    assert query["y"] == support["y"] and support["width"] > 300
+    width = 160 * float(view.split(",")[0])  # of the photograph of 160 pixels, as displayed
+    assert width == pytest.approx(query["width"] - 16, abs=1)
+    root = page.locator(".la-root").bounding_box()
+    assert root["y"] + root["height"] < 800
+
+
+def test_tall_photographs_use_the_height_of_a_large_window(page):
+    page.set_viewport_size({"width": 1900, "height": 1300})
+    desk = Desk(page, state(photo(300, 400)))
+    assert desk.canvas.bounding_box()["height"] > 900
+    root = page.locator(".la-root").bounding_box()
+    assert root["y"] + root["height"] < 1300
 
 
 def test_full_screen_enlarges_the_editor_and_ends(page):

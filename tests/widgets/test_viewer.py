@@ -133,6 +133,15 @@ def test_arrow_keys_work_after_an_episode_was_clicked(shown):
 
 
 @pytest.mark.browser
+def test_the_list_shows_whole_lines_and_the_errors_layer_names_the_classes(shown):
+    shown.evaluate("document.querySelector('.la-list').style.maxHeight = '60px'")  # as if long
+    whole = "(items) => items.every((item) => item.scrollHeight <= item.clientHeight)"
+    assert shown.locator(".la-list [role=option]").evaluate_all(whole)
+    legend = shown.locator(".la-legend").inner_text()
+    assert "False positive" in legend and "dog" in legend and "IoU" in legend
+
+
+@pytest.mark.browser
 def test_filters_leave_the_matching_episodes(shown):
     options = shown.locator(".la-list [role=option]")
     shown.get_by_label("All classes").select_option("<b>elk</b>")
