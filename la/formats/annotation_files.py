@@ -27,6 +27,7 @@ from la.formats.png_masks import read_masks
 from la.formats.yolo_labels import class_names, label_files, read_labels
 from la.types import Box
 
+UNUSABLE = (LookupError, TypeError, ValueError, OverflowError, AttributeError, Unusable)
 MEND = "export the annotations in COCO's instance format"
 
 
@@ -107,7 +108,7 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
             size = stated_size(image.get("height"), image.get("width"))
             name = _listed(names, entry, "category_id")
             marked.append(Marked(_photo(image), name, shape, size, hint))
-    except (LookupError, TypeError, ValueError, AttributeError, Unusable) as error:
+    except UNUSABLE as error:
         raise UserError(f"{path}: {where} cannot be used ({reason_of(error)}){hint}") from None
     _check_box_pixels(marked, path)
     return list(names.values()), marked

@@ -15,6 +15,9 @@ from la.errors import UserError
 from la.formats.marked import Marked, Polygons, Shape, reason_of, stated_size
 from la.types import Box, Point
 
+# An integer of hundreds of digits, for instance, overflows.
+UNUSABLE = (LookupError, TypeError, ValueError, OverflowError, OSError, MemoryError, Unusable)
+
 
 def read_labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
     """The shapes of a LabelMe file.
@@ -29,7 +32,7 @@ def read_labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
             size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
             shape = _shape(entry, size)
             marked = Marked(text_of(content, "imagePath"), text_of(entry, "label"), shape, size)
-        except (LookupError, TypeError, ValueError, OSError, MemoryError, Unusable) as error:
+        except UNUSABLE as error:
             reason = reason_of(error)
             raise UserError(f"{path}: shapes[{number}] cannot be used ({reason})") from None
         yield marked
