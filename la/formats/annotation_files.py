@@ -45,17 +45,25 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
     if source.is_file():
         if source.suffix.lower() != ".json":
             raise UserError(f"{source} is no .json file; give one of COCO or LabelMe, or a folder")
-        return _read_json([source])
+        content = read_json(source)
+        if not _is_known(content):
+            raise _unknown(source)
+        return _read_known({source: content})
     if not source.is_dir():
         raise UserError(f"no file or folder {source}; give the annotations")
-    json_files = visible_files(source, ".json")
-    if json_files:
-        return _read_json(json_files)
+    contents = {path: read_json(path) for path in visible_files(source, ".json")}
+    known = {path: content for path, content in contents.items() if _is_known(content)}
+    if known:
+        return _read_known(known)
+    if (source / "labelmap.txt").is_file():
+        raise UserError(f"{source} holds masks in the colours of CVAT's labelmap.txt; {MEND}")
     text_files = label_files(source)
     if text_files:
         names = class_names(source)
         marked = [entry for path in text_files for entry in read_labels(path, source, names)]
         return list(names.values()), marked
+    if contents:  # beside YOLO's labels there may be notes
+        raise _unknown(next(iter(contents)))
     masks = visible_files(source, ".png")
     if masks:
         return read_masks(source, masks, classes)
@@ -64,25 +72,26 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
     )
 
 
-def _read_json(paths: list[Path]) -> tuple[list[str], list[Marked]]:
+def _read_known(contents: Mapping[Path, dict[str, Any]]) -> tuple[list[str], list[Marked]]:
     """All shapes of one COCO file, or of any number of LabelMe files."""
-    contents = [_load_json(path) for path in paths]
-    if len(contents) == 1 and "annotations" in contents[0]:
-        return _coco(contents[0], paths[0])
     marked: list[Marked] = []
-    for path, content in zip(paths, contents, strict=True):
+    for path, content in contents.items():
         if "annotations" in content:
-            names = ", ".join(path.name for path in paths[:3])
+            if len(contents) == 1:
+                return _coco(content, path)
+            names = ", ".join(path.name for path in list(contents)[:3])
             raise UserError(f"{path.parent} holds several files ({names}); give one of them")
         marked += read_labelme(content, path)
     return sorted({entry.cls for entry in marked}), marked
 
 
-def _load_json(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict) or not ("annotations" in content or "shapes" in content):
-        raise UserError(f"{path} has neither annotations (COCO) nor shapes (LabelMe); {MEND}")
-    return content
+def _is_known(content: object) -> bool:
+    """Whether this is what a file of COCO or LabelMe holds."""
+    return isinstance(content, dict) and ("annotations" in content or "shapes" in content)
+
+
+def _unknown(path: Path) -> UserError:
+    return UserError(f"{path} has neither annotations (COCO) nor shapes (LabelMe); {MEND}")
 
 
 def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]:

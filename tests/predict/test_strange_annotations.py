@@ -378,6 +378,29 @@ def test_an_export_of_roboflow_has_notes_and_labels_beside_images(photo, tmp_pat
     assert found == {"train/images/a.jpg": ["cat"], "valid/images/a.jpg": ["dog"]}
 
 
+def test_an_export_of_label_studio_has_notes_in_json_beside_labels(images, tmp_path):
+    export = tmp_path / "export"
+    yolo(export / "labels", "1 0.5 0.5 0.2 0.4", "")
+    (export / "labels" / "data.yaml").rename(export / "classes.txt").write_text("dog\ncat\n")
+    (export / "notes.json").write_text('{"categories": [], "info": {"year": 2024}}')
+    (annotations,) = read_annotations(export, images).annotations()
+    assert list(annotations) == ["cat"]
+    labelme(export, {"label": "dog", "points": [[2, 3], [12, 9]], "shape_type": "rectangle"})
+    (annotations,) = read_annotations(export, images).annotations()
+    assert annotations == {"dog": [Box(2, 3, 12, 9)]}
+    for path in (export / "a.json", export / "labels" / "a.txt"):
+        path.unlink()
+    with pytest.raises(UserError, match="notes.json has neither annotations"):
+        read_annotations(export, images)
+
+
+def test_masks_of_cvat_are_named_with_what_to_do(images, tmp_path):
+    mask_files(tmp_path / "export" / "SegmentationClass", np.zeros((*SIZE, 3), np.uint8))
+    (tmp_path / "export" / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n")
+    with pytest.raises(UserError, match="the colours of CVAT's labelmap.txt; export the annot"):
+        read_annotations(tmp_path / "export", images)
+
+
 @pytest.mark.parametrize(
     ("names", "line", "name"),
     [
