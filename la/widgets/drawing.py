@@ -226,5 +226,15 @@ class DrawingWidget(AlbumWidget):
         self.status = {"state": state, "text": text}
 
     def _refuse(self, text: str) -> None:
-        """Say what went wrong where the progress of other work does not replace it."""
-        self.notice = text
+        """Say what went wrong where the progress of other work does not replace it.
+
+        It stands below what the reader has not closed yet; an empty text closes all.
+        """
+        unread = self.notice.splitlines() if text else []
+        self.notice = "\n".join([*(line for line in unread if line != text), text])
+
+    def _fail(self, what: str, error: Exception) -> None:
+        """Say why a message from the browser changed nothing; no work is in progress then."""
+        says_what = isinstance(error, UserError)
+        self._refuse(str(error) if says_what else f"{what} failed: {error}")
+        self._say("idle", "")

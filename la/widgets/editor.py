@@ -136,8 +136,8 @@ class PromptEditor(LoopWidget):
                     path = self.save()
                     self._say("done", f"Saved {counted(len(self.prompts), 'prompt')} in {path}")
                 case "export":
-                    folder = self.export()
-                    self._say("done", f"Masks of all images are in the folder {folder}")
+                    self._say("busy", "Segmenting all images and writing their masks")
+                    self._say("done", f"Masks of all images are in the folder {self.export()}")
                 case "load":
                     self.load()
                     loaded = counted(len(self.prompts), "prompt")
@@ -151,7 +151,7 @@ class PromptEditor(LoopWidget):
                 case _:
                     self._answer(content)
         except Exception as error:  # any: Jupyter would write it to a log that nobody reads
-            self._refuse(f"{content.get('do')} failed: {error}")
+            self._fail(content["do"], error)
 
     @observe("prompts", "classes", "query", "listed", "added", "reviewed", "threshold")
     def _keep(self, _change: Bunch) -> None:

@@ -197,7 +197,24 @@ def test_a_photo_is_added_from_its_bytes_in_pieces_and_a_broken_one_gives_a_sent
     broken = add | {"name": "broken.jpg", "last": True}
     editor._on_message(editor, broken, [memoryview(b"\xff\xd8 no photo")])
     assert "broken.jpg cannot be read as an image" in editor.notice
+    editor._on_message(editor, broken | {"name": "notes.jpg"}, [memoryview(b"no photo")])
+    first, second = editor.notice.splitlines()  # one message does not replace the other
+    assert first.startswith("broken.jpg cannot be") and second.startswith("notes.jpg cannot be")
+    assert editor.status["state"] == "idle"  # and no longer "Sending notes.jpg"
     assert len(editor.images) == 4 and editor.wait(60)
+    editor.close()
+
+
+def test_an_export_says_that_it_is_under_way_and_where_its_files_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    editor = make(Stub())
+    assert editor.wait(60)
+    said: list[tuple[str, bool]] = []
+    editor.observe(
+        lambda change: said.append((change.new["state"], (tmp_path / "masks").exists())), "status"
+    )
+    editor._on_message(editor, {"do": "export"}, [])
+    assert said[0] == ("busy", False) and said[-1] == ("done", True)
     editor.close()
 
 
