@@ -14,7 +14,7 @@ LAYERS = [  # a wing imports only from earlier lines, or from itself
     {"profiles"},
     {"data", "model"},
     {"learn"},
-    {"comparators"},
+    {"comparators", "features"},
     {"formats"},
     {"experiment", "predict"},
     {"report"},

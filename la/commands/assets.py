@@ -76,9 +76,9 @@ def features(
     test_episodes: TestEpisodes = None,
 ) -> None:
     """Compute the feature cache ahead of training."""
-    from la.experiment.encoding import keeps_features
     from la.experiment.needs import listed_images
     from la.experiment.rounding import feature_bytes, settle_if_short
+    from la.features.encoding import keeps_features
 
     if not keeps_features():
         raise UserError("LA_FEATURES=none keeps no features; unset it, or train without this step")

@@ -12,7 +12,6 @@ from la.data import download
 from la.data.packing import Numbers
 from la.errors import UserError
 from la.experiment import fetching
-from la.experiment.encoding import keeps_features
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement, Store
 from la.experiment.needs import Needs, needs_of
@@ -26,6 +25,7 @@ from la.experiment.ways import (
     training_hours,
 )
 from la.experiment.workbench import Workbench
+from la.features.encoding import keeps_features
 from la.files import check_disk
 from la.folders import HOME
 from la.model.label_anything import LabelAnything

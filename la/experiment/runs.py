@@ -18,10 +18,10 @@ from la.data.batches import TrainingBatches, drawable_shapes
 from la.data.episodes import EpisodeSampler
 from la.data.index import CocoIndex
 from la.errors import UserError
-from la.experiment.encoding import HalfPixels, encoded, keeps_features
 from la.experiment.methods import Method
 from la.experiment.validation import validation
 from la.experiment.workbench import Report, Workbench
+from la.features.encoding import HalfPixels, encoded, keeps_features
 from la.files import write_whole
 from la.learn import checkpoints
 from la.learn.channel_dropout import with_channel_dropout

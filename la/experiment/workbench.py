@@ -22,8 +22,8 @@ from la.data.loader import BatchLoader
 from la.data.packing import Numbers
 from la.errors import UserError
 from la.experiment.about_data import about_data
-from la.experiment.encoding import EncodedImages, cache_features, keeps_features
 from la.experiment.rounding import feature_key, feature_root, numbers_of
+from la.features.encoding import EncodedImages, cache_features, keeps_features
 from la.folders import HOME
 from la.model.backbone import weights_sha256
 from la.types import Episode

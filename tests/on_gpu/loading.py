@@ -9,7 +9,7 @@ import torch
 from la.data.features import FeatureKey, FeatureStore
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
-from la.experiment.encoding import input_image
+from la.features.encoding import input_image
 from la.learn.precision import tf32
 from la.types import to_device
 from tests.bench.loading import batches_of, rate, write_random
