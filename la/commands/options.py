@@ -100,11 +100,11 @@ def workbench(
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch
 
-    from la.experiment.rounding import AS_BEFORE, is_told
+    from la.experiment.rounding import AS_BEFORE
     from la.experiment.workbench import Workbench
 
     bench = Workbench.open(profile, data)
-    as_before = not is_told(bench) and bench.numbers == "int8"
+    as_before = not bench.cache.is_told and bench.numbers == "int8"
     if measurements:  # importing every method takes as long as checking a small folder
         from la.experiment.methods import method
         from la.experiment.plan import prepare

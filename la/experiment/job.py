@@ -65,7 +65,7 @@ class Job:
             model = self.run.folder.name
         elif method.build is None:
             model = _sha256(published_model(weights_folder(), self.measurement.fold))
-        backbone = "of the checkpoint" if bench.reads_pixels else bench.feature_source
+        backbone = "of the checkpoint" if bench.reads_pixels else bench.cache.source
         parts = {
             "data": bench.data.fingerprint,
             "backbone": backbone,

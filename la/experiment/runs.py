@@ -68,7 +68,7 @@ class Run:
             "folds": config.evaluation.folds,
             "protocol": config.evaluation.protocol,
             "data": bench.data.fingerprint,
-            "backbone": bench.feature_source,
+            "backbone": bench.cache.source,
         }
         if config.views:
             identity["views"] = config.views

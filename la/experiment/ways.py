@@ -17,7 +17,7 @@ from la.experiment.measurements import Measurement
 from la.experiment.needs import Needs, needs_of
 from la.experiment.pace import Pace, measure
 from la.experiment.rates import Rates, measure_rates
-from la.experiment.rounding import feature_bytes, feature_root
+from la.experiment.rounding import feature_bytes
 from la.experiment.typical import images_a_batch
 from la.experiment.workbench import Workbench
 from la.profiles import PUBLISHED, profile
@@ -151,7 +151,7 @@ def ways(
 def measure_speed(bench: Workbench) -> Speed:
     """Measure how fast this machine does the profile's work."""
     gpus = torch.cuda.device_count() if bench.device.type == "cuda" else 0
-    rates = measure_rates(bench.config, feature_root(bench), bench.numbers)
+    rates = measure_rates(bench.config, bench.cache.folder, bench.numbers)
     return Speed(measure(bench), rates, gpus)
 
 

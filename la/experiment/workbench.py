@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,17 +15,15 @@ from la.data.batches import ids_alone
 from la.data.dataset import Data, open_data
 from la.data.download import coco_folder
 from la.data.episodes import EpisodeSampler, episode_list
-from la.data.features import FeatureStore
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.packing import Numbers
 from la.errors import UserError
 from la.experiment.about_data import about_data
-from la.experiment.rounding import feature_key, feature_root, numbers_of
-from la.features.encoding import EncodedImages, cache_features, keeps_features
+from la.features.cache import FeatureCache
+from la.features.encoding import EncodedImages
 from la.folders import HOME
-from la.model.backbone import weights_sha256
 from la.types import Episode
 from la.wording import counted
 
@@ -45,7 +43,7 @@ class Workbench:
     config: Config
     source: Path | None = None
     home: Path = HOME
-    rounding: Numbers | None = None  # of features; None: see `numbers`
+    rounding: Numbers | None = None  # of features; None: see `FeatureCache.numbers`
 
     @classmethod
     def open(cls, name: str, data: str | Path | None = None) -> "Workbench":
@@ -193,40 +191,26 @@ class Workbench:
     # ---- features
 
     @cached_property
-    def backbone_sha256(self) -> str:
-        """Of the frozen backbone's weights."""
-        return weights_sha256(self.config.model)
-
-    @property
-    def feature_source(self) -> str:
-        """What features depend on besides the image: the backbone, and how they are rounded."""
-        if not keeps_features():
-            return f"{self.backbone_sha256} on the fly"
-        exact = self.numbers == "float16"
-        return self.backbone_sha256 if exact else f"{self.backbone_sha256} in {self.numbers}"
+    def cache(self) -> FeatureCache:
+        """Where features are kept, and how they are rounded."""
+        embedded = self.source is None and self.config.data == "embedded"
+        folder = self.home / "cache" / "features"
+        return FeatureCache(folder, self.config.model, embedded, self.rounding)
 
     @property
     def numbers(self) -> Numbers:
-        """How features are rounded; see `la.experiment.rounding`."""
-        return self.rounding or numbers_of(self)
+        """How features are rounded."""
+        return self.cache.numbers
 
     def store(self, index: CocoIndex) -> ImageFeatures:
         """The feature cache of an index as it is; nothing is computed."""
-        key = feature_key(self, self.numbers)
-        return ImageFeatures(index, _store(feature_root(self), key))
+        return self.cache.store(index)
 
     def features(
         self, index: CocoIndex, image_ids: Iterable[int] | None = None
     ) -> ImageFeatures | EncodedImages:
         """The feature cache, with all images of the index, or these; or what encodes each read."""
-        model = self.config.model
-        if not keeps_features():
-            return EncodedImages(index, model, self.device)
-        store = self.store(index)
-        missing = store.missing(index.image_ids if image_ids is None else image_ids)
-        if missing:
-            cache_features(store, missing, model, self.device)
-        return store
+        return self.cache.features(index, image_ids, self.device)
 
     def check_frame(self, model: ModelConfig, name: str) -> None:
         """Check that a model works on the features of this profile's backbone and frame.
@@ -254,6 +238,3 @@ class Workbench:
         if self.ranks.is_main_process:
             write()
         self.ranks.wait_for_everyone()
-
-
-_store = cache(FeatureStore)

@@ -19,7 +19,7 @@ from la.experiment.needs import needs_of
 from la.experiment.pace import Pace, measure
 from la.experiment.plan import auto_profile, plan, prepare
 from la.experiment.rates import Rates, measure_rates
-from la.experiment.rounding import SHORT_DISK, feature_bytes, is_told, settle_if_short
+from la.experiment.rounding import SHORT_DISK, feature_bytes, settle_if_short
 from la.experiment.typical import random_batch
 from la.experiment.ways import COCO_IMAGES, Speed
 from la.experiment.workbench import Workbench
@@ -217,7 +217,7 @@ def test_a_cache_that_began_in_int8_stays_so_on_a_disk_with_room(here, folder, m
     prepare(bench, floor)
     _free(monkeypatch, 10**15)
     later = Workbench(SMALL, folder, home=here)
-    assert later.numbers == "int8" and later.feature_source.endswith(" in int8")
+    assert later.numbers == "int8" and later.cache.source.endswith(" in int8")
     assert plan(later, floor).numbers == "int8"
     later.features(later.data.test, later.data.test.image_ids[:2].tolist())
     assert len(list((here / "cache").rglob("*.i8"))) == 2
@@ -255,7 +255,7 @@ def test_the_command_that_encodes_settles_too(here, folder, monkeypatch, caplog)
     _free(monkeypatch, needed - 1)
     settle_if_short(bench, 100)
     assert bench.numbers == "int8" and caplog.messages == [SHORT_DISK]
-    assert is_told(Workbench(QUICK, home=here))  # whose stored results are of float16
+    assert Workbench(QUICK, home=here).cache.is_told  # whose stored results are of float16
 
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):
