@@ -236,7 +236,7 @@ function editor(model, el) {
   const listeners = {
     "change:prompts": outside, "change:classes": outside, "change:listed": outside, "change:added": outside, "change:query": outside,
     "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); else if (content.do === "preview") answer.answered(content, buffers); },
-    "change:threshold": recolour, "change:sure": refresh, "change:reviewed": refresh,
+    "change:threshold": recolour, "change:truth": () => truth.take(), "change:sure": refresh, "change:reviewed": refresh,
     "change:saved": () => history.saved(),
     "change:notice": () => {
       const close = () => { model.set("notice", ""); model.save_changes(); };

@@ -2,19 +2,21 @@
 
 class Truth {
   constructor(model, changed) {
-    Object.assign(this, { model, map: null, edge: null });
-    if (model.get("truth")?.data) this.take().then(changed);
+    Object.assign(this, { model, changed, map: null, edge: null });
+    this.take();
   }
 
-  async take() {
+  async take() { // Python may know it only after the editor is displayed
     const truth = this.model.get("truth");
-    this.map = { ...truth, ...(await inflate(truth)) };
-    const { size: [w, h_], data } = this.map;
+    if (!truth?.data) return;
+    const map = { ...truth, ...(await inflate(truth)) }, { size: [w, h_], data } = map;
+    this.map = map;
     this.edge = picture(this.map, (n, i) => {
       const x = i % w, y = (i - x) / w, border = n && n !== 255 &&
         ((x && data[i - 1] !== n) || (x < w - 1 && data[i + 1] !== n) || (y && data[i - w] !== n) || (y < h_ - 1 && data[i + w] !== n));
       return border ? rgba(255, 255, 255, 255) : 0;
     });
+    this.changed();
   }
 
   paint(c, img, size) {

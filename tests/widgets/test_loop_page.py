@@ -186,6 +186,11 @@ def test_a_known_truth_is_outlined_and_gives_the_iou_of_each_class(desk):
     desk.page.wait_for_function("document.querySelector('.la-iou').textContent !== ''")
     assert desk.page.locator(".la-iou").inner_text() == "IoU with the outlined truth: cat 0.50"
     assert desk.pixel(79, 60, "Query image")[:3] == [255, 255, 255]
+    truth[30:90, 40:120] = 2  # Python may send it after the editor is displayed
+    later = packed({"img": 2, **plane(truth)})
+    desk.page.evaluate("(truth) => model.set('truth', revive(truth))", later)
+    iou = "document.querySelector('.la-iou').textContent"
+    desk.page.wait_for_function(f"{iou} === 'IoU with the outlined truth: cat 1.00'")
 
 
 AXE = """async () => {
