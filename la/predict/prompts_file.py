@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from la.errors import UserError
+from la.errors import MissingFile, UserError
 from la.files import write_whole
 from la.formats.coco import CocoWriter, geometry
 from la.formats.marked import read_json
@@ -85,7 +85,10 @@ def read(path: str | Path) -> Drawing:
     """The drawing in a `prompts.json` file.
 
     Raises:
+        MissingFile: there is no such file.
         UserError: the file is in another encoding, not JSON, or not such a file; the message says
             which entry.
     """
+    if not Path(path).exists():
+        raise MissingFile(f"no file {path}; save a drawing there, or give another path")
     return from_coco(read_json(Path(path)), str(path))

@@ -56,6 +56,17 @@ class State:
     threshold: float = 0.0  # logits that a class needs over background
     removed: list[Placed] = field(default_factory=list)  # not displayed; undo brings them back
 
+    @classmethod
+    def given(
+        cls,
+        photos: list[Placed],
+        classes: Sequence[str],
+        prompts: Sequence[dict[str, Any]],
+    ) -> "State":
+        """The arguments of an editor; the name of a class may be given alone."""
+        names = [classes] if isinstance(classes, str) else list(classes)
+        return cls(photos, names, list(prompts), origin=Origin.of(photos, names, prompts))
+
     def with_new_arguments(self, given: "State") -> "State":
         """This state, and what `given` has that the former arguments had not."""
         known = {place.photo.id for place in self.photos} | set(self.origin.photos)

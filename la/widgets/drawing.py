@@ -16,6 +16,7 @@ from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
 from la.widgets.album import AlbumWidget
 from la.widgets.autosave import State
+from la.widgets.browser import Widget
 from la.widgets.editor_files import predict_command, save_images
 from la.widgets.examples import example_state
 from la.widgets.photos import Photo, Placed
@@ -50,7 +51,11 @@ class DrawingWidget(AlbumWidget):
         when cells are run in a page that has just been opened. Messages to it are then lost.
         """
         super().__init__(layout)
-        self._begin(state)
+        try:
+            self._begin(state)
+        except Exception:
+            Widget.close(self)  # there is nothing else to close yet
+            raise
 
     def _begin(self, state: State) -> None:
         for place in state.removed:

@@ -18,7 +18,7 @@ from traitlets import Bunch, Int, Unicode, observe
 from la.predict.drawing import Drawing
 from la.predict.photos import Photo as Source
 from la.widgets import autosave, keeping
-from la.widgets.autosave import Origin, State
+from la.widgets.autosave import State
 from la.widgets.browser import Widget, as_picture
 from la.widgets.editor_files import export_masks
 from la.widgets.loop import LoopWidget
@@ -34,7 +34,8 @@ class PromptEditor(LoopWidget):
     """A live editor: points, boxes, brush, eraser and lasso for several classes and images.
 
     Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
-    and sets the vector prompts as JSON objects, `classes` their names.
+    and sets the vector prompts as JSON objects, `classes` their names. A folder among the images
+    stands for the photographs in it.
 
     In a notebook every change is saved beside it, and when the cell runs again, in the same kernel
     or another one, the editor continues with what was drawn; images and classes that the arguments
@@ -59,9 +60,7 @@ class PromptEditor(LoopWidget):
         autosave_file: str | Path | None = None,
     ) -> None:
         """An editor; `autosave_file` is by default one beside the notebook, none without one."""
-        photos = placed(support, queries)
-        origin = Origin.of(photos, classes, prompts)
-        state = State(photos, list(classes), list(prompts), origin=origin)
+        state = State.given(placed(support, queries), classes, prompts)
         cell_file = autosave.cell_file() if autosave_file is None else None
         path = Path(autosave_file).absolute() if autosave_file is not None else cell_file
         layout = Layout()  # opened before the former editor is closed, see `DrawingWidget`

@@ -1,6 +1,6 @@
 """The photographs of an editor, and the predictor that it calls."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from la.data.picture_files import is_picture
+from la.errors import MissingFile
 from la.files import write_whole
 from la.predict import photos
 from la.predict.drawing import Role
@@ -148,10 +150,29 @@ def placed(
     queries: Iterable[photos.Photo],
     stem: str = "",
 ) -> list[Placed]:
-    """Supports, then queries; a source that is no path gets its number as a name."""
-    sources: list[tuple[Role, photos.Photo]] = [("support", source) for source in support]
-    sources += [("query", source) for source in queries]
+    """Supports, then queries; a source that is no path gets its number as a name.
+
+    Raises:
+        MissingFile, UserError: see `Photo.open`; or a folder holds no picture.
+    """
+    sources: list[tuple[Role, photos.Photo]] = []
+    sources += [("support", source) for source in _without_folders(support)]
+    sources += [("query", source) for source in _without_folders(queries)]
     return [
         Placed(Photo.open(source, f"{stem or role}-{number}.png"), role)
         for number, (role, source) in enumerate(sources, 1)
     ]
+
+
+def _without_folders(sources: Iterable[photos.Photo]) -> Iterator[photos.Photo]:
+    """The sources, in the place of each folder its pictures; a path may be given alone."""
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    for source in sources:
+        if not isinstance(source, str | Path) or not Path(source).is_dir():
+            yield source
+            continue
+        pictures = sorted(path for path in Path(source).iterdir() if is_picture(path))
+        if not pictures:
+            raise MissingFile(f"no picture in the folder {source}; give one that holds photographs")
+        yield from pictures

@@ -10,12 +10,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from ipywidgets.widgets.widget import _instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 from stub_predictor import Stub
 from traitlets import TraitError
 from widget_page import photo
 
+from la.errors import MissingFile
 from la.predict import prompts_file
 from la.predict.strokes import rasterize
 from la.predict.vector_prompts import from_json
@@ -215,6 +217,38 @@ def test_an_export_says_that_it_is_under_way_and_where_its_files_are(tmp_path, m
     )
     editor._on_message(editor, {"do": "export"}, [])
     assert said[0] == ("busy", False) and said[-1] == ("done", True)
+    editor.close()
+
+
+def test_a_folder_stands_for_its_photographs_and_one_of_a_kind_needs_no_list(tmp_path):
+    for name in ("b.png", "a.jpg", ".hidden.jpg"):
+        photo(40, 30).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    editor = PromptEditor(tmp_path / "b.png", [tmp_path], "dog")
+    shown = [(image["file_name"], image["role"]) for image in editor.images]
+    assert shown == [("b.png", "support"), ("a.jpg", "query"), ("b.png", "query")]
+    assert editor.classes == ["dog"]
+    editor.close()
+    with pytest.raises(MissingFile, match="no picture in the folder .*empty"):
+        PromptEditor([tmp_path / "empty"])
+
+
+def test_an_editor_with_wrong_arguments_is_closed_without_a_further_word(capsys, recwarn):
+    before = set(_instances)
+    with pytest.raises(TraitError, match="different names"):
+        PromptEditor([photo(40, 30)], classes=["dog", "dog"])
+    gc.collect()
+    assert set(_instances) == before
+    assert capsys.readouterr() == ("", "") and not recwarn.list
+
+
+def test_loading_prompts_that_were_never_saved_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    editor = make()
+    editor._on_message(editor, {"do": "load"}, [])
+    expected = "no file prompts.json; save a drawing there, or give another path"
+    assert editor.notice == expected and editor.prompts == [BOX, BRUSH]
     editor.close()
 
 
