@@ -243,3 +243,4 @@ class DrawingWidget(AlbumWidget):
         says_what = isinstance(error, UserError)
         self._refuse(str(error) if says_what else f"{what} failed: {error}")
         self._say("idle", "")
+        self.send({"do": "tell"})  # the page says "Sending ..." even if this status is no news

@@ -117,7 +117,8 @@ function editor(model, el) {
     desk.radius = clamp(whole_, 1, 200);
     refresh();
   }
-  function say(state, text) { model.set("status", { state, text }); }
+  function say(state, text) { Object.assign(ui.status, { textContent: text }).dataset.state = state; } // in this page alone
+  const told = () => say(model.get("status").state, model.get("status").text); // what Python says
 
   // --- what is shown
   function paint(c, scale, pen) {
@@ -235,7 +236,7 @@ function editor(model, el) {
   const outside = () => history.outside();
   const listeners = {
     "change:prompts": outside, "change:classes": outside, "change:listed": outside, "change:added": outside, "change:query": outside,
-    "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); else if (content.do === "preview") answer.answered(content, buffers); },
+    "msg:custom": (content, buffers) => { if (content.do === "pixels") album.take(content, buffers); else if (content.do === "preview") answer.answered(content, buffers); else told(); },
     "change:threshold": recolour, "change:truth": () => truth.take(), "change:sure": refresh, "change:reviewed": refresh,
     "change:saved": () => history.saved(),
     "change:notice": () => {
@@ -246,8 +247,7 @@ function editor(model, el) {
     },
     "change:about": () => { ui.about.textContent = model.get("about"); ui.models.redraw(); },
     "change:models": () => ui.models.redraw(),
-    "change:status": () => { ui.status.dataset.state = model.get("status").state; ui.status.textContent = model.get("status").text; },
-    "change:ack": () => model.get("status").text === SILENT && say("idle", ""),
+    "change:status": told, "change:ack": () => ui.status.textContent === SILENT && told(),
     "change:overlay": () => answer.take(),
   };
   fitBrush();

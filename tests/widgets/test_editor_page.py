@@ -686,6 +686,25 @@ def test_a_refusal_stays_until_it_is_closed(desk):
     assert desk.page.get_by_role("alert").count() == 0 and desk.get("notice") == ""
 
 
+def test_a_refused_file_ends_its_sending_though_the_status_of_python_stays(desk, tmp_path):
+    (tmp_path / "notes.jpg").write_text("no photo")
+    for _ in range(2):
+        desk.page.locator("input[type=file]").first.set_input_files(tmp_path / "notes.jpg")
+        desk.page.wait_for_function(
+            "document.querySelector('.la-status').textContent === 'Sending notes.jpg'"
+        )
+        desk.page.evaluate("model.emit('msg:custom', { do: 'tell' }, [])")
+        assert desk.status == "" and desk.get("status") == {"state": "idle", "text": ""}
+
+
+def test_a_long_name_of_a_class_widens_nothing_in_a_narrow_window(page):
+    page.set_viewport_size({"width": 500, "height": 800})
+    Desk(page, state(classes=["dog", "x" * 200]))
+    widths = "['.la-classes', '.la-side'].map((c) => document.querySelector(c).scrollWidth)"
+    classes, side = page.evaluate(widths)
+    assert classes <= side <= 500
+
+
 def test_files_that_are_dropped_or_pasted_are_handed_to_python(desk):
     script = """([type, label]) => {
         const data = new DataTransfer();
