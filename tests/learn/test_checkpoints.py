@@ -204,6 +204,10 @@ def test_damaged_and_unknown_sources_are_refused(tmp_path):
     torch.save({"step": 3}, tmp_path / "m.pt")
     with pytest.raises(ValueError, match="not a state dict"):
         checkpoints.load(tmp_path / "m.pt")
+    for content in (b"", b"hello", b"\x80\x02]", bytes(range(256))):
+        (tmp_path / "m.pt").write_bytes(content)
+        with pytest.raises(ValueError, match="m.pt cannot be loaded: it is damaged"):
+            checkpoints.load(tmp_path / "m.pt")
 
 
 @pytest.mark.parametrize(("pin", "revision"), [("", "main"), ("@1f2e3d", "1f2e3d")])
