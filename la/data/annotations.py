@@ -130,7 +130,10 @@ def _image(entry: dict[str, Any]) -> _Image:
     height, width = sides
     if min(sides) < 1 or height * width > MAX_PIXELS:
         raise Unusable(f"an image of {width} x {height} pixels cannot be read")
-    return _Image(text_of(entry, "file_name"), height, width)
+    # LVIS names an image by its web address alone.
+    has_address_alone = "coco_url" in entry and "file_name" not in entry
+    name = text_of(entry, "coco_url" if has_address_alone else "file_name")
+    return _Image(name, height, width)
 
 
 def _annotations(

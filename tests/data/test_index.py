@@ -405,6 +405,20 @@ def test_numbers_may_be_text_or_floats(write):
     assert read.annotation_box.tolist() == [[5, 6, 15, 18]]
 
 
+def test_images_of_lvis_are_named_by_their_web_address(write, tmp_path):
+    pictures = [image(9), image(4)]
+    for entry in pictures:
+        entry["coco_url"] = f"http://images.cocodataset.org/train2017/{entry.pop('file_name')}"
+    path = write(document([annotation(12)], pictures))
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017" / f"{9:012}.jpg").touch()
+    read = CocoIndex.from_json(path)
+    assert read.skipped == {} and read.path(9) == tmp_path / "train2017" / f"{9:012}.jpg"
+    del pictures[0]["coco_url"]
+    read = CocoIndex.from_json(write(document([], pictures)))
+    assert read.described["image"] == ["images[0]: file_name is None, no text"]
+
+
 def test_ids_that_repeat_lose_no_annotation(write, caplog):
     entries = [annotation(0, 9, 3), annotation(0, 4, 3), annotation(0, 9, 7)]
     with caplog.at_level(logging.WARNING):
