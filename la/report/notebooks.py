@@ -41,6 +41,7 @@ OF_TORCHRUN = {
     "MASTER_PORT",
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, in a page
 
 
 class NotebookFailed(UserError):
@@ -178,7 +179,7 @@ def _tidy(path: Path, final: Path, data: Path | None) -> None:
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not _is_log(output)]
             cell.metadata["jupyter"] = {"source_hidden": True}
             _keep_picture(cell)
         else:  # links to files begin at notebooks/, and this copy is a folder deeper
@@ -188,6 +189,11 @@ def _tidy(path: Path, final: Path, data: Path | None) -> None:
     if data:  # the folder's name says which data it was; the rest of its path names the machine
         text = text.replace(json.dumps(str(data))[1:-1], json.dumps(data.name)[1:-1])
     path.write_text(text, encoding="utf-8")
+
+
+def _is_log(output: NotebookNode) -> bool:
+    """Whether an output is a message, or a progress bar, which a page cannot show."""
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
 
 
 def _keep_picture(cell: NotebookNode) -> None:

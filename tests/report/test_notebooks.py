@@ -13,6 +13,7 @@ import papermill
 import pytest
 
 from la.experiment.methods import RIVALS
+from la.report import notebooks
 from la.report.notebooks import FOLDER, plan_of
 from la.report.tables import TABLES, WITH_RIVALS
 from tests.commands import Command
@@ -46,6 +47,22 @@ def test_a_notebook_that_was_run_in_lab_is_judged_by_what_git_has_of_it(tmp_path
     assert stored(path).cells[0].execution_count is None
     subprocess.run(["git", "add", path], cwd=tmp_path, check=True)
     assert stored(path).cells[0].execution_count == 1
+
+
+def test_a_page_has_the_results_of_its_cells_without_messages_and_progress_bars(tmp_path):
+    bar = {notebooks.WIDGET: {"model_id": "1"}, "text/plain": "features: 0/300"}
+    outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="a warning"),
+        nbformat.v4.new_output("display_data", data=bar),
+        nbformat.v4.new_output("execute_result", data={"text/plain": "12"}),
+    ]
+    cell = nbformat.v4.new_code_cell("score()", outputs=outputs)
+    path = tmp_path / "table2.partial.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    notebooks._tidy(path, tmp_path / "table2.ipynb", None)
+    page = nbformat.read(path, as_version=4)
+    (kept,) = (cell for cell in page.cells if cell.source == "score()")
+    assert [output["data"]["text/plain"] for output in kept.outputs] == ["12"]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
