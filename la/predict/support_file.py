@@ -116,18 +116,15 @@ def _opened(
             )
         log.warning(
             "%s has %d x %d pixels, %s says %d x %d: its prompts are scaled",
-            *(path, *image.size, file, *drawn_on),
+            path,
+            image.width,
+            image.height,
+            file,
+            entry.width,
+            entry.height,
         )
         prompts = {
-            name: [
-                _scaled(
-                    prompt,
-                    image.size,
-                    x_scale,
-                    y_scale,
-                )
-                for prompt in of_class
-            ]
+            name: [_scaled(prompt, image.size, x_scale, y_scale) for prompt in of_class]
             for name, of_class in prompts.items()
         }
     return SupportPhoto(entry.file_name, path, image, prompts)
