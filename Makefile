@@ -33,8 +33,7 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
          $(if $(RECOMPUTE),--recompute)
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
-# Three processes on two cores: the tests wait for browsers and servers a third of the time.
-SHARED  := -n 3 --dist loadfile --no-loadscope-reorder
+SHARED  := -n 2 --dist loadfile --no-loadscope-reorder
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help

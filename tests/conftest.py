@@ -30,7 +30,7 @@ from la.types import ModelCard
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-NEEDED = 6 * 10**9  # bytes that three processes of the whole suite write, at most
+NEEDED = 4 * 10**9  # bytes that two processes of the whole suite write, at most
 
 
 def pytest_sessionstart() -> None:

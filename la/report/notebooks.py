@@ -41,7 +41,7 @@ OF_TORCHRUN = {
     "MASTER_PORT",
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, in a page
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class NotebookFailed(UserError):
@@ -192,8 +192,9 @@ def _tidy(path: Path, final: Path, data: Path | None) -> None:
 
 
 def _is_log(output: NotebookNode) -> bool:
-    """Whether an output is a message, or a progress bar, which a page cannot show."""
-    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
+    """Whether an output is a message, or a widget without a picture, such as a progress bar."""
+    data = output.get("data", {})
+    return output.get("name") == "stderr" or (WIDGET in data and "image/png" not in data)
 
 
 def _keep_picture(cell: NotebookNode) -> None:

@@ -51,9 +51,11 @@ def test_a_notebook_that_was_run_in_lab_is_judged_by_what_git_has_of_it(tmp_path
 
 def test_a_page_has_the_results_of_its_cells_without_messages_and_progress_bars(tmp_path):
     bar = {notebooks.WIDGET: {"model_id": "1"}, "text/plain": "features: 0/300"}
+    viewer = {notebooks.WIDGET: {"model_id": "2"}, "text/plain": "viewer", "image/png": "aGk="}
     outputs = [
         nbformat.v4.new_output("stream", name="stderr", text="a warning"),
         nbformat.v4.new_output("display_data", data=bar),
+        nbformat.v4.new_output("display_data", data=viewer),
         nbformat.v4.new_output("execute_result", data={"text/plain": "12"}),
     ]
     cell = nbformat.v4.new_code_cell("score()", outputs=outputs)
@@ -62,7 +64,7 @@ def test_a_page_has_the_results_of_its_cells_without_messages_and_progress_bars(
     notebooks._tidy(path, tmp_path / "table2.ipynb", None)
     page = nbformat.read(path, as_version=4)
     (kept,) = (cell for cell in page.cells if cell.source == "score()")
-    assert [output["data"]["text/plain"] for output in kept.outputs] == ["12"]
+    assert [output["data"]["text/plain"] for output in kept.outputs] == ["viewer", "12"]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

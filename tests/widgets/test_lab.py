@@ -24,13 +24,19 @@ supports, queries = [photo(400, 300), photo(300, 300, 1)], [photo(400, 300, 2)]
 editor = PromptEditor(supports, queries, ["dog", "<b onmouseover=x>cat</b>"], predictor=predictor)
 editor
 """
-RUN_CODE = """async (code) => {
-    const context = jupyterapp.shell.currentWidget.sessionContext;
-    const future = context.session.kernel.requestExecute({ code });
-    let out = "";
-    future.onIOPub = (m) => { out += m.content.text ?? (m.content.traceback ?? []).join("\\n"); };
-    await future.done;
-    return out;
+RUN_CODE = """(code) => {
+    const run = async () => {
+        const context = jupyterapp.shell.currentWidget.sessionContext;
+        const future = context.session.kernel.requestExecute({ code });
+        let out = "";
+        future.onIOPub = (m) => {
+            out += m.content.text ?? (m.content.traceback ?? []).join("\\n");
+        };
+        await future.done;
+        return out;
+    };
+    window.running = run();  // Chromium may collect a promise that only the test waits for
+    return window.running;
 }"""
 
 
