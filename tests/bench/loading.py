@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from la.config import PROTOCOLS, Config, ModelConfig
@@ -134,20 +135,26 @@ def rate(
 
     First the time of this process with its threads, then that of all workers.
     """
-    own, workers = _cpu_seconds(resource.RUSAGE_SELF), _cpu_seconds(resource.RUSAGE_CHILDREN)
-    started, arrived = time.perf_counter(), []
+    before = _ended_seconds()
+    arrived: list[tuple[float, float, float]] = []  # by the clock, this process, the workers
     loaded = batches.loaded(list(range(n_batches)), n_workers=n_workers, pin_memory=pin_memory)
     for _ in loaded:
-        arrived.append(time.perf_counter() - started)
+        arrived.append((time.perf_counter(), time.process_time(), _running_seconds()))
+    ended = _ended_seconds() - before  # of the workers from their start
     settled = len(arrived) // 4  # the first batches wait for the processes to start
-    began = arrived[settled - 1] if settled else 0.0  # of what is timed, in seconds
-    a_second = (len(arrived) - settled) / (arrived[-1] - began)
-    own = _cpu_seconds(resource.RUSAGE_SELF) - own
-    workers = _cpu_seconds(resource.RUSAGE_CHILDREN) - workers
-    return a_second, own / len(arrived), workers / len(arrived)
+    timed = len(arrived) - 1 - settled
+    clock, own = (arrived[-1][i] - arrived[settled][i] for i in range(2))
+    workers = ended - arrived[settled][2]
+    return timed / clock, own / timed, workers / timed
 
 
-def _cpu_seconds(who: int) -> float:
-    """Of this process with its threads, or of the processes of it that have ended."""
-    usage = resource.getrusage(who)
+def _running_seconds() -> float:
+    """CPU time of the processes that this one has started and that still run."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(spent.user + spent.system for spent in times)
+
+
+def _ended_seconds() -> float:
+    """CPU time of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
