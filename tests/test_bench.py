@@ -2,11 +2,15 @@
 
 import json
 import math
+import subprocess
+import sys
+import time
 from itertools import count
 
 import pytest
 
 from tests.bench import __main__ as bench
+from tests.bench.loading import _running_seconds
 from tests.bench.memory import peak_mb
 from tests.bench.records import Bar, interleaved, record
 from tests.bench.sizes import Sizes
@@ -70,6 +74,16 @@ def test_arms_take_turns_and_the_first_round_only_warms_up(monkeypatch):
     assert "".join(order) == "AB" * (len(order) // 2)
     assert len(taken["A"]) == len(taken["B"]) == len(order) // 2 - 1
     assert set(taken["A"]) == {1}
+
+
+def test_the_time_of_the_workers_leaves_out_processes_that_were_there_before():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            while _running_seconds(set()) < 0.2:
+                time.sleep(0.05)
+            assert _running_seconds({busy.pid}) < 0.2 <= _running_seconds(set())
+        finally:
+            busy.kill()
 
 
 @pytest.mark.slow

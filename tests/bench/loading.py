@@ -135,22 +135,25 @@ def rate(
 
     First the time of this process with its threads, then that of all workers.
     """
+    others = {child.pid for child in psutil.Process().children(recursive=True)}
     before = _ended_seconds()
     arrived: list[tuple[float, float, float]] = []  # by the clock, this process, the workers
     loaded = batches.loaded(list(range(n_batches)), n_workers=n_workers, pin_memory=pin_memory)
     for _ in loaded:
-        arrived.append((time.perf_counter(), time.process_time(), _running_seconds()))
+        arrived.append((time.perf_counter(), time.process_time(), _running_seconds(others)))
     ended = _ended_seconds() - before  # of the workers from their start
     settled = len(arrived) // 4  # the first batches wait for the processes to start
     timed = len(arrived) - 1 - settled
     clock, own = (arrived[-1][i] - arrived[settled][i] for i in range(2))
-    workers = ended - arrived[settled][2]
+    # The two clocks tick in different steps, which matters for a few milliseconds of work.
+    workers = max(ended - arrived[settled][2], 0.0)
     return timed / clock, own / timed, workers / timed
 
 
-def _running_seconds() -> float:
-    """CPU time of the processes that this one has started and that still run."""
-    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+def _running_seconds(others: set[int]) -> float:
+    """CPU time of the running processes that this one has started, without those of other work."""
+    running = psutil.Process().children(recursive=True)
+    times = [child.cpu_times() for child in running if child.pid not in others]
     return sum(spent.user + spent.system for spent in times)
 
 
