@@ -4,6 +4,7 @@ DATA      ?=
 EPISODES  ?=
 SEEDS     ?=
 FOLDS     ?=
+UNSEEN    ?=
 METHODS   ?=
 TABLE     ?= table2
 GPUS      ?=
@@ -25,9 +26,10 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 INTERACTIVE := start_here draw_prompts photographs episodes inspect_predictions
 PAGES := $(filter-out $(INTERACTIVE) summary,$(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb)))
-# In single quotes nothing of a path is a command to the shell.
-QUOTED = '$(subst ','\'',$(value DATA))'
-WHERE := --profile $(PROFILE) $(if $(value DATA),--data $(QUOTED))
+# In single quotes nothing of a path or a name is a command to the shell.
+quoted = '$(subst ','\'',$(value $(1)))'
+OWN   := $(if $(value DATA), --data $(call quoted,DATA))$(if $(value UNSEEN), --unseen $(call quoted,UNSEEN))
+WHERE := --profile $(PROFILE)$(OWN)
 RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds $(SEEDS)) \
          $(if $(FOLDS),--folds $(FOLDS)) $(if $(METHODS),--methods $(METHODS)) \
          $(if $(RECOMPUTE),--recompute)
@@ -49,6 +51,7 @@ help:  ## list the targets and variables
 	@echo 'PROFILE=quick         quick, paper-sam, paper-mae, published-mae, ...; auto chooses by what is here'
 	@echo 'PROFILE=quick@200     a profile with another number of training steps'
 	@echo 'DATA=FOLDER           a COCO-format folder instead of the data of the profile'
+	@echo 'UNSEEN=cat,dog        classes of DATA to hold out in place of the folds'
 	@echo 'FOLDS=0 SEEDS=0,1 EPISODES=100 METHODS=la,prototype   a part of a table'
 	@echo 'TABLE=table2          the table of `plan` and `verify`'
 	@echo 'RECOMPUTE=1           compute again what is stored'

@@ -30,8 +30,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(home, monkeypatch):
-    def opened(cls, profile, data=None):
-        return cls(profiles.profile(profile), data, home)
+    def opened(cls, profile, data=None, unseen=()):
+        return cls(profiles.profile(profile), data, home, unseen=tuple(unseen))
 
     monkeypatch.setattr(workbench.Workbench, "open", classmethod(opened))
     monkeypatch.setattr("la.data.dataset.synthetic.write", lambda folder: folder)

@@ -9,12 +9,14 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from la.code import accept, is_todays, training_code
+from la.commands import options
 from la.experiment.job import Job
 from la.experiment.measurements import Result
 from la.experiment.methods import METHODS
@@ -35,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("table")
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--unseen")
     parser.add_argument("--folds", type=_numbers)
     parser.add_argument("--seeds", type=_numbers)
     parser.add_argument("--accept", action="store_true", help="note that equal numbers came out")
@@ -42,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
     part = {"folds": arguments.folds, "seeds": arguments.seeds}
     chosen = {name: numbers for name, numbers in part.items() if numbers}
     profile = auto_profile()[0] if arguments.profile == "auto" else arguments.profile
-    bench = Workbench.open(profile, arguments.data)
+    bench = Workbench.open(profile, arguments.data, options.names(arguments.unseen))
     return verify(bench, arguments.table, chosen, accepting=arguments.accept)
 
 
@@ -82,7 +85,7 @@ def verify(
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "cache").exists():
         (folder / "cache").symlink_to((bench.home / "cache").resolve())
-    again = compute(Workbench(bench.config, bench.source, folder), table, measurements)
+    again = compute(replace(bench, home=folder), table, measurements)
     differing = compare(before, again)
     if made_alike(before, again):
         rule = "same processor and packages, so all numbers must be equal"

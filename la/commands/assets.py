@@ -20,6 +20,7 @@ from la.commands.options import (
     Seed,
     Shots,
     TestEpisodes,
+    Unseen,
     Ways,
 )
 from la.errors import UserError
@@ -141,6 +142,7 @@ def export(
     data: Data = None,
     method: Method = "la",
     fold: Fold = 0,
+    unseen: Unseen = None,
     ways: Ways = 1,
     shots: Shots = 1,
     seed: Seed = 0,
@@ -160,7 +162,7 @@ def export(
     path = weights or hub.shipped(profile)
     check_writable(path)
     setting = Measurement(method, fold, ways, shots, seed, episodes=1)
-    bench = options.workbench(profile, data, [setting])
+    bench = options.workbench(profile, data, [setting], unseen)
     run = Run.of(bench, method_of(method), None if everything else fold, seed)
     source = run.train()
     # A bias is chosen on images that the model was not trained on.

@@ -32,6 +32,7 @@ from la.commands.options import (
     Shots,
     StopAfter,
     Tracker,
+    Unseen,
     Ways,
 )
 from la.errors import UserError
@@ -43,6 +44,7 @@ def run(
     profile: Profile = "quick",
     data: Data = None,
     folds: Folds = None,
+    unseen: Unseen = None,
     seeds: Seeds = None,
     episodes: Episodes = None,
     methods: Methods = None,
@@ -56,14 +58,19 @@ def run(
     data = data and data.resolve()  # the notebook runs in another folder
     chosen: dict[str, object] = {
         "folds": options.numbers(folds),
+        "unseen": options.names(unseen) or None,
         "seeds": options.numbers(seeds),
         "episodes": episodes,
         "methods": methods and methods.split(","),
     }
     parameters = {name: value for name, value in chosen.items() if value is not None}
-    parameters |= dict(options.parameter(text) for text in parameter or [])
+    by_name = dict(options.parameter(text) for text in parameter or [])
+    for name in ("profile", "data", "unseen"):  # which say where the page and its results go
+        if name in by_name:
+            raise UserError(f"-p {name}: give --{name} instead")
+    parameters |= by_name
     parameters["data"] = data and str(data)
-    bench = Workbench.open(profile, data)
+    bench = Workbench.open(profile, data, options.names(unseen))
     page = bench.results / f"{notebook}.ipynb"
     if page.exists() and not recompute:
         print(bench.headline(), file=sys.stderr)
@@ -81,7 +88,7 @@ def run(
     from la.report import notebooks  # slow to import, so after the check
 
     values, measurements = notebooks.plan_of(notebook, profile, parameters)
-    bench = options.workbench(profile, data, measurements)
+    bench = options.workbench(profile, data, measurements, unseen)
     print(notebooks.run(bench, notebook, values, measurements, recompute=recompute))
     if bench.ranks.is_main_process:
         freshness.record_inputs(page, freshness.inputs_of_page(bench, notebook, parameters))
@@ -93,6 +100,7 @@ def train(
     data: Data = None,
     method: Method = "la",
     fold: Fold = 0,
+    unseen: Unseen = None,
     seed: Seed = 0,
     init: Init = None,
     stop_after: StopAfter = None,
@@ -105,7 +113,8 @@ def train(
     from la.files import progress_bar
     from la.learn.training import REQUEUE, Stopped
 
-    bench = options.workbench(profile, data, [Measurement(method, fold, 1, 1, seed, 1)])
+    setting = Measurement(method, fold, 1, 1, seed, episodes=1)
+    bench = options.workbench(profile, data, [setting], unseen)
     run = Run.of(bench, method_of(method), fold, seed)
     try:
         with progress_bar(
@@ -127,6 +136,7 @@ def train(
     except Stopped as stopped:
         words = ["--profile", profile, "--method", method, "--fold", fold, "--seed", seed]
         words += ["--data", data] if data else []
+        words += ["--unseen", unseen] if unseen else []
         words += ["--init", init] if init else []
         words += ["--tracker", tracker] if tracker else []
         command = shlex.join(["python", "-m", "la", "train", *map(str, words)])
@@ -142,6 +152,7 @@ def evaluate(
     data: Data = None,
     method: Method = "la",
     fold: Fold = 0,
+    unseen: Unseen = None,
     ways: Ways = 1,
     shots: Shots = 1,
     episodes: Episodes = None,
@@ -157,6 +168,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score one method in one setting, or one support set on a folder, as JSON."""
+    if support is not None and unseen:
+        raise UserError("--support scores all classes of its prompts; leave out --unseen")
     if support is not None:
         own_data.evaluate_support(support, data, checkpoint)
         return
@@ -172,7 +185,7 @@ def evaluate(
             f"--checkpoint {checkpoint} is a model already; leave out --method {method}"
         )
     measurement = options.measurement(profile, method, fold, ways, shots, seed, episodes, prompts)
-    bench = options.workbench(profile, data, [measurement])
+    bench = options.workbench(profile, data, [measurement], unseen)
     if checkpoint:
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=bfloat16):
             result = Job(bench, measurement).count(loaded(bench, checkpoint))
@@ -198,6 +211,7 @@ def episodes(
     profile: Profile = "quick",
     data: Data = None,
     fold: Fold = 0,
+    unseen: Unseen = None,
     ways: Ways = 1,
     shots: Shots = 1,
     episodes: Episodes = None,
@@ -206,7 +220,7 @@ def episodes(
 ) -> None:
     """Print an episode list as JSON lines."""
     measurement = options.measurement(profile, "", fold, ways, shots, seed, episodes, prompts)
-    for episode in options.workbench(profile, data).episodes(measurement):
+    for episode in options.workbench(profile, data, unseen=unseen).episodes(measurement):
         print(episode.to_json())
 
 
@@ -215,6 +229,7 @@ def plan(
     profile: Profile = "quick",
     data: Data = None,
     folds: Folds = None,
+    unseen: Unseen = None,
     table: Annotated[str, Option(help="the table to plan for")] = "table2",
     measure: Annotated[bool, Option(help="time a few steps, to estimate hours")] = True,
 ) -> None:
@@ -225,7 +240,7 @@ def plan(
     from la.report import notebooks
 
     parameters = {} if folds is None else {"folds": options.numbers(folds)}
-    bench = Workbench.open(profile, data)
+    bench = Workbench.open(profile, data, options.names(unseen))
     _, measurements = notebooks.plan_of(table, profile, parameters)
     if data is not None:
         measurements = drawable(bench, measurements)

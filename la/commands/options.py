@@ -1,5 +1,6 @@
 """The options of `python -m la`, as types, and the objects that they describe."""
 
+import csv
 import json
 import os
 import sys
@@ -44,6 +45,10 @@ Episodes = Annotated[
 Prompts = Annotated[str, Option(help="mask, box, point, or several joined by +")]
 Folds = Annotated[str | None, Option(help="folds, such as 0,1")]
 Seeds = Annotated[str | None, Option(help="seeds, such as 0,1,2")]
+Unseen = Annotated[
+    str | None,
+    Option(metavar="NAMES", help="classes of --data to hold out in place of a fold: cat,dog"),
+]
 Methods = Annotated[str | None, Option(help="rows of the table, separated by commas")]
 Parameters = Annotated[list[str] | None, Option("-p", metavar="NAME=VALUE")]
 Recompute = Annotated[
@@ -77,6 +82,14 @@ def numbers(text: str | None) -> list[int] | None:
     return [int(word) for word in words]
 
 
+def names(text: str | None) -> list[str]:
+    """Names separated by commas, as in a line of a CSV file: one with a comma is quoted."""
+    if not text:
+        return []
+    (words,) = csv.reader([text], skipinitialspace=True)
+    return [word.strip() for word in words if word.strip()]
+
+
 def parameter(text: str) -> tuple[str, object]:
     """Name and value of a notebook's parameter, NAME=VALUE; a value that is not JSON is a string.
 
@@ -96,6 +109,7 @@ def workbench(
     profile: str,
     data: Path | None,
     measurements: Sequence["Measurement"] = (),
+    unseen: str | None = None,
 ) -> "Workbench":
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch
@@ -103,14 +117,17 @@ def workbench(
     from la.experiment.rounding import AS_BEFORE
     from la.experiment.workbench import Workbench
 
-    bench = Workbench.open(profile, data)
+    bench = Workbench.open(profile, data, names(unseen))
     as_before = not bench.cache.is_told and bench.numbers == "int8"
     if measurements:  # importing every method takes as long as checking a small folder
+        from la.experiment.drawable import in_distinct_folds
         from la.experiment.methods import method
         from la.experiment.plan import prepare
 
         for measurement in measurements:
             method(measurement.method)  # raises for an unknown name, before the work
+        if data is not None:
+            measurements = in_distinct_folds(bench, measurements)
         prepare(bench, measurements)
     if os.environ.get("LA_DETERMINISTIC"):
         # cuBLAS is deterministic only with a fixed workspace, whose size it reads when it starts.

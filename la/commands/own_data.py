@@ -3,7 +3,6 @@
 Imports are inside the functions, so that a command loads only what it needs.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from la.commands.app import app
+from la.commands.options import names
 from la.errors import UserError
 from la.wording import counted
 
@@ -93,18 +93,12 @@ def prompts(
     drawing = read_annotations(
         annotations,
         images,
-        classes=_names(classes) if classes else None,
-        files=_names(files) if files else None,
+        classes=names(classes) or None,
+        files=names(files) or None,
     )
     prompts_file.write(drawing, out)
     rows = sorted({prompt.cls for prompt in drawing.prompts})
-    names = ", ".join(drawing.classes[row - 1] for row in rows[:10])
-    names += ", ..." if len(rows) > 10 else ""
+    shown = ", ".join(drawing.classes[row - 1] for row in rows[:10])
+    shown += ", ..." if len(rows) > 10 else ""
     prompted = counted(len(drawing.prompts), "prompt")
-    print(f"{out}: {prompted} on {counted(len(drawing.images), 'photograph')}: {names}")
-
-
-def _names(text: str) -> list[str]:
-    """Names separated by commas, as in a line of a CSV file."""
-    (names,) = csv.reader([text], skipinitialspace=True)
-    return [name.strip() for name in names if name.strip()]
+    print(f"{out}: {prompted} on {counted(len(drawing.images), 'photograph')}: {shown}")

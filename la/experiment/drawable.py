@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from la.data.folds import holds_none_out
 from la.errors import UserError
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
@@ -19,16 +18,13 @@ log = logging.getLogger(__name__)
 def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Measurement]:
     """The measurements that the user's data allow, each once.
 
-    Fewer than four classes make one fold, as all of them are trained and tested on in each.
     A fold in which no class has K + 1 images is left out of K-shot settings. In the other folds N
     is lowered to the number of such classes, to the same N in all of them. Both are logged.
 
     Raises:
         UserError: nothing can be drawn.
     """
-    if measurements and holds_none_out(bench.data.test.category_ids):
-        only_fold = measurements[0].fold
-        measurements = [m for m in measurements if m.fold == only_fold]
+    measurements = in_distinct_folds(bench, measurements)
     settings = dict.fromkeys(m.one_episode for m in measurements)
     possible_ways = {setting: _possible_ways(bench, setting) for setting in settings}
     if possible_ways and not any(possible_ways.values()):
@@ -53,6 +49,19 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
     for asked, instead in lowered.items():
         log.warning("too few classes with images enough for %s; %s takes its place", asked, instead)
     return list(allowed)
+
+
+def in_distinct_folds(
+    bench: Workbench,
+    measurements: Sequence[Measurement],
+) -> list[Measurement]:
+    """The measurements of the first fold where the folds do not differ.
+
+    Fewer than four classes make one fold, as all of them are trained and tested on in each, and
+    so do classes that are held out by name.
+    """
+    folds = bench.distinct(dict.fromkeys(m.fold for m in measurements))
+    return [m for m in measurements if m.fold in folds]
 
 
 def _possible_ways(bench: Workbench, setting: Measurement) -> int:

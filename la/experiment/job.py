@@ -71,7 +71,7 @@ class Job:
             "backbone": backbone,
             "model": model,
             "frame": (shape.image_size, shape.resize, shape.mask_size),
-            "folds": bench.config.evaluation.folds,
+            "folds": bench.fold_rule,
             "points": bench.config.episodes.max_points,
             "protocol": settings(bench.rules(self.measurement.protocol)),
             "fitting": (method.biases, method.raw_bias, method.option, method.options),

@@ -65,7 +65,7 @@ class Run:
             "model": settings(config.model),
             "episodes": settings(config.episodes),
             "train": settings(config.train),
-            "folds": config.evaluation.folds,
+            "folds": bench.fold_rule,
             "protocol": config.evaluation.protocol,
             "data": bench.data.fingerprint,
             "backbone": bench.cache.source,
@@ -87,6 +87,8 @@ class Run:
         """Data and classes, for people to read."""
         data = self.bench.data
         classes = "all classes" if self.fold is None else f"seen classes of fold {self.fold}"
+        if self.fold is not None and self.bench.unseen:
+            classes = f"all classes but {', '.join(self.bench.unseen)}"
         return f"{data.name} {data.fingerprint}, {classes}"
 
     @property

@@ -20,6 +20,7 @@ from la.data.index import CocoIndex
 from la.data.loader import BatchLoader
 from la.data.packing import Numbers
 from la.errors import UserError
+from la.experiment import held_out
 from la.experiment.about_data import about_data
 from la.features.cache import FeatureCache
 from la.features.encoding import EncodedImages
@@ -44,21 +45,26 @@ class Workbench:
     source: Path | None = None
     home: Path = HOME
     rounding: Numbers | None = None  # of features; None: see `FeatureCache.numbers`
+    unseen: tuple[str, ...] = ()  # names of classes to hold out in place of the numbered folds
 
     @classmethod
-    def open(cls, name: str, data: str | Path | None = None) -> "Workbench":
+    def open(
+        cls, name: str, data: str | Path | None = None, unseen: Iterable[str] = ()
+    ) -> "Workbench":
         """The named profile on its own data, or on a COCO-format folder.
 
         Raises:
-            UserError: there is no such profile.
+            UserError: there is no such profile, or classes are named without a folder.
         """
-        return cls(profiles.profile(name), Path(data) if data else None)
+        config = profiles.profile(name)
+        names = held_out.named(unseen, config, has_folder=bool(data))
+        return cls(config, Path(data) if data else None, unseen=names)
 
     def headline(self) -> str:
         """Profile, device with the reason for it, and data: the first line of every command."""
         cuda = self.device.type == "cuda"
         device = torch.cuda.get_device_name() if cuda else "the CPU (no GPU was found)"
-        about = about_data(self.data, self.config, self.source)
+        about = about_data(self.data, self.config, self.source, self.unseen)
         return f"Profile {self.config.profile} on {device}. {about}"
 
     @cached_property
@@ -93,8 +99,9 @@ class Workbench:
     @property
     def results(self) -> Path:
         """`results/<profile>`, or `results/<profile>@<folder>` for the user's own data."""
-        name = self.config.profile
-        return self.home / "results" / (f"{name}@{self.data.name}" if self.source else name)
+        name = self.config.profile + (f"@{self.data.name}" if self.source else "")
+        name += f"@unseen={held_out.in_a_path(self.unseen)}" if self.unseen else ""
+        return self.home / "results" / name
 
     # ---- episodes
 
@@ -102,8 +109,20 @@ class Workbench:
         """Class ids of the fold that are trained on (`seen`) or tested on; None holds none out."""
         if fold is None:
             return tuple(self.data.whole.category_ids.tolist()) if seen else ()
+        if self.unseen:
+            return held_out.classes(self.data.test, self.unseen, fold, seen=seen)
         rule = folds.seen if seen else folds.unseen
         return rule(self.data.test.category_ids, fold, self.config.evaluation.folds)
+
+    @property
+    def fold_rule(self) -> str | tuple[str, ...]:
+        """What decides which classes are held out: the profile's rule, or their names."""
+        return self.unseen or self.config.evaluation.folds
+
+    def distinct(self, numbers: Iterable[int]) -> list[int]:
+        """These folds; the first alone where there is one, or each would test all classes."""
+        too_few = folds.holds_none_out(self.data.test.category_ids)
+        return list(numbers)[: 1 if self.unseen or too_few else None]
 
     def rules(self, protocol: str) -> Protocol:
         """The named protocol, with the data set's own bound of small objects."""

@@ -49,6 +49,7 @@ def by_class(
         UserError: no class has more than `n_candidates` images, or a number is too small.
     """
     _check_numbers(n_candidates, n_queries, n_draws)
+    folds = bench.distinct(folds)
     possible = []
     for fold in folds:
         if pools(bench, fold, n_candidates=n_candidates, n_queries=n_queries):

@@ -22,12 +22,12 @@ from la.wording import counted
 N_SHOWN = 5  # episodes of a list that a page prints
 
 
-def fold_classes(index: CocoIndex, rule: folds.Rule = "interleaved") -> pd.DataFrame:
+def fold_classes(bench: Workbench) -> pd.DataFrame:
     """The classes that each fold keeps for the test; a column per fold."""
     names = {}
-    for fold in range(folds.N_FOLDS):
-        class_ids = folds.unseen(index.category_ids, fold, rule)
-        names[f"fold {fold}"] = [index.class_name(c) for c in class_ids]
+    for fold in bench.distinct(range(folds.N_FOLDS)):
+        class_ids = bench.classes(fold, seen=False)
+        names[f"fold {fold}"] = [bench.data.test.class_name(c) for c in class_ids]
     return pd.DataFrame.from_dict(names, orient="index").T.fillna("")
 
 

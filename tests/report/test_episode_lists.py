@@ -2,6 +2,7 @@
 
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
+from la.profiles import profile
 from la.report.episode_lists import episode_histograms, first_list, fold_classes, listed
 
 
@@ -16,11 +17,12 @@ def test_histograms_count_classes_and_prompts(loader, episodes):
     assert [bar.get_height() for bar in figure.axes[3].patches] == wanted
 
 
-def test_every_class_is_in_exactly_one_fold(loader):
-    table = fold_classes(loader.index)
-    assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 20
-    assert sorted(table.to_numpy().ravel()) == sorted(loader.index.category_names)
-    assert table["fold 1"][0] == loader.index.class_name(2)
+def test_every_class_is_in_exactly_one_fold(tiny_coco, tmp_path):
+    bench = Workbench(profile("smoke"), tiny_coco.parents[1], tmp_path)
+    table = fold_classes(bench)
+    assert list(table.columns) == ["fold 0", "fold 1", "fold 2", "fold 3"] and len(table) == 2
+    assert sorted(table.to_numpy().ravel()) == sorted(bench.data.test.category_names)
+    assert list(table["fold 1"]) == ["class 3", "class 13"]
 
 
 def test_a_listed_episode_names_its_query_and_the_supports_of_each_class(loader, episodes):
