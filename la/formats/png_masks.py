@@ -56,22 +56,21 @@ def _numbered(
     names: Mapping[int, str],
 ) -> tuple[list[str], list[Marked]]:
     """Masks whose values are class numbers; of a single class also black and white ones."""
-    if len(names) == 1 and all(_values(_pixels(path)) in ([], [IGNORED]) for path in masks):
-        (name,) = names.values()
-        names = {IGNORED: name}
-    marked = []
+    marked: list[Marked] = []
+    white: list[Marked] = []  # the class, where masks are black and white
     for path in masks:
         pixels = _pixels(path)
         photo = path.relative_to(source).with_suffix("").as_posix()
         for value in _values(pixels):
-            if value not in names and value == IGNORED:
-                continue
-            if value not in names:
+            if value in names:
+                marked.append(Marked(photo, names[value], pixels == value))
+            elif value != IGNORED:
                 numbers = ", ".join(map(str, names))
                 known = f"{counted(len(names), 'class')} ({numbers})"
                 raise UserError(f"{path} has the value {value} for {known}")
-            marked.append(Marked(photo, names[value], pixels == value))
-    return list(names.values()), marked
+            elif len(names) == 1:
+                white += [Marked(photo, name, pixels == value) for name in names.values()]
+    return list(names.values()), marked or white
 
 
 def _values(pixels: np.ndarray) -> list[int]:

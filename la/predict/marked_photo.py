@@ -13,7 +13,7 @@ from la.errors import UserError
 from la.formats.marked import Marked, Polygons, RelativeBox
 from la.predict.drawing import Annotation
 from la.predict.photos import open_photo
-from la.predict.upright import TURNS, turned
+from la.predict.upright import annotated_frame, turned
 from la.types import Box, Point
 
 
@@ -58,14 +58,9 @@ class MarkedPhoto:
             UserError: the shape was marked on a picture of another size.
         """
         stated = entry.shape.shape if isinstance(entry.shape, np.ndarray) else entry.size
-        if stated is None or stated == self.size:
+        if stated is None:
             return self.size
-        if stated == self.size[::-1] and self.orientation in TURNS:
-            return stated
-        raise UserError(
-            f"{self.path} has {self.size[1]} x {self.size[0]} pixels, its annotations are for "
-            f"{stated[1]} x {stated[0]}; put back the photograph that was annotated"
-        )
+        return annotated_frame(stated, self.size, self.path, self.orientation)
 
 
 def _annotation(

@@ -1,5 +1,9 @@
-"""The photographs that annotations of other programs name, under a folder that may have moved."""
+"""The photographs that annotations and prompts name, in folders that may have moved.
 
+Which file a name means is decided by `la.data.images.ImageFolder`, as for a data set.
+"""
+
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -45,17 +49,51 @@ class NamedPhotos:
         return Path(fits[0])
 
 
+class RelativePhotos:
+    """The photographs that a `prompts.json` names, by paths relative to its folder.
+
+    Args:
+        folder: of the file.
+        source: what messages call the file.
+    """
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder = folder
+        self.source = source
+        self._searched: dict[Path, ImageFolder] = {}
+
+    def find(self, name: str) -> Path:
+        """The photograph at a path; also in another spelling, or of another machine.
+
+        Raises:
+            MissingFile: it is not there.
+            UserError: several files fit.
+        """
+        path = self.folder / name
+        if path.is_file():
+            return path
+        path = self.folder / name.replace("\\", "/")  # a file that was saved on Windows
+        if path.is_file():
+            return path
+        root = Path(os.path.abspath(path.parent))
+        wanted = f"{root.name}/{path.name}"  # which lies in no folder below
+        if not root.is_dir():
+            root, wanted = self.folder, name
+        try:
+            return self._searched.setdefault(root, ImageFolder(root)).find(wanted)
+        except MissingFile:
+            raise MissingFile(
+                f"no photograph {path}, which {self.source} names {name!r}; paths there are "
+                "relative to the folder of the file: put it there, or correct file_name"
+            ) from None
+
+
 def is_named(path: str, names: Sequence[str]) -> bool:
     """Whether a path ends with one of the names, with or without suffix, in any case."""
     whole = _alike(f"/{path}".replace("\\", "/"))
     stem = whole.rpartition(".")[0]
     endings = tuple(_alike(f"/{name}") for name in names)
     return whole.endswith(endings) or stem.endswith(endings)
-
-
-def is_alike(name: str, other: str) -> bool:
-    """Whether two names differ in case or in their form of Unicode at most."""
-    return _alike(name) == _alike(other)
 
 
 def _alike(name: str) -> str:

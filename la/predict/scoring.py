@@ -26,6 +26,7 @@ from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
+from la.predict.upright import upright_pixels
 from la.types import IGNORE
 
 log = logging.getLogger(__name__)
@@ -198,11 +199,7 @@ def add_iou(
         if image_id is None:
             continue
         target = target_rows(truth, image_id, classes)
-        if target.shape != label_map.labels.shape:
-            raise UserError(
-                f"{label_map.file_name} has {label_map.labels.shape} pixels (height, width), "
-                f"{truth.source} says {target.shape}; give the annotations of this photograph"
-            )
+        target = upright_pixels(target, label_map.labels.shape, truth.path(image_id))
         intersection, union, _ = count(label_map.labels, target, len(classes))
         iou = by_name(classes, ratio(intersection, union))
         of_scored = {name: value for name, value in iou.items() if name in scored}

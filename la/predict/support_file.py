@@ -12,7 +12,7 @@ from la.data.contents import picture_digest
 from la.errors import MissingFile, UserError
 from la.predict import prompts_file
 from la.predict.drawing import Annotation, DrawnImage
-from la.predict.named_photos import is_alike
+from la.predict.named_photos import RelativePhotos
 from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
 from la.predict.support_set import SupportSet
@@ -57,10 +57,12 @@ def read_support_file(path: str | Path) -> SupportFile:
             "makes one of annotations"
         )
     drawing = prompts_file.read(path)
+    named = RelativePhotos(path.parent, str(path))
     photos = []
     for entry, prompts_of_class in zip(drawing.images, drawing.annotations(), strict=True):
         if prompts_of_class:
-            photos.append(_opened(entry, prompts_of_class, path))
+            photo = named.find(entry.file_name)
+            photos.append(_opened(entry, photo, prompts_of_class, path))
     return SupportFile(drawing.classes, tuple(photos))
 
 
@@ -87,8 +89,9 @@ def read_pictures(path: str | Path) -> frozenset[str]:
     if path.suffix == ".safetensors":
         return frozenset()
     drawing = prompts_file.read(path)
-    prompted = {prompt.img for prompt in drawing.prompts}
-    return frozenset(picture_digest(_path_of(drawing.images[img], path)) for img in prompted)
+    named = RelativePhotos(path.parent, str(path))
+    prompted = {drawing.images[prompt.img].file_name for prompt in drawing.prompts}
+    return frozenset(picture_digest(named.find(name)) for name in prompted)
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
@@ -100,10 +103,10 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
 
 def _opened(
     entry: DrawnImage,
+    path: Path,
     prompts: dict[str, list[Annotation]],
     file: Path,
 ) -> SupportPhoto:
-    path = _path_of(entry, file)
     image = open_photo(path)
     drawn_on = (entry.width, entry.height)
     if image.size != drawn_on:
@@ -128,26 +131,6 @@ def _opened(
             for name, of_class in prompts.items()
         }
     return SupportPhoto(entry.file_name, path, image, prompts)
-
-
-def _path_of(entry: DrawnImage, file: Path) -> Path:
-    """The photograph of an entry of a `prompts.json`.
-
-    Raises:
-        MissingFile: it is not there.
-    """
-    path = file.parent / entry.file_name
-    if not path.is_file():  # a file that was saved on Windows
-        path = file.parent / entry.file_name.replace("\\", "/")
-    if not path.is_file() and path.parent.is_dir():  # or on macOS, or where case does not matter
-        alike = [other for other in path.parent.iterdir() if is_alike(other.name, path.name)]
-        path = alike[0] if len(alike) == 1 else path
-    if not path.is_file():
-        raise MissingFile(
-            f"no photograph {path}, which {file} names {entry.file_name!r}; paths there are "
-            "relative to the folder of the file: put it there, or correct file_name"
-        )
-    return path
 
 
 def _scaled(

@@ -12,6 +12,7 @@ from la.predict import prompts_file
 from la.predict.drawing import Drawing, DrawnImage, Role
 from la.predict.example import example_episode, photo_episode
 from la.predict.from_annotations import read_annotations
+from la.predict.named_photos import RelativePhotos
 from la.predict.photos import Photo as Source
 from la.predict.vector_prompts import from_json, to_json
 from la.widgets.album import AlbumWidget
@@ -145,12 +146,17 @@ class DrawingWidget(AlbumWidget):
         for place in self._placed:
             path = Path(place.photo.path or place.photo.name)
             photo_of[path.resolve()] = place.photo
+        named = RelativePhotos(Path(folder), "the drawing")
         photos = []
         for image in drawing.images:
-            path = Path(folder, image.file_name)
-            photo = photo_of.get(path.resolve()) or Photo.open(path, "")
+            photo = photo_of.get(Path(folder, image.file_name).resolve())
+            photo = photo or Photo.open(named.find(image.file_name), "")
             if photo.size != (image.height, image.width):
-                raise UserError(f"{path} is not {image.width} x {image.height}, as it was")
+                height, width = photo.size
+                raise UserError(
+                    f"{image.file_name} has {width} x {height} pixels, the drawing says "
+                    f"{image.width} x {image.height}; put back the photograph that was drawn on"
+                )
             photos.append(Placed(photo, image.role))
         self._show(photos, drawing.classes, to_json(drawing.prompts))
 

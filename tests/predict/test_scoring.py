@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from la.__main__ import main
 from la.data.index import CocoIndex
@@ -232,6 +232,48 @@ def test_predictions_of_annotated_photographs_have_their_iou(spelling, folder, c
     )
     assert main([*map(str, words), "--out", str(out), "--truth", str(annotations)]) == 0
     assert "instances_all.json annotates none of the photographs" in caplog.text
+
+
+@pytest.mark.parametrize("turn", [1, 3, 5, 6, 7, 8])
+def test_truth_on_stored_pixels_scores_as_truth_on_upright_ones(turn, folder, photo):
+    """The IoU of a rotated photograph does not depend on the program that annotated it."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    (folder / "queries").mkdir()
+    photo(7, SIZE).save(folder / "queries" / "q.png", exif=exif)
+    turned = Image.fromarray(labels(7))
+    turned.getexif()[ExifTags.Base.Orientation] = turn
+    upright = np.asarray(ImageOps.exif_transpose(turned))
+    ious = []
+    for frame, pixels in (("upright", upright), ("stored", labels(7))):
+        if frame == "stored" and turn == 3:  # of the upright size: then it counts as upright
+            continue
+        truth = folder / f"{frame}.json"
+        label_map = LabelMap.of("q.png", pixels, np.ones(pixels.shape))
+        truth.write_text(json.dumps(coco([label_map], CLASSES)))
+        out = folder / "out"  # whose masks the second call keeps
+        words = ["predict", "--support", folder / "prompts.json", "--images", folder / "queries"]
+        assert main([*map(str, words), "--out", str(out), "--truth", str(truth)]) == 0
+        (entry,) = json.loads((out / "predictions.json").read_text())["images"]
+        ious.append(entry["iou"])
+    with Image.open(out / "masks" / "q.png.png") as png:
+        predicted = np.array(png)
+    hits, either = (
+        join(predicted == 1, upright == 2).sum() for join in (np.logical_and, np.logical_or)
+    )
+    assert ious[0]["dog"] == pytest.approx(hits / either, abs=1e-4)
+    assert ious[-1] == ious[0]
+
+
+def test_truth_of_another_photograph_is_refused(folder, photo, capsys):
+    (folder / "queries").mkdir()
+    photo(7, (30, 20)).save(folder / "queries" / "2.png")  # of exchanged sides, without EXIF
+    truth = folder / "annotations" / "instances_all.json"
+    words = ["predict", "--support", folder / "prompts.json", "--images", folder / "queries"]
+    out = str(folder / "out")
+    assert main([*map(str, words), "--out", out, "--truth", str(truth)]) == 2
+    said = capsys.readouterr().err
+    assert "2.png has 20 x 30 pixels, its annotations are for 30 x 20; put back the pho" in said
 
 
 def test_names_of_classes_compare_as_they_look(index):

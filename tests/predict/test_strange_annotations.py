@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from la.__main__ import main
 from la.errors import MissingFile, UserError
+from la.formats.png_masks import read_masks
 from la.predict import prompts_file
 from la.predict.from_annotations import read_annotations
 from la.predict.photos import open_photo
@@ -277,18 +278,66 @@ def test_what_was_marked_on_stored_pixels_is_turned_with_the_photograph(orientat
     assert np.argwhere(marked).tolist() == [[int(point.y), int(point.x)]]
 
 
-def test_a_photograph_of_prompts_json_may_be_spelled_otherwise(photo, tmp_path):
-    stored, typed = (unicodedata.normalize(form, "pr\u00e9") for form in ("NFD", "NFC"))
+@pytest.fixture
+def prompts(photo, tmp_path):
+    """Writes a prompts.json beside `photos/`, whose one photograph is a.jpg, with another name."""
     (tmp_path / "photos").mkdir()
-    photo(1, SIZE).save(tmp_path / "photos" / f"{stored}.jpg")
-    path = coco(tmp_path, {"segmentation": [RING]}, image={"file_name": f"{typed}.JPG"})
-    drawing = read_annotations(path, tmp_path / "photos")
-    prompts_file.write(drawing, tmp_path / "prompts.json")
+    photo(1, SIZE).save(tmp_path / "photos" / "pr\u00e9 1.jpg")
+
+    def write(name: str) -> Path:
+        path = coco(tmp_path, {"segmentation": [RING]}, image={"file_name": "pr\u00e9 1.jpg"})
+        drawing = read_annotations(path, tmp_path / "photos")
+        prompts_file.write(drawing, tmp_path / "prompts.json")
+        content = json.loads((tmp_path / "prompts.json").read_text())
+        assert content["images"][0]["file_name"] == "photos/pr\u00e9 1.jpg"
+        content["images"][0]["file_name"] = name
+        (tmp_path / "prompts.json").write_text(json.dumps(content))
+        return tmp_path / "prompts.json"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "photos\\pr\u00e9 1.jpg",
+        "photos/pre\u0301 1.JPG",
+        "Photos/pr\u00e9 1.jpg",
+        "photos/pr\u00e9%201.jpg",
+        "C:\\work\\photos\\pr\u00e9 1.jpg",
+        "/Users/me/photos/pr\u00e9 1.jpg",
+    ],
+)
+def test_a_photograph_of_prompts_json_may_be_spelled_otherwise(name, prompts, tmp_path):
+    """As in a data set; the command line and the editor find the same file."""
+    from la.widgets import PromptEditor
+
+    path = prompts(name)
+    (support,) = read_support_file(path).photos
+    assert support.path.samefile(tmp_path / "photos" / "pr\u00e9 1.jpg")
+    editor = PromptEditor()
+    editor.load(path)
+    assert editor.drawing.images[0].file_name == str(support.path)
+    editor.close()
+
+
+def test_a_photograph_of_prompts_json_in_another_folder_is_not_taken(prompts, tmp_path):
+    for name in ("pr\u00e9 1.jpg", "other/pr\u00e9 1.jpg", "photos/sub/pr\u00e9 1.jpg"):
+        (tmp_path / "photos" / "sub").mkdir(exist_ok=True)
+        with pytest.raises(MissingFile, match=f"no photograph {tmp_path}/{name}, which"):
+            read_support_file(prompts(name))
+    prompts("photos/pr\u00e9 1.jpg")
+    photo = tmp_path / "photos" / "pr\u00e9 1.jpg"
+    photo.rename(photo.parent / "sub" / photo.name)
+    with pytest.raises(MissingFile, match="no photograph"):
+        read_support_file(tmp_path / "prompts.json")
+    for name in ("A.jpg", "a.JPG"):
+        (photo.parent / name).write_bytes((photo.parent / "sub" / photo.name).read_bytes())
     content = json.loads((tmp_path / "prompts.json").read_text())
-    content["images"][0]["file_name"] = f"photos\\{typed}.JPG"
+    content["images"][0]["file_name"] = "photos/a.jpg"
     (tmp_path / "prompts.json").write_text(json.dumps(content))
-    (support,) = read_support_file(tmp_path / "prompts.json").photos
-    assert support.path == tmp_path / "photos" / f"{stored}.jpg"
+    with pytest.raises(UserError, match="are both named photos/a.jpg; keep one"):
+        read_support_file(tmp_path / "prompts.json")
 
 
 @pytest.mark.parametrize("name", ["images", "categories", "annotations"])
@@ -482,6 +531,18 @@ def test_a_black_and_white_mask_of_one_class_is_that_class(images, tmp_path):
     masks = mask_files(tmp_path / "numbers", ones)
     drawing = read_annotations(masks, images, classes=["dog"])
     assert np.array_equal(the_mask(drawing), rectangle())
+
+
+def test_a_mask_of_each_form_is_decoded_once(images, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        Image, "open", lambda path, open=Image.open: read.append(path) or open(path)
+    )
+    for name, value in (("white", 255), ("ones", 1)):
+        masks = mask_files(tmp_path / name, value * rectangle().astype(np.uint8))
+        read.clear()
+        (shape,) = read_masks(masks, [masks / "a.png"], ["dog"])[1]
+        assert np.array_equal(shape.shape, rectangle()) and read == [masks / "a.png"]
 
 
 @pytest.mark.parametrize("channels", ["grey", "grey, alpha", "alpha"])

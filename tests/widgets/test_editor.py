@@ -373,7 +373,7 @@ def test_coco_goes_out_and_in():
     editor.from_coco(data)
     assert editor.prompts == [BOX, BRUSH]
     data["images"][0]["width"] = 41
-    with pytest.raises(ValueError, match="is not 41 x 30"):
+    with pytest.raises(ValueError, match="has 40 x 30 pixels, the drawing says 41 x 30"):
         editor.from_coco(data)
     editor.close()
 
