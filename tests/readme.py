@@ -8,7 +8,7 @@ import pandas as pd
 from la.files import write_whole
 from la.report.finding import CLAIMS
 from la.report.questions import questions
-from tests.readme_comparators import comparators, comparators_by_ways
+from tests.readme_comparators import comparators, comparators_by_ways, stored_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -40,8 +40,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     write_whole(README, with_results(text, RESULTS))
     text = COMPARATORS.read_text(encoding="utf-8")
-    text = with_block(text, "measured", comparators(RESULTS))
-    write_whole(COMPARATORS, with_block(text, "ways", comparators_by_ways(RESULTS)))
+    write_whole(COMPARATORS, with_comparators(text, RESULTS))
 
 
 def with_results(text: str, results: Path) -> str:
@@ -55,6 +54,17 @@ def with_results(text: str, results: Path) -> str:
     found = f"{finding(results)}\n{numbers(results)}\n{verdicts(results)}"
     text = with_block(text, "numbers", found)
     return with_block(text, "pages", pages(results))
+
+
+def with_comparators(text: str, results: Path) -> str:
+    """The text with its two tables of comparators made from the measurements of `results`.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    stored = stored_lines(results)
+    text = with_block(text, "measured", comparators(stored))
+    return with_block(text, "ways", comparators_by_ways(stored))
 
 
 def with_block(text: str, name: str, content: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,14 +17,22 @@ WAYS = {(n, 1): f"{n}-way" for n in (1, 2, 3, 4, 5, 10, 15, 20)}  # as in the pa
 TABLES = ("table1", "table2", "table3", "prompts_used")
 REFERENCES = ("floor", "token_grid")  # not methods, and no prompt is read
 
+Stored = dict[str, list[dict[str, Any]]]  # the stored lines of each of `TABLES`
 
-def comparators(results: Path) -> str:
+
+def stored_lines(results: Path) -> Stored:
+    """The lines of the tables that `comparators` and `comparators_by_ways` are made from."""
+    folder = results / "measurements"
+    return {table: [*read_lines(folder / f"{table}.jsonl").values()] for table in TABLES}
+
+
+def comparators(stored: Stored) -> str:
     """mIoU* of LA and all comparators on the first list of each fold, as Markdown.
 
     A method is a row if all four folds are stored in each of `SETTINGS`. A sentence before the
     table names the trained comparators that are not above their training-free shadow.
     """
-    scores = _first_lists(results)
+    scores = _first_lists(stored)
     own = _means(scores[scores["supports"] == "own"])
     exchanged = _means(scores[scores["supports"] == "exchanged"])
     lost = 1 - exchanged / own
@@ -31,16 +40,16 @@ def comparators(results: Path) -> str:
     title = "share lost with exchanged supports, 1-way / 2-way 1-shot"
     last = {method: _cost(lost, method) for method in own.index}
     table = _markdown(own, [*SETTINGS.values(), title], last)
-    stored = [result for result in _results(results) if result.measurement.method in own.index]
-    return f"**{not_above_shadow(shadows(stored)).sentence}**\n\n{table}"
+    of_rows = [result for result in _results(stored) if result.measurement.method in own.index]
+    return f"**{not_above_shadow(shadows(of_rows)).sentence}**\n\n{table}"
 
 
-def comparators_by_ways(results: Path) -> str:
+def comparators_by_ways(stored: Stored) -> str:
     """mIoU* with one shot against the number of classes, as Markdown; rows as in `comparators`.
 
     The last column is the share of the 1-way score that is left with the most classes.
     """
-    scores = _first_lists(results)
+    scores = _first_lists(stored)
     own = _means(scores[scores["supports"] == "own"])[[*WAYS]].dropna()
     first, *_, most = WAYS
     kept = own[most] / own[first]
@@ -62,21 +71,21 @@ def _markdown(means: pd.DataFrame, titles: list[str], last: dict[str, str]) -> s
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _results(results: Path) -> Iterator[Result]:
-    """The results behind the table."""
+def _results(stored: Stored) -> Iterator[Result]:
+    """The results behind the table of `comparators`."""
     for table in TABLES[:2]:
-        for line in read_lines(results / "measurements" / f"{table}.jsonl").values():
+        for line in stored[table]:
             result = Result.from_json(line)
             shape = (result.measurement.n_ways, result.measurement.k_shots)
             if result.measurement.seed == 0 and shape in SETTINGS:
                 yield result
 
 
-def _first_lists(results: Path) -> pd.DataFrame:
+def _first_lists(stored: Stored) -> pd.DataFrame:
     """A row for each stored number with masks on the first list of a fold."""
     rows = {}
     for table in TABLES:
-        for line in read_lines(results / "measurements" / f"{table}.jsonl").values():
+        for line in stored[table]:
             measured = line["measurement"]
             is_first = measured["seed"] == 0 and measured["kinds"] == ["mask"]
             if is_first and measured["method"] not in REFERENCES:

@@ -14,6 +14,7 @@ from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.lettering import literal
+from la.report.marks import marks_of_each_kind
 from la.report.pages import markdown
 from la.report.pictures import EpisodePicture, picture
 from la.types import Episode
@@ -78,11 +79,7 @@ def episode_histograms(loader: BatchLoader, episodes: Sequence[Episode]) -> Figu
         target = loader.target(episode)
         n_shown.append(len(np.unique(target[target > 0])))
         covered.append(100 * (target > 0).mean())
-    prompts = {
-        "mask": sum(d.mask is not None for d in drawn),
-        "box": sum(len(d.boxes) for d in drawn),
-        "point": sum(len(points) for d in drawn for points in d.points),
-    }
+    prompts = marks_of_each_kind(drawn)
     classes = pd.Series(asked).value_counts(ascending=True)
     shown = pd.Series(n_shown).value_counts().sort_index()
     figure, ((left, right), (lower_left, lower_right)) = plt.subplots(

@@ -1,5 +1,7 @@
 """Draws masks, boxes, points and predictions over an image, each class with its number."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,6 +66,15 @@ def draw_prompts(
                 )
             x, y = points[0]
             _write_number(axis, x, y - 0.08 * image.height, row)
+
+
+def marks_of_each_kind(drawn: Sequence[Drawn]) -> dict[str, int]:
+    """How many masks, boxes and points the examples carry, the points of all instances added."""
+    return {
+        "mask": sum(one.mask is not None for one in drawn),
+        "box": sum(len(one.boxes) for one in drawn),
+        "point": sum(len(points) for one in drawn for points in one.points),
+    }
 
 
 def _write_number(axis: Axes, x: float, y: float, row: int) -> None:

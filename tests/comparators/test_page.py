@@ -9,8 +9,8 @@ import torch
 
 from la.experiment.methods import RIVALS
 from la.profiles import profile
-from tests.readme import RESULTS, with_block
-from tests.readme_comparators import TABLES, comparators, comparators_by_ways
+from tests.readme import RESULTS, with_comparators
+from tests.readme_comparators import TABLES, comparators, comparators_by_ways, stored_lines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
@@ -66,9 +66,7 @@ def test_every_oracle_that_the_page_lists_is_a_test() -> None:
 
 
 def test_the_measured_tables_hold_the_stored_results() -> None:
-    page = with_block(PAGE, "measured", comparators(RESULTS))
-    page = with_block(page, "ways", comparators_by_ways(RESULTS))
-    assert page == PAGE, "run make readme"
+    assert with_comparators(PAGE, RESULTS) == PAGE, "run make readme"
 
 
 def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Path) -> None:
@@ -83,7 +81,7 @@ def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Pat
             if measured["seed"] == 0 and not is_gone:
                 kept.append(text)
         (folder / f"{table}.jsonl").write_text("\n".join(kept))
-    written = comparators(tmp_path)
+    written = comparators(stored_lines(tmp_path))
     scores = []
     for text in (folder / "table1.jsonl").read_text().splitlines():
         line = json.loads(text)
@@ -97,7 +95,7 @@ def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Pat
 
 
 def test_the_share_that_is_kept_with_most_classes_is_computed_from_the_row_itself() -> None:
-    _, _, *rows = comparators_by_ways(RESULTS).splitlines()
+    _, _, *rows = comparators_by_ways(stored_lines(RESULTS)).splitlines()
     assert len(rows) >= 4
     for row in rows:
         one, *_, twenty, kept = [cell.strip(" *%") for cell in row.split("|")[2:-1]]
