@@ -105,22 +105,9 @@ def most_images(bench: Workbench, folds: Sequence[int]) -> int:
     return most
 
 
-def describe(
-    bench: Workbench,
-    pool: Pool,
-    fold: int,
-    kind: PromptKind,
-) -> np.ndarray:
+def describe(bench: Workbench, pool: Pool, fold: int) -> np.ndarray:
     """The mean feature of the class in each candidate image, (n, V), of length 1."""
-    episodes = [
-        _episode(
-            pool,
-            image_id,
-            [image_id],
-            kind,
-        )
-        for image_id in pool.candidates
-    ]
+    episodes = [_episode(pool, image_id, [image_id]) for image_id in pool.candidates]
     loader = bench.loader(bench.data.test, fold, images=pool.candidates)
     model = bench.config.model
     values = tokens(loader(episodes), Raster(model.image_size, model.mask_size))
@@ -137,7 +124,6 @@ def compare(
     n_queries: int = 10,
     n_draws: int = 5,
     bias: float = 0.0,
-    kind: PromptKind = PromptKind.MASK,
 ) -> pd.DataFrame:
     """Chosen and random supports on the same queries, a row per class.
 
@@ -159,7 +145,7 @@ def compare(
             "ask for fewer candidates"
         )
     for pool in of_classes:
-        vectors = describe(bench, pool, fold, kind)
+        vectors = describe(bench, pool, fold)
         supports = [[pool.candidates[i] for i in medoids(vectors, k_shots)]]
         for draw in range(n_draws):
             rng = stream(pool.class_id, "draw", draw)
@@ -167,7 +153,7 @@ def compare(
             supports.append([pool.candidates[i] for i in positions])
         scores = []
         for images in supports:
-            scores.append(_iou(bench, segmenter, pool, fold, images, bias, kind))
+            scores.append(_iou(bench, segmenter, pool, fold, images, bias))
         chosen, *random = scores
         row = {"class_id": pool.class_id, "chosen": chosen, "random": np.mean(random)}
         rows.append(row)
@@ -181,39 +167,17 @@ def _iou(
     fold: int,
     supports: list[int],
     bias: float,
-    kind: PromptKind,
 ) -> float:
     """IoU of the class over all queries with the same supports, in percent."""
-    episodes = [
-        _episode(
-            pool,
-            query_id,
-            supports,
-            kind,
-        )
-        for query_id in pool.queries
-    ]
-    setting = Measurement(
-        "",
-        fold,
-        1,
-        len(supports),
-        0,
-        len(episodes),
-        kinds=(kind,),
-    )
+    episodes = [_episode(pool, query_id, supports) for query_id in pool.queries]
+    setting = Measurement("", fold, 1, len(supports), 0, len(episodes))
     counts = listed(bench, setting, episodes).count(segmenter, (bias,))
     return 100 * miou(episodes, counts[0])
 
 
-def _episode(
-    pool: Pool,
-    query_id: int,
-    supports: Sequence[int],
-    kind: PromptKind,
-) -> Episode:
-    """One class, prompted on each support image; equal supports have equal prompts."""
-    examples = tuple(Example(i, 1, (kind,)) for i in range(len(supports)))
+def _episode(pool: Pool, query_id: int, supports: Sequence[int]) -> Episode:
+    """One class, prompted by a mask on each support image; equal supports have equal prompts."""
+    examples = tuple(Example(i, 1, (PromptKind.MASK,)) for i in range(len(supports)))
     return Episode(
         query_id,
         (pool.class_id,),

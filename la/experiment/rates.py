@@ -52,7 +52,7 @@ def measure_rates(config: Config, folder: Path, numbers: Numbers) -> Rates:
     )
 
 
-def disk_rate(folder: Path, n_bytes: int = DISK_BYTES) -> float:
+def disk_rate(folder: Path) -> float:
     """How many bytes a second are read from a file in the folder; NaN where it cannot be measured.
 
     The file is written and dropped from the page cache first.
@@ -60,7 +60,7 @@ def disk_rate(folder: Path, n_bytes: int = DISK_BYTES) -> float:
     if not hasattr(os, "posix_fadvise"):
         return math.nan
     content = stream(0, "disk").bytes(BLOCK)
-    places = range(0, n_bytes, BLOCK)
+    places = range(0, DISK_BYTES, BLOCK)
     try:
         with NamedTemporaryFile(dir=folder) as file, ThreadPoolExecutor(READERS) as pool:
             descriptor = file.fileno()

@@ -128,9 +128,7 @@ def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd
     }
 
 
-def costs(
-    bench: Workbench, measurements: Iterable[Measurement], n_queries: int = 8
-) -> pd.DataFrame:
+def costs(bench: Workbench, measurements: Iterable[Measurement], n_queries: int) -> pd.DataFrame:
     """Time and memory of each method and setting: ms per query, peak MB.
 
     On one thread, each query with its whole support set; reading features and scoring do not

@@ -108,9 +108,9 @@ def by_rule(rules: pd.DataFrame) -> Figure:
     return with_legend(figure)
 
 
-def _ending(name: str, length: int = 24) -> str:
+def _ending(name: str) -> str:
     """A long name without its first words: names differ at their end, `greek small letter phi`."""
-    return shorten(name[::-1], length, placeholder=" ...")[::-1]
+    return shorten(name[::-1], 24, placeholder=" ...")[::-1]
 
 
 def confusion(percent: pd.DataFrame) -> Figure:

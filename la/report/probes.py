@@ -131,7 +131,7 @@ def probe(
     bench: Workbench,
     models: Mapping[str, LabelAnything],
     fold: int,
-    n_images: int = 150,
+    n_images: int,
 ) -> pd.DataFrame:
     """Probes of several models on unseen classes of a fold, a row per model.
 
@@ -201,15 +201,14 @@ def both_ends(
     bench: Workbench,
     methods: Iterable[str],
     fold: int,
-    seed: int = 0,
 ) -> dict[str, LabelAnything]:
-    """The models of some methods before and after their training with a seed.
+    """The models of some methods before and after their training with seed 0.
 
     Names are labels without what all methods of the page share, such as "usual start, trained".
     """
     models = {}
     for name in methods:
-        run = Job(bench, Measurement(name, fold, 1, 1, seed, 1)).run
+        run = Job(bench, Measurement(name, fold, 1, 1, 0, 1)).run
         if run is None:
             continue
         short = label(name).removeprefix("LA, ").removesuffix(", 1 x steps")

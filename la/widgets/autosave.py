@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,11 @@ class State:
         photos = [place for place in given.photos if place.photo.id not in known]
         named = {*self.classes, *self.origin.classes}
         classes = [name for name in given.classes if name not in named]
-        return State(
+        return replace(
+            self,
             photos=[*self.photos, *photos],
             classes=[*self.classes, *classes],
-            prompts=self.prompts,
-            query=self.query,
             origin=given.origin,
-            reviewed=self.reviewed,
-            threshold=self.threshold,
-            removed=self.removed,
         )
 
 

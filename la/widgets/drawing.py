@@ -189,9 +189,9 @@ class DrawingWidget(AlbumWidget):
         prompts_file.write(self.drawing, path)
         return path
 
-    def load_example(self, seed: int = 0) -> None:
+    def load_example(self) -> None:
         """Show two generated supports with prompts of all kinds, and a query."""
-        self._begin(example_state(example_episode(seed)))
+        self._begin(example_state(example_episode()))
 
     def load_photo_example(self) -> None:
         """Show a marked photograph, and another to segment."""

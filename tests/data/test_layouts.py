@@ -1,6 +1,7 @@
 """Annotation files are found in the layouts that tools export."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -85,9 +86,7 @@ def test_test_files_come_before_validation_files_unless_they_are_empty(tmp_path)
 
 def test_the_note_names_annotation_files_that_are_not_used(tmp_path):
     for split, grey in (("train", 10), ("valid", 20), ("test", 30)):
-        put(tmp_path / split / "_annotations.coco.json", json.dumps(four_images(grey)))
-        for i in range(1, 5):
-            striped_picture(grey, i).save(tmp_path / split / f"{i}.png")
+        put_split(tmp_path / split, grey)
     data = open_data(tmp_path, tmp_path / "cache")
     assert data.train.path(2) == tmp_path / "train/2.png"
     assert data.test.path(2) == tmp_path / "test/2.png"
@@ -144,11 +143,16 @@ def striped_picture(grey: int, i: int) -> Image.Image:
     return picture
 
 
+def put_split(folder: Path, grey: int) -> None:
+    """A split as Roboflow exports it: annotations beside four images."""
+    put(folder / "_annotations.coco.json", json.dumps(four_images(grey)))
+    for i in range(1, 5):
+        striped_picture(grey, i).save(folder / f"{i}.png")
+
+
 def test_equal_names_in_the_folders_of_roboflow_are_different_images(tmp_path):
     for grey, split in ((0, "train"), (99, "valid")):
-        put(tmp_path / split / "_annotations.coco.json", json.dumps(four_images(grey)))
-        for i in range(1, 5):
-            striped_picture(grey, i).save(tmp_path / split / f"{i}.png")
+        put_split(tmp_path / split, grey)
     data = open_data(tmp_path, tmp_path / "cache")
     assert data.train.path(3) == tmp_path / "train/3.png"
     assert data.test.path(3) == tmp_path / "valid/3.png"

@@ -11,7 +11,6 @@ from la.comparators.raster import Raster
 from la.experiment import chosen_examples
 from la.experiment.chosen_examples import compare, describe, medoids, pools
 from la.experiment.workbench import Workbench
-from la.types import PromptKind
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +55,11 @@ def test_candidates_and_queries_show_the_class_and_share_no_image(bench):
 
 def test_a_description_is_the_masked_mean_of_the_features(bench):
     pool = pools(bench, 0, n_candidates=3, n_queries=1)[0]
-    vectors = describe(bench, pool, 0, PromptKind.MASK)
+    vectors = describe(bench, pool, 0)
     store = bench.features(bench.data.test, pool.candidates)
     loader = bench.loader(bench.data.test, 0, images=pool.candidates)
     for vector, image_id in zip(vectors, pool.candidates, strict=True):
-        episode = chosen_examples._episode(pool, image_id, [image_id], PromptKind.MASK)
+        episode = chosen_examples._episode(pool, image_id, [image_id])
         (mask,) = loader([episode]).prompts.masks.numpy()
         coverage = mask.reshape(12, 4, 12, 4).mean((1, 3))  # of each cell
         features = store.read([image_id])[0].float().numpy()
