@@ -243,6 +243,7 @@ def plan(
     bench = Workbench.open(profile, data, options.names(unseen))
     _, measurements = notebooks.plan_of(table, profile, parameters)
     if data is not None:
+        print(bench.headline(), file=sys.stderr)
         measurements = drawable(bench, measurements)
     speed = ways.measure_speed(bench) if measure else None
     print(plan.plan(bench, measurements, speed))
