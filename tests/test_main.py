@@ -92,6 +92,21 @@ def test_training_stops_and_goes_on_and_the_checkpoint_can_be_scored(capsys, hom
     assert status == 0 and len(json.loads(out)["checkpoint_sha256"]) == 64
 
 
+def test_recompute_trains_and_scores_again_what_other_code_made(capsys, home):
+    words = ("--profile", "smoke", "--method", "la", "--fold", "2", "--episodes", "4")
+    trained = Path(run(capsys, "train", *words[:6])[1].strip()).parent
+    assert run(capsys, "evaluate", *words)[0] == 0
+    for command in ("train", "evaluate"):
+        words_of = words[:6] if command == "train" else words
+        (trained / "code.txt").write_text("0ther")
+        assert run(capsys, command, *words_of)[0] == 0
+        assert (trained / "code.txt").read_text() == "0ther"
+        assert run(capsys, command, *words_of, "--recompute")[0] == 0
+        assert (trained / "code.txt").read_text() != "0ther"
+        assert trained.with_name(f"{trained.name}.by-0ther").is_dir()
+        shutil.rmtree(trained.with_name(f"{trained.name}.by-0ther"))
+
+
 def test_models_are_listed_with_size_source_and_licence(capsys):
     status, out, _ = run(capsys, "models")
     assert status == 0

@@ -37,6 +37,8 @@ from la.commands.options import (
 )
 from la.errors import UserError
 
+AGAIN = "--recompute, or RECOMPUTE=1 for make,"
+
 
 @app.command()
 def run(
@@ -82,7 +84,7 @@ def run(
             inputs = freshness.inputs_of_page(bench, notebook, with_all)
             changes = freshness.changes_since(page, inputs) and changes
         if not changes:
-            print(f"{page}: nothing changed since it was made; RECOMPUTE=1 makes it again")
+            print(f"{page}: nothing changed since it was made; {AGAIN} makes it again")
             return
         print(f"{page.name} is made again: {', '.join(changes)}", file=sys.stderr)
     from la.report import notebooks  # slow to import, so after the check
@@ -105,6 +107,7 @@ def train(
     init: Init = None,
     stop_after: StopAfter = None,
     tracker: Tracker = None,
+    recompute: Recompute = False,
 ) -> int:
     """Train one method on the seen classes of one fold."""
     from la.experiment.measurements import Measurement
@@ -116,6 +119,8 @@ def train(
     setting = Measurement(method, fold, 1, 1, seed, episodes=1)
     bench = options.workbench(profile, data, [setting], unseen)
     run = Run.of(bench, method_of(method), fold, seed)
+    if recompute:
+        bench.once(run.set_aside)
     try:
         with progress_bar(
             desc=f"{method} fold {fold}",
@@ -166,6 +171,7 @@ def evaluate(
         Path | None,
         Option(help="a prompts.json to score on all other images of --data"),
     ] = None,
+    recompute: Recompute = False,
 ) -> None:
     """Score one method in one setting, or one support set on a folder, as JSON."""
     if support is not None and unseen:
@@ -190,7 +196,7 @@ def evaluate(
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=bfloat16):
             result = Job(bench, measurement).count(loaded(bench, checkpoint))
     else:
-        result = compute(bench, "evaluate", [measurement])[0]
+        result = compute(bench, "evaluate", [measurement], recompute=recompute)[0]
     per_class = {}
     for class_id, iou in zip(result.scores.classes, result.scores.iou.tolist(), strict=True):
         if not math.isnan(iou):  # an episode asked for the class

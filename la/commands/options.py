@@ -52,7 +52,7 @@ Unseen = Annotated[
 Methods = Annotated[str | None, Option(help="rows of the table, separated by commas")]
 Parameters = Annotated[list[str] | None, Option("-p", metavar="NAME=VALUE")]
 Recompute = Annotated[
-    bool, Option("--recompute", help="render the page again, and recompute results of other code")
+    bool, Option("--recompute", help="compute, train and render again what other code made")
 ]
 Init = Annotated[str | None, Option(metavar="MODEL", help="fine-tune this model or checkpoint")]
 StopAfter = Annotated[

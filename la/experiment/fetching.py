@@ -80,7 +80,8 @@ def lacking(
         to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
         problems.append(MissingFile(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
-            "coco gets it, LA_COCO=FOLDER or DATA=FOLDER names another place"
+            "coco gets it, LA_COCO=FOLDER names another place, and --data FOLDER (DATA=FOLDER for "
+            "make) other data"
         ))  # fmt: skip
     files = files_of(what, weights) if what else ()
     absent = [path for path in files if not path.is_file()]

@@ -117,8 +117,9 @@ def _plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | 
     has_gpu = bench.device.type == "cuda"
     if weights and not has_gpu and not os.environ.get("LA_CPU"):
         problems.append(UserError(
-            f"{config.profile} needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1 to "
-            "go on without one, which is meant for rehearsals on a few images"
+            f"{config.profile} needs a GPU and none is here; use --profile quick (PROFILE=quick "
+            "for make), or set LA_CPU=1 to go on without one, which is meant for rehearsals on a "
+            "few images"
         ))  # fmt: skip
     if needs.trainings and not config.train.steps:
         problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))

@@ -65,7 +65,7 @@ def compute(
     if outdated and not recompute:
         log.warning(
             "%d of the stored results of %s were computed by other code than today's, or their "
-            "models were trained by it; RECOMPUTE=1 computes them again",
+            "models were trained by it; --recompute, or RECOMPUTE=1 for make, computes them again",
             len(outdated),
             table,
         )

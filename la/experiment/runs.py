@@ -155,7 +155,8 @@ class Run:
         if bench.exists(path):
             if init is None and self.is_outdated:
                 log.warning(
-                    "%s was trained by other code than today's; RECOMPUTE=1 trains it again",
+                    "%s was trained by other code than today's; --recompute, or RECOMPUTE=1 for "
+                    "make, trains it again",
                     self.folder.name,
                 )
             report(config.train.steps)

@@ -74,8 +74,8 @@ class Workbench:
         usual = coco_folder(cache) if self.config.data == "coco" else None
         if self.source is None and self.config.data == "folder":
             raise UserError(
-                f"profile {self.config.profile} has no images of its own; give --data FOLDER, "
-                "or DATA=FOLDER to make, a folder in COCO format"
+                f"profile {self.config.profile} has no images of its own; give --data FOLDER "
+                "(DATA=FOLDER for make), a folder in COCO format"
             )
         return open_data(self.source or usual, cache)
 

@@ -36,7 +36,10 @@ def read_masks(
     if all(path.parent != source for path in masks):
         return _by_folder(source, masks)
     if not classes:
-        raise UserError(f"{source} has no {LEGEND}; name the classes of its numbers 1, 2, ..")
+        raise UserError(
+            f"{source} has no {LEGEND}; name the classes of its numbers 1, 2, ..., as with "
+            "--classes NAME,NAME"
+        )
     return _numbered(source, masks, dict(enumerate(classes, 1)))
 
 

@@ -91,7 +91,10 @@ def test_a_paper_run_on_an_empty_machine_lists_all_and_stops_at_coco_first(here)
     assert isinstance(first, FileNotFoundError) and isinstance(second, FileNotFoundError)
     assert "lacks annotations, train2014, val2014; python -m la fetch coco" in str(first)
     assert "python -m la fetch sam" in str(second)
-    assert "needs a GPU and none is here; use PROFILE=quick, or set LA_CPU=1" in str(third)
+    assert (
+        "needs a GPU and none is here; use --profile quick (PROFILE=quick for make), or set LA"
+        in str(third)
+    )
     assert f"Would stop it first: {first}" in str(found)
 
 
