@@ -22,6 +22,7 @@ COUNTING = (
     "rng.py",
     "types.py",
     "data",
+    "learn/device.py",
     "learn/evaluation.py",
     "learn/metrics.py",
     "learn/precision.py",

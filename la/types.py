@@ -22,7 +22,11 @@ half a pixel.
 
 Support images and examples are flat over the whole batch, with index vectors back to their episode:
 cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
+
+This module does not import torch, so that a folder is checked in less time than that takes.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Callable
@@ -30,11 +34,9 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -178,7 +180,7 @@ class Batch:
         """C: background and the classes of the widest episode."""
         return self.class_valid.shape[1]
 
-    def pin_memory(self) -> "Batch":
+    def pin_memory(self) -> Batch:
         """A copy in page-locked memory, from which a GPU fetches while it computes."""
         return map_tensors(self, lambda tensor: tensor.pin_memory())
 
@@ -228,30 +230,11 @@ def check_shapes(owner: str, **named: tuple[Tensor, str]) -> dict[str, int]:
 
 def map_tensors(value: T, function: Callable[[Tensor], Tensor]) -> T:
     """A copy of a (nested) dataclass with `function` applied to every tensor in it."""
+    from torch import Tensor
+
     if isinstance(value, Tensor):
         return cast(T, function(value))
     if isinstance(value, type) or not is_dataclass(value):
         return value
     fields = {name: map_tensors(field, function) for name, field in vars(value).items()}
     return cast(T, replace(cast("DataclassInstance", value), **fields))
-
-
-def to_device(value: T, device: torch.device | str) -> T:
-    """Move every tensor of a (nested) dataclass; asynchronous from pinned memory.
-
-    Features and targets are copied in 16 bits to halve the transfer and widened on arrival. Under
-    autocast features stay in 16 bits, because autocast would narrow them again. `Batch.query_size`
-    stays on the CPU: the host computes the sizes of maps from it and would wait for the device.
-    """
-    device = torch.device(device)
-    wide = {torch.int16: torch.int64}
-    if not torch.is_autocast_enabled(device.type):
-        wide |= {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-
-    def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device, wide.get(tensor.dtype), non_blocking=True)
-
-    moved = map_tensors(value, move)
-    if isinstance(moved, Batch) and isinstance(value, Batch):
-        return cast(T, replace(moved, query_size=value.query_size))
-    return moved

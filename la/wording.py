@@ -1,6 +1,6 @@
-"""Numbers with their nouns, for messages and sentences."""
+"""Numbers with their nouns, and lists, for messages and sentences."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 SIBILANTS = ("s", "x", "ch", "sh")
 
@@ -29,3 +29,9 @@ def numbered(noun: str, numbers: Collection[int]) -> str:
     if len(numbers) == 1:
         return f"{noun} {next(iter(numbers))}"
     return counted(len(numbers), noun)
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names and how many more there are, such as `a, b, c and 2 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

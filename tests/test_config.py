@@ -6,6 +6,7 @@ import pytest
 
 from la.config import digest, settings
 from la.experiment.workbench import Workbench
+from la.model.backbones import backbone_spec
 from la.profiles import PROFILES, profile
 
 
@@ -37,6 +38,14 @@ def test_the_official_profiles_take_the_steps_of_the_run_files(backbone):
     assert official.train.warmup_steps == 250
     assert official.model.token_pool_std == 0.02
     assert official.episodes.keep_ways
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_profiles_of_the_embedded_data_have_an_encoder_for_drawings(name):
+    """`la data` goes by the data, because the encoders take long to import."""
+    config = profile(name)
+    encoder = backbone_spec(config.model.backbone)
+    assert (config.data == "embedded") == encoder.drawings_only
 
 
 def test_a_short_look_has_results_of_its_own(tmp_path):

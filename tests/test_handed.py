@@ -75,7 +75,7 @@ HARMLESS = (
 )
 REFUSED = {
     "normalised_coordinates": "coordinates of polygons lie between 0 and 1; COCO's are pixels, so ",
-    "same_class_name_twice": "classes 1 and 5 are both named 'ant'; merge them, or give each class",
+    "same_class_name_twice": "has two classes named 'ant'; merge them, or give each a name",
 }
 FAULTS = {  # by the report on the folder
     "folder_cam1_is_missing": "images that have no file: 24 .cam1/img_0001.png, cam1/img_0002.png",

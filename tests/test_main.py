@@ -5,6 +5,8 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ def here(home, monkeypatch):
         return cls(profiles.profile(profile), data, home, unseen=tuple(unseen))
 
     monkeypatch.setattr(workbench.Workbench, "open", classmethod(opened))
+    monkeypatch.setattr("la.folders.HOME", home)
     monkeypatch.setattr("la.data.dataset.synthetic.write", lambda folder: folder)
 
 
@@ -112,6 +115,23 @@ def test_models_are_listed_with_size_source_and_licence(capsys):
     assert status == 0
     assert "quick" in out and "pasqualedem/label_anything_coco_fold0_mae_7a5p0t63" in out
     assert "MB" in out and "MIT" in out and "trained on" in out
+
+
+def test_a_folder_is_checked_without_torch(tiny_coco, tmp_path):
+    """Importing it takes as long as the check of 80,000 annotations."""
+    code = (
+        "import sys; from la.__main__ import main; "
+        "statuses = [main(['data', sys.argv[1]]) for _ in range(2)]; "  # parses; reads what it kept
+        "print(statuses, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_coco.parents[1]],
+        env=os.environ | {"LA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[0, 0] False"
+    assert list(tmp_path.glob("cache/index/index-*"))
 
 
 @pytest.mark.parametrize(

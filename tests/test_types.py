@@ -12,7 +12,6 @@ from la.types import (
     Prompts,
     check_shapes,
     map_tensors,
-    to_device,
 )  # fmt: skip
 
 EPISODE = Episode(
@@ -103,20 +102,3 @@ def test_map_tensors_reaches_every_tensor_and_nothing_else():
     assert len(seen) == 15
     assert copy.source.support.eq(1).all() and copy.prompts.example_row.tolist() == [2, 3]
     assert map_tensors("word", torch.neg) == "word"
-
-
-def test_to_device_keeps_types_and_values():
-    moved = to_device(replace(batch(), token_rows=torch.tensor([[0, 9, 1]])), "cpu")
-    assert moved.token_rows.tolist() == [[0, 9, 1]] and moved.class_valid.dtype == torch.bool
-    assert moved.n_rows == 3
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_features_are_widened_on_arrival_but_not_under_autocast(half):
-    stored = Features(torch.ones(1, 4, 2, 2, dtype=half), torch.ones(2, 4, 2, 2, dtype=half))
-    sent = replace(batch(), source=stored, target=torch.zeros(1, 8, 8, dtype=torch.int16))
-    assert to_device(sent, "cpu").source.query.dtype == torch.float32
-    with torch.autocast("cpu", torch.bfloat16):
-        moved = to_device(sent, "cpu")
-    assert moved.source.query.dtype == moved.source.support.dtype == half
-    assert moved.target.dtype == torch.int64 and moved.prompts.points.dtype == torch.float32

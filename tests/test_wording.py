@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from la.wording import counted, numbered, plural
+from la.wording import counted, listed, numbered, plural
 
 PACKAGE = Path(__file__).resolve().parent.parent / "la"
 # Those that speak to people. The readers in la.data name at least the first three entries of
@@ -102,3 +102,12 @@ def test_no_message_says_1_classes():
 def test_one_thing_has_its_number_and_several_are_counted():
     assert numbered("fold", [0]) == "fold 0" and numbered("fold", {3}) == "fold 3"
     assert numbered("fold", [0, 2]) == "2 folds"
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [("", ""), ("a", "a"), ("abc", "a, b, c"), ("abcd", "a, b, c and 1 more")],
+)
+def test_a_long_list_names_the_first_and_counts_the_others(names, text):
+    assert listed(names) == text
+    assert listed(names, most=4) == ", ".join(names)

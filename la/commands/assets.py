@@ -42,17 +42,18 @@ def data(
     folder cannot be opened.
     """
     from la.data.check import check
-    from la.experiment.about_data import about_data
-    from la.experiment.workbench import Workbench
+    from la.experiment.about_data import about_data, data_of
     from la.files import check_writable, write_whole
+    from la.folders import HOME
     from la.learn.hub import SHIPPED
+    from la.profiles import profile as profile_of
 
     if faults is not None:
         check_writable(faults)
     source = folder or data
-    bench = Workbench.open(profile, source)
-    opened = bench.data
-    print(f"Profile {profile}. {about_data(opened, bench.config, source)}", file=sys.stderr)
+    config = profile_of(profile)
+    opened = data_of(config, source, HOME)
+    print(f"Profile {profile}. {about_data(opened, config, source)}", file=sys.stderr)
     for split, index in (("train", opened.train), ("test", opened.test)):
         print(
             f"{split}: {counted(len(index.image_ids), 'image')}, "
@@ -62,7 +63,7 @@ def data(
     print(f"{opened.name} {opened.fingerprint}")
     if source is None:
         return 0
-    report = check(opened, source, bench.config, SHIPPED)
+    report = check(opened, source, config, SHIPPED)
     print(report)
     if faults is not None:
         write_whole(faults, report.to_csv())

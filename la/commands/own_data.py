@@ -12,7 +12,7 @@ from typer import Argument, Option
 from la.commands.app import app
 from la.commands.options import names
 from la.errors import UserError
-from la.wording import counted
+from la.wording import counted, listed
 
 # Written out here, so that the help of a command need not import the exporters.
 FORMATS = "coco-instances, coco-polygons, coco-instance-polygons, yolo, labelme"
@@ -98,7 +98,6 @@ def prompts(
     )
     prompts_file.write(drawing, out)
     rows = sorted({prompt.cls for prompt in drawing.prompts})
-    shown = ", ".join(drawing.classes[row - 1] for row in rows[:10])
-    shown += ", ..." if len(rows) > 10 else ""
+    shown = listed([drawing.classes[row - 1] for row in rows], 10)
     prompted = counted(len(drawing.prompts), "prompt")
     print(f"{out}: {prompted} on {counted(len(drawing.images), 'photograph')}: {shown}")

@@ -31,6 +31,7 @@ from la.data.entries import (
     as_object,
     check_pixels,
     id_of,
+    image_name,
     no_garbage_collection,
     text_of,
     to_number,
@@ -130,10 +131,7 @@ def _image(entry: dict[str, Any]) -> _Image:
     height, width = sides
     if min(sides) < 1 or height * width > MAX_PIXELS:
         raise Unusable(f"an image of {width} x {height} pixels cannot be read")
-    # LVIS names an image by its web address alone.
-    has_address_alone = "coco_url" in entry and "file_name" not in entry
-    name = text_of(entry, "coco_url" if has_address_alone else "file_name")
-    return _Image(name, height, width)
+    return _Image(image_name(entry), height, width)
 
 
 def _annotations(

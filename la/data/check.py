@@ -20,7 +20,7 @@ from la.data.dataset import Data
 from la.data.episodes import presence
 from la.data.images import DRAWING_SCALE
 from la.data.index import CocoIndex
-from la.wording import counted
+from la.wording import counted, listed
 
 NAMED = 3  # entries that are named for each finding; the others are counted
 LISTED = 100  # classes that are listed
@@ -99,9 +99,8 @@ def _described(finding: Finding) -> list[str]:
     if finding.is_of_annotations:
         lines = [f"{head}: {len(finding.entries)}, such as"]
         return lines + [f"    {entry}" for entry in finding.entries[:NAMED]]
-    named = ", ".join(map(_on_one_line, finding.entries[:NAMED]))
-    dots = ", ..." if len(finding.entries) > NAMED else ""
-    return [f"{head}: {len(finding.entries)} ({named}{dots}){mend}"]
+    named = listed([_on_one_line(entry) for entry in finding.entries], NAMED)
+    return [f"{head}: {len(finding.entries)} ({named}){mend}"]
 
 
 def _on_one_line(name: str) -> str:
@@ -156,16 +155,15 @@ def _possible(data: Data, rule: folds.Rule) -> tuple[int, list[str]]:
     lines = []
     for k_shots in SHOTS:
         ways = _most_ways(ids, n_images, k_shots, rule)
-        listed = ", ".join(map(str, ways))
+        most = ", ".join(map(str, ways))
         of_folds = " in folds 0, 1, 2, 3" if len(ways) > 1 else ""
-        lines.append(f"{k_shots}-shot episodes: N is at most {listed or 0}{of_folds}")
+        lines.append(f"{k_shots}-shot episodes: N is at most {most or 0}{of_folds}")
     few = []
     for name, n in zip(data.test.category_names, n_images.tolist(), strict=True):
         if n < 2:
             few.append(name)
     if few:
-        listed = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if few[NAMED:] else "")
-        lines.append(f"too few test images for an episode (2 are needed): {listed}")
+        lines.append(f"too few test images for an episode (2 are needed): {listed(few, NAMED)}")
     return min(_most_ways(ids, n_images, 1, rule), default=0), lines
 
 

@@ -3,7 +3,8 @@
 import gc
 import math
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,7 @@ from typing import Any
 
 from la.data.segmentations import Unusable
 from la.errors import UserError
-from la.wording import counted
-
-NAMED = 3  # places that a note names
+from la.wording import counted, listed
 
 
 @dataclass
@@ -53,11 +52,6 @@ class Noticed:
 def beyond_the_image(kind: str, places: Sequence[str]) -> str:
     """The note about shapes that leave their image, of which the first are named."""
     return f"{counted(len(places), kind)} cut at the border of the image: {listed(places)}"
-
-
-def listed(places: Sequence[str]) -> str:
-    """The first places, and dots for the others."""
-    return ", ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "")
 
 
 @contextmanager
@@ -131,6 +125,40 @@ def text_of(entry: dict[str, Any], name: str) -> str:
     except UnicodeEncodeError:
         raise Unusable(f"{name} {value!r:.40} holds half a character") from None
     return value
+
+
+def image_name(entry: dict[str, Any]) -> str:
+    """The file name of an image, for which LVIS has its web address alone.
+
+    Raises:
+        Unusable: see `text_of`.
+    """
+    has_address_alone = "coco_url" in entry and "file_name" not in entry
+    return text_of(entry, "coco_url" if has_address_alone else "file_name")
+
+
+def same_spelling(name: str) -> str:
+    """A name without spaces around it, and with its letters composed (NFC).
+
+    macOS stores an accent as a letter of its own.
+    """
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def row_of_name(names: Iterable[str], path: Path) -> dict[str, int]:
+    """The positions of classes by `same_spelling` of their names.
+
+    Raises:
+        UserError: two classes have the same name.
+    """
+    rows: dict[str, int] = {}
+    for row, name in enumerate(map(same_spelling, names)):
+        if name in rows:
+            raise UserError(
+                f"{path} has two classes named {name!r}; merge them, or give each a name of its own"
+            )
+        rows[name] = row
+    return rows
 
 
 def to_number(value: object) -> float:

@@ -17,7 +17,7 @@ from la.data.index import CocoIndex
 from la.errors import UserError
 from la.rng import stream
 from la.types import Episode, Example, PromptKind
-from la.wording import counted
+from la.wording import counted, listed
 
 Kinds = tuple[PromptKind, ...]
 NAMED = 10  # how many of the classes with too few images a message lists
@@ -78,13 +78,12 @@ class EpisodeSampler:
     def _too_few_classes(self, n_ways: int, k_shots: int, n_drawable: int) -> str:
         """Why an N-way K-shot episode cannot be drawn, and what to do."""
         counts = [f"{name} ({n})" for name, n in self.left_out(k_shots).items()]
-        more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
-        listed = ", ".join(counts[:NAMED]) + more
+        too_few = listed(counts, NAMED) or "none"
         way_out = f"use n_ways <= {n_drawable} (--ways), or annotate" if n_drawable else "annotate"
         text = (
             f"{n_drawable} of {counted(len(self.class_ids), 'class')} can be drawn, as "
             f"{k_shots}-shot needs {k_shots + 1} images, so n_ways={n_ways} is not possible; "
-            f"{way_out} more images of a class (too few images: {listed or 'none'})"
+            f"{way_out} more images of a class (too few images: {too_few})"
         )
         if self._smallest_area:
             text += f"; objects below {self._smallest_area:g} square pixels do not count here"

@@ -5,7 +5,6 @@ and memory-mapped from then on. Segmentations stay rings and run lengths until `
 pixels.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -13,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
-import torch
 from PIL import Image
 
 from la.data import index_cache
@@ -29,7 +26,7 @@ from la.errors import MissingFile, UserError
 logger = logging.getLogger(__name__)
 
 NAMED = 3  # entries of each kind of fault that are logged; `la data` lists all of them
-FORMAT = 6  # of the cache file; another number, another file
+FORMAT = 7  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +77,13 @@ class CocoIndex:
         if images is None:
             images = path.parent.parent if path.parent.name == "annotations" else path.parent
         sha256 = index_cache.file_sha256(path, cache)
-        stored = cache and Path(cache) / f"index-{FORMAT}-{sha256}.pt"
+        stored = cache and Path(cache) / f"index-{FORMAT}-{sha256}.bin"
         try:
             arrays, words = index_cache.load(stored)
-        except (OSError, RuntimeError, UnpicklingError, TypeError, KeyError):  # none, or damaged
+        except (OSError, ValueError, TypeError):  # there is none, or it is damaged
             arrays, words = parse(path.read_bytes(), path)
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            index_cache.try_to_keep(stored, partial(torch.save, (tensors, json.dumps(words))))
+            save = partial(index_cache.save, arrays=arrays, words=words)
+            index_cache.try_to_keep(stored, save)
         _warn(path, words)
         split = re.match("instances_(train|val)", path.stem)
         return cls(

@@ -1,19 +1,25 @@
-"""The cache of parsed annotation files, so that later starts do not parse them again."""
+"""The cache of parsed annotation files, so that later starts do not parse them again.
+
+A cache file has one line of JSON and then the bytes of its arrays, which are memory-mapped: they
+are read when they are used, and processes share them.
+"""
 
 import hashlib
 import json
 import logging
 import re
 from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 
 from la.files import atomic_write
 
 logger = logging.getLogger(__name__)
+
+ALIGNED = 64  # bytes; the first array starts at a multiple of them
 
 
 def file_sha256(path: Path, cache: Path | None) -> str:
@@ -41,9 +47,31 @@ def try_to_keep(path: Path | None, write: Callable[[BinaryIO], object]) -> None:
         logger.warning("%s cannot be written (%s); the file is parsed anew each time", path, error)
 
 
-def load(path: Path | None) -> tuple[dict[str, np.ndarray], dict]:
-    """The cached arrays, memory-mapped, and the cached JSON values."""
+def save(file: BinaryIO, arrays: dict[str, np.ndarray], words: dict[str, Any]) -> None:
+    """Write the arrays, those of the longest numbers first so that all are aligned."""
+    ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
+    layout = [(name, array.dtype.str, array.shape) for name, array in ordered.items()]
+    line = json.dumps([layout, words]).encode()
+    file.write(line + b" " * (-(len(line) + 1) % ALIGNED) + b"\n")
+    for array in ordered.values():
+        file.write(np.ascontiguousarray(array).data)
+
+
+def load(path: Path | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The cached arrays, memory-mapped, and the cached JSON values.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError, TypeError: it is damaged.
+    """
     if path is None:
         raise FileNotFoundError
-    tensors, words = torch.load(path, mmap=True, weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}, json.loads(words)
+    with path.open("rb") as file:
+        layout, words = json.loads(file.readline())
+        start = file.tell()
+        content = mmap(file.fileno(), 0, access=ACCESS_READ)
+    arrays = {}
+    for name, dtype, shape in layout:
+        arrays[name] = np.ndarray(shape, dtype, content, start)
+        start += arrays[name].nbytes
+    return arrays, words

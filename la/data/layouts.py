@@ -12,6 +12,7 @@ from pathlib import Path
 
 from la.data.picture_files import is_picture
 from la.errors import MissingFile, UserError
+from la.wording import listed
 
 LISTS = (b'"images"', b'"annotations"', b'"categories"')
 PATTERNS = ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json")
@@ -48,7 +49,7 @@ def find(data: Path) -> dict[str, Path]:
     for split, words in WORDS.items():
         named = [file for word in words for file in files if _says(file.relative_to(data), word)]
         if not named and len(files) > 1:
-            names = ", ".join(str(file.relative_to(data)) for file in files[:5])
+            names = listed([str(file.relative_to(data)) for file in files], 5)
             raise UserError(
                 f"{data} has no annotation file for {split!r} among {names}; name the files "
                 "instances_train*.json and instances_val*.json, or keep only one"

@@ -4,16 +4,16 @@ Classes are the same if their names are equal; ids do not matter. Pictures are t
 pixels are equal; ids and file names do not matter.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from la.data.contents import BLANK
+from la.data.entries import row_of_name, same_spelling
 from la.data.index import CocoIndex
 from la.errors import UserError
-from la.wording import are, counted
+from la.wording import are, counted, listed
 
 
 def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
@@ -55,9 +55,8 @@ def with_common_classes(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, C
         notes.append(f"{counted(len(moved), 'class')} of {train.source.name} renumbered by name")
     for file, names in absent.items():
         if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             classes = counted(len(names), "class")
-            notes.append(f"{classes} {are(len(names))} not in {file} ({shown})")
+            notes.append(f"{classes} {are(len(names))} not in {file} ({listed(names)})")
     return _renumbered(train, common), _renumbered(test, common), "; ".join(notes)
 
 
@@ -144,28 +143,22 @@ def identifies(picture: str) -> bool:
 
 
 def ids_by_name(index: CocoIndex) -> dict[str, int]:
-    """The class ids of a file by normalised name.
+    """The class ids of a file by `same_spelling` of their names.
 
     Raises:
         UserError: two classes have the same name.
     """
-    id_of_name: dict[str, int] = {}
-    for class_id, name in zip(index.category_ids.tolist(), index.category_names, strict=True):
-        other = id_of_name.setdefault(unicodedata.normalize("NFC", name), class_id)
-        if other != class_id:
-            raise UserError(
-                f"{index.source}: classes {other} and {class_id} are both named {name!r}; merge "
-                "them, or give each class a name of its own"
-            )
-    return id_of_name
+    rows = row_of_name(index.category_names, index.source)
+    ids = index.category_ids.tolist()
+    return {name: ids[row] for name, row in rows.items()}
 
 
 def _renumbered(index: CocoIndex, id_of_name: dict[str, int]) -> CocoIndex:
     """The index with this longer list of classes, which includes its own."""
     name_of_id = {class_id: name for name, class_id in id_of_name.items()}
     ids = np.array(sorted(name_of_id), np.int64)
-    old_names = [unicodedata.normalize("NFC", name) for name in index.category_names]
-    new_row = ids.searchsorted([id_of_name[name] for name in old_names])
+    own_ids = [id_of_name[same_spelling(name)] for name in index.category_names]
+    new_row = ids.searchsorted(own_ids)
     return replace(
         index,
         category_ids=ids,

@@ -1,4 +1,4 @@
-"""What a command says of its data before it works on them."""
+"""The data of a profile, and what a command says of them before it works on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,31 @@ from pathlib import Path
 import numpy as np
 
 from la.config import Config
-from la.data.dataset import Data
+from la.data.dataset import Data, open_data
+from la.data.download import coco_folder
+from la.errors import UserError
 from la.experiment import held_out
-from la.model.backbones import backbone_spec
-from la.wording import counted
+from la.wording import counted, listed
 
-NAMED = 3  # classes that a sentence lists
+
+def data_of(config: Config, source: Path | None, home: Path) -> Data:
+    """The images and annotations; written or indexed on first use.
+
+    Args:
+        source: a folder in COCO format; None for the profile's own data.
+        home: the folder of caches.
+
+    Raises:
+        MissingFile, UserError: see `open_data`; or the profile has no data of its own.
+    """
+    cache = home / "cache"
+    usual = coco_folder(cache) if config.data == "coco" else None
+    if source is None and config.data == "folder":
+        raise UserError(
+            f"profile {config.profile} has no images of its own; give --data FOLDER "
+            "(DATA=FOLDER for make), a folder in COCO format"
+        )
+    return open_data(source or usual, cache)
 
 
 def about_data(
@@ -35,9 +54,11 @@ def about_data(
         parts.append(held_out.described(data.test, unseen))
         note = "; ".join(parts)
     text = f"Data: {data.name}, {note}.{_without_masks(data)}"
-    if source is None and config.data == "embedded":
+    if config.data != "embedded":
+        return text
+    if source is None:
         text += " The images are generated: this is **not the paper's setting**."
-    elif backbone_spec(config.model.backbone).drawings_only:
+    else:
         backbone = config.model.backbone
         text += f" The image encoder, `{backbone}`, is made for drawings, not photographs."
     return text
@@ -54,10 +75,9 @@ def _without_masks(data: Data) -> str:
     rows = np.flatnonzero((masks == 0) & (others > 0)).tolist()
     if not rows:
         return ""
-    named = [f"{data.test.category_names[row]} ({others[row]})" for row in rows[:NAMED]]
-    dots = ", ..." if len(rows) > NAMED else ""
+    named = [f"{data.test.category_names[row]} ({others[row]})" for row in rows]
     return (
         f" {counted(len(rows), 'class')} of boxes or crowds without a mask can be neither trained "
-        f"on nor scored: {', '.join(named)}{dots}. `python -m la prompts` makes prompts of boxes, "
+        f"on nor scored: {listed(named)}. `python -m la prompts` makes prompts of boxes, "
         "and `python -m la predict` makes masks of prompts, to be checked."
     )

@@ -1,10 +1,10 @@
 """Classes of the user's own data that are held out by name, in place of the numbered folds."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from la.config import Config, digest
+from la.data.entries import same_spelling
 from la.data.index import CocoIndex
 from la.data.reconcile import ids_by_name
 from la.errors import UserError
@@ -42,12 +42,12 @@ def classes(
 
 
 def named(unseen: Iterable[str], config: Config, *, has_folder: bool) -> tuple[str, ...]:
-    """The names in one form of Unicode, sorted, each once: their order changes no result.
+    """The names in one spelling, sorted, each once: their order changes no result.
 
     Raises:
         UserError: classes are named of a profile's own data.
     """
-    names = tuple(sorted({unicodedata.normalize("NFC", name) for name in unseen}))
+    names = tuple(sorted({same_spelling(name) for name in unseen}))
     if names and not has_folder and config.data != "folder":
         raise UserError(
             f"--unseen {','.join(names)}: the folds of the data of profile {config.profile} are "

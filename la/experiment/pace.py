@@ -22,12 +22,13 @@ from la.experiment.typical import (
     random_features,
 )
 from la.experiment.workbench import Workbench
+from la.learn.device import to_device
 from la.learn.evaluation import count
 from la.learn.precision import tf32
 from la.learn.steps import take_step
 from la.model.backbone import empty_backbone
 from la.model.label_anything import LabelAnything
-from la.types import Batch, Episode, to_device
+from la.types import Batch, Episode
 
 # On a CPU only the batches that fit into this time are measured; the others are extrapolated.
 CPU_SECONDS = 20.0

@@ -20,7 +20,8 @@ from la.experiment.methods import Method, label
 from la.experiment.workbench import Report, Workbench
 from la.files import progress_bar
 from la.learn.cost import cost
-from la.types import Segmenter, to_device
+from la.learn.device import to_device
+from la.types import Segmenter
 from la.wording import counted
 
 log = logging.getLogger(__name__)

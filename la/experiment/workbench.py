@@ -12,8 +12,7 @@ from la import profiles
 from la.config import PROTOCOLS, Config, ModelConfig, Protocol
 from la.data import folds
 from la.data.batches import ids_alone
-from la.data.dataset import Data, open_data
-from la.data.download import coco_folder
+from la.data.dataset import Data
 from la.data.episodes import EpisodeSampler, episode_list
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
@@ -21,7 +20,7 @@ from la.data.loader import BatchLoader
 from la.data.packing import Numbers
 from la.errors import UserError
 from la.experiment import held_out
-from la.experiment.about_data import about_data
+from la.experiment.about_data import about_data, data_of
 from la.features.cache import FeatureCache
 from la.features.encoding import EncodedImages
 from la.folders import HOME
@@ -70,14 +69,7 @@ class Workbench:
     @cached_property
     def data(self) -> Data:
         """The images and annotations; written or indexed on first use."""
-        cache = self.home / "cache"
-        usual = coco_folder(cache) if self.config.data == "coco" else None
-        if self.source is None and self.config.data == "folder":
-            raise UserError(
-                f"profile {self.config.profile} has no images of its own; give --data FOLDER "
-                "(DATA=FOLDER for make), a folder in COCO format"
-            )
-        return open_data(self.source or usual, cache)
+        return data_of(self.config, self.source, self.home)
 
     @property
     def ranks(self) -> "PartialState":

@@ -14,9 +14,10 @@ from la.config import ModelConfig
 from la.data.geometry import Frame
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
+from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.model.backbone import Backbone, build_backbone
-from la.types import Batch, Episode, Features, Pixels, to_device
+from la.types import Batch, Episode, Features, Pixels
 
 if TYPE_CHECKING:  # la.learn.run imports pandas, which a command about data does not need
     from la.learn.run import Batches

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from la.data.entries import check_pixels, text_of
+from la.data.entries import check_pixels, image_name, text_of
 from la.data.segmentations import Unusable
 from la.errors import UserError
 from la.formats.labelme_shapes import read_labelme
@@ -26,6 +26,7 @@ from la.formats.marked import (
 from la.formats.png_masks import read_masks
 from la.formats.yolo_labels import class_names, label_files, read_labels
 from la.types import Box
+from la.wording import listed
 
 UNUSABLE = (LookupError, TypeError, ValueError, OverflowError, AttributeError, Unusable)
 MEND = "export the annotations in COCO's instance format"
@@ -79,7 +80,7 @@ def _read_known(contents: Mapping[Path, dict[str, Any]]) -> tuple[list[str], lis
         if "annotations" in content:
             if len(contents) == 1:
                 return _coco(content, path)
-            names = ", ".join(path.name for path in list(contents)[:3])
+            names = listed([path.name for path in contents])
             raise UserError(f"{path.parent} holds several files ({names}); give one of them")
         marked += read_labelme(content, path)
     return sorted({entry.cls for entry in marked}), marked
@@ -116,17 +117,11 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[str], list[Marked]]
             image = _listed(images, entry, "image_id")
             size = stated_size(image.get("height"), image.get("width"))
             name = _listed(names, entry, "category_id")
-            marked.append(Marked(_photo(image), name, shape, size, hint))
+            marked.append(Marked(image_name(image), name, shape, size, hint))
     except UNUSABLE as error:
         raise UserError(f"{path}: {where} cannot be used ({reason_of(error)}){hint}") from None
     _check_box_pixels(marked, path)
     return list(names.values()), marked
-
-
-def _photo(image: dict[str, Any]) -> str:
-    """The file name of an image, for which LVIS has its web address alone."""
-    has_address_alone = "coco_url" in image and "file_name" not in image
-    return text_of(image, "coco_url" if has_address_alone else "file_name")
 
 
 def _by_id(entries: list[Any], field: str) -> dict[int | str, dict[str, Any]]:

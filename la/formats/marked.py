@@ -1,7 +1,6 @@
 """A shape of one class on one photograph, as files of other programs have it."""
 
 import json
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,6 @@ class Marked:
     shape: Shape
     size: tuple[int, int] | None = None  # (H, W) that the file states
     hint: str = ""  # the end of an error about it: how to see all entries that have one
-
-
-def same_spelling(name: str) -> str:
-    """A name without spaces around it, and with its letters composed (NFC).
-
-    macOS stores an accent as a letter of its own.
-    """
-    return unicodedata.normalize("NFC", name).strip()
 
 
 def id_of(value: object) -> int | str:

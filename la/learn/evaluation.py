@@ -8,9 +8,10 @@ from torch import Tensor
 
 from la.config import ModelConfig
 from la.data.geometry import Frame
+from la.learn.device import to_device
 from la.learn.metrics import Scores
 from la.learn.precision import tf32
-from la.types import IGNORE, Batch, Episode, Segmenter, check_shapes, to_device
+from la.types import IGNORE, Batch, Episode, Segmenter, check_shapes
 
 
 @torch.inference_mode()

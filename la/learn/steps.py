@@ -14,10 +14,11 @@ from torch.optim import Optimizer
 from la.config import ModelConfig, TrainConfig
 from la.errors import UserError
 from la.learn.attention_loss import attention_loss, recorded_reads
+from la.learn.device import to_device
 from la.learn.evaluation import at_least_float32, original_scores, padded_rows
 from la.learn.losses import class_weights, focal_loss, official_focal_loss
 from la.model.prompt_encoder import PADDING, PromptEncoder
-from la.types import Batch, to_device
+from la.types import Batch
 
 
 class BatchTooLarge(UserError, torch.OutOfMemoryError):

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from la.data.entries import beyond_the_image, listed
+from la.data.entries import beyond_the_image, row_of_name, same_spelling
 from la.errors import UserError
 from la.formats.annotation_files import read_marked
-from la.formats.marked import Marked, same_spelling
+from la.formats.marked import Marked
 from la.predict.drawing import MAX_CLASSES, Annotation, Drawing, DrawnImage, vector_prompts
 from la.predict.marked_photo import MarkedPhoto
 from la.predict.named_photos import NamedPhotos, is_named
 from la.predict.photos import to_drawn
 from la.predict.vector_prompts import VectorPrompt
-from la.wording import counted
+from la.wording import counted, listed
 
 NAMED = 10  # classes that a message lists
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def read_annotations(
     """
     source, images = Path(source), Path(images)
     all_classes, marked = read_marked(source, classes)
-    _check_classes(all_classes, source)
+    row_of_name(all_classes, source)  # raises if two have the same name
     if files is not None:
         marked = _of_photographs(marked, files, source)
     names = _chosen(classes, all_classes, marked, source)
@@ -117,22 +117,6 @@ def _annotations(
     return annotations
 
 
-def _check_classes(names: Sequence[str], source: Path) -> None:
-    """Check that each class has a name of its own.
-
-    Raises:
-        UserError: two have the same name.
-    """
-    seen: set[str] = set()
-    for name in map(same_spelling, names):
-        if name in seen:
-            raise UserError(
-                f"{source} has two classes named {name!r}; merge them, or give each a name of its "
-                "own"
-            )
-        seen.add(name)
-
-
 def _of_photographs(
     marked: Sequence[Marked],
     files: Sequence[str],
@@ -192,7 +176,5 @@ def _spelled_as_known(
     spelled = {same_spelling(name): name for name in known}
     for name in classes:
         if same_spelling(name) not in spelled:
-            names = ", ".join(known[:NAMED])
-            more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-            raise UserError(f"{source} has no class {name!r}; it has {names}{more}")
+            raise UserError(f"{source} has no class {name!r}; it has {listed(known, NAMED)}")
     return [spelled[same_spelling(name)] for name in classes]

@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from la.data.entries import same_spelling
 from la.data.images import ImageFolder
 from la.data.picture_files import distinct, is_picture
 from la.errors import MissingFile, UserError
-from la.formats.marked import same_spelling
 
 
 class NamedPhotos:

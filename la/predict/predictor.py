@@ -19,13 +19,14 @@ from la.data.images import DRAWING_SCALE
 from la.data.prompts import collate_prompts
 from la.errors import UserError
 from la.learn.checkpoints import as_bytes
+from la.learn.device import to_device
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
 from la.predict.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photographs
 from la.predict.prediction import Prediction
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
-from la.types import ModelCard, Prompts, to_device
+from la.types import ModelCard, Prompts
 from la.wording import counted
 
 if TYPE_CHECKING:  # it takes a predictor itself

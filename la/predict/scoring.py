@@ -13,6 +13,7 @@ import numpy as np
 
 from la.data.contents import picture_digest
 from la.data.dataset import open_index
+from la.data.entries import same_spelling
 from la.data.index import CocoIndex
 from la.data.layouts import find
 from la.data.picture_files import file_id
@@ -20,7 +21,6 @@ from la.errors import UserError
 from la.files import progress_bar
 from la.folders import HOME
 from la.formats.label_maps import LabelMap
-from la.formats.marked import same_spelling
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
 from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
@@ -28,6 +28,7 @@ from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
 from la.predict.upright import upright_pixels
 from la.types import IGNORE
+from la.wording import listed
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
     scored = [name for name in classes if same_spelling(name) in spelled]
     missing = ", ".join(name for name in classes if name not in scored)
     if not scored:
-        known = ", ".join(annotated[:10]) or "none"
+        known = listed(annotated, 10) or "none"
         raise UserError(
             f"{truth.source} has no mask of {missing} to score; it has masks of {known}. "
             "Rename the classes of the prompts, or annotate them"

@@ -17,13 +17,14 @@ from la.data.prompts import Drawn
 from la.experiment.job import Job
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
+from la.learn.device import to_device
 from la.learn.evaluation import original_scores
 from la.predict.photos import to_drawn
 from la.predict.prediction import Prediction
 from la.report.lettering import literal
 from la.report.marks import draw_labels, draw_prompts
 from la.report.picture_blocks import WIDTH, blocks_of_axes
-from la.types import IGNORE, Episode, to_device
+from la.types import IGNORE, Episode
 
 FONT = 9  # points
 

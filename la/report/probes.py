@@ -20,10 +20,11 @@ from la.experiment.methods import label
 from la.experiment.workbench import Workbench
 from la.learn import checkpoints
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
+from la.learn.device import to_device
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
 from la.report.finding import Finding
-from la.types import Batch, Episode, Example, PromptKind, to_device
+from la.types import Batch, Episode, Example, PromptKind
 
 
 @dataclass(frozen=True)

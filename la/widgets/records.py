@@ -13,10 +13,11 @@ from la.data.geometry import Frame
 from la.data.loader import BatchLoader
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
+from la.learn.device import to_device
 from la.learn.evaluation import original_scores
 from la.model.label_anything import LabelAnything
 from la.report.pictures import picture
-from la.types import Batch, Episode, Segmenter, to_device
+from la.types import Batch, Episode, Segmenter
 from la.widgets.viewer import EpisodeRecord
 
 SIDE = 96  # of an attention map, for supports of any size

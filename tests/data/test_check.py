@@ -121,7 +121,7 @@ def faults(path):
     picture(images / "more/014.png", 99)
     picture(images / "new.jpg", 100)
     return (
-        "have no file: 4 .001.png, 002.png, 003.png, ....; put it there, or take",
+        "have no file: 4 .001.png, 002.png, 003.png and 1 more.; put it there, or take",
         "cannot be read: 1 .005.png: .*; replace the file",
         "have another size than the file states: 1 .006.png: 31 x 20, stated 30 x 20.; export",
         "have several files of their name: 1 .014.png.; keep one",
@@ -325,7 +325,7 @@ def test_annotations_that_leave_their_image_are_counted_and_named(folder, tmp_pa
     (boxes, beyond) = checked(folder(edit=edit), tmp_path).findings
     assert beyond.what == (
         "4 annotations cut at the border of the image: annotations[1], annotations[2], "
-        "annotations[3], ..."
+        "annotations[3] and 1 more"
     )
     assert boxes.what.startswith("1 annotation with a box") and not beyond.is_fault
 

@@ -134,7 +134,7 @@ def test_names_that_contradict_each_other_are_refused(make):
         make(train=content(range(10), {"ant": 1, "wasp": 2}), val=val)
     twice = content(range(10), {"ant": 1, "bee": 2})
     twice["categories"][1]["name"] = "ant"
-    with pytest.raises(UserError, match="classes 1 and 2 are both named 'ant'; merge them"):
+    with pytest.raises(UserError, match="train.json has two classes named 'ant'; merge"):
         make(train=twice, val=val)
 
 
@@ -144,6 +144,15 @@ def test_names_are_compared_after_unicode_normalisation(make):
         val=content(range(10, 20), {"bee": 1, "caf\u00e9": 2}, first_picture=10),
     )
     assert data.train.category_names == ("bee", "caf\u00e9")
+
+
+def test_spaces_around_a_name_do_not_matter(make):
+    data = make(
+        train=content(range(10), {"ant ": 1, "bee": 2}),
+        val=content(range(10, 20), {"bee": 1, "ant": 2}, first_picture=10),
+    )
+    assert data.train.category_names == data.test.category_names == ("bee", "ant")
+    assert "not in" not in data.note
 
 
 def test_a_picture_under_two_ids_is_one_image_with_the_annotations_of_both(make, tmp_path):

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+from mmap import mmap
 
 import numpy as np
 import pytest
@@ -181,6 +182,18 @@ def test_the_second_start_reads_the_cache_and_gives_the_same_index(write, tmp_pa
     same(cold, CocoIndex.from_json(path))
 
 
+def test_cached_arrays_are_those_of_the_file_and_aligned(write, tmp_path):
+    """So that the processes of a loader share them, and read them fast."""
+    path, cache = write(rich_document()), tmp_path / "cache"
+    CocoIndex.from_json(path, cache=cache)
+    cached = CocoIndex.from_json(path, cache=cache)
+    arrays = [value for value in vars(cached).values() if isinstance(value, np.ndarray)]
+    assert len(arrays) == 12
+    assert all(isinstance(array.base, mmap) and array.flags.aligned for array in arrays)
+    with pytest.raises(ValueError, match="read-only"):
+        cached.numbers[0] = 1
+
+
 def test_a_copy_elsewhere_shares_the_cache_and_a_changed_file_does_not(
     write, tmp_path, monkeypatch
 ):
@@ -199,7 +212,7 @@ def test_a_copy_elsewhere_shares_the_cache_and_a_changed_file_does_not(
 def test_a_damaged_cache_is_made_anew(write, tmp_path, damage):
     path, cache = write(rich_document()), tmp_path / "cache"
     cold = CocoIndex.from_json(path, cache=cache)
-    (stored,) = cache.glob("*.pt")
+    (stored,) = cache.glob("*.bin")
     good = stored.read_bytes()
     text = b'[1, 2, "three"] '
     bad = {
@@ -238,7 +251,7 @@ def test_many_processes_index_one_file_at_once(write, tmp_path):
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert sorted(file.suffix for file in cache.iterdir()) == [".pt", ".txt"]
+    assert sorted(file.suffix for file in cache.iterdir()) == [".bin", ".txt"]
 
 
 @pytest.mark.parametrize("layout", ["plain", "indented", "tight", "annotations first", "nested"])

@@ -41,7 +41,7 @@ def test_of_many_classes_three_are_named(opened):
     bench, n_boxes = opened(2, 3, 5, 7)
     first = ", ".join(f"class {i} ({n_boxes[i]})" for i in (2, 3, 5))
     assert "4 classes of boxes or crowds without a mask" in bench.headline()
-    assert f"scored: {first}, .... `python" in bench.headline()
+    assert f"scored: {first} and 1 more. `python" in bench.headline()
 
 
 def test_a_class_with_masks_beside_its_boxes_is_not_named(opened):

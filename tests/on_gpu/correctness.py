@@ -10,12 +10,12 @@ import torch
 import la
 from la.config import ModelConfig
 from la.experiment.measurements import Measurement
+from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.model.backbone import Backbone, build_backbone
 from la.model.label_anything import LabelAnything
 from la.predict.example import example_episode
 from la.predict.predictor import Predictor
-from la.types import to_device
 from tests.model.official import GoldenFile, to_batch
 from tests.on_gpu.place import (
     CPU,

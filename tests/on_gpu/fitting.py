@@ -11,9 +11,10 @@ from la.config import Config
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, RIVALS, Method
 from la.experiment.runs import Run
+from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.profiles import profile
-from la.types import Batch, to_device
+from la.types import Batch
 from tests.comparators.rival_episodes import shaken
 from tests.on_gpu.place import CPU, Figures, Place, agreement, computing_on, difference
 

@@ -10,8 +10,8 @@ from la.data.features import FeatureKey, FeatureStore
 from la.data.image_features import ImageFeatures
 from la.data.index import CocoIndex
 from la.features.encoding import input_image
+from la.learn.device import to_device
 from la.learn.precision import tf32
-from la.types import to_device
 from tests.bench.loading import batches_of, rate, write_random
 from tests.on_gpu.correctness import computed_in
 from tests.on_gpu.photographs import write_photographs

@@ -11,8 +11,9 @@ from la.config import Config
 from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
+from la.learn.device import to_device
 from la.learn.training import Stopped
-from la.types import Batch, map_tensors, to_device
+from la.types import Batch, map_tensors
 from tests.on_gpu.fitting import short
 from tests.on_gpu.place import CPU, Figures, Place, computing_on, difference
 

@@ -20,11 +20,12 @@ from la.data.embedded import synthetic
 from la.data.geometry import Frame
 from la.experiment.measurements import Measurement
 from la.experiment.workbench import Workbench
+from la.learn.device import to_device
 from la.learn.evaluation import original_scores
 from la.predict.strokes import rasterize
 from la.predict.vector_prompts import from_json
 from la.report.notebooks import FOLDER
-from la.types import IGNORE, PromptKind, to_device
+from la.types import IGNORE, PromptKind
 from la.widgets import PredictionViewer
 from la.widgets.records import SIDE, affinity, plane, records
 
