@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+if TYPE_CHECKING:  # nbformat takes as long to import as torch, and pages need the order alone
+    from nbformat import NotebookNode
 
 ORDER = (  # in which pages are read
     "summary",
@@ -26,7 +27,7 @@ ORDER = (  # in which pages are read
 )
 
 
-def add_navigation(notebook: NotebookNode, folder: Path, name: str, source: Path) -> None:
+def add_navigation(notebook: "NotebookNode", folder: Path, name: str, source: Path) -> None:
     """Add a line with the sections of a rendered page, and one with its neighbours at its end.
 
     Args:
@@ -63,11 +64,13 @@ def _starts_section(source: str) -> bool:
     return any(line.startswith("## ") for line in source.splitlines())
 
 
-def _cell(identity: str, text: str) -> NotebookNode:
+def _cell(identity: str, text: str) -> "NotebookNode":
+    from nbformat.v4 import new_markdown_cell
+
     return new_markdown_cell(text, id=identity, metadata={"tags": ["navigation"]})
 
 
-def _sections(cells: Iterable[NotebookNode]) -> list[str]:
+def _sections(cells: Iterable["NotebookNode"]) -> list[str]:
     """A link to each second-level heading; its anchor has hyphens for spaces."""
     links = []
     for cell in cells:
@@ -79,7 +82,7 @@ def _sections(cells: Iterable[NotebookNode]) -> list[str]:
     return links
 
 
-def _place(cells: list[NotebookNode]) -> int:
+def _place(cells: list["NotebookNode"]) -> int:
     """After the finding, the chart and the table, i.e. before the second of the main sections."""
     heads = []
     for number, cell in enumerate(cells):

@@ -17,7 +17,6 @@ from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.finding import Finding
 from la.report.navigation import ORDER
-from la.report.notebooks import plan_of
 from la.report.tables import TABLES, prompts_of
 from la.wording import counted, numbered, plural
 
@@ -35,6 +34,8 @@ def asked(
 
     Of the user's own data, those that the data allow.
     """
+    from la.report.notebooks import plan_of  # imports papermill, which takes longer than torch
+
     parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
     chosen = {name: value for name, value in parameters.items() if value is not None}
     planned = {}
