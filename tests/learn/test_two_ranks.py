@@ -19,6 +19,8 @@ from la.files import PREFIX
 from la.learn.training import REQUEUE
 from la.rng import stream
 
+pytestmark = pytest.mark.slow  # other processes
+
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["la.learn.training"])
 DEATHS = int(os.environ.get("LA_KILLS", 3))
