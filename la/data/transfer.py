@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file; of an archive, the `files` entries that match `pattern` are unpacked."""
+    """A published file; if it is an archive, `files` of its entries match `pattern`."""
 
     url: str
     size: int  # bytes

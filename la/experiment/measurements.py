@@ -52,7 +52,7 @@ class Measurement:
 
     @property
     def one_episode(self) -> "Measurement":
-        """One episode of its setting, which is equal for all methods and seeds."""
+        """The same setting with a single episode, which is equal for all methods and seeds."""
         return replace(self, method="", seed=0, episodes=1)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Measurement:
         return asdict(self) | {"kinds": [kind.value for kind in self.kinds]}
 
     def key(self, identity: str) -> str:
-        """A name that also depends on `identity`: all else that the number depends on."""
+        """A name for this measurement and `identity`, all else that its number depends on."""
         return digest({"measurement": settings(self), "identity": identity})
 
 
@@ -165,7 +165,7 @@ class Store:
         table: str = "",
         codes: Mapping[str, str] | None = None,
     ) -> dict[str, Result]:
-        """Return the stored results among these, by key.
+        """Return the results that are stored under some of these keys, by key.
 
         Args:
             table: its file is read first.
@@ -197,9 +197,9 @@ class Store:
     def complete(self, table: str, results: Mapping[str, Result]) -> None:
         """Add what the file of a table lacks of its results, and drop what they replace.
 
-        Replaced are lines of other code, and those that measure the same under another key: of
-        other data, weights or configurations. Lines of other folds, lists or methods stay, so a
-        part of a table can be computed without losing the rest.
+        A line is replaced if other code computed it, or if it measures the same under another
+        key, because data, weights or configuration were others. Lines of other folds, lists or
+        methods stay, so a part of a table can be computed without losing the rest.
         """
         measured = [result.measurement.to_json() for result in results.values()]
         with self._changed(table) as lines:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, product
+from itertools import product
 
 from la.data.episodes import EpisodeSampler
 from la.data.folds import N_FOLDS
@@ -57,10 +57,13 @@ def needs_of(bench: Workbench, measurements: Iterable[Measurement], *, here: boo
     if not here or bench.reads_pixels:
         return needs
     lists = {_list_of(m) for m in measurements}
-    calibration = {_list_of(Job(bench, m).fitting) for m in measurements if method(m.method).biases}
+    for m in measurements:
+        if method(m.method).biases:  # calibrated on a list of its own
+            lists.add(_list_of(Job(bench, m).fitting))
     folds = {training.fold for training in needs.trainings}
-    validations = {validation_list(bench, fold) for fold in folds}
-    for setting in {*lists, *calibration, *validations}:
+    for fold in folds:
+        lists.add(validation_list(bench, fold))
+    for setting in lists:
         with suppress(UserError):  # the run says which lists cannot be drawn
             needs.test_images |= bench.images_of(bench.episodes(setting))
     for fold in folds:
@@ -70,9 +73,11 @@ def needs_of(bench: Workbench, measurements: Iterable[Measurement], *, here: boo
 
 def listed_images(bench: Workbench, episodes: int) -> set[int]:
     """The test images of the first episodes of the 1-, 2- and 5-way 1-shot lists."""
-    settings = product(range(N_FOLDS), (1, 2, 5), bench.config.evaluation.seeds)
-    lists = (bench.episodes(Measurement("", f, n, 1, seed, episodes)) for f, n, seed in settings)
-    return bench.images_of(chain.from_iterable(lists))
+    images: set[int] = set()
+    for fold, n_ways, seed in product(range(N_FOLDS), (1, 2, 5), bench.config.evaluation.seeds):
+        setting = Measurement("", fold, n_ways, 1, seed, episodes)
+        images |= bench.images_of(bench.episodes(setting))
+    return images
 
 
 def _add_lists(needs: Needs, bench: Workbench, measurement: Measurement) -> None:

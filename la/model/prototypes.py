@@ -19,10 +19,10 @@ class Pairs:
     support: Tensor  # (E,) int64 in [0, S)
     episode: Tensor  # (E,) int64 in [0, B)
     row: Tensor  # (E,) int64 in [0, C)
-    present: Tensor  # (E,) bool, False where nothing was prompted: counts in no mean
+    present: Tensor  # (E,) bool; False where nothing was prompted: the pair is in no mean
 
     def joined(self, other: "Pairs") -> "Pairs":
-        """These pairs and then the others, as they are."""
+        """These pairs followed by the others."""
         return Pairs(
             embeddings=torch.cat([self.embeddings, other.embeddings]),
             support=torch.cat([self.support, other.support]),
@@ -42,7 +42,7 @@ class Support:
 
 
 def mixed(mixer: Mixer, pairs: Pairs) -> Tensor:
-    """(E, E) bool: pairs of one support image, of one class (Eq. 4), or of one episode."""
+    """(E, E) bool, which pairs are mixed: those of one image, one class (Eq. 4) or one episode."""
     if mixer == "class":
         return pairs.support[:, None] == pairs.support
     same_episode = pairs.episode[:, None] == pairs.episode

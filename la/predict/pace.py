@@ -15,7 +15,7 @@ PHOTOGRAPH = (640, 480)  # the usual size in COCO
 
 
 def kept() -> dict[str, float]:
-    """The seconds an image of each model that has been measured here; none if it cannot be read."""
+    """Seconds per image of the models that were timed on this machine, by name."""
     try:
         return json.loads((folders.HOME / "cache" / FILE).read_text())
     except (OSError, ValueError):  # nothing is measured yet, or the file is damaged
@@ -23,7 +23,7 @@ def kept() -> dict[str, float]:
 
 
 def measure(predictor: Predictor) -> float:
-    """The seconds an image of a model: what was kept, or what one image takes now."""
+    """Seconds per image of a model: the value kept from an earlier call, or one image timed now."""
     name = predictor.card.name
     paces = kept()
     if name not in paces:

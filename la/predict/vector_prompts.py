@@ -23,13 +23,17 @@ from pycocotools import mask as coco_mask
 from la.errors import UserError
 
 XY = tuple[float, float]
+Polyline = Annotated[tuple[XY, ...], Meta(min_length=1)]
+Polygon = Annotated[tuple[XY, ...], Meta(min_length=3)]
+ImageNumber = Annotated[int, Meta(ge=0)]
+ClassNumber = Annotated[int, Meta(ge=1)]
 RunLength = Annotated[int, Meta(ge=0)]
 Radius = Annotated[float, Meta(ge=0.1, le=1e5)]  # in pixels
 
 
 class _OnImage(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    img: Annotated[int, Meta(ge=0)]
-    cls: Annotated[int, Meta(ge=1)]
+    img: ImageNumber
+    cls: ClassNumber
 
 
 class PointPrompt(_OnImage, frozen=True, tag="point"):
@@ -48,7 +52,7 @@ class BoxPrompt(_OnImage, frozen=True, tag="box"):
 class BrushPrompt(_OnImage, frozen=True, tag="brush"):
     """All pixels whose centre is within `r` of a polyline."""
 
-    pts: Annotated[tuple[XY, ...], Meta(min_length=1)]
+    pts: Polyline
     r: Radius = 12
     erase: bool = False
 
@@ -56,7 +60,7 @@ class BrushPrompt(_OnImage, frozen=True, tag="brush"):
 class LassoPrompt(_OnImage, frozen=True, tag="lasso"):
     """All pixels whose centre is inside a closed polygon."""
 
-    pts: Annotated[tuple[XY, ...], Meta(min_length=3)]
+    pts: Polygon
     erase: bool = False
 
 
@@ -79,18 +83,21 @@ def from_json(prompts: object) -> tuple[VectorPrompt, ...]:
     try:
         return msgspec.convert(prompts, tuple[VectorPrompt, ...])
     except msgspec.ValidationError as error:
-        raise UserError(str(error).replace("`$", "`prompts")) from None
+        text = str(error).replace("`$", "`prompts")
+        raise UserError(text) from None
 
 
 def to_json(prompts: Iterable[VectorPrompt]) -> list[dict[str, Any]]:
     """The prompts as JSON objects; the inverse of `from_json`."""
-    return msgspec.json.decode(msgspec.json.encode(list(prompts)))
+    encoded = msgspec.json.encode(list(prompts))
+    return msgspec.json.decode(encoded)
 
 
 def mask_prompt(mask: np.ndarray, img: int, cls: int) -> MaskPrompt:
     """A mask (H, W) as a prompt, without loss."""
     pixels = np.asarray(mask, bool).ravel(order="F")
-    changes = np.flatnonzero(np.diff(pixels, prepend=False))
+    is_change = np.diff(pixels, prepend=False)
+    changes = np.flatnonzero(is_change)
     counts = np.diff(changes, prepend=0, append=pixels.size)
     return MaskPrompt(img, cls, tuple(counts.tolist()))
 

@@ -1,6 +1,6 @@
 """Reports from stored counts: by rule, class, size, kind of mistake, and single episode.
 
-Nothing here runs a model: a new question to old results is a new sum over their counts.
+Nothing here runs a model: a new question about stored results is a new sum over their counts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -74,7 +74,7 @@ def per_class(
 
 
 def best_and_worst(per_class: pd.DataFrame, n_each: int = 8) -> pd.DataFrame:
-    """The first and the last rows of `per_class`; all of them if there are not more.
+    """The first and the last `n_each` rows of `per_class`, or all rows if there are fewer.
 
     Classes that no query showed are left out.
     """
@@ -130,7 +130,7 @@ def mistakes(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def without_nan(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame for display: what has no value is empty."""
+    """The frame with empty cells in place of NaN, for display."""
     return frame.astype(object).where(frame.notna(), "")
 
 
@@ -217,7 +217,7 @@ def _pooled(results: Iterable[Result]) -> dict[tuple[str, str], dict[int, Scores
 
 
 def _joined(scores: Sequence[Scores]) -> Scores:
-    """One list of all episodes; their classes and N are equal."""
+    """The scores of several lists with the same classes and N as those of a single list."""
     class_ids = np.concatenate([s.class_ids for s in scores])
     confusion = np.concatenate([s.confusion for s in scores])
     return Scores(scores[0].classes, class_ids, confusion)

@@ -27,8 +27,8 @@ class Comparison:
 def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
     """`name`, or else the method of the first result, minus each other method.
 
-    Each episode list is resampled in pairs, 1,000 times, so that easy and hard episodes
-    count for both methods alike. Lists that only one of the two was scored on are left out.
+    Each episode list is resampled 1,000 times, with the same episodes for both methods, so that
+    neither gets the easier ones. Lists that only one of the two was scored on are left out.
     """
     results = in_order(results)
     if results and not name:
@@ -59,7 +59,7 @@ def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
 def among(
     comparisons: Iterable[Comparison], measurements: Iterable[Measurement]
 ) -> list[Comparison]:
-    """Those whose other method and setting are among the measurements, such as those of a table."""
+    """The comparisons whose other method and setting are among the measurements of a table."""
     columns = {(m.method, prompts_of(m), m.setting) for m in measurements}
     return [c for c in comparisons if (c.other, c.prompts, c.setting) in columns]
 

@@ -10,10 +10,16 @@ from la.widgets.photos import placed
 
 def example_state(example: ExampleEpisode) -> State:
     """The supports of an episode with their prompts as vectors, and its query."""
-    photos = placed([image for image, _ in example.examples], [example.query], "example")
+    supports = [image for image, _ in example.examples]
+    photos = placed(supports, [example.query], "example")
     prompts: list[VectorPrompt] = []
     for img, (_, prompts_of_class) in enumerate(example.examples):
         size = photos[img].photo.size
         for cls, (name, of_class) in enumerate(prompts_of_class.items(), 1):
-            prompts += vector_prompts(to_drawn(of_class, size, name), img, cls)
-    return State(photos, list(example.class_names), to_json(prompts))
+            drawn = to_drawn(of_class, size, name)
+            prompts += vector_prompts(drawn, img, cls)
+    return State(
+        photos=photos,
+        classes=list(example.class_names),
+        prompts=to_json(prompts),
+    )
