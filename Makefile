@@ -35,7 +35,8 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
          $(if $(RECOMPUTE),--recompute)
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
-SHARED  := -n 2 --dist loadfile --no-loadscope-reorder
+# One process for the tests in a browser, which wait half of the time, and two for all others.
+SHARED  := -n 3 --dist loadfile --no-loadscope-reorder
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help

@@ -46,13 +46,48 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with the fewest tests come first: they hold the longest ones, whole commands.
+    """The tests of widgets in a browser come first, then the files with the fewest tests.
 
-    So no worker is left alone with one of them at the end. pytest-xdist keeps this order under
-    --no-loadscope-reorder; by default it begins with the files that have the most tests.
+    These hold the longest tests, whole commands, so no worker is left alone with one of them at
+    the end. pytest-xdist keeps this order under --no-loadscope-reorder; by default it begins with
+    the files that have the most tests.
     """
     count = Counter(item.path for item in items)
-    items.sort(key=lambda item: count[item.path])
+    items.sort(key=lambda item: (_group(item.nodeid) != "browser", count[item.path]))
+
+
+@cache
+def _group(nodeid: str) -> str:
+    """The file of a test, or "browser" for all files that test widgets in a browser."""
+    path = nodeid.split("::")[0]
+    is_of_widgets = path.startswith("tests/widgets/")
+    text = (REPOSITORY / path).read_text(encoding="utf-8") if is_of_widgets else ""
+    return "browser" if "mark.browser" in text else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """One worker has all tests of widgets in a browser: one Chromium, and one JupyterLab."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class BrowserApart(LoadFileScheduling):
+        @property
+        def nodes(self):
+            """The workers; by default in the order in which they were ready."""
+            return sorted(super().nodes, key=lambda node: node.gateway.id)
+
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return BrowserApart(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The other workers give way to the first one, which measures what a reader waits for."""
+    if getattr(config, "workerinput", {"workerid": "gw0"})["workerid"] != "gw0":
+        os.nice(5)
 
 
 @pytest.fixture(autouse=True)
