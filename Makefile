@@ -35,8 +35,8 @@ RUN   := $(WHERE) $(if $(EPISODES),--episodes $(EPISODES)) $(if $(SEEDS),--seeds
          $(if $(RECOMPUTE),--recompute)
 LA    := $(PY) -m $(if $(GPUS),torch.distributed.run --nproc-per-node $(GPUS) -m )la
 
-# One process for the tests in a browser, which wait half of the time, and two for all others.
-SHARED  := -n 3 --dist loadfile --no-loadscope-reorder
+# Two processes, and one for the tests in a browser, which wait half of the time.
+SHARED  := --dist loadfile --no-loadscope-reorder -n
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
@@ -84,10 +84,10 @@ lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone; its fi
 
 test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
 	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')
-	$(PY) -m pytest $(SHARED) $(if $(BROWSER),,-m 'not browser')
+	$(PY) -m pytest $(SHARED) $(if $(BROWSER),3,2 -m 'not browser')
 
 test-fast: $(SETUP)  ## run the tests without browsers and without whole commands
-	$(PY) -m pytest $(SHARED) -m 'not browser and not slow'
+	$(PY) -m pytest $(SHARED) 2 -m 'not browser and not slow'
 
 check: $(SETUP)  ## check format, lint and types
 	$(PY) -m ruff format --check la tests

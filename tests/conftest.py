@@ -53,11 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     the files that have the most tests.
     """
     count = Counter(item.path for item in items)
-    items.sort(key=lambda item: (_group(item.nodeid) != "browser", count[item.path]))
+    items.sort(key=lambda item: (group_of(item.nodeid) != "browser", count[item.path]))
 
 
 @cache
-def _group(nodeid: str) -> str:
+def group_of(nodeid: str) -> str:
     """The file of a test, or "browser" for all files that test widgets in a browser."""
     path = nodeid.split("::")[0]
     is_of_widgets = path.startswith("tests/widgets/")
@@ -79,7 +79,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
             return sorted(super().nodes, key=lambda node: node.gateway.id)
 
         def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid)
+            return group_of(nodeid)
 
     return BrowserApart(config, log)
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.conftest import NEEDED, pytest_sessionstart
+from tests.conftest import NEEDED, group_of, pytest_sessionstart
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,6 +69,19 @@ def test_the_fast_tests_start_no_whole_command():
         text = path.read_text()
         if starts.search(text) and path.name != Path(__file__).name:
             assert "pytest.mark.slow" in text, path
+
+
+@pytest.mark.parametrize(
+    ("file", "group"),
+    [
+        ("tests/widgets/test_lab.py", "browser"),
+        ("tests/widgets/test_loop_page.py", "browser"),
+        ("tests/widgets/test_loop.py", "tests/widgets/test_loop.py"),
+        ("tests/data/test_folds.py", "tests/data/test_folds.py"),
+    ],
+)
+def test_one_process_has_all_files_that_test_widgets_in_a_browser(file, group):
+    assert group_of(f"{file}::test_anything[browser]") == group
 
 
 def test_a_failed_notebook_fails_make_and_the_next_make_tries_again(tmp_path):

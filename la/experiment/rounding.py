@@ -1,7 +1,7 @@
-"""How a short disk decides that features are rounded to int8, where `LA_FEATURES` does not say it.
+"""Features are rounded to int8 where the disk is too small, unless `LA_FEATURES` names a format.
 
-Only where nothing is made yet can the disk decide, and then `settle` makes the empty folder from
-which every later process knows the choice.
+This is decided once, before any features of a profile exist: `settle` makes their empty folder, by
+which every later process knows the format.
 """
 
 import logging
@@ -32,13 +32,13 @@ def feature_bytes(config: Config, features: str) -> int:
 
 
 def may_settle(bench: Workbench) -> bool:
-    """Whether the disk may decide, because no features of the profile are there."""
+    """Whether the format is still open: no features of the profile exist, and none is named."""
     cache = bench.cache
     return not (cache.is_told or cache.exists("float16") or cache.exists("int8"))
 
 
 def settle(bench: Workbench, numbers: Numbers) -> None:
-    """From now on the profile's features have the planned format; one rank calls this for all."""
+    """Keep the planned format for all later processes; one rank calls this for all."""
     if numbers == bench.numbers:
         return
     log.warning(SHORT_DISK)
@@ -47,7 +47,7 @@ def settle(bench: Workbench, numbers: Numbers) -> None:
 
 
 def settle_if_short(bench: Workbench, n_images: int) -> None:
-    """Settle where the disk has no room for the features of so many images in float16."""
+    """Round to int8 if the disk has no room for the features of so many images in float16."""
     if not may_settle(bench):
         return
     try:

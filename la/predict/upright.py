@@ -1,4 +1,4 @@
-"""Turns what was annotated on the pixels as stored, as EXIF turns their photograph upright."""
+"""Turns annotations of stored pixels as EXIF turns the photograph itself: upright."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +26,10 @@ def annotated_frame(
     path: Path,
     turn: int,
 ) -> tuple[int, int]:
-    """(H, W) of the picture that was annotated: as it is upright, or as it is stored.
+    """(H, W) of the picture that was annotated: that of the upright photograph or of its file.
 
     Args:
-        stated: (H, W) that the annotations say.
+        stated: (H, W) that the annotations state.
         size: (H, W) of the photograph, upright.
         path: of the photograph.
         turn: how its pixels are stored, by EXIF.

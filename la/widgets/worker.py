@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Worker:
-    """Calls `work` once or more after each `ask`, in one thread that ends when nothing is asked.
+    """Calls `work` at least once after each `ask`, in one thread that ends when all is done.
 
     `work` reads what there is to do when it is called, so that ten requests during a slow call
     cost one further call. It must not raise.
