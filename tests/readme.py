@@ -8,7 +8,7 @@ import pandas as pd
 from la.files import write_whole
 from la.report.finding import CLAIMS
 from la.report.questions import questions
-from tests.readme_comparators import comparators, comparators_by_ways, stored_lines
+from tests.readme_comparators import Stored, comparators, comparators_by_ways, stored_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -40,7 +40,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     write_whole(README, with_results(text, RESULTS))
     text = COMPARATORS.read_text(encoding="utf-8")
-    write_whole(COMPARATORS, with_comparators(text, RESULTS))
+    write_whole(COMPARATORS, with_comparators(text, stored_lines(RESULTS)))
 
 
 def with_results(text: str, results: Path) -> str:
@@ -56,13 +56,12 @@ def with_results(text: str, results: Path) -> str:
     return with_block(text, "pages", pages(results))
 
 
-def with_comparators(text: str, results: Path) -> str:
-    """The text with its two tables of comparators made from the measurements of `results`.
+def with_comparators(text: str, stored: Stored) -> str:
+    """The text with its two tables of comparators made from the stored measurements.
 
     Raises:
         ValueError: a marker is missing.
     """
-    stored = stored_lines(results)
     text = with_block(text, "measured", comparators(stored))
     return with_block(text, "ways", comparators_by_ways(stored))
 

@@ -1,6 +1,5 @@
 """What docs/comparators.md says about each method, compared with the code."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from la.experiment.methods import RIVALS
 from la.profiles import profile
 from tests.readme import RESULTS, with_comparators
-from tests.readme_comparators import TABLES, comparators, comparators_by_ways, stored_lines
+from tests.readme_comparators import Stored, comparators, comparators_by_ways, stored_lines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
@@ -65,26 +64,28 @@ def test_every_oracle_that_the_page_lists_is_a_test() -> None:
         assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8"), test
 
 
-def test_the_measured_tables_hold_the_stored_results() -> None:
-    assert with_comparators(PAGE, RESULTS) == PAGE, "run make readme"
+@pytest.fixture(scope="module")
+def stored() -> Stored:
+    return stored_lines(RESULTS)
 
 
-def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Path) -> None:
+def test_the_measured_tables_hold_the_stored_results(stored: Stored) -> None:
+    assert with_comparators(PAGE, stored) == PAGE, "run make readme"
+
+
+def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(stored: Stored) -> None:
     """The mean of four folds is printed, and a method that lacks a fold is no row."""
-    folder = tmp_path / "measurements"
-    folder.mkdir()
-    for table in TABLES:
-        kept = []
-        for text in (RESULTS / "measurements" / f"{table}.jsonl").read_text().splitlines():
-            measured = json.loads(text)["measurement"]
+    kept: Stored = {}
+    for table, lines in stored.items():
+        kept[table] = []
+        for line in lines:
+            measured = line["measurement"]
             is_gone = measured["method"] == "dcama" and measured["fold"] == 3
             if measured["seed"] == 0 and not is_gone:
-                kept.append(text)
-        (folder / f"{table}.jsonl").write_text("\n".join(kept))
-    written = comparators(stored_lines(tmp_path))
+                kept[table].append(line)
+    written = comparators(kept)
     scores = []
-    for text in (folder / "table1.jsonl").read_text().splitlines():
-        line = json.loads(text)
+    for line in kept["table1"]:
         measured = line["measurement"]
         if measured["method"] == "panet" and measured["k_shots"] == 5:
             scores.append(line["miou_star"])
@@ -94,8 +95,10 @@ def test_a_stored_result_of_the_first_lists_is_a_cell_of_the_table(tmp_path: Pat
     assert "| DCAMA |" not in written
 
 
-def test_the_share_that_is_kept_with_most_classes_is_computed_from_the_row_itself() -> None:
-    _, _, *rows = comparators_by_ways(stored_lines(RESULTS)).splitlines()
+def test_the_share_that_is_kept_with_most_classes_is_computed_from_the_row_itself(
+    stored: Stored,
+) -> None:
+    _, _, *rows = comparators_by_ways(stored).splitlines()
     assert len(rows) >= 4
     for row in rows:
         one, *_, twenty, kept = [cell.strip(" *%") for cell in row.split("|")[2:-1]]
