@@ -70,7 +70,14 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
         return read_masks(source, masks, classes)
     raise UserError(
         f"{source} holds no COCO or LabelMe file (.json), YOLO labels (.txt) or masks (.png)"
+        f"{_other_files(source)}"
     )
+
+
+def _other_files(source: Path) -> str:
+    """The end of an error: the first files that a folder holds instead, "" if none."""
+    names = sorted(path.name for path in source.iterdir() if path.is_file())
+    return f", but {listed(names)}; {MEND}" if names else ""
 
 
 def _read_known(contents: Mapping[Path, dict[str, Any]]) -> tuple[list[str], list[Marked]]:

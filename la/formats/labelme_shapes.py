@@ -31,11 +31,16 @@ def read_labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
         try:
             size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
             shape = _shape(entry, size)
-            marked = Marked(text_of(content, "imagePath"), text_of(entry, "label"), shape, size)
+            marked = Marked(_photo(content, path), text_of(entry, "label"), shape, size)
         except UNUSABLE as error:
             reason = reason_of(error)
             raise UserError(f"{path}: shapes[{number}] cannot be used ({reason})") from None
         yield marked
+
+
+def _photo(content: dict[str, Any], path: Path) -> str:
+    """The name of the photograph; without one, that of the file, which LabelMe writes beside it."""
+    return path.stem if content.get("imagePath") is None else text_of(content, "imagePath")
 
 
 def _shape(entry: dict[str, Any], size: tuple[int, int] | None) -> Shape:
@@ -57,7 +62,7 @@ def _shape(entry: dict[str, Any], size: tuple[int, int] | None) -> Shape:
         return Point(*points[0].tolist())
     if kind == "mask":
         return _mask(entry["mask"], points[0], size)
-    raise ValueError(f"it is a {kind}; make it a polygon")
+    raise ValueError(f"its shape_type is {kind!r:.40}; make it a polygon")
 
 
 def _mask(

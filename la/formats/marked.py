@@ -1,5 +1,6 @@
 """A shape of one class on one photograph, as files of other programs have it."""
 
+import codecs
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +86,15 @@ def reason_of(error: Exception) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
+    """The text of a file of UTF-8, or of UTF-16 with its mark, as Windows writes it.
 
     Raises:
-        UserError: it is not in UTF-8.
+        UserError: it is in another encoding.
     """
     raw = path.read_bytes()
+    is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise other_encoding(path, raw, error) from None
 

@@ -61,10 +61,12 @@ def _numbered(
     """Masks whose values are class numbers; of a single class also black and white ones."""
     marked: list[Marked] = []
     white: list[Marked] = []  # the class, where masks are black and white
+    has_ignored = False
     for path in masks:
         pixels = _pixels(path)
         photo = path.relative_to(source).with_suffix("").as_posix()
         for value in _values(pixels):
+            has_ignored |= value == IGNORED
             if value in names:
                 marked.append(Marked(photo, names[value], pixels == value))
             elif value != IGNORED:
@@ -73,6 +75,11 @@ def _numbered(
                 raise UserError(f"{path} has the value {value} for {known}")
             elif len(names) == 1:
                 white += [Marked(photo, name, pixels == value) for name in names.values()]
+    if has_ignored and not marked and not white:
+        raise UserError(
+            f"the masks of {source} hold {IGNORED} alone, which belongs to none of "
+            f"{counted(len(names), 'class')}; give a folder of masks for each class"
+        )
     return list(names.values()), marked or white
 
 

@@ -31,23 +31,27 @@ def class_names(source: Path) -> dict[int, str]:
     """The class names of `data.yaml` or `classes.txt`, in the folder or the one above, by number.
 
     Raises:
-        UserError: there is no such file, or it is damaged.
+        UserError: there is no such file, it names no class, or it is damaged.
     """
+    unnamed: Path | None = None
     for folder in (source, source.parent):
-        for path in sorted(folder.glob("*.yaml")):
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             try:
                 # This loader gives text alone: a class named "no" does not become False.
                 content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
             except yaml.YAMLError as error:
                 raise UserError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
             names = content.get("names") if isinstance(content, dict) else None
-            if isinstance(names, dict):
+            if names and isinstance(names, dict):
                 return _by_number(names, path)
-            if isinstance(names, list):
+            if names and isinstance(names, list):
                 return dict(enumerate(map(str, names)))
+            unnamed = unnamed or path
         if (folder / "classes.txt").is_file():
             lines = enumerate(read_text(folder / "classes.txt").splitlines())
             return {number: line.strip() for number, line in lines if line.strip()}
+    if unnamed is not None:
+        raise UserError(f"{unnamed} has no list `names`; add it, with the names of the classes")
     raise UserError(f"{source} has no data.yaml or classes.txt; add one with the class names")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
+from la.data.entries import same_spelling
 from la.data.prompts import Drawn
 from la.errors import UserError
 from la.predict.strokes import rasterize
@@ -56,7 +57,8 @@ class Drawing:
     prompts: tuple[VectorPrompt, ...]
 
     def __post_init__(self) -> None:
-        if "" in self.classes or len(set(self.classes)) < len(self.classes):
+        spelled = set(map(same_spelling, self.classes))
+        if "" in spelled or len(spelled) < len(self.classes):
             raise UserError(f"classes need different names, not {self.classes}"[:99])
         if len(self.classes) > MAX_CLASSES:
             raise UserError(

@@ -67,7 +67,7 @@ def from_coco(content: object, where: str = "prompts.json") -> Drawing:
         UserError: the content is not a COCO file with prompts; the message says which entry.
     """
     try:
-        file = msgspec.convert(content, _File)
+        file = msgspec.convert(content, _File, strict=False)  # numbers may be text, or 30.0
         names = tuple(category.name for category in file.categories)
         for text in (*names, *(image.file_name for image in file.images)):
             text.encode()

@@ -187,6 +187,9 @@ def test_the_class_names_of_yolo_may_be_damaged(images, tmp_path):
     ):
         read_annotations(folder, images)
     (folder / "data.yaml").write_text("")
+    with pytest.raises(UserError, match="data.yaml has no list `names`"):
+        read_annotations(folder, images)
+    (folder / "data.yaml").unlink()
     with pytest.raises(UserError, match="has no data.yaml or classes.txt"):
         read_annotations(folder, images)
 

@@ -374,7 +374,11 @@ def test_labelme_may_leave_out_the_size(images, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "fields", "message"),
     [
-        ({"points": [[1, 1]], "shape_type": "circle"}, {}, "it is a circle; make it a polygon"),
+        (
+            {"points": [[1, 1]], "shape_type": "circle"},
+            {},
+            "shape_type is .circle.; make it",
+        ),
         ({"points": [], "shape_type": "point"}, {}, r"shapes\[0\] cannot be used"),
         ({"points": [], "shape_type": "rectangle"}, {}, r"shapes\[0\] cannot be used"),
         ({"points": [[float("nan"), 1], [2, 3]], "shape_type": "rectangle"}, {}, "is no number"),
@@ -389,7 +393,7 @@ def test_labelme_may_leave_out_the_size(images, tmp_path):
         ({"points": [[1, 1]]}, {"shapes": None}, "shapes is no list, as LabelMe writes it"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": None}, {}, "label is None, no text"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": ""}, {}, "label is '', no text"),
-        ({"points": [[1, 1], [5, 1], [5, 5]]}, {"imagePath": None}, "imagePath is None, no text"),
+        ({"points": [[1, 1], [5, 1], [5, 5]]}, {"imagePath": []}, r"imagePath is \[\], no text"),
     ],
 )
 def test_a_damaged_shape_of_labelme_is_named(shape, fields, message, images, tmp_path):
@@ -593,3 +597,73 @@ def test_a_coloured_mask_is_refused_with_a_way_out(images, tmp_path):
     Image.new("RGB", SIZE[::-1], "red").save(tmp_path / "masks" / "a.png")
     with pytest.raises(UserError, match="is a colour picture; export masks whose pixels are class"):
         read_annotations(tmp_path / "masks", images, classes=["dog"])
+
+
+def test_labelme_files_may_leave_out_the_photograph_that_lies_beside_them(images, tmp_path):
+    shape = {"label": "dog", "points": np.reshape(RING, (-1, 2)).tolist()}
+    drawing = read_annotations(labelme(tmp_path, shape, imagePath=None), images)
+    assert np.array_equal(the_mask(drawing), rectangle())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+def test_texts_of_windows_are_read(encoding, suffix, images, tmp_path):
+    folder = tmp_path / "yolo"
+    yolo(folder, "", "")
+    (folder / "data.yaml").unlink()
+    (folder / f"data{suffix}").write_bytes("names: [Ka\u0308fer]\r\n".encode(encoding))
+    line = " ".join(map(str, np.divide(RING, [30, 20] * 4)))
+    (folder / "a.txt").write_bytes(f"0 {line}\r\n".encode(encoding))
+    drawing = read_annotations(folder, images)
+    assert np.array_equal(the_mask(drawing), rectangle())
+    assert drawing.classes == ("Ka\u0308fer",)
+
+
+@pytest.mark.parametrize("names", ["nc: 2", "names: dog", "names: []", "names: {}"])
+def test_a_data_yaml_without_names_is_named(names, images, tmp_path):
+    folder = tmp_path / "yolo"
+    yolo(folder, "0 0.1 0.1 0.2 0.1 0.2 0.2", names)
+    with pytest.raises(UserError, match="data.yaml has no list `names`; add it, with the names"):
+        read_annotations(folder, images)
+
+
+def test_files_of_another_format_in_a_folder_are_named(images, tmp_path):
+    folder = tmp_path / "voc"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"or masks \(\.png\)$"):
+        read_annotations(folder, images)
+    for number in range(5):
+        (folder / f"{number}.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match="but 0.xml, 1.xml, 2.xml, ...; export the annotations in"):
+        read_annotations(folder, images)
+
+
+def test_black_and_white_masks_of_several_classes_are_refused(images, tmp_path):
+    masks = mask_files(tmp_path / "masks", 255 * rectangle().astype(np.uint8))
+    with pytest.raises(UserError, match="hold 255 alone, which belongs to none of 2 classes; give"):
+        read_annotations(masks, images, classes=["dog", "cat"])
+
+
+def test_names_of_prompts_json_that_look_alike_are_refused(prompts):
+    path = prompts("photos/pr\u00e9 1.jpg")
+    content = json.loads(path.read_text())
+    for names in (["\u00e9", "e\u0301"], ["dog", " dog"], [" "]):
+        content["categories"] = [{"name": name} for name in names]
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match="classes need different names"):
+            prompts_file.read(path)
+
+
+def test_numbers_of_prompts_json_may_be_text_or_floats(prompts):
+    path = prompts("photos/pr\u00e9 1.jpg")
+    expected = prompts_file.read(path)
+    content = json.loads(path.read_text())
+    content["images"][0] |= {"width": "30", "height": 20.0}
+    content["prompts"][0] |= {"img": "0", "cls": 1.0}
+    path.write_text(json.dumps(content))
+    assert prompts_file.read(path) == expected
+    for value in (30.5, True, None, "wide"):
+        content["images"][0]["width"] = value
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"Expected `int`, got `\w+` - at `images\[0\].width`"):
+            prompts_file.read(path)
