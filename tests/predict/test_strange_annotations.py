@@ -634,7 +634,7 @@ def test_files_of_another_format_in_a_folder_are_named(images, tmp_path):
         read_annotations(folder, images)
     for number in range(5):
         (folder / f"{number}.xml").write_text("<annotation/>")
-    with pytest.raises(UserError, match="but 0.xml, 1.xml, 2.xml, ...; export the annotations in"):
+    with pytest.raises(UserError, match="but 0.xml, 1.xml, 2.xml and 2 more; export the an"):
         read_annotations(folder, images)
 
 
