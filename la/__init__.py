@@ -12,7 +12,7 @@ _NAMES = {
     "experiment.own_method": "trained",
     "report.ablations": "ablations ladder trainings worth_of_parts worth_of_start",
     "report.behind": "against_training_free",
-    "report.claims": "claims of_tables overview shown",
+    "report.claims": "asked claims of_tables overview shown with_all_rivals",
     "report.clear_subjects": "clear_subjects",
     "report.comparison": "among compare differences not_scored",
     "report.families": "by_family by_quantity cost_growth growth prototypes_against_affinities",

@@ -17,6 +17,7 @@ from la.experiment.methods import RIVALS, label
 
 QUICK = Path(__file__).resolve().parent.parent / "results" / "quick"
 TABLES = sorted(path.stem for path in QUICK.glob("table?.csv"))
+OF_ALL = {method.label for method in RIVALS.values()}
 PLURAL = {"mask": "masks", "box": "boxes", "point": "points"}
 
 
@@ -37,8 +38,6 @@ def stored(table: str) -> dict[tuple[str, str, str], dict[int, dict[int, tuple[f
     for line in (QUICK / "measurements" / f"{table}.jsonl").read_text().splitlines():
         result = Result.from_json(json.loads(line))
         m = result.measurement
-        if m.method in RIVALS:
-            continue  # rows of METHODS=all, which the stored page does not show
         prompts = " and ".join(PLURAL[kind] for kind in m.kinds)
         both = miou(result, result.confusion), miou(result, result.raw_confusion)
         numbers[prompts, label(m.method), m.setting][m.fold][m.seed] = both
@@ -51,9 +50,14 @@ def test_tables_are_stored():
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_stored_means_and_intervals_follow_from_the_stored_confusions(table):
-    numbers = stored(table)
     with (QUICK / f"{table}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    shown = {row["method"] for row in rows}
+    numbers = {}
+    for place, folds in stored(table).items():
+        # Pages that were made without METHODS=all leave out the trained comparators.
+        if place[1] in shown or place[1] not in OF_ALL:
+            numbers[place] = folds
     checked = 0
     for row in rows:
         folds = numbers[row["prompts"], row["method"], row["setting"]]

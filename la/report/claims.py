@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from la.errors import UserError
+from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import METHODS, RIVALS
+from la.experiment.workbench import Workbench
 from la.report import behind, findings
 from la.report.ablations import trainings, worth_of_parts
 from la.report.comparison import Comparison, among
@@ -25,9 +28,58 @@ from la.report.finding import (
     Finding,
 )
 from la.report.prompts_used import prompts_matter, prompts_used
+from la.report.tables import TABLES, WITH_RIVALS
 from la.wording import counted
 
 CLAIM = "the paper's claim"  # the header of the rows
+
+
+def asked(
+    bench: Workbench,
+    *,
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    episodes: int | None = None,
+) -> dict[str, list[Measurement]]:
+    """The measurements of each table's notebook; None keeps the notebook's own value.
+
+    With the trained comparators, see `with_all_rivals`. Of the user's own data, those that the
+    data allow.
+    """
+    from la.report.notebooks import plan_of  # imports papermill, which takes longer than torch
+
+    parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
+    chosen: dict[str, object] = {}
+    for name, value in parameters.items():
+        if value is not None:
+            chosen[name] = value
+    planned = {}
+    for name in TABLES:
+        rows = {"methods": ["all"]} if name in WITH_RIVALS else {}
+        _, of_table = plan_of(name, bench.config.profile, chosen | rows)
+        if bench.source is not None:
+            try:
+                of_table = drawable(bench, of_table)
+            except UserError:  # the notebook itself says why
+                of_table = []
+        planned[name] = of_table
+    return planned
+
+
+def with_all_rivals(
+    planned: Mapping[str, list[Measurement]], results: Iterable[Result]
+) -> dict[str, list[Measurement]]:
+    """The measurements of each table: with its trained comparators, if all of them are computed.
+
+    A table of which a part of the trained rows is missing is judged without them.
+    """
+    computed = {r.measurement for r in results}
+    kept = {}
+    for name, of_table in planned.items():
+        usual = [m for m in of_table if m.method not in RIVALS]
+        rivals = [m for m in of_table if m.method in RIVALS]
+        kept[name] = of_table if computed.issuperset(rivals) else usual
+    return kept
 
 
 def claims(

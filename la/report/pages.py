@@ -9,45 +9,15 @@ import pandas as pd
 from IPython.display import Markdown
 
 from la.code import is_todays, scoring_code
-from la.errors import UserError
-from la.experiment.drawable import drawable
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN
-from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.report.finding import Finding
 from la.report.navigation import ORDER
-from la.report.tables import TABLES, prompts_of
+from la.report.tables import prompts_of
 from la.wording import counted, numbered, plural
 
 NOT_POSSIBLE = "the data are too few"  # classes, or images of them, for any episode of a page
-
-
-def asked(
-    bench: Workbench,
-    *,
-    folds: Sequence[int] | None = None,
-    seeds: Sequence[int] | None = None,
-    episodes: int | None = None,
-) -> dict[str, list[Measurement]]:
-    """The measurements of each table's notebook; None keeps the notebook's own value.
-
-    Of the user's own data, those that the data allow.
-    """
-    from la.report.notebooks import plan_of  # imports papermill, which takes longer than torch
-
-    parameters = {"folds": folds, "seeds": seeds, "episodes": episodes}
-    chosen = {name: value for name, value in parameters.items() if value is not None}
-    planned = {}
-    for name in TABLES:
-        _, of_table = plan_of(name, bench.config.profile, chosen)
-        if bench.source is not None:
-            try:
-                of_table = drawable(bench, of_table)
-            except UserError:  # the notebook itself says why
-                of_table = []
-        planned[name] = of_table
-    return planned
 
 
 def contents(

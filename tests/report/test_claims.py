@@ -6,9 +6,15 @@ import pandas as pd
 import pytest
 from hand_made import scored, with_iou
 
-from la.report.claims import claims, of_tables, overview, shown
+from la.experiment.methods import RIVALS
+from la.experiment.workbench import Workbench
+from la.profiles import profile
+from la.report.claims import asked, claims, of_tables, overview, shown, with_all_rivals
 from la.report.comparison import among, compare
 from la.report.finding import CLAIMS
+from la.report.pages import contents
+from la.report.tables import TABLES, WITH_RIVALS
+from tests.conftest import write_coco
 
 RESULTS = [with_iou(50), with_iou(40, method="prototype")]
 COMPARED = compare(RESULTS)
@@ -18,6 +24,42 @@ PLANNED = [r.measurement for r in RESULTS]
 def of_page(table: pd.DataFrame, page: str) -> pd.Series:
     """The first claim that a notebook checks."""
     return table[table["where"].str.contains(page)].iloc[0]
+
+
+def test_each_notebook_is_asked_for_its_own_folds_and_seeds():
+    planned = asked(Workbench(profile("quick")), seeds=None, episodes=7)
+    assert list(planned) == list(TABLES)
+    folds = {name: {m.fold for m in of_table} for name, of_table in planned.items()}
+    assert folds["table1"] == {0, 1, 2, 3} and folds["table4"] == folds["figure3"] == {0}
+    assert {m.seed for m in planned["table1"]} == {0, 1, 2}
+    assert {m.seed for m in planned["figure3"]} == {0}
+    assert {m.episodes for of_table in planned.values() for m in of_table} == {7}
+
+
+def test_of_small_data_only_what_they_allow_is_asked_for(tmp_path):
+    write_coco(tmp_path / "set", n_images=12, class_ids=[2, 3, 5])
+    bench = Workbench(profile("smoke"), tmp_path / "set", tmp_path)
+    assert {(m.fold, m.n_ways) for m in asked(bench)["table2"]} == {(0, 2), (0, 3)}
+    write_coco(tmp_path / "one", n_images=2, class_ids=[2])
+    none = asked(Workbench(profile("smoke"), tmp_path / "one", tmp_path))
+    assert not any(none.values())
+    table = contents(tmp_path, none, [])
+    assert set(table["results"]) == {"the data are too few"}
+
+
+def test_the_trained_comparators_are_asked_for_where_a_table_has_them():
+    with_rivals = set()
+    for name, of_table in asked(Workbench(profile("quick"))).items():
+        if RIVALS.keys() & {m.method for m in of_table}:
+            with_rivals.add(name)
+    assert with_rivals == set(WITH_RIVALS)
+
+
+def test_the_trained_comparators_are_judged_once_all_of_them_are_computed():
+    la, panet, dcama = (with_iou(20, method=name) for name in ("la", "panet", "dcama"))
+    planned = {"table1": [r.measurement for r in (la, panet, dcama)]}
+    assert with_all_rivals(planned, [panet, dcama]) == planned
+    assert with_all_rivals(planned, [la, panet]) == {"table1": [la.measurement]}
 
 
 def test_every_claim_has_a_row_with_its_section(tmp_path):

@@ -6,13 +6,9 @@ from dataclasses import replace
 import pandas as pd
 from hand_made import result, with_iou
 
-from la.experiment.workbench import Workbench
-from la.profiles import profile
 from la.report import pages
 from la.report.finding import ONE_CLASS, Finding
-from la.report.tables import TABLES
 from la.types import PromptKind
-from tests.conftest import write_coco
 
 
 def cells(line: str) -> list[str]:
@@ -51,28 +47,6 @@ def test_a_page_holds_headline_tables_and_text(tmp_path):
 def test_the_front_page_is_titled_by_its_profile(tmp_path):
     path = pages.write_page(tmp_path / "quick", "README", "A line.", {})
     assert path.read_text().startswith("# Results: quick\n")
-
-
-def test_each_notebook_is_asked_for_its_own_folds_and_seeds():
-    asked = pages.asked(Workbench(profile("quick")), seeds=None, episodes=7)
-    assert list(asked) == list(TABLES)
-    folds = {name: {m.fold for m in planned} for name, planned in asked.items()}
-    assert folds["table1"] == {0, 1, 2, 3} and folds["table4"] == folds["figure3"] == {0}
-    assert {m.seed for m in asked["table1"]} == {0, 1, 2}
-    assert {m.seed for m in asked["figure3"]} == {0}
-    assert {m.episodes for planned in asked.values() for m in planned} == {7}
-
-
-def test_of_small_data_only_what_they_allow_is_asked_for(tmp_path):
-    write_coco(tmp_path / "set", n_images=12, class_ids=[2, 3, 5])
-    bench = Workbench(profile("smoke"), tmp_path / "set", tmp_path)
-    asked = pages.asked(bench)
-    assert {(m.fold, m.n_ways) for m in asked["table2"]} == {(0, 2), (0, 3)}
-    write_coco(tmp_path / "one", n_images=2, class_ids=[2])
-    none = pages.asked(Workbench(profile("smoke"), tmp_path / "one", tmp_path))
-    assert not any(none.values())
-    table = pages.contents(tmp_path, none, [])
-    assert set(table["results"]) == {"the data are too few"}
 
 
 def test_contents_link_what_was_run_and_count_the_results_that_are_there(tmp_path):
