@@ -9,12 +9,14 @@ import pandas as pd
 from la.experiment.measurements import Result, read_lines
 from la.experiment.methods import KNOWN, RIVALS
 from la.report.shadows import not_above_shadow, shadows
+from la.report.statistics import t_interval
 
 SETTINGS = {(1, 1): "1-way 1-shot", (1, 5): "1-way 5-shot"}
 SETTINGS |= {(2, 1): "2-way 1-shot", (5, 1): "5-way 1-shot"}
 EXCHANGED = [(1, 1), (2, 1)]  # settings whose cost of exchanged supports is printed
 WAYS = {(n, 1): f"{n}-way" for n in (1, 2, 3, 4, 5, 10, 15, 20)}  # as in the paper's Table 3
 TABLES = ("table1", "table2", "table3", "prompts_used")
+FOLDS, LISTS = 4, 3
 REFERENCES = ("floor", "token_grid")  # not methods, and no prompt is read
 
 Stored = dict[str, list[dict[str, Any]]]  # the stored lines of each of `TABLES`
@@ -27,20 +29,21 @@ def stored_lines(results: Path) -> Stored:
 
 
 def comparators(stored: Stored) -> str:
-    """mIoU* of LA and all comparators on the first list of each fold, as Markdown.
+    """mIoU* of LA and all comparators over all lists and trainings, as Markdown.
 
-    A method is a row if all four folds are stored in each of `SETTINGS`. A sentence before the
-    table names the trained comparators that are not above their training-free shadow.
+    A method is a row if all folds of all lists are stored in each of `SETTINGS`. A sentence before
+    the table names the trained comparators that are not above their training-free shadow.
     """
-    scores = _first_lists(stored)
-    own = _means(scores[scores["supports"] == "own"])
-    exchanged = _means(scores[scores["supports"] == "exchanged"])
-    lost = 1 - exchanged / own
-    own = own[[*SETTINGS]].dropna()
+    scores = _scores(stored)
+    means = _means(scores[scores["supports"] == "own"])
+    # The use of prompts was measured on the first list alone.
+    first = scores[scores["seed"] == 0].pivot_table("score", ["method", "setting"], "supports")
+    lost = (1 - first["exchanged"] / first["own"]).unstack()
     title = "share lost with exchanged supports, 1-way / 2-way 1-shot"
-    last = {method: _cost(lost, method) for method in own.index}
-    table = _markdown(own, [*SETTINGS.values(), title], last)
-    of_rows = [result for result in _results(stored) if result.measurement.method in own.index]
+    rows = means[[*SETTINGS]].dropna()
+    last = {method: _cost(lost, method) for method in rows.index}
+    table = _markdown(rows, _half_widths(scores), [*SETTINGS.values(), title], last)
+    of_rows = [result for result in _results(stored) if result.measurement.method in rows.index]
     return f"**{not_above_shadow(shadows(of_rows)).sentence}**\n\n{table}"
 
 
@@ -49,15 +52,18 @@ def comparators_by_ways(stored: Stored) -> str:
 
     The last column is the share of the 1-way score that is left with the most classes.
     """
-    scores = _first_lists(stored)
-    own = _means(scores[scores["supports"] == "own"])[[*WAYS]].dropna()
+    scores = _scores(stored)
+    rows = _means(scores[scores["supports"] == "own"])[[*WAYS]].dropna()
     first, *_, most = WAYS
-    kept = own[most] / own[first]
+    kept = rows[most] / rows[first]
     last = {method: f"{100 * share:.0f} %" for method, share in kept.items()}
-    return _markdown(own, [*WAYS.values(), f"kept at {most[0]}-way"], last)
+    titles = [*WAYS.values(), f"kept at {most[0]}-way"]
+    return _markdown(rows, _half_widths(scores), titles, last)
 
 
-def _markdown(means: pd.DataFrame, titles: list[str], last: dict[str, str]) -> str:
+def _markdown(
+    means: pd.DataFrame, half_widths: pd.DataFrame, titles: list[str], last: dict[str, str]
+) -> str:
     """Rows of percentages from the best in the first column down, the best of each bold."""
     best = means.max()
     lines = [["", *titles], ["---"] * (len(titles) + 1)]
@@ -65,7 +71,7 @@ def _markdown(means: pd.DataFrame, titles: list[str], last: dict[str, str]) -> s
     for method, row in ordered.iterrows():
         cells = []
         for setting, score in row.items():
-            text = f"{100 * score:.1f}"
+            text = f"{100 * score:.1f} ± {100 * half_widths[setting][method]:.1f}"
             cells.append(f"**{text}**" if score == best[setting] else text)
         lines.append([_name(method), *cells, last[method]])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
@@ -76,31 +82,36 @@ def _results(stored: Stored) -> Iterator[Result]:
     for table in TABLES[:2]:
         for line in stored[table]:
             result = Result.from_json(line)
-            shape = (result.measurement.n_ways, result.measurement.k_shots)
-            if result.measurement.seed == 0 and shape in SETTINGS:
+            if (result.measurement.n_ways, result.measurement.k_shots) in SETTINGS:
                 yield result
 
 
-def _first_lists(stored: Stored) -> pd.DataFrame:
-    """A row for each stored number with masks on the first list of a fold."""
+def _scores(stored: Stored) -> pd.DataFrame:
+    """The mean of the four folds for each method, setting and list, with masks."""
     rows = {}
     for table in TABLES:
         for line in stored[table]:
             measured = line["measurement"]
-            is_first = measured["seed"] == 0 and measured["kinds"] == ["mask"]
-            if is_first and measured["method"] not in REFERENCES:
+            if measured["kinds"] == ["mask"] and measured["method"] not in REFERENCES:
                 setting = (measured["n_ways"], measured["k_shots"])
-                place = (measured["method"], setting, measured["supports"], measured["fold"])
-                rows[place] = line["miou_star"]
-    columns = ["method", "setting", "supports", "fold", "score"]
-    return pd.DataFrame([(*place, score) for place, score in rows.items()], columns=columns)
+                place = (measured["method"], setting, measured["supports"], measured["seed"])
+                rows[*place, measured["fold"]] = line["miou_star"]
+    columns = ["method", "setting", "supports", "seed", "fold", "score"]
+    of_folds = pd.DataFrame([(*place, score) for place, score in rows.items()], columns=columns)
+    groups = of_folds.groupby(columns[:4])["score"]
+    return groups.mean()[groups.count() == FOLDS].reset_index()
 
 
 def _means(scores: pd.DataFrame) -> pd.DataFrame:
-    """The mean of four folds by method and setting; NaN where a fold is missing."""
+    """Over the lists, by method and setting; NaN where a list is missing."""
     groups = scores.groupby(["method", "setting"])["score"]
-    means = groups.mean().where(groups.count() == 4)
-    return means.unstack()
+    return groups.mean().where(groups.count() == LISTS).unstack()
+
+
+def _half_widths(scores: pd.DataFrame) -> pd.DataFrame:
+    """Half of the 95 % t-interval over the lists, by method and setting."""
+    groups = scores[scores["supports"] == "own"].groupby(["method", "setting"])["score"]
+    return groups.agg(lambda values: t_interval(values).half_width).unstack()
 
 
 def _name(method: str) -> str:
