@@ -4,6 +4,7 @@ A chart is as wide as a phone shows it, so that its letters have their size ther
 marker and line as well as in colour, so that they can be distinguished in grey.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,16 +12,19 @@ from io import BytesIO
 import matplotlib.pyplot as plt
 import PIL.Image
 from IPython.display import Image
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from la.colours import OKABE_ITO
-from la.experiment.methods import METHODS
+from la.experiment.methods import METHODS, RIVALS
 
 WIDTH = 4.2  # inches
 PIXELS = 125  # of a page, by which a picture is shown per inch; a phone shows it smaller
 LABEL = 9  # points, of the names of methods
 LONG = 20  # characters; legends of longer names have one column
+ROWS = 6  # of a legend, for which the panels of a figure leave room
+ROW = 0.2  # inches
 COLOURS = [c for c in OKABE_ITO if c != "#F0E442"]  # yellow cannot be read on white
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
@@ -77,14 +81,21 @@ def stacked(
 
 
 def with_legend(figure: Figure) -> Figure:
-    """One legend for all panels, below them."""
-    handles, names = figure.axes[0].get_legend_handles_labels()
+    """One legend for all panels, below them; a long one makes the figure higher."""
+    handles: dict[str, Artist] = {}
+    for axis in figure.axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    n_columns = 1 if max(map(len, handles)) > LONG else 2
+    n_more = math.ceil(len(handles) / n_columns) - ROWS
+    if n_more > 0:
+        figure.set_figheight(figure.get_figheight() + n_more * ROW)
     figure.legend(
-        handles,
-        names,
+        handles.values(),
+        handles.keys(),
         loc="outside lower center",
         frameon=False,
-        ncols=1 if max(map(len, names)) > LONG else 2,
+        ncols=n_columns,
         fontsize=LABEL,
     )
     return figure
@@ -92,10 +103,11 @@ def with_legend(figure: Figure) -> Figure:
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """The style of each method; those of the tables look the same in every chart."""
-    of_tables = [method.label for method in METHODS.values()]
-    order = list(dict.fromkeys([*of_tables, *methods]))
+    of_tables = [method.label for method in (METHODS | RIVALS).values()]
+    names = list(methods)
+    order = list(dict.fromkeys([*of_tables, *names]))
     chosen = {}
-    for name in methods:
+    for name in names:
         # LA, the first, is blue; names that are in no table start from it again.
         place = order.index(name) - (len(of_tables) if name not in of_tables else 0)
         chosen[name] = Style(

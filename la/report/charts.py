@@ -6,7 +6,7 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.figure import Figure
 
-from la.experiment.methods import label
+from la.experiment.methods import RIVALS, label
 from la.report.canvas import COLOURS, LABEL, show, show_image, stacked, styles, with_legend
 from la.report.comparison import Comparison
 from la.report.tables import REFERENCES
@@ -20,6 +20,7 @@ AXIS_NAMES = {
     "steps": "training steps",
 }
 NAME = 21  # characters in a line of a method's name beside its row
+MANY = 9  # lines that one panel can show
 
 
 def by_fold(scores: pd.DataFrame) -> Figure:
@@ -134,14 +135,17 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
 def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
     """A panel per column of `y` (column: axis label) over column `x`, a line per method.
 
+    Of more than `MANY` methods the trained comparators have a panel of their own, again with LA.
     A column `half_width` is drawn as error bars on a column `value`. A reference that lies above
     all methods is written at the top instead of drawn.
     """
-    compared = _compared(frame)
-    figure, axes = stacked(len(y), 2.4 if len(y) > 1 else 3.2, shares_x=True)
-    for axis, (column, name) in zip(axes, y.items(), strict=True):
-        limit = 1.1 * _reach(compared, column)
-        for method, style in styles(frame["method"].unique()).items():
+    looks = styles(frame["method"].unique())
+    groups = _groups(list(looks))
+    panels = [(*column, *group) for column in y.items() for group in groups.items()]
+    figure, axes = stacked(len(panels), 2.4 if len(panels) > 1 else 3.2, shares_x=True)
+    for axis, (column, name, title, methods) in zip(axes, panels, strict=True):
+        limit = 1.1 * _reach(_compared(frame), column)
+        for method in methods:
             points = frame[frame["method"] == method].sort_values(x)
             low, high = points[column].min(), points[column].max()
             if low > limit:
@@ -154,17 +158,29 @@ def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
                 points[x],
                 points[column],
                 yerr=points["half_width"] if column == "value" else None,
-                color=style.colour,
-                marker=style.marker,
-                linestyle=style.dashes,
+                color=looks[method].colour,
+                marker=looks[method].marker,
+                linestyle=looks[method].dashes,
                 label=method,
                 ms=5,
                 capsize=2,
                 elinewidth=0.8,
             )
-        axis.set(ylabel=name, ylim=(0, limit), xticks=sorted(frame[x].unique()))
+        axis.set(ylabel=name, ylim=(0, limit), xticks=sorted(frame[x].unique()), title=title)
     axes[-1].set_xlabel(AXIS_NAMES.get(x, x))
     return with_legend(figure)
+
+
+def _groups(methods: Sequence[str]) -> dict[str, list[str]]:
+    """The methods of each panel of `lines`, by its title."""
+    if len(methods) <= MANY:
+        return {"": list(methods)}
+    trained = [rival.label for rival in RIVALS.values() if rival.network is not None]
+    first, *others = methods
+    return {
+        "training-free": [first, *(name for name in others if name not in trained)],
+        "trained comparators": [first, *(name for name in others if name in trained)],
+    }
 
 
 def _reach(points: pd.DataFrame, column: str) -> float:

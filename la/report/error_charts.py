@@ -10,6 +10,7 @@ from la.report.canvas import COLOURS, LABEL, MARKERS, stacked, with_legend
 from la.report.lettering import literal
 
 NAME = 21  # characters in a line of a method's name beside its row
+MANY = 50  # bars of a chart that can be read as a whole
 KINDS = {  # of `analysis.mistakes`: the pixels of true objects, by what happened to them
     "right": ("#555555", ""),
     "another class": ("#bbbbbb", "xxxx"),
@@ -20,10 +21,14 @@ KINDS = {  # of `analysis.mistakes`: the pixels of true objects, by what happene
 def kinds(mistakes: pd.DataFrame) -> Figure:
     """A panel per setting, a bar per method: the object pixels that are right, confused, missed.
 
+    Where that makes more than `MANY` bars, the first and the last setting are drawn alone.
+
     Args:
         mistakes: `analysis.mistakes`; rows (setting, method).
     """
     settings = list(mistakes.index.unique(0))
+    if len(mistakes) > MANY:
+        settings = [settings[0], settings[-1]]
     n_methods = mistakes.index.get_level_values(1).nunique()
     figure, axes = stacked(len(settings), 0.7 + 0.34 * n_methods, shares_x=True)
     for axis, setting in zip(axes, settings, strict=True):

@@ -10,6 +10,7 @@ from hand_made import result, scored, with_iou
 from matplotlib.collections import PathCollection
 from PIL import Image
 
+from la.experiment.methods import METHODS, RIVALS, label
 from la.report import canvas, charts, error_charts, training_charts
 from la.report.analysis import mistakes, protocols
 from la.report.comparison import compare
@@ -75,6 +76,34 @@ def test_a_reference_above_all_lines_is_written_and_not_drawn():
     (axis,) = charts.lines(frame, "N", {"value": "mIoU* (%)"}).axes
     assert [text.get_text() for text in axis.texts] == ["Token grid reference: 70 to 70 ↑"]
     assert axis.get_legend_handles_labels()[1] == ["LA"] and axis.get_ylim()[1] < 50
+
+
+def test_many_methods_are_drawn_in_two_panels_with_la_in_both():
+    names = ["la", *METHODS, *RIVALS]
+    rows = [(label(name), n, 30.0) for name in dict.fromkeys(names) for n in (1, 5)]
+    frame = pd.DataFrame(rows, columns=["method", "N", "value"]).assign(half_width=1.0)
+    figure = charts.lines(frame, "N", {"value": "mIoU* (%)"})
+    usual, trained = (set(axis.get_legend_handles_labels()[1]) for axis in figure.axes)
+    assert usual & trained == {"LA"} and label("panet") in trained and label("insid3") in usual
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == usual | trained
+    figure.draw_without_rendering()
+    below = legend.get_window_extent().y1
+    assert all(axis.get_tightbbox().y0 >= below for axis in figure.axes)
+
+
+def test_every_method_of_the_tables_looks_different():
+    looks = canvas.styles(method.label for method in (METHODS | RIVALS).values())
+    assert len(set(looks.values())) == len(METHODS | RIVALS)
+
+
+def test_of_many_bars_of_mistakes_the_first_and_last_setting_are_drawn():
+    settings = [f"{n}-way 1-shot" for n in (1, 2, 3, 4)]
+    columns = pd.MultiIndex.from_product([["foreground"], error_charts.KINDS])
+    for n_methods, drawn in ((5, settings), (20, [settings[0], settings[-1]])):
+        index = pd.MultiIndex.from_product([settings, [f"method {i}" for i in range(n_methods)]])
+        figure = error_charts.kinds(pd.DataFrame(30.0, index, columns))
+        assert [axis.get_title() for axis in figure.axes] == drawn
 
 
 def test_a_confusion_is_drawn_with_the_true_class_in_rows():
