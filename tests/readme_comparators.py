@@ -1,9 +1,10 @@
 """The measured tables of docs/comparators.md, made from the stored results of the quick profile."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from la.experiment.measurements import Result, read_lines
@@ -29,21 +30,20 @@ def stored_lines(results: Path) -> Stored:
 
 
 def comparators(stored: Stored) -> str:
-    """mIoU* of LA and all comparators over all lists and trainings, as Markdown.
+    """mIoU* of LA and all comparators, as Markdown; a method is a row as `_rows` says.
 
-    A method is a row if all folds of all lists are stored in each of `SETTINGS`. A sentence before
-    the table names the trained comparators that are not above their training-free shadow.
+    A sentence before the table names the trained comparators that are not above their
+    training-free shadow.
     """
     scores = _scores(stored)
-    means = _means(scores[scores["supports"] == "own"])
+    means, half_widths = _rows(scores, [*SETTINGS])
     # The use of prompts was measured on the first list alone.
     first = scores[scores["seed"] == 0].pivot_table("score", ["method", "setting"], "supports")
     lost = (1 - first["exchanged"] / first["own"]).unstack()
     title = "share lost with exchanged supports, 1-way / 2-way 1-shot"
-    rows = means[[*SETTINGS]].dropna()
-    last = {method: _cost(lost, method) for method in rows.index}
-    table = _markdown(rows, _half_widths(scores), [*SETTINGS.values(), title], last)
-    of_rows = [result for result in _results(stored) if result.measurement.method in rows.index]
+    last = {method: _cost(lost, method) for method in means.index}
+    table = _markdown(means, half_widths, [*SETTINGS.values(), title], last)
+    of_rows = [result for result in _results(stored) if result.measurement.method in means.index]
     return f"**{not_above_shadow(shadows(of_rows)).sentence}**\n\n{table}"
 
 
@@ -52,13 +52,12 @@ def comparators_by_ways(stored: Stored) -> str:
 
     The last column is the share of the 1-way score that is left with the most classes.
     """
-    scores = _scores(stored)
-    rows = _means(scores[scores["supports"] == "own"])[[*WAYS]].dropna()
+    means, half_widths = _rows(_scores(stored), [*WAYS])
     first, *_, most = WAYS
-    kept = rows[most] / rows[first]
+    kept = means[most] / means[first]
     last = {method: f"{100 * share:.0f} %" for method, share in kept.items()}
     titles = [*WAYS.values(), f"kept at {most[0]}-way"]
-    return _markdown(rows, _half_widths(scores), titles, last)
+    return _markdown(means, half_widths, titles, last)
 
 
 def _markdown(
@@ -71,7 +70,9 @@ def _markdown(
     for method, row in ordered.iterrows():
         cells = []
         for setting, score in row.items():
-            text = f"{100 * score:.1f} ± {100 * half_widths[setting][method]:.1f}"
+            half_width = half_widths[setting][method]
+            interval = "" if np.isnan(half_width) else f" ± {100 * half_width:.1f}"
+            text = f"{100 * score:.1f}{interval}"
             cells.append(f"**{text}**" if score == best[setting] else text)
         lines.append([_name(method), *cells, last[method]])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
@@ -102,16 +103,19 @@ def _scores(stored: Stored) -> pd.DataFrame:
     return groups.mean()[groups.count() == FOLDS].reset_index()
 
 
-def _means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Over the lists, by method and setting; NaN where a list is missing."""
-    groups = scores.groupby(["method", "setting"])["score"]
-    return groups.mean().where(groups.count() == LISTS).unstack()
+def _rows(
+    scores: pd.DataFrame, settings: Sequence[tuple[int, int]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means over lists, and half of their 95 % t-intervals, by method and setting.
 
-
-def _half_widths(scores: pd.DataFrame) -> pd.DataFrame:
-    """Half of the 95 % t-interval over the lists, by method and setting."""
-    groups = scores[scores["supports"] == "own"].groupby(["method", "setting"])["score"]
-    return groups.agg(lambda values: t_interval(values).half_width).unstack()
+    A method is a row if it has a list with all settings, and the other lists do not count. The
+    interval is NaN where one of the `LISTS` is missing.
+    """
+    own = scores[scores["supports"] == "own"]
+    complete = own.pivot_table("score", ["method", "seed"], "setting")[[*settings]].dropna()
+    lists = complete.groupby("method")
+    half_widths = lists.agg(lambda values: t_interval(values).half_width)
+    return lists.mean(), half_widths[lists.size() == LISTS].reindex(lists.groups)
 
 
 def _name(method: str) -> str:
