@@ -51,7 +51,7 @@ def not_above_shadow(table: pd.DataFrame) -> Finding:
     if table.empty:
         return Finding(
             "This page has no trained comparators. METHODS=all adds them, and "
-            "docs/comparators.md has the scores of one training."
+            "docs/comparators.md has their scores."
         )
     behind = []
     for row in table.reset_index(names=["setting", "method"]).to_dict("records"):
