@@ -128,7 +128,8 @@ class Job:
         # Each training has its own fit; for other methods all seeds share one.
         path = self.bench.home / "runs" / "fits" / f"{self._fit_key}.json"
         if not self.bench.exists(path):
-            fit = choose(self.method, plain.segmenter, listed(self.bench, self.fitting))
+            with self.bench.one_thread():
+                fit = choose(self.method, plain.segmenter, listed(self.bench, self.fitting))
             self.bench.once(lambda: write_whole(path, json.dumps(asdict(fit))))
         fit = Fit(**json.loads(path.read_text()))
         segmenter = with_option(plain.segmenter, self.method, fit.option)

@@ -1,8 +1,7 @@
 """How fast this machine works at a profile's true sizes, measured in a few steps."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,7 +55,7 @@ def measure(bench: Workbench) -> Pace:
     Raises:
         BatchTooLarge: a (B, N, K) does not fit into the memory of the GPU.
     """
-    with _one_thread(bench.device):
+    with bench.one_thread():
         model = bench.config.model
         image = _encoding(bench)
         learner, start = _started(model, bench.device)
@@ -194,18 +193,6 @@ def _scoring_batch(bench: Workbench, learner: LabelAnything, n_ways: int, size: 
         )
 
     return _seconds(score, bench.device)
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """One thread on a CPU, as each process that computes has."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -4,9 +4,8 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -106,7 +105,7 @@ def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Re
     Episodes and prompts stay those of the measurement. Nothing is stored.
     """
     rejudged_results = []
-    with _one_thread():
+    with bench.one_thread():
         for result in results:
             job = Job(bench, result.measurement)
             other = job.count(job.fitted(), truth=bench.rules(truth))
@@ -120,7 +119,7 @@ def histories(bench: Workbench, names: Iterable[str], fold: int) -> dict[str, pd
 
     A model that is not here is trained: stored results may come from another machine.
     """
-    with _one_thread():
+    with bench.one_thread():
         runs = {name: Job(bench, Measurement(name, fold, 1, 1, 0, 1)).run for name in names}
         paths = {label(name): run.train() for name, run in runs.items() if run is not None}
     return {
@@ -172,7 +171,7 @@ def _compute(bench: Workbench, table: str, jobs: list[Job]) -> None:
 
         alone = bench.device.type == "cuda" or bench.ranks.num_processes > 1
         if alone or len(groups) == 1:
-            with _one_thread():
+            with bench.one_thread():
                 for group in groups.values():
                     _run_group(bench, table, _measurements(group), report)
         else:
@@ -215,17 +214,6 @@ def _in_processes(
                 future.result()
     finally:
         pool.shutdown(cancel_futures=True, wait=not pending)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread on the CPU, as each worker process has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _UNITS: Any = None  # in a worker: the count of steps and episodes that the parent reports

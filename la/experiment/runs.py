@@ -164,17 +164,18 @@ class Run:
         model = start or self.fresh_comparator() or self.fresh_model()
         bench.once(lambda: write_whole(folder / CODE, self.code + "\n"))
         batches = self._batches()
-        fit(
-            model,
-            self._with_features(batches.of),
-            config.train,
-            folder,
-            stop_after=stop_after,
-            tracker=tracker,
-            report=report,
-            episodes=batches.episodes,
-            validate=validation(bench, self.fold),
-        )
+        with bench.one_thread():
+            fit(
+                model,
+                self._with_features(batches.of),
+                config.train,
+                folder,
+                stop_after=stop_after,
+                tracker=tracker,
+                report=report,
+                episodes=batches.episodes,
+                validate=validation(bench, self.fold),
+            )
         bench.once(lambda: checkpoints.save(model.cpu(), path, trained_on=self.trained_on))
         return path
 

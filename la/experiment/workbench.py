@@ -1,6 +1,7 @@
 """A profile at work on a data set: its images, classes, episodes and cached features."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,8 +95,6 @@ class Workbench:
         name = self.config.profile + (f"@{self.data.name}" if self.source else "")
         name += f"@unseen={held_out.in_a_path(self.unseen)}" if self.unseen else ""
         return self.home / "results" / name
-
-    # ---- episodes
 
     def classes(self, fold: int | None, *, seen: bool) -> tuple[int, ...]:
         """Class ids of the fold that are trained on (`seen`) or tested on; None holds none out."""
@@ -199,8 +198,6 @@ class Workbench:
             return None
         return ids_alone if source == "ids" else self.features(index, images).read
 
-    # ---- features
-
     @cached_property
     def cache(self) -> FeatureCache:
         """Where features are kept, and how they are rounded."""
@@ -236,8 +233,6 @@ class Workbench:
                 f"{has}; choose the profile that has the model's backbone"
             )
 
-    # ---- the processes that work together
-
     def exists(self, path: Path) -> bool:
         """Whether a file exists; all ranks get the same answer, before one of them writes it."""
         there = path.exists()
@@ -249,3 +244,14 @@ class Workbench:
         if self.ranks.is_main_process:
             write()
         self.ranks.wait_for_everyone()
+
+    @staticmethod
+    @contextmanager
+    def one_thread() -> Iterator[None]:
+        """One thread on the CPU: numbers must not depend on how many cores there are."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -4,8 +4,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 import la
+from la.experiment import runs
 from la.experiment.methods import method
 from la.experiment.runs import Run
 from la.experiment.workbench import Workbench
@@ -25,6 +27,19 @@ def test_a_run_without_fold_trains_on_all_classes_and_on_views(bench, tmp_path):
     assert set(bench.classes(None, seen=True)) == set(bench.data.train.category_ids.tolist())
     assert bench.classes(None, seen=False) == ()
     assert len(list((tmp_path / "cache" / "views").glob("*/*.jpg"))) == 3 * 40
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_model_is_trained_on_one_thread_whoever_asks_for_it(bench, monkeypatch, n_threads):
+    taken = []
+    monkeypatch.setattr(runs, "fit", lambda *a, **options: taken.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        Run.of(bench, method("la"), 0, 0).train()
+        assert taken == [1] and torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_views_make_another_run(bench):
