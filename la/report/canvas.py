@@ -101,6 +101,11 @@ def with_legend(figure: Figure) -> Figure:
     return figure
 
 
+def short(method: str) -> str:
+    """The name of a method beside its mark; tables have the whole name."""
+    return method.removesuffix(", in this harness")
+
+
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """The style of each method; those of the tables look the same in every chart."""
     of_tables = [method.label for method in (METHODS | RIVALS).values()]

@@ -7,7 +7,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from la.experiment.methods import RIVALS, label
-from la.report.canvas import COLOURS, LABEL, show, show_image, stacked, styles, with_legend
+from la.report.canvas import (
+    COLOURS,
+    LABEL,
+    short,
+    show,
+    show_image,
+    stacked,
+    styles,
+    with_legend,
+)
 from la.report.comparison import Comparison
 from la.report.tables import REFERENCES
 
@@ -58,7 +67,7 @@ def by_fold(scores: pd.DataFrame) -> Figure:
                 ha="center" if value <= limit else "right",
                 fontsize=LABEL,
             )
-        names = [fill(name, NAME) for name in means["method"]]
+        names = [fill(short(name), NAME) for name in means["method"]]
         axis.set_yticks(range(len(names)), names, fontsize=LABEL)
         axis.invert_yaxis()
         axis.margins(y=0.09)
@@ -122,7 +131,7 @@ def by_prompts(scores: pd.DataFrame) -> Figure:
                 xerr=shown["half_width"],
                 fmt=style.marker,
                 color=style.colour,
-                label=method,
+                label=short(method),
                 ms=6,
                 capsize=2,
             )
@@ -161,7 +170,7 @@ def lines(frame: pd.DataFrame, x: str, y: Mapping[str, str]) -> Figure:
                 color=looks[method].colour,
                 marker=looks[method].marker,
                 linestyle=looks[method].dashes,
-                label=method,
+                label=short(method),
                 ms=5,
                 capsize=2,
                 elinewidth=0.8,

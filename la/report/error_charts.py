@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from la.report.canvas import COLOURS, LABEL, MARKERS, stacked, with_legend
+from la.report.canvas import COLOURS, LABEL, MARKERS, short, stacked, with_legend
 from la.report.lettering import literal
 
 NAME = 21  # characters in a line of a method's name beside its row
@@ -33,7 +33,7 @@ def kinds(mistakes: pd.DataFrame) -> Figure:
     figure, axes = stacked(len(settings), 0.7 + 0.34 * n_methods, shares_x=True)
     for axis, setting in zip(axes, settings, strict=True):
         shares = mistakes.loc[setting]["foreground"]
-        names = [fill(str(name), NAME) for name in shares.index]
+        names = [fill(short(str(name)), NAME) for name in shares.index]
         start = np.zeros(len(shares))
         for kind, (colour, hatch) in KINDS.items():
             axis.barh(
