@@ -30,7 +30,14 @@ PAGES = {
     "model": "The model, step by step",
     "own_method": "A method of your own",
 }
-ROWS = ("LA", "Prototype, threshold", "Affinity", "Ridge classifier")  # of the tables
+ROWS = (  # of the tables
+    "LA",
+    "DCAMA, in this harness",
+    "PANet, in this harness",
+    "Prototype, threshold",
+    "Affinity",
+    "Ridge classifier",
+)
 BOLD = re.compile(r"^\*\*.+\*\*$", re.M)
 MINUTES = re.compile(r"minutes of evaluation\s*\|\s*([\d.]+)")
 
@@ -135,7 +142,8 @@ def pages(results: Path) -> str:
         is_rendered = (results / f"{page}.ipynb").exists()
         link = f"[{title}](results/quick/{page}.ipynb)" if is_rendered else f"{title}, not yet made"
         lines.append(f"| {link} | `reproduce-{page}` | {_minutes(results, page)} |\n")
-    lines.append("\nMinutes of evaluation on one CPU core, without training.\n")
+    lines.append("\nMinutes of evaluation on one CPU core, without training. Tables 1 and 2 hold ")
+    lines.append("the trained comparators, which `METHODS=all` adds.\n")
     return "".join(lines)
 
 

@@ -1,7 +1,6 @@
 """Training runs: where the model of a method, fold and training lives, and how it is trained.
 
-A model is named by the digest of its configuration, its data and its backbone; one that exists is
-not trained again. It says which code trained it.
+A model is named by the digest of its configuration, data and backbone, and is trained once.
 """
 
 import logging
