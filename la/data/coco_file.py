@@ -9,6 +9,7 @@ import msgspec
 from la.errors import UserError
 
 LISTS = ("images", "annotations", "categories")
+COMPRESSED = {"gzip": b"\x1f\x8b", "zip": b"PK\x03\x04", "bzip2": b"BZh", "xz": b"\xfd7zXZ"}
 
 
 def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
@@ -20,7 +21,7 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
     try:
         content = _decoded(raw)
     except UnicodeDecodeError as error:
-        raise other_encoding(path, raw, error) from None
+        raise not_utf8(path, raw, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
     for name in LISTS:
@@ -32,8 +33,13 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
     return content
 
 
-def other_encoding(path: Path, raw: bytes, error: UnicodeDecodeError) -> UserError:
-    """The error about a file that is not in UTF-8."""
+def not_utf8(path: Path, raw: bytes, error: UnicodeDecodeError) -> UserError:
+    """The error about a file that is compressed, or whose text is not in UTF-8."""
+    for program, first_bytes in COMPRESSED.items():
+        if raw.startswith(first_bytes):
+            return UserError(
+                f"{path} is compressed by {program}; unpack it, and give what it holds"
+            )
     before = raw[max(0, error.start - 20) : error.start].decode(errors="ignore")
     return UserError(
         f"{path} is not in UTF-8: byte {error.start}, after {before!r}, belongs to another "

@@ -54,7 +54,7 @@ class ImageFolder:
             MissingFile: there is no such folder, or no such file in it.
             UserError: several files fit equally well.
         """
-        name = name.replace("\\", "/")
+        name = re.sub(r"(?<!:)/(\.?/)+", "/", name.replace("\\", "/"))  # a//b and a/./b are a/b
         elsewhere: list[str] = []
         for spelling in _spellings(name):
             paths = self._by_name.get(_spelled_alike(_base(spelling)), [])
@@ -179,7 +179,7 @@ def _tell_of_rotation(folder: Path) -> None:
     """Log, once for each folder, that its images could be read in two ways."""
     logger.warning(
         "%s: images are stored rotated (EXIF) and have the stated size either way; they are read "
-        "upright, as viewers show them; `la data` counts them",
+        "upright, as viewers show them; python -m la data counts them",
         folder,
     )
 

@@ -156,7 +156,9 @@ class CocoIndex:
             n_lacking = self.paths.count(None)
             if n_lacking > 1:
                 n_images = len(self.image_ids)
-                text += f"; {n_lacking} of {n_images} images have no file, `la data` lists them"
+                text += (
+                    f"; {n_lacking} of {n_images} images have no file; python -m la data lists them"
+                )
             raise type(error)(text) from None
 
     def read_image(self, image_id: int) -> Image.Image:

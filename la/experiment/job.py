@@ -111,6 +111,13 @@ class Job:
             plain = loaded(self.bench, source)
         return replace(plain, fit=Fit(self.method.raw_bias, self.method.raw_bias))
 
+    def untrained(self) -> Segmenter:
+        """The method's segmenter with initial weights, if it has any."""
+        if self.run is None:
+            return self.segmenter().segmenter
+        network = self.run.fresh_comparator() or self.run.fresh_model()
+        return self.method.wrap(network.eval().to(self.bench.device))
+
     def _trained(self, path: Path) -> Fitted:
         """The method's own model from a checkpoint."""
         network = self.method.network

@@ -132,7 +132,7 @@ def costs(bench: Workbench, measurements: Iterable[Measurement], n_queries: int)
     """Time and memory of each method and setting: ms per query, peak MB.
 
     On one thread, each query with its whole support set; reading features and scoring do not
-    count.
+    count. No model is trained: a network with initial weights costs as much as a trained one.
     """
     rows = {}
     for m in measurements:
@@ -142,7 +142,7 @@ def costs(bench: Workbench, measurements: Iterable[Measurement], n_queries: int)
             batches = [
                 to_device(queries.load([episode]), bench.device) for episode in queries.episodes
             ]
-            rows[key] = asdict(cost(Job(bench, m).segmenter().segmenter, batches))
+            rows[key] = asdict(cost(Job(bench, m).untrained(), batches))
     names = ["method", "n_ways", "k_shots"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index=names).reset_index()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from la.data.coco_file import other_encoding
+from la.data.coco_file import not_utf8
 from la.data.entries import whole_number
 from la.data.picture_files import is_hidden
 from la.data.segmentations import Unusable
@@ -96,7 +96,7 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise other_encoding(path, raw, error) from None
+        raise not_utf8(path, raw, error) from None
 
 
 def read_json(path: Path) -> Any:
@@ -109,6 +109,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(raw)
     except UnicodeDecodeError as error:
-        raise other_encoding(path, raw, error) from None
+        raise not_utf8(path, raw, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None

@@ -53,7 +53,7 @@ def load(source: str | Path) -> LabelAnything:
     if note.method:
         raise UserError(
             f"{path} holds weights of the comparator {note.method}, and only Label Anything can "
-            "be loaded here; score the comparator as a row of a table, with METHODS"
+            "be loaded here; --methods, or METHODS for make, makes the comparator a row of a table"
         )
     if all(key.startswith("model.") for key in weights):
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
@@ -142,7 +142,8 @@ def load_comparator(network: type[Network], path: Path) -> tuple[Network, ModelC
     if note.config is None or note.method != network.__name__:
         raise UserError(
             f"{path} holds weights of {note.method or 'Label Anything'}, not of "
-            f"{network.__name__}; train the method again with RECOMPUTE=1"
+            f"{network.__name__}; --recompute, or RECOMPUTE=1 for make, "
+            "trains the method again"
         )
     model = network(note.config)
     load_strictly(model, weights, str(path))

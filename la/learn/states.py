@@ -92,7 +92,8 @@ def _load(
         model.load_state_dict(weights)
     except (KeyError, RuntimeError) as error:
         raise UserError(
-            f"{path} is the state of another model ({error}); train in another folder"
+            f"{path} is the state of another model ({error}); delete {path.parent}, "
+            "and the training starts again"
         ) from None
     for name, parameter in model.named_parameters():
         if f"step/{name}" not in tensors:

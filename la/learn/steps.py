@@ -185,6 +185,7 @@ def _too_large(batch: Batch, config: TrainConfig) -> str:
     half_precision = "" if config.precision == "bfloat16" else 'precision="bfloat16", or '
     return (
         f"the device has no memory left for (B, N, K) = {shape} with {n_supports} support "
-        f"images and {n_examples} examples; use {half_precision}a smaller B in "
-        "EpisodeConfig.shapes with as many more micro_batches, which keeps the size of a step"
+        f"images and {n_examples} examples; use {half_precision}a smaller B in the profile's "
+        "EpisodeConfig.shapes (la/profiles.py) with as many more micro_batches, which keeps the "
+        "size of a step"
     )

@@ -111,8 +111,8 @@ def _accelerator(
     world = accelerator.num_processes
     if config.micro_batches % world:
         raise UserError(
-            f"micro_batches={config.micro_batches} cannot be shared by {world} processes; make it "
-            f"a multiple of {world}"
+            f"{world} processes cannot share {config.micro_batches} batches a step equally; start "
+            f"as many processes as divide {config.micro_batches}"
         )
     return accelerator
 

@@ -18,7 +18,7 @@ from la.files import check_folder, progress_bar, write_whole
 from la.formats.export import exporters, write_legend
 from la.formats.label_maps import LabelMap, coco
 from la.predict.predictor import Predictor
-from la.predict.scoring import add_iou, scored_classes
+from la.predict.scoring import add_iou, check_sizes, scored_classes
 from la.predict.support_set import SupportSet
 from la.wording import counted
 
@@ -54,13 +54,17 @@ def predict_folder(
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
         UserError: `out` is the folder of the photographs, or holds predictions for another support
-            set or from other weights; or see `la.formats.export.exporters` and `scored_classes`.
+            set or from other weights; or see `la.formats.export.exporters`, `scored_classes` and
+            `check_sizes`.
         OSError: `out` cannot be written.
     """
     # All of these raise before the work.
     photos = photos_to_segment(images, out)
     exporter_of = exporters(formats, (path.relative_to(images).as_posix() for path in photos))
-    scored = [] if truth is None else scored_classes(support.class_names, truth)
+    scored = []
+    if truth is not None:
+        check_sizes(truth, photos)
+        scored = scored_classes(support.class_names, truth)
     classes = classes or support.class_names
     _check_same_support(support, out / "support.safetensors")
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from la.data.contents import picture_digest
 from la.data.dataset import open_index
 from la.data.entries import same_spelling
+from la.data.images import orientation
 from la.data.index import CocoIndex
 from la.data.layouts import find
 from la.data.picture_files import file_id
@@ -22,11 +24,12 @@ from la.files import progress_bar
 from la.folders import HOME
 from la.formats.label_maps import LabelMap
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
+from la.predict.photos import photo_size
 from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
-from la.predict.upright import upright_pixels
+from la.predict.upright import annotated_frame, upright_pixels
 from la.types import IGNORE
 from la.wording import listed
 
@@ -141,6 +144,35 @@ def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
     return scored
 
 
+def check_sizes(truth: CocoIndex, photos: Iterable[Path]) -> None:
+    """Check that the annotated photographs have the sizes that their annotations state.
+
+    Raises:
+        UserError: a photograph has another size than its annotations.
+    """
+    id_of = _ids_by_file(truth)
+    for photo in photos:
+        image_id = id_of.get(file_id(photo))
+        if image_id is None:
+            continue
+        try:
+            size = photo_size(photo)
+        except UserError:  # what cannot be read is listed under `skipped`
+            continue
+        with Image.open(photo) as stored:
+            turn = orientation(stored)
+        annotated_frame(truth.size(image_id), size, photo, turn)
+
+
+def _ids_by_file(truth: CocoIndex) -> dict[object, int]:
+    """The id of each image that has a file."""
+    id_of = {}
+    for path, image_id in zip(truth.paths, truth.image_ids.tolist(), strict=True):
+        if path is not None:
+            id_of[file_id(path)] = image_id
+    return id_of
+
+
 def _leave_one_out(predictor: Predictor, support: SupportFile) -> dict[str, SupportSet]:
     """The support sets without each photograph, by its name; none of a single photograph."""
     if len(support.photos) == 1:
@@ -191,10 +223,7 @@ def add_iou(
         UserError: a photograph has another size than its annotations.
     """
     entry_of = {entry["file_name"]: entry for entry in images}
-    id_of = {}
-    for path, image_id in zip(truth.paths, truth.image_ids.tolist(), strict=True):
-        if path is not None:
-            id_of[file_id(path)] = image_id
+    id_of = _ids_by_file(truth)
     for label_map in maps:
         image_id = id_of.get(file_id(truth.images / label_map.file_name))
         if image_id is None:

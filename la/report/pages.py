@@ -161,7 +161,8 @@ def provenance(results: Sequence[Result]) -> pd.DataFrame:
     outdated = sum(not _is_todays(r) for r in results)
     if outdated:
         facts["computed by other code than today's"] = (
-            f"{outdated} of {counted(len(results), 'result')}; RECOMPUTE=1 computes them again"
+            f"{outdated} of {counted(len(results), 'result')}; --recompute, or RECOMPUTE=1 for "
+            "make, computes them again"
         )
     for name in dict.fromkeys(key for r in results for key in r.provenance):
         facts[name] = _all_of(r.provenance.get(name, "unknown") for r in results)

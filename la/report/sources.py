@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,24 +12,25 @@ from la.code import PACKAGE
 from la.config import ModelConfig
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN, label
+from la.experiment.workbench import Workbench
 from la.files import write_whole
 from la.model.label_anything import LabelAnything
 from la.report.tables import prompts_of
 from la.types import PromptKind
 
 
-def sources(folder: Path, table: str, results: Sequence[Result]) -> pd.DataFrame:
+def sources(bench: Workbench, table: str, results: Sequence[Result]) -> pd.DataFrame:
     """A row per number with links: notebook, code, the lines of its counts, and episode lists.
 
     A number is the score of a method in one setting with one kind of prompts. The lists are
-    written to `<table>_lists.csv` in `folder`.
+    written to `<table>_lists.csv` in the results of the profile.
 
     Args:
-        folder: a profile's results.
         table: the name of the notebook, and of the file of its results in `measurements/`.
     """
+    folder = bench.results
     lists = f"{table}_lists.csv"
-    of_table = episode_lists(results)
+    of_table = episode_lists(bench, results)
     write_whole(folder / lists, of_table.to_csv(index=False))
     list_rows = of_table.reset_index(drop=True).groupby(["prompts", "setting"]).indices
     stored = f"measurements/{table}.jsonl"
@@ -75,14 +77,22 @@ def tables_of(
     return links
 
 
-def episode_lists(results: Iterable[Result]) -> pd.DataFrame:
-    """A row per list of episodes: what was drawn, its digest, and the command that prints it."""
+def episode_lists(bench: Workbench, results: Iterable[Result]) -> pd.DataFrame:
+    """A row per list of episodes: what was drawn, its digest, and the command that prints it.
+
+    A command names the folder of the user's own data without the folders above it.
+    """
+    where = f" --profile {bench.config.profile}"
+    if bench.source is not None:
+        where += f" --data {shlex.quote(bench.data.name)}"
+    if bench.unseen:
+        where += f" --unseen {shlex.quote(','.join(bench.unseen))}"
     rows = []
     for r in results:
         m = r.measurement
         kinds = "+".join(kind.value for kind in m.kinds)
-        command = f"python -m la episodes --fold {m.fold} --ways {m.n_ways} --shots {m.k_shots}"
-        command += f" --seed {m.seed} --episodes {m.episodes} --prompts {kinds}"
+        command = f"python -m la episodes{where} --fold {m.fold} --ways {m.n_ways}"
+        command += f" --shots {m.k_shots} --seed {m.seed} --episodes {m.episodes} --prompts {kinds}"
         rows.append(
             {
                 "setting": m.setting,

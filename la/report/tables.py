@@ -112,10 +112,14 @@ def measurements(
         seeds,
     )
     n_episodes = episodes or usual.episodes
-    return [
+    found = [
         Measurement(row, fold, n, k, seed, n_episodes, kinds, rules, supports, classes)
         for row, (n, k), kinds, rules, supports, classes, fold, seed in factors
     ]
+    if name != "curves":
+        return found
+    # Only lines, which have no intervals, show 2 and 10 examples: one list is enough for them.
+    return [m for m in found if m.method not in RIVALS or m.k_shots in (1, 5) or m.seed == seeds[0]]
 
 
 def scores(results: Iterable[Result]) -> pd.DataFrame:

@@ -1,9 +1,14 @@
+import bz2
 import contextlib
 import gc
+import gzip
+import io
 import json
 import logging
+import lzma
 import multiprocessing
 import os
+import zipfile
 from mmap import mmap
 
 import numpy as np
@@ -507,6 +512,23 @@ def test_a_polygon_in_fractions_among_others_is_left_out_with_its_mend(write):
     assert "annotations[1]: all coordinates of the polygon lie between 0 and 1; " in text
     tiny = annotation(2, segmentation=[[0.1, 0.2, 1.4, 0.2, 1.4, 1.6]])
     assert CocoIndex.from_json(write(document([annotation(1), tiny]))).described == {}
+
+
+def zipped(content):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as file:
+        file.writestr("instances.json", content)
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize(
+    "program, packed",
+    [("gzip", gzip.compress), ("bzip2", bz2.compress), ("xz", lzma.compress), ("zip", zipped)],
+)
+def test_a_compressed_file_is_called_so(write, program, packed):
+    text = json.dumps(document([annotation(1)])).encode()
+    with pytest.raises(UserError, match=f"json is compressed by {program}; unpack it"):
+        CocoIndex.from_json(write(packed(text)))
 
 
 def test_another_encoding_is_named_with_its_place(write):

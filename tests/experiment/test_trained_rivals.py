@@ -33,6 +33,18 @@ def test_a_comparator_trains_is_saved_and_scores(bench):
         job.run.train(init="quick")
 
 
+def test_time_and_memory_are_measured_without_training(bench):
+    rows = [Measurement(name, 0, 2, 1, 0, 4) for name in ("la", "panet", "prototype")]
+    table = la.costs(bench, rows, n_queries=2)
+    assert table["method"].tolist() == [
+        METHODS["la"].label,
+        RIVALS["panet"].label,
+        METHODS["prototype"].label,
+    ]
+    assert (table[["milliseconds", "peak_mb"]] > 0).all(axis=None)
+    assert not any(Job(bench, row).run.model.exists() for row in rows[:2])
+
+
 def test_rows_of_one_network_share_a_training_and_differ_in_their_rule(bench):
     jobs = [
         Job(bench, Measurement(name, 0, 2, 1, 0, 4))

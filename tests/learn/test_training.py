@@ -212,7 +212,9 @@ def test_the_state_of_another_model_is_refused(tmp_path):
 
     with pytest.raises(Stopped):
         fit(TinyModel(), noise, CONFIG, tmp_path, stop_after=3)
-    with pytest.raises(ValueError, match="is the state of another model .* another folder"):
+    with pytest.raises(
+        ValueError, match="is the state of another model .*; delete .*, and the training"
+    ):
         fit(Wider(), noise, CONFIG, tmp_path)
 
 
@@ -276,5 +278,7 @@ def test_batches_that_cannot_be_shared_out_are_refused(tmp_path, monkeypatch):
         num_processes, is_main_process, log_with = 2, True, []
 
     monkeypatch.setattr("la.learn.training.Accelerator", lambda **options: Two())
-    with pytest.raises(ValueError, match="micro_batches=3 cannot be shared by 2 processes"):
+    with pytest.raises(
+        ValueError, match="2 processes cannot share 3 batches a step equally; start .* divide 3"
+    ):
         fit(TinyModel(), noise, replace(CONFIG, micro_batches=3), tmp_path)

@@ -274,6 +274,7 @@ def test_truth_of_another_photograph_is_refused(folder, photo, capsys):
     assert main([*map(str, words), "--out", out, "--truth", str(truth)]) == 2
     said = capsys.readouterr().err
     assert "2.png has 20 x 30 pixels, its annotations are for 30 x 20; put back the pho" in said
+    assert not (folder / "out" / "masks").exists()
 
 
 def test_names_of_classes_compare_as_they_look(index):

@@ -30,6 +30,15 @@ def test_a_measurement_of_two_tables_is_the_same():
     assert {c.n_ways for c in new} == {3, 4, 10, 15, 20}
 
 
+def test_over_examples_a_trained_comparator_is_scored_on_one_list_where_no_table_shows_it():
+    asked = measurements("curves", "quick", folds=[0], methods=["la", "panet"])
+    seeds = profile("quick").evaluation.seeds
+    for k_shots, of_panet in ((1, seeds), (2, seeds[:1]), (5, seeds), (10, seeds[:1])):
+        at_k = [m for m in asked if (m.n_ways, m.k_shots) == (1, k_shots)]
+        assert [m.seed for m in at_k if m.method == "la"] == list(seeds)
+        assert [m.seed for m in at_k if m.method == "panet"] == list(of_panet)
+
+
 def test_what_a_notebook_leaves_open_is_as_the_profile_has_it():
     asked = measurements("table1", "quick", folds=[2])
     usual = profile("quick").evaluation
