@@ -1,6 +1,5 @@
 """Runs `python -m la` in forked processes, whose packages are loaded, to kill or limit it."""
 
-import multiprocessing
 import os
 import resource
 import sys
@@ -8,11 +7,9 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.forks import FORK
+
 ROOT = Path(__file__).resolve().parent.parent
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(
-    ["accelerate", "matplotlib.pyplot", "papermill", "pycocotools.mask", "safetensors.torch"]
-)
 
 
 class Command:
@@ -61,6 +58,7 @@ def _main(home, site, words, changes, largest_file, writer: Connection) -> None:
         os.dup2(writer.fileno(), stream)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    assert "la" not in sys.modules, "the package has read the environment of the tests"
     exec(changes)
     from la.__main__ import main
 

@@ -3,7 +3,6 @@
 The runs are those of `device_runs`, in one process of their own.
 """
 
-import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from la.data.embedded import synthetic
 from la.experiment.methods import METHODS
+from tests.forks import FORK
 
 GPU = "pretended:0"
 WAITS_A_STEP = 0
@@ -30,8 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def run():
     """Calls a function of `device_runs` in the other process."""
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(1, context) as pool:
+    with ProcessPoolExecutor(1, FORK) as pool:
 
         def call(function: str, *arguments: object) -> object:
             return pool.submit(_call, function, arguments).result(timeout=300)

@@ -19,7 +19,7 @@ def photos(tmp_path_factory):
     if (PHOTOS / "images").is_dir():
         return PHOTOS / "annotations" / "instances_visible.json", PHOTOS / "images"
     folder = tmp_path_factory.mktemp("drawn") / "coco"
-    return write_coco(folder, n_images=12, class_ids=[*range(1, 9)]), folder / "images"
+    return write_coco(folder, n_images=40, class_ids=[*range(1, 9)]), folder / "images"
 
 
 @pytest.mark.parametrize("profile", ["paper-sam-short", "dinov2"])

@@ -1,5 +1,7 @@
 """Classes of the user's own data that are held out by name, in place of the numbered folds."""
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +10,7 @@ from la.data.entries import same_spelling
 from la.data.index import CocoIndex
 from la.data.reconcile import ids_by_name
 from la.errors import UserError
-from la.wording import are, counted
+from la.wording import are, counted, listed
 
 LONGEST = 40  # characters of a folder's name
 
@@ -28,7 +30,7 @@ def classes(
     if fold != 0:
         raise UserError(f"no fold {fold}: --unseen names the classes of one fold, 0")
     id_of_name = ids_by_name(index)
-    known = ", ".join(id_of_name)
+    known = listed(list(id_of_name), 10)
     for name in unseen:
         if name not in id_of_name:
             raise UserError(f"--unseen: no class {name!r}; known: {known}")
@@ -67,6 +69,13 @@ def described(index: CocoIndex, names: Sequence[str]) -> str:
         f"{', '.join(names)} {are(len(names))} held out, as --unseen says, and "
         f"{counted(n_seen, 'other class')} {are(n_seen)} trained on"
     )
+
+
+def as_option(names: Sequence[str]) -> str:
+    """The names as `--unseen` takes them: a name with a comma is quoted, as in a CSV file."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def in_a_path(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from la.code import PACKAGE
 from la.config import ModelConfig
+from la.experiment import held_out
 from la.experiment.measurements import Measurement, Result
 from la.experiment.methods import KNOWN, label
 from la.experiment.workbench import Workbench
@@ -86,7 +87,7 @@ def episode_lists(bench: Workbench, results: Iterable[Result]) -> pd.DataFrame:
     if bench.source is not None:
         where += f" --data {shlex.quote(bench.data.name)}"
     if bench.unseen:
-        where += f" --unseen {shlex.quote(','.join(bench.unseen))}"
+        where += f" --unseen {shlex.quote(held_out.as_option(bench.unseen))}"
     rows = []
     for r in results:
         m = r.measurement

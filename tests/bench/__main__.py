@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from la.provenance import processor
-from tests.bench.coco_size import write_annotations
+from tests.bench.coco_size import write_annotations, write_pictures
 from tests.bench.loading import loading_records
 from tests.bench.memory import peak_mb
 from tests.bench.reading import cache_records, collate_records, index_records, mask_records
@@ -197,6 +197,7 @@ def photograph_records(
     path = Path(os.environ.get("LA_SHARED", REPOSITORY.parent / "shared")) / PHOTOGRAPHS
     if not path.exists():
         path = write_annotations(folder / "instances_drawn.json", 325, 2_400)
+        write_pictures(path)
     yield from mask_records(sizes, path, clock)
     yield from collate_records(sizes, path, folder, clock, profiles)
     yield from loading_records(sizes, path, folder)

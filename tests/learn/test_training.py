@@ -2,7 +2,6 @@
 
 import logging
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -28,9 +27,7 @@ from training_run import (
 from la.files import PREFIX
 from la.learn.steps import batch_loss, learning_rate
 from la.learn.training import REQUEUE, Stopped, fit
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["la.learn.training"])
+from tests.forks import FORK
 
 
 def test_training_writes_one_record_a_step_and_keeps_two_states(undisturbed):
@@ -226,7 +223,7 @@ def wait_for_state(folder: Path, step: int) -> None:
 
 
 def test_sigterm_saves_and_asks_to_be_run_again(tmp_path, undisturbed):
-    process = PROCESSES.Process(target=train_alone, args=(tmp_path, CONFIG, 0.05))
+    process = FORK.Process(target=train_alone, args=(tmp_path, CONFIG, 0.05))
     process.start()
     wait_for_state(tmp_path, 5)
     os.kill(process.pid, signal.SIGTERM)
@@ -243,7 +240,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, undisturbed):
     config = replace(CONFIG, checkpoint_every=1)
     kills = 0
     while kills < 8:
-        process = PROCESSES.Process(target=train_alone, args=(tmp_path, config, 0.005))
+        process = FORK.Process(target=train_alone, args=(tmp_path, config, 0.005))
         process.start()
         newest = len(list(tmp_path.glob("state-*"))) and max(tmp_path.glob("state-*")).name
         end = time.monotonic() + 120
@@ -263,7 +260,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, undisturbed):
 
 
 def test_a_second_process_in_the_folder_waits_and_takes_over(tmp_path, undisturbed):
-    orphan = PROCESSES.Process(target=train_alone, args=(tmp_path, CONFIG, 0.02))
+    orphan = FORK.Process(target=train_alone, args=(tmp_path, CONFIG, 0.02))
     orphan.start()
     wait_for_state(tmp_path, 5)
     reported = []

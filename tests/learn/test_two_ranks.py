@@ -1,7 +1,6 @@
 """Two processes that train together: they take the steps of one, and may die at any moment."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,11 +17,10 @@ from training_run import CONFIG, history_of, state, train_beside
 from la.files import PREFIX
 from la.learn.training import REQUEUE
 from la.rng import stream
+from tests.forks import FORK
 
 pytestmark = pytest.mark.slow  # other processes
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["la.learn.training"])
 DEATHS = int(os.environ.get("LA_KILLS", 3))
 ROUNDS = 5  # at most, for each death
 PATIENCE = 120  # seconds; it takes one, but other programs may have the cores
@@ -36,7 +34,7 @@ def start_two(folder: Path, pause: float = 0.0) -> list[BaseProcess]:
     ranks = []
     for rank in range(2):
         arguments = (rank, 2, port, folder, CONFIG, pause)
-        ranks.append(PROCESSES.Process(target=train_beside, args=arguments))
+        ranks.append(FORK.Process(target=train_beside, args=arguments))
         ranks[-1].start()
     return ranks
 

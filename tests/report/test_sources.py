@@ -88,7 +88,9 @@ def test_methods_share_a_list_and_other_prompts_are_another_list(bench):
 
 def test_the_command_of_a_list_prints_that_list(few, tmp_path, capsys, monkeypatch):
     folder = few(4, 120)
-    bench = Workbench(profile("smoke"), folder, tmp_path, unseen=("airplane", "red dots"))
+    bench = Workbench(
+        profile("smoke"), folder, tmp_path, unseen=("airplane, red waves", "blob 37, mint dots")
+    )
     measurement = Measurement("floor", 0, 2, 1, 3, 5)
     (command,) = episode_lists(bench, [Job(bench, measurement).measure()])["command"]
     monkeypatch.chdir(folder.parent)
