@@ -71,13 +71,7 @@ def predict_folder(
     def segment(path: Path, name: str) -> LabelMap:
         return predictor.predict(path, support).label_map(name, classes)
 
-    masks, content = segment_folder(
-        segment,
-        classes,
-        images,
-        out,
-        progress=progress,
-    )
+    masks, content = segment_folder(segment, classes, images, out, progress=progress)
     _mark_supports(content["images"], masks, support_pictures)
     if truth is not None:
         add_iou(content["images"], masks, truth, classes, scored)

@@ -166,7 +166,7 @@ def check_sizes(truth: CocoIndex, photos: Iterable[Path]) -> None:
 
 def _ids_by_file(truth: CocoIndex) -> dict[object, int]:
     """The id of each image that has a file."""
-    id_of = {}
+    id_of: dict[object, int] = {}
     for path, image_id in zip(truth.paths, truth.image_ids.tolist(), strict=True):
         if path is not None:
             id_of[file_id(path)] = image_id
