@@ -30,14 +30,16 @@ def one_class(results: Iterable[Result], comparisons: Sequence[Comparison]) -> F
     """Table 1: LA against the best comparator, and the claim about prototype methods."""
     prototypes = [c for c in comparisons if c.other in PROTOTYPES]
     sentence = _against_best(list(results), comparisons)
-    return Finding(sentence, ONE_CLASS, _verdict(prototypes), _leads(prototypes))
+    leads = _leads("lead over the best other prototype method in points", prototypes)
+    return Finding(sentence, ONE_CLASS, _verdict(prototypes), leads)
 
 
 def several_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
     """Table 2: LA against the best comparator, and the claim to be ahead of all."""
     others = [c for c in comparisons if c.other not in REFERENCES]
     sentence = _against_best(list(results), comparisons)
-    return Finding(sentence, SEVERAL_CLASSES, _verdict(others), _leads(others))
+    leads = _leads("lead over the best other method in points", others)
+    return Finding(sentence, SEVERAL_CLASSES, _verdict(others), leads)
 
 
 def with_more_classes(results: Iterable[Result], comparisons: Sequence[Comparison]) -> Finding:
@@ -69,7 +71,7 @@ def with_more_classes(results: Iterable[Result], comparisons: Sequence[Compariso
         sentence,
         MORE_CLASSES,
         _verdict(several),
-        _leads(smallest_lead),
+        _leads("smallest lead in points", smallest_lead),
     )
 
 
@@ -160,7 +162,7 @@ def own_method(comparisons: Sequence[Comparison]) -> Finding:
     against_la = [c for c in comparisons if c.other == "la"]
     if not against_la:
         return Finding("The method has not been compared with LA.")
-    texts = [f"{_distance(c)} than LA in {c.setting}" for c in against_la]
+    texts = [f"{_distance(c)} LA in {c.setting}" for c in against_la]
     return Finding(f"{label(against_la[0].method)} scores {' and '.join(texts)}.")
 
 
@@ -206,22 +208,28 @@ def _against_best(results: Sequence[Result], comparisons: Sequence[Comparison]) 
     for c in sorted(left, key=lambda c: c.difference.value >= 0):
         mean = np.mean(values[c.method, c.setting])
         unresolved = "" if c.difference.resolved else ", unresolved"
-        distance = f"{_distance(c)} than the best comparator ({label(c.other)}{unresolved})"
+        distance = f"{_distance(c)} the best comparator ({label(c.other)}{unresolved})"
         texts.append(f"{mean:.1f} % in {c.setting}, {distance}")
     return _after(first, f"{label(left[0].method)} scores {'; '.join(texts)}.")
 
 
 def _distance(c: Comparison) -> str:
-    points = 100 * c.difference.value
-    return f"{abs(points):.1f} points {'more' if points >= 0 else 'less'}"
+    """Such as "5.0 points more than"; "as much as" for a difference that is printed as 0.0."""
+    points = round(100 * c.difference.value, 1)
+    if not points:
+        return "as much as"
+    return f"{abs(points):.1f} points {'more' if points > 0 else 'less'} than"
 
 
-def _leads(comparisons: Iterable[Comparison]) -> str:
-    """The difference to the closest comparator of each setting, with the interval over episodes."""
+def _leads(title: str, comparisons: Iterable[Comparison]) -> str:
+    """The difference to the closest comparator of each setting, with the interval over episodes.
+
+    "" without a comparator.
+    """
     texts = []
     for setting, c in closest_comparators(comparisons).items():
         texts.append(f"{c.difference.points} in {setting} ({label(c.other)})")
-    return "; ".join(texts)
+    return f"{title}: {'; '.join(texts)}" if texts else ""
 
 
 def _verdict(comparisons: Sequence[Comparison]) -> Verdict:

@@ -17,6 +17,8 @@ from la.learn.metrics import Scores
 from la.report.finding import PROMPTS_USED, Finding, Verdict
 from la.report.tables import in_order
 
+LITTLE = 20  # percent of its score that LA may keep with the supports of other classes
+
 
 def right_share(scores: Scores) -> float:
     """Share of the right class among pixels of asked classes that are painted with any of them.
@@ -77,12 +79,13 @@ def prompts_matter(table: pd.DataFrame) -> Finding:
         right.append(f"{row['right class']:.0f} % in {row['setting']} ({chance})")
     sentence = (
         f"With the supports of other classes LA keeps this share of its score: {', '.join(kept)}"
+        f" ({LITTLE} % or less is taken as little)"
     )
     if right:
         sentence += (
             f". The right class gets this share of the painted object pixels: {', '.join(right)}"
         )
-    little_kept = (la["kept"] <= 20).all()
+    little_kept = (la["kept"] <= LITTLE).all()
     tells_apart = (several["right class"] > several["by chance"]).all()
     verdict: Verdict = "confirmed" if little_kept and tells_apart else "not confirmed"
     return Finding(sentence + ".", PROMPTS_USED, verdict)

@@ -70,7 +70,7 @@ def test_every_claim_has_a_row_with_its_section(tmp_path):
     row = of_page(table, "table1")
     assert row["verdict"] == "confirmed" and row["where"] == "table1; section 4.3, Table 1"
     assert "50.0 %" in row["found here"]
-    assert row["95 % interval"].startswith("+10.0 ± 0.0")
+    assert "in points: +10.0 ± 0.0 in 1-way 1-shot" in row["95 % interval"]
     assert (table["verdict"].drop(table.index[0]) == "not run").all()
 
 
@@ -96,7 +96,7 @@ def test_what_is_shown_of_a_claim_keeps_its_interval_and_its_place(tmp_path):
     first = brief.iloc[0]
     assert brief.index[0].endswith("one class. (table1; section 4.3, Table 1)")
     assert "50.0 %" in first["found here"]
-    assert "*95 % interval: +10.0 ± 0.0 in 1-way 1-shot" in first["found here"]
+    assert "*95 % interval: lead over the best" in first["found here"]
     assert "interval" not in brief.iloc[1]["found here"]  # it has not been run
 
 

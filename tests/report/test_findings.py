@@ -46,7 +46,10 @@ def test_a_setting_in_which_la_is_behind_a_trained_method_comes_first():
 def test_equal_scores_resolve_nothing_and_the_sentence_says_so():
     finding = found_in(scored(la=50, dcama=50))
     assert finding.verdict == "unresolved"
-    assert "than the best comparator (DCAMA, in this harness, unresolved)." in finding.sentence
+    assert finding.sentence == (
+        "LA scores 50.0 % in 1-way 1-shot, as much as the best comparator (DCAMA, in this harness, "
+        "unresolved)."
+    )
 
 
 def test_the_claim_of_table_1_is_about_prototype_methods_alone():
@@ -54,6 +57,7 @@ def test_the_claim_of_table_1_is_about_prototype_methods_alone():
     finding = found_in(results, findings.one_class)
     assert "10.0 points less than the best comparator (DCAMA" in finding.sentence
     assert finding.verdict == "confirmed"
+    assert finding.interval.startswith("lead over the best other prototype method in points: +10.0")
     assert found_in([*results, *scored(panet=70)], findings.one_class).verdict == "not confirmed"
 
 
@@ -108,7 +112,8 @@ def test_prompts_matter_if_little_is_left_without_them(exchanged, verdict):
     table = prompts_used([with_iou(40), with_iou(exchanged, supports="exchanged")])
     finding = prompts_matter(table)
     kept = 100 * exchanged / 40
-    assert f"keeps this share of its score: {kept:.0f} % in 1-way 1-shot" in finding.sentence
+    share = f"keeps this share of its score: {kept:.0f} % in 1-way 1-shot (20 % or less is taken"
+    assert share in finding.sentence
     assert finding.verdict == verdict
     assert prompts_matter(prompts_used([with_iou(40)])).verdict == "not run"
 
@@ -155,7 +160,9 @@ def test_without_la_the_compared_method_is_named_and_the_claim_is_not_judged():
 
 def test_the_interval_of_a_claim_is_that_of_the_closest_comparators():
     finding = found_in(scored(la=50, affinity=40, ridge=45, token_grid=70, floor=0))
-    assert finding.interval == "+5.0 ± 0.0 in 1-way 1-shot (Ridge classifier)"
+    assert finding.interval == (
+        "lead over the best other method in points: +5.0 ± 0.0 in 1-way 1-shot (Ridge classifier)"
+    )
 
 
 def test_the_lead_with_one_class_does_not_count_for_several():
@@ -163,7 +170,7 @@ def test_the_lead_with_one_class_does_not_count_for_several():
     results += [n_way(30, 3), n_way(20, 3, method="affinity")]
     finding = found_in(results, findings.with_more_classes)
     assert finding.verdict == "confirmed"
-    assert finding.interval == "+10.0 ± 0.0 in 3-way 1-shot (Affinity)"
+    assert finding.interval == "smallest lead in points: +10.0 ± 0.0 in 3-way 1-shot (Affinity)"
 
 
 def trained(model, **fields):

@@ -58,7 +58,7 @@ def after_heading(path: Path, anchor: str) -> str:
         ("How sure are the numbers?", "la.differences("),
         ("On what data?", "80 classes"),
         ("How long does it take?", "| minutes |"),
-        ("How do I run it again?", "`make reproduce-table2` makes Table 2 again"),
+        ("How do I run it again?", "`make reproduce-table2` computes Table 2"),
         ("Where is the episode list behind a number?", "la.first_list("),
         ("What has never been run?", "several GPUs"),
     ],
