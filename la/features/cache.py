@@ -78,7 +78,7 @@ class FeatureCache:
         )
 
     def exists(self, numbers: Numbers) -> bool:
-        """Whether there is a cache of this format, be it empty."""
+        """Whether there is a cache of this format, even if it is empty."""
         if not self.folder.is_dir():  # then the weights need not be read
             return False
         try:

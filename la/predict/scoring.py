@@ -112,7 +112,7 @@ def evaluate(
 
 
 def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluation:
-    """`evaluate` with a `prompts.json` and a folder in COCO format, of which the test file counts.
+    """`evaluate` with a `prompts.json` and a folder in COCO format, whose test file is used.
 
     Raises:
         MissingFile, UserError: a file is missing or cannot be used; see `read_support_file`,

@@ -43,8 +43,8 @@ def asked(
 ) -> dict[str, list[Measurement]]:
     """The measurements of each table's notebook; None keeps the notebook's own value.
 
-    With the trained comparators, see `with_all_rivals`. Of the user's own data, those that the
-    data allow.
+    The trained comparators are included, see `with_all_rivals`. On the user's own data only the
+    measurements that the data allow are returned.
     """
     from la.report.notebooks import plan_of  # imports papermill, which takes longer than torch
 

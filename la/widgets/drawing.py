@@ -239,7 +239,7 @@ class DrawingWidget(AlbumWidget):
     def _refuse(self, text: str) -> None:
         """Say what went wrong where the progress of other work does not replace it.
 
-        It stands below what the reader has not closed yet; an empty text closes all.
+        It is shown below the messages that the reader has not closed yet; an empty text closes all.
         """
         unread = self.notice.splitlines() if text else []
         self.notice = "\n".join([*(line for line in unread if line != text), text])

@@ -111,7 +111,7 @@ class LoopWidget(DrawingWidget):
         return label_rows(labels, prediction.class_names, classes)
 
     def show_truth(self, labels: np.ndarray, img: int) -> None:
-        """Outline the true label map (H, W) of an image; the page tells the IoU of each class."""
+        """Outline the true label map (H, W) of an image; the page shows the IoU of each class."""
         marked = np.where(labels == IGNORE, 255, labels)
         self.truth = {"img": img, **plane(marked)}
 
