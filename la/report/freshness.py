@@ -19,6 +19,7 @@ from la.report.imports import files_of, imported_by
 
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 KEY = "made_from"  # in the metadata of an executed notebook
+KEPT_WITH = {"curves": "table3"}  # pages whose results are in the file of another page
 EXECUTED_BY = ("la.report.notebooks",)  # which computes what the page shows, and adds its links
 
 
@@ -40,7 +41,7 @@ def inputs_of_page(
     # The folder of the data does not matter; their content is added below.
     chosen = {key: value for key, value in parameters.items() if key != "data"}
     measurements = bench.results / "measurements"
-    tables = sorted(measurements.glob(f"{name}.jsonl"))
+    tables = sorted(measurements.glob(f"{KEPT_WITH.get(name, name)}.jsonl"))
     if not tables:  # the page of another notebook shows results of any table, and times
         tables = sorted(measurements.glob("*.jsonl"))
         tables += sorted(bench.results.glob("curves.csv"))

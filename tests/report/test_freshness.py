@@ -56,6 +56,24 @@ def test_inputs_change_with_parameters_and_with_the_tables_own_measurements(tmp_
     assert freshness.inputs_of_page(bench, "table2", {"folds": [0]}) == of_table2
 
 
+def test_a_page_changes_with_the_file_that_keeps_its_results(tmp_path, tiny_coco):
+    bench = Workbench.open("smoke", tiny_coco.parents[1])
+    bench = Workbench(bench.config, bench.source, tmp_path)
+    folder = bench.results / "measurements"
+    folder.mkdir(parents=True)
+    for page, file in freshness.KEPT_WITH.items():
+        cells = json.loads((freshness.NOTEBOOKS / f"{page}.ipynb").read_text())["cells"]
+        assert any(f'la.compute(bench, "{file}"' in "".join(cell["source"]) for cell in cells)
+        (folder / "table2.jsonl").write_text("{}\n")
+        (folder / f"{file}.jsonl").write_text("{}\n")
+        before = freshness.inputs_of_page(bench, page, {})
+        (folder / "table2.jsonl").write_text("{}\n{}\n")
+        assert freshness.inputs_of_page(bench, page, {}) == before
+        (folder / f"{file}.jsonl").write_text("{}\n{}\n")
+        after = freshness.inputs_of_page(bench, page, {})
+        assert {key for key in before if before[key] != after[key]} == {"measurements"}
+
+
 def test_the_front_page_changes_with_the_times_that_the_curves_measured(tmp_path, tiny_coco):
     bench = Workbench.open("smoke", tiny_coco.parents[1])
     bench = Workbench(bench.config, bench.source, tmp_path)
