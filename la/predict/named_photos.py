@@ -5,7 +5,7 @@ Which file a name means is decided by `la.data.images.ImageFolder`, as for a dat
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from la.data.entries import same_spelling
 from la.data.images import ImageFolder
@@ -89,11 +89,20 @@ class RelativePhotos:
 
 
 def is_named(path: str, names: Sequence[str]) -> bool:
-    """Whether a path ends with one of the names, with or without suffix, in any case."""
+    """Whether a path ends with one of the names, in any case; either may lack the suffix.
+
+    Labels of YOLO and masks name their photograph without it.
+    """
     whole = _alike(f"/{path}".replace("\\", "/"))
     stem = whole.rpartition(".")[0]
     endings = tuple(_alike(f"/{name}") for name in names)
-    return whole.endswith(endings) or stem.endswith(endings)
+    stems = tuple(_alike(f"/{_without_suffix(name)}") for name in names)
+    return whole.endswith(endings + stems) or stem.endswith(endings)
+
+
+def _without_suffix(name: str) -> str:
+    """A name without the suffix of pictures."""
+    return str(PurePath(name).with_suffix("")) if is_picture(PurePath(name)) else name
 
 
 def _alike(name: str) -> str:

@@ -151,6 +151,29 @@ def test_labelme_rectangles_and_points_and_yolo_boxes(images, tmp_path):
     assert [box.x0, box.y0, box.x1, box.y1] == pytest.approx([12, 6, 18, 14])
 
 
+@pytest.mark.parametrize("written", ["a.jpg", "a", "A.JPG"])
+@pytest.mark.parametrize("source", ["yolo", "masks"])
+def test_photographs_are_chosen_where_annotations_name_them_without_suffix(
+    written, source, images, tmp_path
+):
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo" / "classes.txt").write_text("dog\n")
+    (tmp_path / "masks" / "dog").mkdir(parents=True)
+    for stem in ("a", "b"):
+        (tmp_path / "yolo" / f"{stem}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+        Image.new("L", SIZE[::-1], 255).save(tmp_path / "masks" / "dog" / f"{stem}.png")
+    drawing = read_annotations(tmp_path / source, images, files=[written])
+    assert [image.file_name for image in drawing.images] == [str(images / "a.jpg")]
+    with pytest.raises(UserError, match="no annotation on a photograph 'c.jpg'"):
+        read_annotations(tmp_path / source, images, files=["c.jpg"])
+
+
+def test_another_suffix_names_another_photograph(images, tmp_path):
+    path = coco_file(tmp_path / "coco.json", [{"id": 1, "bbox": [2, 3, 10, 5]}])
+    with pytest.raises(UserError, match="no annotation on a photograph 'a.png'"):
+        read_annotations(path, images, files=["a.png"])
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
