@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from la.commands import options, own_data
 from la.commands.app import app
@@ -153,6 +153,7 @@ def train(
 
 @app.command()
 def evaluate(
+    context: Context,
     profile: Profile = "quick",
     data: Data = None,
     method: Method = "la",
@@ -174,9 +175,8 @@ def evaluate(
     recompute: Recompute = False,
 ) -> None:
     """Score one method in one setting, or one support set on a folder, as JSON."""
-    if support is not None and unseen:
-        raise UserError("--support scores all classes of its prompts; leave out --unseen")
     if support is not None:
+        options.check_support_alone(context)
         own_data.evaluate_support(support, data, checkpoint)
         return
     import torch

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from typer import Context, Option
 
 from la import profiles
 from la.errors import UserError
@@ -103,6 +103,25 @@ def parameter(text: str) -> tuple[str, object]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def check_support_alone(context: Context) -> None:
+    """Check that `evaluate --support` is given no option that would have no effect on it.
+
+    Raises:
+        UserError: there is one.
+    """
+    used = ("--support", "--data", "--checkpoint")
+    idle: list[str] = []
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if source and source.name == "COMMANDLINE":
+            idle += [name for name in option.opts if name not in used]
+    if idle:
+        raise UserError(
+            "--support scores all classes of its prompts with the model of --checkpoint, else "
+            f"with photos; leave out {', '.join(idle)}"
+        )
 
 
 def workbench(

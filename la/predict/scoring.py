@@ -86,7 +86,7 @@ def evaluate(
     query_ids = [i for i in index.image_ids.tolist() if index.picture(i) not in pictures]
     if not query_ids:
         raise UserError(f"every image of {index.source} is a support; none is left to be scored")
-    scored_classes(classes, index.subset(query_ids))
+    scored_classes(classes, index.subset(query_ids), " (supports left out)")
     parts = _leave_one_out(predictor, support)
     sets = [whole, *parts.values()]
     counts = []
@@ -122,7 +122,7 @@ def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluatio
     return evaluate(predictor, read_support_file(prompts), index)
 
 
-def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
+def scored_classes(classes: Sequence[str], truth: CocoIndex, part: str = "") -> list[str]:
     """The classes that have a mask in the annotations; says which have none, and are not scored.
 
     Raises:
@@ -136,11 +136,11 @@ def scored_classes(classes: Sequence[str], truth: CocoIndex) -> list[str]:
     if not scored:
         known = listed(annotated, 10) or "none"
         raise UserError(
-            f"{truth.source} has no mask of {missing} to score; it has masks of {known}. "
-            "Rename the classes of the prompts, or annotate them"
+            f"{truth.source}{part} has no mask of {missing} to score; it has masks of {known}. "
+            "Rename the classes of the prompts, or annotate them on further images"
         )
     if missing:
-        log.warning("%s has no mask of %s: not scored", truth.source, missing)
+        log.warning("%s%s has no mask of %s: not scored", truth.source, part, missing)
     return scored
 
 

@@ -162,10 +162,16 @@ def test_three_classes_of_twelve_images_are_trained_and_scored(
     assert "Nothing is missing" in capsys.readouterr().out
 
 
-def test_a_support_set_scores_all_of_its_classes(capsys):
-    words = ["evaluate", "--support", "prompts.json", "--data", "set", "--unseen", "cat"]
-    assert main(words) == 2
-    assert "--support scores all classes of its prompts" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words",
+    ["--unseen cat", "--method prototype", "--profile quick", "--ways 2", "--bfloat16"],
+)
+def test_an_option_that_a_support_set_has_no_use_for_is_refused(words, capsys):
+    support = ["evaluate", "--support", "prompts.json", "--data", "set", "--checkpoint", "quick"]
+    assert main([*support, *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert "--support scores all classes of its prompts" in said
+    assert said.endswith(f"; leave out {words.split()[0]}\n")
 
 
 def test_a_page_goes_where_its_classes_are_named(capsys):

@@ -195,6 +195,28 @@ def test_a_class_that_the_truth_lacks_is_not_scored(predictor, support, index, c
     json.dumps(content, allow_nan=False)
 
 
+def test_a_class_that_only_supports_show_is_named_with_what_to_do(predictor, folder, caplog):
+    path = folder / "annotations" / "instances_all.json"
+    content = json.loads(path.read_text())
+    queries = {e["id"] for e in content["images"] if e["file_name"] in ("2.png", "3.png")}
+    numbers = {e["name"]: e["id"] for e in content["categories"]}
+
+    def without(*names: str) -> None:
+        absent = [numbers[name] for name in names]
+        kept = [
+            entry
+            for entry in content["annotations"]
+            if entry["image_id"] not in queries or entry["category_id"] not in absent
+        ]
+        path.write_text(json.dumps(content | {"annotations": kept}))
+        predictor.evaluate(folder / "prompts.json", folder)
+
+    without("dog")
+    assert "instances_all.json (supports left out) has no mask of dog: not scored" in caplog.text
+    with pytest.raises(UserError, match="supports left out. has no mask of dog, cat to score"):
+        without("dog", "cat")
+
+
 def test_the_command_prints_the_scores(folder, capsys):
     support = ["evaluate", "--support", str(folder / "prompts.json")]
     assert main(support) == 2
