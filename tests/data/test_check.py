@@ -388,7 +388,8 @@ def test_an_error_about_a_missing_file_counts_the_others(folder, tmp_path):
     for i in range(1, 24, 2):
         (path / f"images/{i:03}.png").unlink()
     index = open_data(path, tmp_path / "cache").whole
-    with pytest.raises(MissingFile, match="image 3 of .*; 12 of 24 images have no file, `la data`"):
+    said = "image 3 of .*; 12 of 24 images have no file; python -m la data lists them"
+    with pytest.raises(MissingFile, match=said):
         index.read_image(3)
 
 
