@@ -146,6 +146,8 @@ def test_a_folder_is_checked_without_torch(tiny_coco, tmp_path):
         (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
         (("train", "--method", "floor"), "is not trained; choose la"),
         (("data", "--data", "/nowhere"), "no folder /nowhere"),
+        (("data", "a", "--data", "b"), "two folders, a and --data b; give one of them"),
+        (("data", "--faults", "a.csv"), "--faults needs a folder to check"),
         (("run", "table9"), "no notebook 'table9' in notebooks/; known:"),
         (("run", "table2", "-p", "fodl=1"), "table2 has no parameter 'fodl'; it has profile"),
         (("run", "table2", "-p", "folds"), "is not name=value"),

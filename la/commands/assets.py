@@ -48,9 +48,13 @@ def data(
     from la.learn.hub import SHIPPED
     from la.profiles import profile as profile_of
 
-    if faults is not None:
-        check_writable(faults)
+    if folder is not None and data is not None:
+        raise UserError(f"two folders, {folder} and --data {data}; give one of them")
     source = folder or data
+    if faults is not None:
+        if source is None:
+            raise UserError("--faults needs a folder to check")
+        check_writable(faults)
     config = profile_of(profile)
     opened = data_of(config, source, HOME)
     print(f"Profile {profile}. {about_data(opened, config, source)}", file=sys.stderr)
