@@ -27,6 +27,7 @@ HOW = (
 
 class _Category(Struct):
     name: Name
+    id: int | None = None
 
 
 class _File(Struct):
@@ -68,6 +69,7 @@ def from_coco(content: object, where: str = "prompts.json") -> Drawing:
     """
     try:
         file = msgspec.convert(content, _File, strict=False)  # numbers may be text, or 30.0
+        _check_numbers(file.categories)
         names = tuple(category.name for category in file.categories)
         for text in (*names, *(image.file_name for image in file.images)):
             text.encode()
@@ -79,6 +81,20 @@ def from_coco(content: object, where: str = "prompts.json") -> Drawing:
         raise UserError(f"{where}: a text holds half a character; {HOW}") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _check_numbers(categories: tuple[_Category, ...]) -> None:
+    """Check that ids, where there are any, are the numbers that the prompts and exports use.
+
+    Raises:
+        UserError: a class has another id than its place in the list, from 1.
+    """
+    for number, category in enumerate(categories, 1):
+        if category.id not in (None, number):
+            raise UserError(
+                f"the class {category.name!r} has id {category.id} and is number {number} of the "
+                "list `categories`, which its prompts call `cls`; give it that id, or move it"
+            )
 
 
 def read(path: str | Path) -> Drawing:

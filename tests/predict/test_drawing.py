@@ -269,6 +269,11 @@ def test_a_click_on_a_pixels_centre_is_the_prompt_of_that_pixel_sampled(resize):
             "different names",
         ),
         ('{"images": [], "categories": [{"name": ""}], "prompts": []}', r"categories\[0\].name"),
+        (
+            '{"images": [], "categories": [{"name": "a", "id": 1}, {"name": "b", "id": 7}],'
+            '"prompts": []}',
+            "class 'b' has id 7 and is number 2 of the list `categories`, .*; give it that id",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
@@ -276,6 +281,16 @@ def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=f"broken.json.*{message}"):
         prompts_file.read(path)
+
+
+@pytest.mark.parametrize("numbers", [(None, None), (1, 2), ("1", 2.0)])
+def test_the_classes_of_a_file_have_no_numbers_or_those_of_their_places(numbers):
+    categories: list[dict] = [{"name": "dog"}, {"name": "cat"}]
+    for entry, number in zip(categories, numbers, strict=True):
+        if number is not None:
+            entry["id"] = number
+    drawing = prompts_file.from_coco({"images": [], "categories": categories, "prompts": []})
+    assert drawing.classes == ("dog", "cat")
 
 
 json_values = st.recursive(
