@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ import torch
 
 from la.data.contents import picture_digest
 from la.data.index import CocoIndex
-from la.data.picture_files import SUFFIXES, distinct, file_id, is_picture
+from la.data.picture_files import distinct, file_id
 from la.errors import MissingFile, UserError
 from la.files import check_folder, progress_bar, write_whole
 from la.formats.export import exporters, write_legend
 from la.formats.label_maps import LabelMap, coco
+from la.predict.photo_files import find_photos, other_pictures
 from la.predict.predictor import Predictor
 from la.predict.scoring import add_iou, check_sizes, scored_classes
 from la.predict.support_set import SupportSet
@@ -179,6 +179,10 @@ def segment_folder(
                 raise  # a full disk, for instance, concerns all that follow
             log.warning("skipped: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})
+    for path in other_pictures(images, out):
+        name = path.relative_to(images).as_posix()
+        reason = f"{path.suffix} is not read; save it as JPEG or PNG"
+        skipped.append({"file_name": name, "reason": reason})
     margins = {label_map.file_name: label_map.margin for label_map in masks}
     content = coco(masks, classes)
     content["least_sure_first"] = sorted(margins, key=margins.__getitem__)
@@ -229,30 +233,3 @@ class Masks:
 
     def _png(self, name: str) -> Path:
         return self.folder / f"{name}.png"
-
-
-def find_photos(images: Path, out: Path) -> list[Path]:
-    """The pictures under a folder, linked folders included, but not those under `out`.
-
-    Raises:
-        MissingFile: there is no such folder, or no picture in it.
-        UserError: all pictures are under `out`.
-    """
-    if not images.is_dir():
-        raise MissingFile(f"no folder {images}; give the one that holds the images")
-    photos: list[Path] = []
-    visited = {os.path.realpath(out)}
-    for folder, subfolders, names in os.walk(images, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link to a folder that was searched already
-            subfolders.clear()
-            continue
-        visited.add(real)
-        photos += [Path(folder, name) for name in names]
-    photos = [path for path in photos if is_picture(path.relative_to(images))]
-    if photos:
-        return sorted(photos)
-    is_inside = out.resolve().is_relative_to(images.resolve())
-    if is_inside and any(is_picture(path.relative_to(out)) for path in out.rglob("*")):
-        raise UserError(f"all images under {images} lie in {out}, which is not searched; move them")
-    raise MissingFile(f"no image under {images}; known suffixes: {', '.join(sorted(SUFFIXES))}")

@@ -17,7 +17,8 @@ from la.errors import MissingFile, UserError
 from la.formats.export import FORMATS
 from la.predict import folder, prompts_file
 from la.predict.drawing import Drawing, DrawnImage
-from la.predict.folder import find_photos, predict_folder
+from la.predict.folder import predict_folder
+from la.predict.photo_files import find_photos
 from la.predict.predictor import Predictor
 from la.predict.support_file import read_pictures, read_support_file
 from la.predict.vector_prompts import BoxPrompt, PointPrompt, mask_prompt
@@ -165,6 +166,26 @@ def test_a_photograph_that_may_not_be_read_is_skipped(
     path = predict_folder(predictor, support, tmp_path / "photos", tmp_path / "out", progress=False)
     (skipped,) = json.loads(path.read_text())["skipped"]
     assert "d.jpg cannot be read (Permission denied)" in skipped["reason"]
+
+
+def test_pictures_of_kinds_that_are_not_read_are_listed(
+    predictor, support, photo, tmp_path, caplog
+):
+    (tmp_path / "photos").mkdir()
+    photo(3).save(tmp_path / "photos" / "d.jpg")
+    for name in ("d.NEF", "e.dng", ".f.dng", "notes.txt"):
+        (tmp_path / "photos" / name).write_bytes(b"of a camera")
+    out = tmp_path / "out"
+    path = predict_folder(
+        predictor, support, tmp_path / "photos", out, formats=["yolo"], progress=False
+    )
+    content = json.loads(path.read_text())
+    assert [entry["file_name"] for entry in content["images"]] == ["d.jpg"]
+    assert {entry["file_name"]: entry["reason"] for entry in content["skipped"]} == {
+        "d.NEF": ".NEF is not read; save it as JPEG or PNG",
+        "e.dng": ".dng is not read; save it as JPEG or PNG",
+    }
+    assert "skipped, as their kind is not read: d.NEF, e.dng" in caplog.text
 
 
 def test_a_folder_of_results_is_not_searched(photo, tmp_path):
