@@ -107,6 +107,26 @@ def test_table_5_compares_kinds_of_prompts(boxes, verdict, cost):
     assert finding.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("boxes", "verdict", "interval"),
+    [
+        ((46, 45, 46), "confirmed", "+4.3 ± 1.4"),
+        ((44, 45, 43), "unresolved", "+6.0 ± 2.5"),
+        ((40, 38, 39), "not confirmed", "+11.0 ± 2.5"),
+        ((49, 51, 50), "unresolved", "+0.0 ± 2.5"),
+        ((53, 54, 53), "not confirmed", "-3.3 ± 1.4"),
+    ],
+)
+def test_the_cost_of_boxes_is_little_if_its_interval_over_trainings_is(boxes, verdict, interval):
+    results = []
+    for seed, percent in enumerate(boxes):
+        results.append(with_iou(50, seed=seed))
+        results.append(with_iou(percent, kinds=(PromptKind.BOX,), seed=seed))
+    finding = found_in(results, findings.kinds_of_prompts)
+    assert finding.verdict == verdict
+    assert finding.interval == f"cost in points: {interval} with boxes"
+
+
 @pytest.mark.parametrize(("exchanged", "verdict"), [(4, "confirmed"), (40, "not confirmed")])
 def test_prompts_matter_if_little_is_left_without_them(exchanged, verdict):
     table = prompts_used([with_iou(40), with_iou(exchanged, supports="exchanged")])
