@@ -95,7 +95,7 @@ def find(source: str) -> Path:
 
 def _is_on_hub(name: str, path: Path) -> bool:
     """Whether a source can only be an id on the hub, OWNER/NAME, and not a mistyped path."""
-    if path.exists() or path.suffix in FILE_SUFFIXES:
+    if path.exists() or path.suffix in FILE_SUFFIXES or name in SHIPPED:
         return False
     if name in [model.name for model in KNOWN]:
         return True

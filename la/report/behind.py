@@ -112,7 +112,7 @@ def _over_folds(comparisons: Sequence[Comparison]) -> str:
 def _best(columns: Sequence[Comparison]) -> str:
     """The best training-free comparator with its name; of several, in how many columns each is."""
     names = [label(c.other) for c in columns]
-    counts = [f"{name} in {names.count(name)}" for name in dict.fromkeys(names)]
+    counts = [f"{name} in {counted(names.count(name), 'setting')}" for name in dict.fromkeys(names)]
     named = names[0] if len(counts) == 1 else _listed(counts)
     return f"the best training-free comparator ({named})"
 

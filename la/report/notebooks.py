@@ -20,6 +20,7 @@ from la.experiment.run import compute
 from la.experiment.workbench import Workbench
 from la.files import claim, named
 from la.folders import HOME
+from la.report.freshness import KEPT_WITH
 from la.report.navigation import add_navigation
 from la.report.tables import TABLES, measurements
 
@@ -112,7 +113,7 @@ def run(
         NotebookFailed: a cell of the notebook raised.
     """
     if planned:
-        compute(bench, name, planned, recompute=recompute)
+        compute(bench, KEPT_WITH.get(name, name), planned, recompute=recompute)
     final = bench.results / f"{name}.ipynb"
     if not bench.ranks.is_main_process:
         return final

@@ -258,7 +258,14 @@ def test_an_id_may_have_a_dot_and_a_mistyped_path_does_not_ask_the_hub(tmp_path,
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    for path in ("runs/modle", "./modle", "nowhere/model.safetensors", "a/b/c", "modle"):
+    for path in (
+        "runs/modle",
+        "./modle",
+        "nowhere/model.safetensors",
+        "a/b/c",
+        "modle",
+        "quick@20",
+    ):
         with pytest.raises(FileNotFoundError, match=f"no checkpoint at {path}; give a file"):
             checkpoints.load(path)
     assert asked == []

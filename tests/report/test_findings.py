@@ -266,8 +266,8 @@ def test_each_column_takes_its_own_best_training_free_method():
     results += [at(80, "dcama", 5), at(90, "token_grid", 5)]
     sentence = found_in(results).sentence
     assert sentence.startswith(
-        "LA is below the best training-free comparator (Ridge classifier in 1 and Prototype, "
-        "threshold in 1) in 1-way 5-shot (50.0 against 60.0 %), and not clearly above it in 1-way "
-        "1-shot (50.0 against 50.0 %, unresolved)."
+        "LA is below the best training-free comparator (Ridge classifier in 1 setting and "
+        "Prototype, threshold in 1 setting) in 1-way 5-shot (50.0 against 60.0 %), and not "
+        "clearly above it in 1-way 1-shot (50.0 against 50.0 %, unresolved)."
     )
     assert "30.0 points less than the best comparator (DCAMA, in this harness)" in sentence
