@@ -57,7 +57,7 @@ def settings_below(comparisons: Iterable[Comparison]) -> str:
     points = [-100 * c.difference.value for c in below]
     distance = f"by up to {max(points):.1f} points"
     return (
-        f"LA is below {_best(columns)} in {len(below)} of {n_settings}, "
+        f"LA is below {_best(below)} in {len(below)} of {n_settings}, "
         f"{distance}: {'; '.join(named)}. It is {rest}.{_over_folds(columns)}"
     )
 

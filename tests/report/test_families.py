@@ -86,6 +86,8 @@ def test_every_affinity_method_must_grow_faster_with_k():
     assert finding.verdict == "confirmed"
     dcama = [("DCAMA, in this harness", 1, k, 3.0, 9.0) for k in (1, 10)]
     assert cost_growth(costs(*rows, *dcama), "K", "time").verdict == "not confirmed"
+    dcama = [("DCAMA, in this harness", 1, k, 1 + 0.13 * k, 9.0) for k in (1, 10)]
+    assert cost_growth(costs(*rows, *dcama), "K", "time").verdict == "unresolved"
     assert cost_growth(costs(*rows[:2]), "K", "time").verdict == "not run"
 
 
