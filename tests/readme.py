@@ -159,9 +159,9 @@ def _minutes(results: Path, page: str) -> str:
     """Of the evaluation of a page's usual rows; "" where neither file nor page says."""
     file = results / "measurements" / f"{KEPT_WITH.get(page, page)}.jsonl"
     if page in WITH_RIVALS and file.exists():
-        usual = {_text(m.to_json()) for m in measurements(page, "quick", folds=range(4))}
+        usual = {_as_json(m.to_json()) for m in measurements(page, "quick", folds=range(4))}
         lines = read_lines(file).values()
-        seconds = [x["seconds"] for x in lines if _text(x["measurement"]) in usual]
+        seconds = [x["seconds"] for x in lines if _as_json(x["measurement"]) in usual]
         return f"{sum(seconds) / 60:.0f}"
     path = results / f"{page}.ipynb"
     found = MINUTES.search(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -171,7 +171,7 @@ def _minutes(results: Path, page: str) -> str:
     return f"{minutes:.0f}" if minutes >= 0.5 else "below 1"
 
 
-def _text(measurement: dict[str, object]) -> str:
+def _as_json(measurement: dict[str, object]) -> str:
     return json.dumps(measurement, sort_keys=True)
 
 
