@@ -81,7 +81,9 @@ def leads(comparisons: Sequence[Comparison]) -> Figure:
 
     The marks of leads that are not resolved are empty.
     """
-    figure, (axis,) = stacked(1, 0.9 + 0.27 * len(comparisons))
+    others = {short(label(c.other)) for c in comparisons}
+    n_lines = 1 if len(others) == 1 else 2  # of a row's name
+    figure, (axis,) = stacked(1, 0.9 + (0.07 + 0.2 * n_lines) * len(comparisons))
     for row, c in enumerate(comparisons):
         axis.errorbar(
             100 * c.difference.value,
@@ -93,14 +95,13 @@ def leads(comparisons: Sequence[Comparison]) -> Figure:
             capsize=3,
         )
     axis.axvline(0, color="black", lw=0.8)
-    others = {label(c.other) for c in comparisons}
     names = []
     for c in comparisons:
         column = f"{c.setting}, {c.prompts}"
-        names.append(column if len(others) == 1 else f"{column}\n{label(c.other)}")
+        names.append(column if len(others) == 1 else f"{column}\n{short(label(c.other))}")
     axis.set_yticks(range(len(names)), names, fontsize=LABEL)
     axis.invert_yaxis()
-    compared = others.pop() if len(others) == 1 else "the comparator of the row"
+    compared = others.pop() if len(others) == 1 else "the\ncomparator of the row"
     first = label(comparisons[0].method)
     axis.set_xlabel(f"{first} minus {compared}\n(points of mIoU*)")
     return figure

@@ -1,6 +1,7 @@
 """Charts show the numbers that they are given."""
 
 import io
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -269,4 +270,19 @@ def test_leads_over_different_methods_name_the_one_of_each_row():
     (axis,) = charts.leads(compare(results)).axes
     names = [text.get_text() for text in axis.get_yticklabels()]
     assert names == ["1-way 1-shot, masks\nAffinity", "1-way 5-shot, masks\nRidge classifier"]
-    assert axis.get_xlabel().startswith("LA minus the comparator of the row\n")
+    assert axis.get_xlabel().startswith("LA minus the\ncomparator of the row\n")
+
+
+def test_names_of_leads_do_not_touch_and_the_label_below_is_whole():
+    results = []
+    for shots, other in enumerate(["threshold_prototype", *10 * ["insid3"]], 1):
+        kinds = (PromptKind.BOX, PromptKind.POINT)
+        results.append(with_iou(50, shots=shots, kinds=kinds))
+        results.append(with_iou(40, shots=shots, kinds=kinds, method=other))
+    figure = charts.leads(compare(results))
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    boxes = [text.get_window_extent() for text in axis.get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
+    label = axis.xaxis.label.get_window_extent()
+    assert figure.bbox.x0 <= label.x0 and label.x1 <= figure.bbox.x1
