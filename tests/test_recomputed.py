@@ -55,6 +55,8 @@ def test_the_stored_means_and_intervals_follow_from_the_stored_confusions(table)
     shown = {row["method"] for row in rows}
     numbers = {}
     for place, folds in stored(table).items():
+        if table == "table3" and not place[2].endswith(" 1-shot"):
+            continue  # of the page on N and K, which keeps its scores here
         # Pages that were made without METHODS=all leave out the trained comparators.
         if place[1] in shown or place[1] not in OF_ALL:
             numbers[place] = folds

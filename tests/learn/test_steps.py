@@ -77,6 +77,6 @@ def test_out_of_memory_says_which_shape_and_what_to_change(tmp_path):
     with pytest.raises(
         torch.OutOfMemoryError,
         match=r"\(B, N, K\) = \(2, 2, 1\) with 3 support images and 3 examples; use .*bfloat16.*"
-        "smaller B in EpisodeConfig.shapes",
+        "smaller B in the profile's EpisodeConfig.shapes",
     ):
         fit(Full(), noise, CONFIG, tmp_path)
