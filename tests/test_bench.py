@@ -84,7 +84,7 @@ def test_the_time_of_the_workers_leaves_out_processes_that_were_there_before():
         try:
             while _running_seconds(of_other_tests) < 0.2:
                 time.sleep(0.05)
-            assert _running_seconds(others) == 0
+            assert _running_seconds(others) < 0.2 <= _running_seconds(of_other_tests)
         finally:
             busy.kill()
 
