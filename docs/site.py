@@ -13,7 +13,7 @@ from site_links import Links, equations_as_pictures, sections_in_lower_case
 from site_mend import mend
 from sphinx.cmd.build import build_main
 
-from la.report.navigation import ORDER
+from la.report.pages.navigation import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"

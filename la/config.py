@@ -47,7 +47,7 @@ class ModelConfig:
     norm_first: bool = False  # [O] post-norm; [Q] pre-norm
     first_residual: bool = False  # [O] the first self-attention of a two-way transformer has none
     background: Literal["unprompted", "token"] = "unprompted"  # [O] no prompts; [Q] learned
-    # Initialisation, see la.model.start; the paper does not state one. [Q] agreeing
+    # Initialisation, see la.model.start.agreeing; the paper does not state one. [Q] agreeing
     start: Literal["usual", "agreeing"] = "usual"
     start_without: tuple[StartPart, ...] = ()  # parts of "agreeing" to leave out
 
@@ -101,7 +101,7 @@ class TrainConfig:
     # loss is divided by all of them, ignored and padded ones too [O]
     target_side: int | None = 256
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, and TF32 beside it
-    channel_dropout: float = 0.0  # [Q] share of the channels, see la.learn.channel_dropout
+    channel_dropout: float = 0.0  # [Q] share; see la.learn.augmented.channel_dropout
     # Pixels of the classes that the fold holds out: [O] background, or left out of the loss [Q]
     unseen: Literal["background", "ignore"] = "background"
     attention_loss: float = 0.0  # [Q] weight of la.learn.attention_loss, which the paper lacks
@@ -138,7 +138,7 @@ class Config:
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
-    views: int = 0  # augmented views of each training image, see la.learn.views
+    views: int = 0  # augmented views of each training image, see la.learn.augmented.views
 
 
 def digest(config: "DataclassInstance | dict[str, Any]") -> str:

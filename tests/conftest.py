@@ -19,8 +19,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from la.config import ModelConfig
+from la.data.coco.index import CocoIndex
 from la.data.embedded import synthetic
-from la.data.index import CocoIndex
 from la.model.label_anything import LabelAnything
 from la.predict.predictor import Predictor
 from la.profiles import profile

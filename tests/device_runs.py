@@ -21,14 +21,15 @@ import la
 import la.learn.run
 from la.config import ModelConfig, TrainConfig
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
-from la.learn import evaluation, states, steps
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
+from la.learn import evaluation, steps
 from la.learn.losses import class_weights
 from la.learn.run import Run as TrainingRun
 from la.learn.training import Stopped, fit
+from la.learn.weights import states
 from la.model.backbone import build_backbone
 from la.model.label_anything import LabelAnything
 from la.model.position import FourierPosition

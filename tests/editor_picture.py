@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 import la
 from la.widgets import PromptEditor
-from la.widgets.photos import LONG_SIDE
+from la.widgets.page.browser import LONG_SIDE
 from tests.conftest import FLAGS
 from tests.widgets.widget_page import mount
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from la.experiment.measurements import Fit, Measurement, Result
+from la.experiment.setup.measurements import Fit, Measurement, Result
 
 CLASSES = (3, 7, 11)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from la.files import write_whole
-from la.learn.checkpoints import as_bytes
-from la.learn.hub import FILE
+from la.learn.weights.checkpoints import as_bytes
+from la.learn.weights.hub import FILE
 from la.model.backbones.vit import NAMES
 from la.model.label_anything import LabelAnything
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from la.experiment.measurements import read_lines
+from la.experiment.setup.measurements import read_lines
 from la.files import write_whole
-from la.report.finding import CLAIMS
-from la.report.freshness import KEPT_WITH
-from la.report.questions import questions
-from la.report.tables import WITH_RIVALS, measurements
+from la.report.pages.freshness import KEPT_WITH
+from la.report.pages.questions import questions
+from la.report.scores.tables import WITH_RIVALS, measurements
+from la.report.verdicts.finding import CLAIMS
 from tests.readme_comparators import Stored, comparators, comparators_by_ways, stored_lines
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from la.experiment.measurements import Result, read_lines
 from la.experiment.methods import KNOWN, RIVALS
-from la.report.shadows import not_above_shadow, shadows
-from la.report.statistics import t_interval
+from la.experiment.setup.measurements import Result, read_lines
+from la.report.scores.statistics import t_interval
+from la.report.verdicts.shadows import not_above_shadow, shadows
 
 SETTINGS = {(1, 1): "1-way 1-shot", (1, 5): "1-way 5-shot"}
 SETTINGS |= {(2, 1): "2-way 1-shot", (5, 1): "5-way 1-shot"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from la.config import digest, settings
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 from la.model.backbones import backbone_spec
 from la.profiles import PROFILES, profile
 

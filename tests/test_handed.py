@@ -21,18 +21,18 @@ from la.__main__ import main
 from la.config import Protocol
 from la.data.check import check
 from la.data.dataset import Data, open_data
-from la.data.episodes import EpisodeSampler, episode_list, list_sha256
-from la.data.truth import painted_rows
+from la.data.sampling.episodes import EpisodeSampler, episode_list, list_sha256
+from la.data.sampling.truth import painted_rows
 from la.errors import UserError
-from la.experiment.drawable import drawable
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
-from la.learn.hub import SHIPPED
+from la.experiment.setup.drawable import drawable
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights.hub import SHIPPED
 from la.predict.folder import predict_folder
-from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
+from la.predict.prompts.photos import open_photo
 from la.predict.support_file import read_classes, read_support
-from la.report.tables import measurements
+from la.report.scores.tables import measurements
 from la.types import IGNORE
 
 REPOSITORY = Path(__file__).resolve().parent.parent

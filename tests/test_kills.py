@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("LA_KILLS", 3))
 SMALL = """
 from dataclasses import replace
 from la import profiles
-from la.report import tables
+from la.report.scores import tables
 smoke = profiles.PROFILES["smoke"]
 training = replace(smoke.train, steps=12, checkpoint_every=3)
 profiles.PROFILES["smoke"] = replace(smoke, train=training)

@@ -1,6 +1,11 @@
-"""Imports point down: a file may import from its own subpackage and from lower layers only."""
+"""Imports point down: a file may import from its own wing and from lower layers only.
+
+The folders of a wing import one way, and no folder holds more than can be read in one sitting.
+"""
 
 import ast
+import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +45,21 @@ def la_imports(source: str) -> Iterator[tuple[int, str]]:
         yield from ((node.lineno, name) for name in found)
 
 
+def folders_of(wing: Path) -> set[str]:
+    return {path.name for path in wing.iterdir() if (path / "__init__.py").exists()}
+
+
+def imports_between_folders(wing: Path) -> dict[str, set[str]]:
+    """For each folder of a wing, the other folders of it from which its files import."""
+    inside = re.compile(rf"from la\.{wing.name}(?:\.| import )(\w+)")
+    imports = {}
+    for folder in folders_of(wing):
+        sources = [path.read_text() for path in (wing / folder).rglob("*.py")]
+        named = set(inside.findall("\n".join(sources)))
+        imports[folder] = (named & folders_of(wing)) - {folder}
+    return imports
+
+
 def upward(own: str, source: str) -> list[str]:
     """What a file of module `own` imports but may not."""
     return [
@@ -60,10 +80,37 @@ def test_imports_point_down(path):
     ("own", "source"),
     [
         ("data", "from la.model.layers import x"),
-        ("model", "import la.data.index"),
+        ("model", "import la.data.coco.index"),
         ("learn", "def f():\n    from la import experiment"),
         ("types", "from la.config import x"),
     ],
 )
 def test_an_import_that_points_up_is_found(own, source):
     assert upward(own, source)
+
+
+WINGS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("wing", WINGS, ids=lambda path: path.name)
+def test_folders_of_a_wing_import_one_way(wing):
+    order = list(graphlib.TopologicalSorter(imports_between_folders(wing)).static_order())
+    assert set(order) == folders_of(wing)
+
+
+def test_two_folders_that_import_each_other_are_found(tmp_path):
+    for own, other in (("a", "b"), ("b", "a")):
+        (tmp_path / "wing" / own).mkdir(parents=True)
+        (tmp_path / "wing" / own / "__init__.py").touch()
+        text = f"from la.wing.{other}.file import x\n"
+        (tmp_path / "wing" / own / "file.py").write_text(text)
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(imports_between_folders(tmp_path / "wing")).prepare()
+
+
+def test_no_folder_has_more_than_1800_lines():
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert len(folders) > 25
+    for folder in folders:
+        code = [path for path in folder.iterdir() if path.suffix in (".py", ".js", ".css")]
+        assert sum(path.read_text().count("\n") for path in code) <= 1800, folder

@@ -15,9 +15,9 @@ import torch
 from la import profiles
 from la.__main__ import main
 from la.errors import UserError
-from la.experiment import workbench
-from la.learn import checkpoints, hub
-from la.report import freshness
+from la.experiment.setup import workbench
+from la.learn.weights import checkpoints, hub
+from la.report.pages import freshness
 
 
 @pytest.fixture(scope="module")

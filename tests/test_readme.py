@@ -10,7 +10,7 @@ from PIL import Image
 from typer.main import get_command
 
 from la.__main__ import app, main
-from la.report.finding import CLAIMS
+from la.report.verdicts.finding import CLAIMS
 from tests import readme
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from la.experiment.measurements import Result
 from la.experiment.methods import RIVALS, label
+from la.experiment.setup.measurements import Result
 
 QUICK = Path(__file__).resolve().parent.parent / "results" / "quick"
 TABLES = sorted(path.stem for path in QUICK.glob("table?.csv"))

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 
-from la.report.questions import QUESTIONS
+from la.report.pages.questions import QUESTIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
 from site_links import Links, equations_as_pictures, sections_in_lower_case

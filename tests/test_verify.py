@@ -8,8 +8,8 @@ from hand_made import with_iou
 from la import code
 from la.experiment.job import Job
 from la.experiment.run import compute
-from la.experiment.workbench import Workbench
-from la.report.notebooks import plan_of
+from la.experiment.setup.workbench import Workbench
+from la.report.pages.notebooks import plan_of
 from tests import verify
 from tests.verify import TOLERANCE, compare
 

@@ -16,7 +16,7 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import la
 from la.folders import HOME
-from la.report.paper import published
+from la.report.scores.paper import published
 
 for module in pkgutil.walk_packages(la.__path__, "la."):
     if module.name != "la.__main__":

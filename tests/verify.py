@@ -18,13 +18,13 @@ import pandas as pd
 from la.code import accept, is_todays, training_code
 from la.commands import options
 from la.experiment.job import Job
-from la.experiment.measurements import Result
 from la.experiment.methods import METHODS
-from la.experiment.plan import auto_profile
+from la.experiment.planning.plan import auto_profile
 from la.experiment.run import compute, stored
-from la.experiment.workbench import Workbench
-from la.report.notebooks import plan_of
-from la.report.tables import scores
+from la.experiment.setup.measurements import Result
+from la.experiment.setup.workbench import Workbench
+from la.report.pages.notebooks import plan_of
+from la.report.scores.tables import scores
 
 TOLERANCE = 0.5  # points of mIoU*, on another processor or with other packages
 KEYS = ["prompts", "method", "setting", "fold"]

@@ -42,10 +42,10 @@ def data(
     folder cannot be opened.
     """
     from la.data.check import check
-    from la.experiment.about_data import about_data, data_of
+    from la.experiment.setup.about_data import about_data, data_of
     from la.files import check_writable, write_whole
     from la.folders import HOME
-    from la.learn.hub import SHIPPED
+    from la.learn.weights.hub import SHIPPED
     from la.profiles import profile as profile_of
 
     if folder is not None and data is not None:
@@ -83,7 +83,7 @@ def features(
 ) -> None:
     """Compute the feature cache ahead of training."""
     from la.experiment.needs import listed_images
-    from la.experiment.rounding import feature_bytes, settle_if_short
+    from la.experiment.setup.rounding import feature_bytes, settle_if_short
     from la.features.encoding import keeps_features
 
     if not keeps_features():
@@ -116,7 +116,7 @@ def fetch(
 ) -> None:
     """Download COCO, a backbone or the published models."""
     from la.data.download import coco_folder
-    from la.experiment import fetching
+    from la.experiment.planning import fetching
     from la.folders import HOME, weights_folder
 
     usual = coco_folder(HOME / "cache") if what == "coco" else weights_folder()
@@ -126,7 +126,7 @@ def fetch(
 @app.command()
 def models() -> None:
     """List the models that can be loaded by name, and the backbones with their licences."""
-    from la.learn.hub import KNOWN
+    from la.learn.weights.hub import KNOWN
     from la.model.backbones import BACKBONES
     from la.predict import pace
 
@@ -158,11 +158,11 @@ def export(
 ) -> None:
     """Write a trained model with its bias; by default in place of the profile's shipped model."""
     from la.experiment.job import Job
-    from la.experiment.measurements import Measurement
     from la.experiment.methods import method as method_of
     from la.experiment.runs import Run
+    from la.experiment.setup.measurements import Measurement
     from la.files import check_writable
-    from la.learn import checkpoints, hub
+    from la.learn.weights import checkpoints, hub
 
     path = weights or hub.shipped(profile)
     check_writable(path)

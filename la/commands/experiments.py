@@ -54,8 +54,8 @@ def run(
     recompute: Recompute = False,
 ) -> None:
     """Execute a notebook with papermill."""
-    from la.experiment.workbench import Workbench
-    from la.report import freshness
+    from la.experiment.setup.workbench import Workbench
+    from la.report.pages import freshness
 
     data = data and data.resolve()  # the notebook runs in another folder
     chosen: dict[str, object] = {
@@ -87,7 +87,7 @@ def run(
             print(f"{page}: nothing changed since it was made; {AGAIN} makes it again")
             return
         print(f"{page.name} is made again: {', '.join(changes)}", file=sys.stderr)
-    from la.report import notebooks  # slow to import, so after the check
+    from la.report.pages import notebooks  # slow to import, so after the check
 
     values, measurements = notebooks.plan_of(notebook, profile, parameters)
     bench = options.workbench(profile, data, measurements, unseen)
@@ -110,9 +110,9 @@ def train(
     recompute: Recompute = False,
 ) -> int:
     """Train one method on the seen classes of one fold."""
-    from la.experiment.measurements import Measurement
     from la.experiment.methods import method as method_of
     from la.experiment.runs import Run
+    from la.experiment.setup.measurements import Measurement
     from la.files import progress_bar
     from la.learn.training import REQUEUE, Stopped
 
@@ -240,10 +240,10 @@ def plan(
     measure: Annotated[bool, Option(help="time a few steps, to estimate hours")] = True,
 ) -> None:
     """Stages, gigabytes, hours, what would stop the run, and which way fits this machine."""
-    from la.experiment import plan, ways
-    from la.experiment.drawable import drawable
-    from la.experiment.workbench import Workbench
-    from la.report import notebooks
+    from la.experiment.planning import plan, ways
+    from la.experiment.setup.drawable import drawable
+    from la.experiment.setup.workbench import Workbench
+    from la.report.pages import notebooks
 
     parameters = {} if folds is None else {"folds": options.numbers(folds)}
     bench = Workbench.open(profile, data, options.names(unseen))

@@ -15,15 +15,15 @@ from la.errors import UserError
 from la.types import PromptKind
 
 if TYPE_CHECKING:
-    from la.experiment.measurements import Measurement
-    from la.experiment.workbench import Workbench
+    from la.experiment.setup.measurements import Measurement
+    from la.experiment.setup.workbench import Workbench
 
 
 def resolve_profile(name: str) -> str:
     """Return the profile of a name; what `auto` means depends on the machine."""
     if name != "auto":
         return profiles.profile(name).profile
-    from la.experiment.plan import auto_profile
+    from la.experiment.planning.plan import auto_profile
 
     chosen, why = auto_profile()
     print(why, file=sys.stderr)
@@ -133,15 +133,15 @@ def workbench(
     """The profile's workbench; files that the measurements need are downloaded."""
     import torch
 
-    from la.experiment.rounding import AS_BEFORE
-    from la.experiment.workbench import Workbench
+    from la.experiment.setup.rounding import AS_BEFORE
+    from la.experiment.setup.workbench import Workbench
 
     bench = Workbench.open(profile, data, names(unseen))
     as_before = not bench.cache.is_told and bench.numbers == "int8"
     if measurements:  # importing every method takes as long as checking a small folder
-        from la.experiment.drawable import in_distinct_folds
         from la.experiment.methods import method
-        from la.experiment.plan import prepare
+        from la.experiment.planning.plan import prepare
+        from la.experiment.setup.drawable import in_distinct_folds
 
         for measurement in measurements:
             method(measurement.method)  # raises for an unknown name, before the work
@@ -178,7 +178,7 @@ def measurement(
     Raises:
         UserError: no episode is asked for, or there is no such prompt kind.
     """
-    from la.experiment.measurements import Measurement
+    from la.experiment.setup.measurements import Measurement
 
     if episodes is None:
         episodes = profiles.profile(profile).evaluation.episodes

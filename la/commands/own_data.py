@@ -34,8 +34,8 @@ def predict(
     ] = None,
 ) -> None:
     """Segment a folder of photographs; write PNG masks with a legend, and a COCO file."""
-    from la.data.index import CocoIndex
-    from la.learn.checkpoints import load
+    from la.data.coco.index import CocoIndex
+    from la.learn.weights.checkpoints import load
     from la.predict.folder import photos_to_segment, predict_folder
     from la.predict.predictor import Predictor
     from la.predict.support_file import read_classes, read_pictures, read_support
@@ -66,7 +66,7 @@ def evaluate_support(
     Raises:
         MissingFile, UserError: see `Predictor.evaluate`.
     """
-    from la.learn.checkpoints import load
+    from la.learn.weights.checkpoints import load
     from la.predict.predictor import Predictor
 
     if data is None:
@@ -86,8 +86,8 @@ def prompts(
 ) -> None:
     """Make a prompts.json from annotations: COCO, LabelMe, YOLO-seg or PNG masks."""
     from la.files import check_writable
-    from la.predict import prompts_file
-    from la.predict.from_annotations import read_annotations
+    from la.predict.prompts import prompts_file
+    from la.predict.prompts.from_annotations import read_annotations
 
     check_writable(out)
     drawing = read_annotations(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from la.comparators.tokens import OnTokens, Tokens
 from la.config import ModelConfig
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.model.backbone import build_backbone
 
 NO_OBJECT = -1.0  # the score of every cell where no cell is a candidate

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from la.comparators.tokens import OnTokens, Tokens, mask_absent_rows, share
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.types import IGNORE, Batch
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from la.config import Config, Protocol
-from la.data import folds
 from la.data.check_images import Finding, image_findings, unlisted_images
+from la.data.coco.index import CocoIndex
 from la.data.dataset import Data
-from la.data.episodes import presence
-from la.data.images import DRAWING_SCALE
-from la.data.index import CocoIndex
+from la.data.pictures.images import DRAWING_SCALE
+from la.data.sampling import folds
+from la.data.sampling.episodes import presence
 from la.wording import counted, listed
 
 NAMED = 3  # entries that are named for each finding; the others are counted

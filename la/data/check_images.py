@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from la.data.contents import BLANK, FEW, replaced_pictures
-from la.data.images import is_address, orientation
-from la.data.index import CocoIndex
-from la.data.picture_files import file_id, is_picture
-from la.data.reconcile import identifies
+from la.data.coco.index import CocoIndex
+from la.data.coco.reconcile import identifies
+from la.data.pictures.contents import BLANK, FEW, replaced_pictures
+from la.data.pictures.images import is_address, orientation
+from la.data.pictures.picture_files import file_id, is_picture
 from la.errors import MissingFile, UserError
 from la.files import progress_bar
 

@@ -7,11 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from la.config import Protocol
-from la.data.embedded import synthetic
-from la.data.folds import holds_none_out
-from la.data.index import CocoIndex
-from la.data.layouts import annotation_files, find, image_root
-from la.data.reconcile import (
+from la.data.coco.index import CocoIndex
+from la.data.coco.layouts import annotation_files, find, image_root
+from la.data.coco.reconcile import (
     identifies,
     ids_by_name,
     with_common_classes,
@@ -19,6 +17,8 @@ from la.data.reconcile import (
     without_empty_classes,
     without_repetitions,
 )
+from la.data.embedded import synthetic
+from la.data.sampling.folds import holds_none_out
 from la.errors import UserError
 from la.rng import stream
 from la.wording import are, counted
@@ -55,8 +55,8 @@ def open_data(source: Path | None, cache: Path) -> Data:
     in both splits. `Data.note` says what was done.
 
     Raises:
-        MissingFile, UserError: the folder is missing or cannot be used; see `la.data.layouts` and
-            `la.data.reconcile`.
+        MissingFile, UserError: the folder is missing or cannot be used; see
+            `la.data.coco.layouts` and `la.data.coco.reconcile`.
     """
     folder = synthetic.write(cache / "embedded") if source is None else Path(source)
     paths = find(folder)
@@ -89,7 +89,7 @@ def _unused(folder: Path, files: Sequence[CocoIndex]) -> str:
 
 
 def open_index(file: Path, folder: Path, cache: Path) -> CocoIndex:
-    """The index of an annotation file of a folder, see `la.data.layouts.find`.
+    """The index of an annotation file of a folder, see `la.data.coco.layouts.find`.
 
     Raises:
         MissingFile, UserError: see `CocoIndex.from_json`.

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 
 from la.comparators.raster import Raster
 from la.comparators.tokens import tokens
-from la.data.episodes import presence
+from la.data.sampling.episodes import presence
 from la.errors import UserError
 from la.experiment.job import listed
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.evaluation import miou
 from la.rng import stream
 from la.types import Episode, Example, PromptKind, Segmenter

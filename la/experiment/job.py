@@ -12,15 +12,15 @@ import numpy as np
 from la.code import is_todays, scoring_code
 from la.config import Protocol, digest, settings
 from la.data.download import published_model
-from la.data.episodes import list_sha256
-from la.experiment.measurements import Fit, Measurement, Result
+from la.data.sampling.episodes import list_sha256
 from la.experiment.methods import Method, method
 from la.experiment.runs import Run
 from la.experiment.scoring import EpisodeList, choose, with_option
-from la.experiment.workbench import Report, Workbench
+from la.experiment.setup.measurements import Fit, Measurement, Result
+from la.experiment.setup.workbench import Report, Workbench
 from la.files import write_whole
 from la.folders import weights_folder
-from la.learn import checkpoints
+from la.learn.weights import checkpoints
 from la.provenance import provenance
 from la.types import Episode, Segmenter
 

@@ -5,16 +5,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from la.data.episodes import EpisodeSampler
-from la.data.folds import N_FOLDS
+from la.data.sampling.episodes import EpisodeSampler
+from la.data.sampling.folds import N_FOLDS
 from la.errors import UserError
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import method
 from la.experiment.runs import START_IMAGES, Run
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.experiment.validation import validation_list
-from la.experiment.workbench import Workbench
-from la.learn.states import STATES
+from la.learn.weights.states import STATES
 
 
 @dataclass(frozen=True)

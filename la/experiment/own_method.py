@@ -9,8 +9,8 @@ from la.comparators.learned import Learned
 from la.config import Config
 from la.experiment.methods import RIVALS
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
-from la.learn import checkpoints
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights import checkpoints
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from la.experiment.drawable import drawable
 from la.experiment.job import Job, listed
-from la.experiment.measurements import Measurement, Result, Store
 from la.experiment.methods import Method, label
-from la.experiment.workbench import Report, Workbench
+from la.experiment.setup.drawable import drawable
+from la.experiment.setup.measurements import Measurement, Result, Store
+from la.experiment.setup.workbench import Report, Workbench
 from la.files import progress_bar
 from la.learn.cost import cost
 from la.learn.device import to_device

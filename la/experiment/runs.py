@@ -13,20 +13,20 @@ import torch
 
 from la.code import is_todays, training_code
 from la.config import Config, digest, settings
-from la.data.batches import TrainingBatches, drawable_shapes
-from la.data.episodes import EpisodeSampler
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
+from la.data.sampling.batches import TrainingBatches, drawable_shapes
+from la.data.sampling.episodes import EpisodeSampler
 from la.errors import UserError
 from la.experiment.methods import Method
+from la.experiment.setup.workbench import Report, Workbench
 from la.experiment.validation import validation
-from la.experiment.workbench import Report, Workbench
 from la.features.encoding import HalfPixels, encoded, keeps_features
 from la.files import write_whole
-from la.learn import checkpoints
-from la.learn.channel_dropout import with_channel_dropout
+from la.learn.augmented.channel_dropout import with_channel_dropout
+from la.learn.augmented.views import ViewLoader, write_views
 from la.learn.run import Batches
 from la.learn.training import fit
-from la.learn.views import ViewLoader, write_views
+from la.learn.weights import checkpoints
 from la.model.label_anything import LabelAnything
 from la.types import Batch, Episode
 

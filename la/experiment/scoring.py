@@ -15,9 +15,9 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 
 from la.config import ModelConfig
-from la.data.episodes import list_sha256
-from la.experiment.measurements import Fit
+from la.data.sampling.episodes import list_sha256
 from la.experiment.methods import Method
+from la.experiment.setup.measurements import Fit
 from la.learn.evaluation import count, miou
 from la.types import Batch, Episode, Segmenter
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.evaluation import count, miou
 
 VALIDATION_SEED = 2_000  # of lists of seen classes; far from any evaluation seed

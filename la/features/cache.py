@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from la.config import ModelConfig
-from la.data.features import FeatureKey, FeatureStore
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
-from la.data.packing import Numbers, chosen_numbers
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.image_features import ImageFeatures
+from la.data.feature_cache.packing import Numbers, chosen_numbers
 from la.errors import MissingFile
 from la.features.encoding import EncodedImages, cache_features, keeps_features
 from la.model.backbone import weights_sha256

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from la.config import ModelConfig
-from la.data.geometry import Frame
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.image_features import ImageFeatures
+from la.data.sampling.geometry import Frame
 from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.model.backbone import Backbone, build_backbone

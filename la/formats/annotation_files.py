@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from la.data.entries import check_pixels, image_name, text_of
-from la.data.segmentations import Unusable
+from la.data.coco.entries import check_pixels, image_name, text_of
+from la.data.coco.segmentations import Unusable
 from la.errors import UserError
 from la.formats.labelme_shapes import read_labelme
 from la.formats.marked import (

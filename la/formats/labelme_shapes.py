@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from la.data.entries import text_of
-from la.data.segmentations import Unusable
+from la.data.coco.entries import text_of
+from la.data.coco.segmentations import Unusable
 from la.errors import UserError
 from la.formats.marked import Marked, Polygons, Shape, reason_of, stated_size
 from la.types import Box, Point

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from la.data.coco_file import not_utf8
-from la.data.entries import whole_number
-from la.data.picture_files import is_hidden
-from la.data.segmentations import Unusable
+from la.data.coco.coco_file import not_utf8
+from la.data.coco.entries import whole_number
+from la.data.coco.segmentations import Unusable
+from la.data.pictures.picture_files import is_hidden
 from la.errors import UserError
 from la.types import Box, Point
 

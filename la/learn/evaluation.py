@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from la.config import ModelConfig
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.learn.device import to_device
 from la.learn.metrics import Scores
 from la.learn.precision import tf32

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from la.config import TrainConfig
 from la.errors import UserError
 from la.files import write_whole
-from la.learn.states import load_newest, save_best, save_history, save_state
 from la.learn.steps import learning_rate, take_step
+from la.learn.weights.states import load_newest, save_best, save_history, save_state
 from la.types import Batch, Episode
 
 Batches = Callable[[list[int]], Iterable[Batch]]

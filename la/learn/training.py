@@ -21,7 +21,7 @@ from la.errors import UserError
 from la.files import claim
 from la.learn.precision import tf32
 from la.learn.run import Batches, Episodes, Run, Validate
-from la.learn.states import History
+from la.learn.weights.states import History
 
 REQUEUE = 75  # exit status that asks a queue to run the same command again (EX_TEMPFAIL)
 AGREE_EVERY = 8  # steps after which the processes tell each other whether to stop

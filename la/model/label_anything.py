@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from la.config import ModelConfig
 from la.errors import UserError
-from la.model import start
 from la.model.exact import ExactMaskDecoder, ExactPromptEncoder
 from la.model.layers import LayerNorm2d
 from la.model.mask_decoder import MaskDecoder
 from la.model.position import FourierPosition
 from la.model.prompt_encoder import PromptEncoder, TokenPool
 from la.model.prototypes import Support
+from la.model.start import agreeing
 from la.types import Batch, ModelCard, Pixels
 
 
@@ -66,7 +66,7 @@ class LabelAnything(nn.Module):
         """A model with fresh weights, drawn from `generator`; without a backbone.
 
         Args:
-            features: (n, V, h, w) of training images; only `start.agree` uses them.
+            features: (n, V, h, w) of training images; only `agreeing.agree` uses them.
 
         Raises:
             UserError: the configuration's parts do not fit together.
@@ -76,7 +76,7 @@ class LabelAnything(nn.Module):
             for module in model.modules():
                 _initialise(module, generator, config.token_pool_std)
         if config.start == "agreeing":
-            start.agree(model, config, generator, features)
+            agreeing.agree(model, config, generator, features)
         return model
 
     @classmethod

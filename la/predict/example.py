@@ -8,8 +8,8 @@ from PIL import Image, ImageEnhance
 
 from la.data.embedded.classes import Kind, kinds
 from la.data.embedded.scenes import Scene, draw_scene
-from la.data.prompts import Cutout
-from la.predict.photos import Prompt
+from la.data.sampling.prompts import Cutout
+from la.predict.prompts.photos import Prompt
 from la.rng import stream
 from la.types import Box, Point
 

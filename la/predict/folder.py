@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from la.data.contents import picture_digest
-from la.data.index import CocoIndex
-from la.data.picture_files import distinct, file_id
+from la.data.coco.index import CocoIndex
+from la.data.pictures.contents import picture_digest
+from la.data.pictures.picture_files import distinct, file_id
 from la.errors import MissingFile, UserError
 from la.files import check_folder, progress_bar, write_whole
 from la.formats.export import exporters, write_legend

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from la.data.picture_files import SUFFIXES, is_hidden, is_picture
+from la.data.pictures.picture_files import SUFFIXES, is_hidden, is_picture
 from la.errors import MissingFile, UserError
 from la.wording import listed
 

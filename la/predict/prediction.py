@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from la import colours
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.files import atomic_write
 from la.formats.label_maps import LabelMap, coco
 

@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from la.data.geometry import Frame
-from la.data.images import DRAWING_SCALE
-from la.data.prompts import collate_prompts
+from la.data.pictures.images import DRAWING_SCALE
+from la.data.sampling.geometry import Frame
+from la.data.sampling.prompts import collate_prompts
 from la.errors import UserError
-from la.learn.checkpoints import as_bytes
 from la.learn.device import to_device
+from la.learn.weights.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
-from la.predict.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photographs
 from la.predict.prediction import Prediction
+from la.predict.prompts.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photographs
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
 from la.types import ModelCard, Prompts
 from la.wording import counted

@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from la.data.contents import picture_digest
+from la.data.coco.entries import same_spelling
+from la.data.coco.index import CocoIndex
+from la.data.coco.layouts import find
 from la.data.dataset import open_index
-from la.data.entries import same_spelling
-from la.data.images import orientation
-from la.data.index import CocoIndex
-from la.data.layouts import find
-from la.data.picture_files import file_id
+from la.data.pictures.contents import picture_digest
+from la.data.pictures.images import orientation
+from la.data.pictures.picture_files import file_id
 from la.errors import UserError
 from la.files import progress_bar
 from la.folders import HOME
 from la.formats.label_maps import LabelMap
 from la.predict.iou import SupportScores, by_name, count, mean, ratio, rounded
-from la.predict.photos import photo_size
 from la.predict.prediction import label_rows
 from la.predict.predictor import Predictor
+from la.predict.prompts.photos import photo_size
+from la.predict.prompts.upright import annotated_frame, upright_pixels
 from la.predict.support_file import SupportFile, read_support_file
 from la.predict.support_set import SupportSet
-from la.predict.upright import annotated_frame, upright_pixels
 from la.types import IGNORE
 from la.wording import listed
 
@@ -116,7 +116,7 @@ def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluatio
 
     Raises:
         MissingFile, UserError: a file is missing or cannot be used; see `read_support_file`,
-            `la.data.layouts.find` and `evaluate`.
+            `la.data.coco.layouts.find` and `evaluate`.
     """
     index = open_index(find(data)["val"], data, HOME / "cache")
     return evaluate(predictor, read_support_file(prompts), index)

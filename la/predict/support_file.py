@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from la.data.contents import picture_digest
+from la.data.pictures.contents import picture_digest
 from la.errors import MissingFile, UserError
-from la.predict import prompts_file
-from la.predict.drawing import Annotation, DrawnImage
-from la.predict.named_photos import RelativePhotos
-from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Annotation, DrawnImage
+from la.predict.prompts.named_photos import RelativePhotos
+from la.predict.prompts.photos import open_photo
 from la.predict.support_set import SupportSet
 from la.types import Box, Point
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from la.errors import UserError
 from la.files import write_whole
-from la.learn.checkpoints import as_bytes
+from la.learn.weights.checkpoints import as_bytes
 from la.model.prototypes import Pairs, Support
 
 PAIRS = [field.name for field in fields(Pairs)]

@@ -8,25 +8,25 @@ from ipywidgets import Layout
 from traitlets import Bunch, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from la.errors import UserError
-from la.predict import prompts_file
-from la.predict.drawing import Drawing, DrawnImage, Role
 from la.predict.example import example_episode, photo_episode
-from la.predict.from_annotations import read_annotations
-from la.predict.named_photos import RelativePhotos
-from la.predict.photos import Photo as Source
-from la.predict.vector_prompts import from_json, to_json
-from la.widgets.album import AlbumWidget
-from la.widgets.autosave import State
-from la.widgets.browser import Widget
-from la.widgets.editor_files import predict_command, save_images
-from la.widgets.examples import example_state
-from la.widgets.photos import Photo, Placed
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Drawing, DrawnImage, Role
+from la.predict.prompts.from_annotations import read_annotations
+from la.predict.prompts.named_photos import RelativePhotos
+from la.predict.prompts.photos import Photo as Source
+from la.predict.prompts.vector_prompts import from_json, to_json
+from la.widgets.page.browser import Widget
+from la.widgets.photographs.album import AlbumWidget
+from la.widgets.photographs.photos import Photo, Placed
+from la.widgets.saved.autosave import State
+from la.widgets.saved.editor_files import predict_command, save_images
+from la.widgets.saved.examples import example_state
 
 
 class DrawingWidget(AlbumWidget):
-    """Images, classes and vector prompts (`la.predict.vector_prompts`), in step with the browser.
+    """Images, classes and vector prompts, in step with the browser, which may set any of them.
 
-    The browser may set any of them.
+    `la.predict.prompts.vector_prompts` defines the prompts.
 
     Raises:
         UserError: an image cannot be read.
@@ -125,7 +125,7 @@ class DrawingWidget(AlbumWidget):
         return proposal.value if proposal.value < len(self.images) else -1
 
     def to_coco(self) -> dict[str, Any]:
-        """The content of `prompts.json` (`la.predict.prompts_file`)."""
+        """The content of `prompts.json` (`la.predict.prompts.prompts_file`)."""
         return prompts_file.to_coco(self.drawing)
 
     def from_coco(self, data: dict[str, Any], folder: str | Path = ".") -> None:
@@ -174,8 +174,8 @@ class DrawingWidget(AlbumWidget):
             classes: those of the annotations to show; when omitted, all.
 
         Raises:
-            MissingFile, UserError: see `la.predict.prompts_file.read`, `show_drawing` and
-                `la.predict.from_annotations.read_annotations`.
+            MissingFile, UserError: see `la.predict.prompts.prompts_file.read`, `show_drawing` and
+                `la.predict.prompts.from_annotations.read_annotations`.
         """
         if images is None:
             self.show_drawing(prompts_file.read(path), Path(path).parent)
@@ -206,7 +206,7 @@ class DrawingWidget(AlbumWidget):
         """Show another image; a query is segmented at once.
 
         Raises:
-            MissingFile, UserError: it is no image; see `la.predict.photos.open_photo`.
+            MissingFile, UserError: it is no image; see `la.predict.prompts.photos.open_photo`.
         """
         photo = Photo.open(source, name)
         with self._lock:

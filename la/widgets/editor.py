@@ -1,8 +1,8 @@
 """PromptEditor: prompts are drawn on support images in JupyterLab, the query is segmented (3.1).
 
-The browser keeps tools, zoom and undo, and sends vector prompts (`la.predict.vector_prompts`).
-Python encodes each image that is needed once and sends a label map back. One background thread
-predicts; while it works, only the newest prompts wait.
+The browser keeps tools, zoom and undo, and sends vector prompts
+(`la.predict.prompts.vector_prompts`). Python encodes each image that is needed once and sends a
+label map back. One background thread predicts; while it works, only the newest prompts wait.
 """
 
 import time
@@ -15,18 +15,18 @@ from ipywidgets import Layout
 from PIL import Image
 from traitlets import Bunch, Int, Unicode, observe
 
-from la.predict.drawing import Drawing
-from la.predict.photos import Photo as Source
-from la.widgets import autosave, keeping
-from la.widgets.autosave import State
-from la.widgets.browser import Widget, as_picture
-from la.widgets.editor_files import export_masks
+from la.predict.prompts.drawing import Drawing
+from la.predict.prompts.photos import Photo as Source
 from la.widgets.loop import LoopWidget
-from la.widgets.photos import LONG_SIDE, LivePredictor, Photo, placed
-from la.widgets.still import figure
-from la.widgets.supply import Pieces, PixelSupply
-from la.widgets.supports import SupportCache
-from la.widgets.worker import Worker
+from la.widgets.page.browser import LONG_SIDE, Widget, as_picture
+from la.widgets.photographs.photos import LivePredictor, Photo, placed
+from la.widgets.photographs.supply import Pieces, PixelSupply
+from la.widgets.photographs.supports import SupportCache
+from la.widgets.photographs.worker import Worker
+from la.widgets.saved import autosave, keeping
+from la.widgets.saved.autosave import State
+from la.widgets.saved.editor_files import export_masks
+from la.widgets.saved.still import figure
 from la.wording import counted
 
 

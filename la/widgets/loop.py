@@ -12,16 +12,16 @@ from traitlets import Bunch, Dict, Float, List, observe
 from la.errors import UserError
 from la.predict.prediction import Prediction, label_rows
 from la.predict.predictor import Predictor
-from la.predict.vector_prompts import from_json, mask_prompt, to_json
+from la.predict.prompts.vector_prompts import from_json, mask_prompt, to_json
 from la.types import IGNORE
-from la.widgets.autosave import State
-from la.widgets.browser import plane
 from la.widgets.drawing import DrawingWidget
 from la.widgets.models import ModelLoader, offered
-from la.widgets.photos import LONG_SIDE, Photo
+from la.widgets.page.browser import LONG_SIDE, plane
+from la.widgets.photographs.photos import Photo
+from la.widgets.photographs.supports import SupportCache
+from la.widgets.photographs.worker import Worker
+from la.widgets.saved.autosave import State
 from la.widgets.scores import scores
-from la.widgets.supports import SupportCache
-from la.widgets.worker import Worker
 from la.wording import counted
 
 

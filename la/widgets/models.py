@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from la.errors import MissingFile
-from la.learn import checkpoints, hub
+from la.learn.weights import checkpoints, hub
 from la.predict import pace
 from la.predict.predictor import Predictor
-from la.widgets.worker import Worker
+from la.widgets.photographs.worker import Worker
 
 PATIENCE = 2.5  # seconds until a hub that does not answer counts as out of reach
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from la.predict.prediction import Prediction, label_rows
-from la.widgets.browser import plane
+from la.widgets.page.browser import plane
 
 STEPS = 16  # of a byte in one logit
 LONG_SIDE = 512  # the decoder has fewer cells than that

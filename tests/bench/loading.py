@@ -12,14 +12,14 @@ import psutil
 import torch
 
 from la.config import PROTOCOLS, Config, ModelConfig
-from la.data.batches import TrainingBatches, ids_alone
-from la.data.episodes import EpisodeSampler
-from la.data.features import FeatureKey, FeatureStore
-from la.data.folds import seen
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
-from la.data.packing import Numbers
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.image_features import ImageFeatures
+from la.data.feature_cache.packing import Numbers
+from la.data.sampling.batches import TrainingBatches, ids_alone
+from la.data.sampling.episodes import EpisodeSampler
+from la.data.sampling.folds import seen
+from la.data.sampling.loader import BatchLoader
 from la.profiles import profile
 from tests.bench.records import Bar, Record, record
 from tests.bench.sizes import Sizes

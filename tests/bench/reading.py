@@ -16,13 +16,13 @@ import torch
 from pycocotools.coco import COCO
 
 from la.config import PROTOCOLS
-from la.data.episodes import EpisodeSampler
-from la.data.features import FeatureKey, FeatureStore
-from la.data.folds import seen, unseen
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
-from la.data.packing import Float16
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.image_features import ImageFeatures
+from la.data.feature_cache.packing import Float16
+from la.data.sampling.episodes import EpisodeSampler
+from la.data.sampling.folds import seen, unseen
+from la.data.sampling.loader import BatchLoader
 from la.profiles import profile
 from la.rng import stream
 from la.types import Batch

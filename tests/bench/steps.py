@@ -12,7 +12,7 @@ from torch.utils.flop_counter import (
 )
 
 from la.config import Config
-from la.experiment.typical import random_batch
+from la.experiment.planning.typical import random_batch
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
 from la.types import Batch

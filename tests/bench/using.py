@@ -10,14 +10,14 @@ from PIL import Image
 
 import la
 from la.config import PROTOCOLS
+from la.data.coco.index import CocoIndex
 from la.data.embedded import synthetic
 from la.data.embedded.classes import kinds
 from la.data.embedded.scenes import draw_scene
-from la.data.episodes import EpisodeSampler, episode_list
-from la.data.folds import unseen
-from la.data.geometry import Frame
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
+from la.data.sampling.episodes import EpisodeSampler, episode_list
+from la.data.sampling.folds import unseen
+from la.data.sampling.geometry import Frame
+from la.data.sampling.loader import BatchLoader
 from la.learn.evaluation import count
 from la.learn.metrics import Scores
 from la.model.backbone import build_backbone

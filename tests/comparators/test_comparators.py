@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from la.config import ModelConfig
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.experiment.methods import METHODS
 from la.learn.evaluation import counts_by_bias
 from la.learn.metrics import Scores

@@ -8,9 +8,9 @@ import torch
 from scipy.stats import chisquare
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
-from la.data.batches import TrainingBatches, drawable_shapes, ids_alone
-from la.data.episodes import EpisodeSampler
-from la.data.loader import BatchLoader
+from la.data.sampling.batches import TrainingBatches, drawable_shapes, ids_alone
+from la.data.sampling.episodes import EpisodeSampler
+from la.data.sampling.loader import BatchLoader
 from tests.data.entries import features_of
 
 SHAPES = ((3, 1, 1), (2, 2, 1), (1, 1, 2))

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from la.config import Protocol
 from la.data.dataset import Data, open_data
-from la.data.episodes import EpisodeSampler, episode_list, list_sha256
+from la.data.sampling.episodes import EpisodeSampler, episode_list, list_sha256
 from la.rng import stream
 
 HEIGHT, WIDTH = 20, 30

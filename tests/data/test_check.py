@@ -19,8 +19,8 @@ from la.__main__ import main
 from la.data.check import check
 from la.data.dataset import open_data
 from la.errors import MissingFile
-from la.experiment.workbench import Workbench
-from la.learn.hub import SHIPPED
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights.hub import SHIPPED
 from la.rng import stream
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from la.data import contents
-from la.data.contents import picture_digest, picture_digests
+from la.data.pictures import contents
+from la.data.pictures.contents import picture_digest, picture_digests
 from la.rng import stream
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from la.config import Protocol
 from la.data.dataset import open_data
-from la.data.episodes import EpisodeSampler
+from la.data.sampling.episodes import EpisodeSampler
 from la.errors import UserError
 from la.rng import stream
 from la.types import PromptKind

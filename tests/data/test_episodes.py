@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import chisquare
 
 from la.config import PROTOCOLS, EpisodeConfig, Protocol
-from la.data.episodes import EpisodeSampler, episode_list, list_sha256, presence
-from la.data.folds import seen, unseen
+from la.data.sampling.episodes import EpisodeSampler, episode_list, list_sha256, presence
+from la.data.sampling.folds import seen, unseen
 from la.errors import UserError
 from la.types import PromptKind
 
@@ -212,8 +212,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from la.config import EpisodeConfig, Protocol
-from la.data.episodes import EpisodeSampler, episode_list, list_sha256
-from la.data.index import CocoIndex
+from la.data.sampling.episodes import EpisodeSampler, episode_list, list_sha256
+from la.data.coco.index import CocoIndex
 index = CocoIndex.from_json(Path(sys.argv[1]))
 sampler = EpisodeSampler(index, index.category_ids.tolist(), Protocol(), [(3, 2)])
 print(list_sha256(episode_list(sampler, n_ways=3, k_shots=2, episodes=50, seed=7)))

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from la.data import features
-from la.data.features import FeatureKey, FeatureStore
-from la.data.packing import Float16
+from la.data.feature_cache import features
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.packing import Float16
 from la.files import PREFIX, atomic_write, claim, sweep
 
 KEY = FeatureKey("tiny", "ab12", 96, "pad")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from la.data.folds import seen, unseen
+from la.data.sampling.folds import seen, unseen
 from la.errors import UserError
 
 GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from la.config import IMAGE_MEAN, IMAGE_STD
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.types import IGNORE
 
 SIZES = [(480, 640), (640, 480), (1, 1), (1, 700), (700, 1), (33, 1000), (96, 96), (97, 95)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from la.data.features import FeatureKey, FeatureStore
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.image_features import ImageFeatures
 
 
 class Folder:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from la.data.images import read_rgb, to_rgb
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
+from la.data.pictures.images import read_rgb, to_rgb
 from la.errors import MissingFile, UserError
 from tests.data.entries import HEIGHT, WIDTH, image
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from la.data import index
-from la.data.index import CocoIndex
+from la.data.coco import index
+from la.data.coco.index import CocoIndex
 from la.errors import UserError
 from tests.data.entries import HEIGHT, WIDTH, image
 
@@ -279,7 +279,7 @@ def test_the_layout_of_the_json_does_not_matter(write, layout):
 def test_the_garbage_collector_pauses_only_while_a_file_is_parsed(write, content, monkeypatch):
     paused = []
     monkeypatch.setattr(
-        "la.data.annotations.read_lists", lambda *_: paused.append(not gc.isenabled())
+        "la.data.coco.annotations.read_lists", lambda *_: paused.append(not gc.isenabled())
     )
     with pytest.raises(TypeError):
         CocoIndex.from_json(write(content))

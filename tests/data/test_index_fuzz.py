@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
 
 QUIET = settings(
     max_examples=700,

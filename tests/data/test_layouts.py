@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from la.data.coco.layouts import find, image_root
 from la.data.dataset import open_data
-from la.data.layouts import find, image_root
 from la.errors import MissingFile, UserError
 
 LISTS = {"images": [], "annotations": [], "categories": []}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from la.config import PROTOCOLS, EpisodeConfig, ModelConfig, Protocol
-from la.data.episodes import EpisodeSampler, episode_list
-from la.data.geometry import Frame
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
+from la.data.coco.index import CocoIndex
+from la.data.sampling.episodes import EpisodeSampler, episode_list
+from la.data.sampling.geometry import Frame
+from la.data.sampling.loader import BatchLoader
 from la.types import IGNORE, Batch, Episode, Example, Features, Pixels, PromptKind
 from tests.data.entries import features_of
 

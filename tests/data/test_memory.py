@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 
-from la.data.memory import KEPT, Memory
+from la.data.feature_cache.memory import KEPT, Memory
 
 SHAPE = (4, 3, 5)
 

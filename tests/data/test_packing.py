@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from la.data.features import FeatureKey, FeatureStore
-from la.data.memory import Memory
-from la.data.packing import Float16, Int8, chosen_numbers
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.memory import Memory
+from la.data.feature_cache.packing import Float16, Int8, chosen_numbers
 from la.errors import UserError
 
 SHAPE = (6, 5, 4)

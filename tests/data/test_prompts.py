@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from la.config import EpisodeConfig
-from la.data.prompts import Cutout, draw_points, draw_prompts, jittered
+from la.data.sampling.prompts import Cutout, draw_points, draw_prompts, jittered
 from la.types import PromptKind
 
 MASK, BOX, POINT = PromptKind.MASK, PromptKind.BOX, PromptKind.POINT

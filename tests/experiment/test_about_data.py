@@ -5,7 +5,7 @@ import json
 import pytest
 
 from la.__main__ import main
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 from tests.conftest import write_coco
 
 

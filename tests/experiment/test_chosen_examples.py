@@ -10,7 +10,7 @@ from la.comparators.prototypes import ThresholdPrototype
 from la.comparators.raster import Raster
 from la.experiment import chosen_examples
 from la.experiment.chosen_examples import compare, describe, medoids, pools
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 
 
 @pytest.fixture(scope="module")

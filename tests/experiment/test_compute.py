@@ -9,10 +9,10 @@ import la
 from la import code
 from la.config import PROTOCOLS
 from la.experiment import job, scoring
-from la.experiment.measurements import Measurement
 from la.experiment.runs import Run
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.experiment.validation import validation
-from la.experiment.workbench import Workbench
 
 MEASUREMENT = Measurement("threshold_prototype", 0, 1, 1, 0, 8)
 
@@ -143,10 +143,10 @@ def names(module: str) -> set[str]:
 
 
 def test_the_scoring_code_of_a_trained_method_holds_what_trains_and_counts_it():
-    needed = {"learn/metrics.py", "data/loader.py", "model/label_anything.py", "rng.py"}
+    needed = {"learn/metrics.py", "data/sampling/loader.py", "model/label_anything.py", "rng.py"}
     files = names("")
     assert needed <= files and "experiment/scoring.py" in files
-    assert "learn/checkpoints.py" not in files
+    assert "learn/weights/checkpoints.py" not in files
     assert not any(name.startswith("comparators/") for name in files)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 import la
 from la.errors import UserError
-from la.experiment.drawable import drawable
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
+from la.experiment.setup.drawable import drawable
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from tests.conftest import write_coco
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
-from la.learn import checkpoints
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.training import Stopped
-from la.report.pictures import pictures
+from la.learn.weights import checkpoints
+from la.report.figures.pictures import pictures
 
 LA = Measurement("la", 0, 2, 1, seed=0, episodes=4)
 

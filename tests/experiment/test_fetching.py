@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from la.errors import UserError
-from la.experiment import fetching
+from la.experiment.planning import fetching
 from la.model.backbones import BACKBONES
 from la.model.backbones.spec import PublishedFile
 from la.profiles import profile

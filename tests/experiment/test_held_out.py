@@ -10,18 +10,18 @@ import pytest
 
 from la.__main__ import main
 from la.code import PACKAGE
-from la.data.folds import seen, unseen
+from la.data.sampling.folds import seen, unseen
 from la.errors import UserError
-from la.experiment import held_out
-from la.experiment.drawable import drawable
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import method
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
-from la.learn.checkpoints import file_sha256
+from la.experiment.setup import held_out
+from la.experiment.setup.drawable import drawable
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights.checkpoints import file_sha256
 from la.profiles import profile
-from la.report.episode_lists import fold_classes
+from la.report.pages.episode_lists import fold_classes
 from tests.commands import Command
 from tests.conftest import write_coco
 from tests.test_advice import COMMANDS

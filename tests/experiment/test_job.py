@@ -12,10 +12,10 @@ from la.comparators.references import Floor
 from la.config import PROTOCOLS
 from la.experiment import methods
 from la.experiment.job import Job, listed
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, Method
 from la.experiment.scoring import ExchangedSupports, choose
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.evaluation import miou
 from la.types import PromptKind
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hand_made import result
 
-from la.experiment.measurements import Measurement, Result
+from la.experiment.setup.measurements import Measurement, Result
 from la.types import PromptKind
 
 

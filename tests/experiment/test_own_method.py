@@ -8,9 +8,9 @@ from la.comparators.learned import Adapter, Learned
 from la.comparators.one_class import OneClassAtATime
 from la.comparators.prototypes import SCALE, directions
 from la.comparators.tokens import as_maps, tokens
-from la.experiment.measurements import Measurement
 from la.experiment.own_method import trained
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 
 
 class LearnedPrototypes(Learned):

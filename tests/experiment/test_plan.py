@@ -11,20 +11,20 @@ from hand_made import result
 
 from la.data import download, transfer
 from la.data.embedded.synthetic import write
-from la.experiment import fetching, ways
-from la.experiment import plan as planning
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement, Store
 from la.experiment.needs import needs_of
-from la.experiment.pace import Pace, measure
-from la.experiment.plan import auto_profile, plan, prepare
-from la.experiment.rates import Rates, measure_rates
-from la.experiment.rounding import SHORT_DISK, feature_bytes, settle_if_short
-from la.experiment.typical import random_batch
-from la.experiment.ways import COCO_IMAGES, Speed
-from la.experiment.workbench import Workbench
+from la.experiment.planning import fetching, ways
+from la.experiment.planning import plan as planning
+from la.experiment.planning.pace import Pace, measure
+from la.experiment.planning.plan import auto_profile, plan, prepare
+from la.experiment.planning.rates import Rates, measure_rates
+from la.experiment.planning.typical import random_batch
+from la.experiment.planning.ways import COCO_IMAGES, Speed
+from la.experiment.setup.measurements import Measurement, Store
+from la.experiment.setup.rounding import SHORT_DISK, feature_bytes, settle_if_short
+from la.experiment.setup.workbench import Workbench
 from la.profiles import profile
-from la.report.notebooks import plan_of
+from la.report.pages.notebooks import plan_of
 
 QUICK = profile("quick")
 MEASUREMENTS = [Measurement("la", 0, 1, 1, 0, 1000)]

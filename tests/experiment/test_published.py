@@ -8,7 +8,7 @@ import la
 from la.data.download import published_folder, published_model
 from la.model.backbone import file_sha256
 from la.model.backbones import BACKBONES, MAE
-from la.report import tables
+from la.report.scores import tables
 from tests.published_backbones import small_mae
 from tests.rehearsal import SIZE
 from tests.rehearsal_published import stand_ins

@@ -10,7 +10,7 @@ import la
 from la.experiment import runs
 from la.experiment.methods import method
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 from la.types import IGNORE
 
 

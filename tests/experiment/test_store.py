@@ -9,7 +9,7 @@ import pytest
 from hand_made import result
 
 from la.errors import UserError
-from la.experiment.measurements import Store
+from la.experiment.setup.measurements import Store
 
 
 def add_many(folder, seeds):

@@ -10,11 +10,11 @@ from la.comparators.panet import PANet
 from la.config import ModelConfig
 from la.errors import UserError
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, RIVALS
-from la.experiment.workbench import Workbench
-from la.learn import checkpoints
-from la.report.tables import measurements
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights import checkpoints
+from la.report.scores.tables import measurements
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from types import FrameType
 
 import pytest
 
-from la.experiment.measurements import Measurement
 from la.experiment.run import compute
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 
 WING = "la.experiment."
 Call = tuple[str, str]  # of a function: its module, its name
@@ -76,7 +76,14 @@ def bench(short, few, home) -> Workbench:
 
 def test_a_measurement_visits_six_modules_and_climbs_back_at_most_five_times(bench):
     way = measured(bench, Measurement("threshold_prototype", 0, 1, 1, 0, 4))
-    assert way.modules == ["run", "job", "methods", "workbench", "measurements", "scoring"]
+    assert way.modules == [
+        "run",
+        "job",
+        "methods",
+        "setup.workbench",
+        "setup.measurements",
+        "scoring",
+    ]
     assert len(way.climbs()) <= 5, way.climbs()
 
 
@@ -86,6 +93,6 @@ def test_a_trained_model_adds_the_module_of_its_training(bench):
     compute(bench, "table2", [trained])  # whose model and bias the next one shares
     way = measured(bench, replace(trained, episodes=5))
     assert sorted(way.modules) == sorted(
-        ["run", "job", "methods", "runs", "workbench", "measurements", "scoring"]
+        ["run", "job", "methods", "runs", "setup.workbench", "setup.measurements", "scoring"]
     )
     assert len(way.climbs()) <= 5, way.climbs()

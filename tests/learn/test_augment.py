@@ -7,9 +7,17 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.data.index import CocoIndex
-from la.learn import augment
-from la.learn.augment import Instance, Pasteboard, augmented, crop, paste, unchanged, visible
+from la.data.coco.index import CocoIndex
+from la.learn.augmented import augment
+from la.learn.augmented.augment import (
+    Instance,
+    Pasteboard,
+    augmented,
+    crop,
+    paste,
+    unchanged,
+    visible,
+)
 
 GREY, RED, BLUE = (90, 90, 90), (255, 0, 0), (0, 0, 255)
 BOXES = {  # (x, y, width, height) of the objects of two images, by category

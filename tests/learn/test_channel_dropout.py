@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from la.learn.channel_dropout import with_channel_dropout, without_channels
+from la.learn.augmented.channel_dropout import with_channel_dropout, without_channels
 from la.types import Batch, Features, Pixels
 
 EPISODE_OF_SUPPORT = (0, 0, 1)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from la.config import ModelConfig
 from la.errors import UserError
-from la.learn import checkpoints, hub
+from la.learn.weights import checkpoints, hub
 from la.model.backbone import empty_backbone
 from la.model.backbones.vit import name_in_transformers_5
 from la.model.label_anything import LabelAnything

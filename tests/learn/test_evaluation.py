@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
-from la.data.episodes import EpisodeSampler, episode_list
-from la.data.geometry import Frame
-from la.data.loader import BatchLoader
+from la.data.sampling.episodes import EpisodeSampler, episode_list
+from la.data.sampling.geometry import Frame
+from la.data.sampling.loader import BatchLoader
 from la.learn import evaluation
 from la.learn.evaluation import original_scores
 from la.learn.metrics import Scores

@@ -5,8 +5,8 @@ import pytest
 from test_augment import drawn_index
 
 from la.config import EpisodeConfig, ModelConfig, Protocol
-from la.data.loader import BatchLoader
-from la.learn.views import ViewLoader, views_of, write_views
+from la.data.sampling.loader import BatchLoader
+from la.learn.augmented.views import ViewLoader, views_of, write_views
 from la.types import Episode, Example, PromptKind
 
 N_VIEWS = 5

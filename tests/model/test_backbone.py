@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from la.config import ModelConfig
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.model.backbone import build_backbone, empty_backbone, weights_sha256
 from la.model.backbones.tiny import TINY
 from la.model.label_anything import LabelAnything

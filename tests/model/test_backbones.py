@@ -12,8 +12,8 @@ from torch import nn
 from la.errors import MissingFile, UserError
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
-from la.learn.checkpoints import load
+from la.experiment.setup.workbench import Workbench
+from la.learn.weights.checkpoints import load
 from la.model.backbone import build_backbone, empty_backbone
 from la.model.backbones import BACKBONES, SPECS, backbone_spec
 from la.model.backbones.lite0 import LITE0, STRIDE_16, STRIDE_32, SameConv2d

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from la.learn.attention_loss import object_cells, object_shares, recorded_reads
-from la.model.channels import Channels, main_directions
 from la.model.label_anything import LabelAnything
 from la.model.prompt_encoder import PADDING
+from la.model.start.channels import Channels, main_directions
 from la.profiles import profile
 from la.types import Batch
 from tests.conftest import fresh_model

@@ -9,7 +9,7 @@ import torch
 
 import la
 from la.config import ModelConfig
-from la.experiment.measurements import Measurement
+from la.experiment.setup.measurements import Measurement
 from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.model.backbone import Backbone, build_backbone

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from la.config import Config
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS, RIVALS, Method
 from la.experiment.runs import Run
+from la.experiment.setup.measurements import Measurement
 from la.learn.device import to_device
 from la.learn.precision import tf32
 from la.profiles import profile

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from la.data.features import FeatureKey, FeatureStore
-from la.data.image_features import ImageFeatures
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
+from la.data.feature_cache.features import FeatureKey, FeatureStore
+from la.data.feature_cache.image_features import ImageFeatures
 from la.features.encoding import input_image
 from la.learn.device import to_device
 from la.learn.precision import tf32

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from la.config import Config, ModelConfig
 from la.data.embedded import synthetic
-from la.experiment.typical import Shape, random_batch
-from la.experiment.workbench import Workbench
+from la.experiment.planning.typical import Shape, random_batch
+from la.experiment.setup.workbench import Workbench
 from la.learn.run import Run
 from la.model.backbone import Backbone, empty_backbone
 from la.model.backbones import BACKBONES

@@ -8,9 +8,9 @@ from torch import Tensor
 
 import la
 from la.config import Config
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
+from la.experiment.setup.measurements import Measurement
 from la.learn.device import to_device
 from la.learn.training import Stopped
 from la.types import Batch, map_tensors

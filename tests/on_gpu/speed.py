@@ -13,7 +13,7 @@ from PIL import Image
 import la
 from la.config import Config
 from la.experiment.methods import LOGITS
-from la.experiment.typical import Shape, images_of
+from la.experiment.planning.typical import Shape, images_of
 from la.learn.evaluation import count
 from la.learn.precision import tf32
 from la.learn.run import Run

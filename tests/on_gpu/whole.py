@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import torch
 
-from la.data.packing import chosen_numbers
+from la.data.feature_cache.packing import chosen_numbers
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import METHODS
 from la.experiment.runs import Run
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.training import Stopped
 from la.model.backbones import BACKBONES
 from la.model.backbones.spec import PublishedFile

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from la.errors import UserError
-from la.predict import prompts_file
-from la.predict.from_annotations import read_annotations
+from la.predict.prompts import prompts_file
+from la.predict.prompts.from_annotations import read_annotations
 from tests.data import test_index_fuzz as coco
 
 QUIET = settings(

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from la.colours import palette_png
 from la.config import EpisodeConfig
-from la.data.geometry import Frame
-from la.data.prompts import Cutout, collate_prompts, draw_prompts
+from la.data.sampling.geometry import Frame
+from la.data.sampling.prompts import Cutout, collate_prompts, draw_prompts
 from la.errors import UserError
-from la.predict import prompts_file
-from la.predict.drawing import Drawing, DrawnImage, vector_prompts
-from la.predict.photos import to_drawn
-from la.predict.strokes import rasterize
-from la.predict.vector_prompts import (
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Drawing, DrawnImage, vector_prompts
+from la.predict.prompts.photos import to_drawn
+from la.predict.prompts.strokes import rasterize
+from la.predict.prompts.vector_prompts import (
     BoxPrompt,
     BrushPrompt,
     LassoPrompt,

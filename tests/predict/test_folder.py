@@ -15,13 +15,14 @@ from pycocotools import mask as coco_mask
 from la.__main__ import main
 from la.errors import MissingFile, UserError
 from la.formats.export import FORMATS
-from la.predict import folder, prompts_file
-from la.predict.drawing import Drawing, DrawnImage
+from la.predict import folder
 from la.predict.folder import predict_folder
 from la.predict.photo_files import find_photos
 from la.predict.predictor import Predictor
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Drawing, DrawnImage
+from la.predict.prompts.vector_prompts import BoxPrompt, PointPrompt, mask_prompt
 from la.predict.support_file import read_pictures, read_support_file
-from la.predict.vector_prompts import BoxPrompt, PointPrompt, mask_prompt
 from la.types import Box, Point
 
 
@@ -232,7 +233,9 @@ def test_a_folder_that_cannot_be_segmented_is_refused_before_the_work(
 def test_the_command_names_the_folder_before_a_model_is_loaded(
     out, photo, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("la.learn.checkpoints.load", lambda model: pytest.fail("it was loaded"))
+    monkeypatch.setattr(
+        "la.learn.weights.checkpoints.load", lambda model: pytest.fail("it was loaded")
+    )
     (tmp_path / "photos").mkdir()
     photo(1).save(tmp_path / "photos" / "a.png")
     (tmp_path / "file").write_text("")

@@ -12,8 +12,8 @@ from la.errors import MissingFile, UserError
 from la.formats.coco import CocoWriter
 from la.formats.export import FORMATS, write_legend
 from la.formats.label_maps import LabelMap, coco
-from la.predict import prompts_file
-from la.predict.from_annotations import read_annotations
+from la.predict.prompts import prompts_file
+from la.predict.prompts.from_annotations import read_annotations
 from la.predict.support_file import read_support_file
 from la.types import Box, Point
 

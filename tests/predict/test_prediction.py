@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.predict.prediction import Prediction
 
 

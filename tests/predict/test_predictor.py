@@ -8,17 +8,17 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from la.data.geometry import Frame
+from la.data.sampling.geometry import Frame
 from la.errors import UserError
-from la.learn import checkpoints
+from la.learn.weights import checkpoints
 from la.model.backbone import build_backbone
-from la.predict import prompts_file
-from la.predict.drawing import Drawing, DrawnImage
-from la.predict.photos import open_photo
 from la.predict.predictor import Predictor
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Drawing, DrawnImage
+from la.predict.prompts.photos import open_photo
+from la.predict.prompts.vector_prompts import BoxPrompt, mask_prompt
 from la.predict.support_file import read_support
 from la.predict.support_set import SupportSet
-from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.profiles import profile
 from la.types import Batch, Box, Features, ModelCard, Point, Prompts
 from tests.conftest import fresh_model

@@ -9,15 +9,15 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from la.__main__ import main
-from la.data.index import CocoIndex
+from la.data.coco.index import CocoIndex
 from la.errors import UserError
 from la.formats.label_maps import LabelMap, coco
-from la.predict import prompts_file
-from la.predict.drawing import Drawing, DrawnImage
 from la.predict.iou import SupportScores, count
+from la.predict.prompts import prompts_file
+from la.predict.prompts.drawing import Drawing, DrawnImage
+from la.predict.prompts.vector_prompts import BoxPrompt, mask_prompt
 from la.predict.scoring import evaluate, scored_classes, target_rows
 from la.predict.support_file import SupportFile, read_support_file
-from la.predict.vector_prompts import BoxPrompt, mask_prompt
 from la.types import IGNORE
 
 SIZE = (20, 30)

@@ -13,9 +13,9 @@ from PIL import ExifTags, Image
 from la.__main__ import main
 from la.errors import MissingFile, UserError
 from la.formats.png_masks import read_masks
-from la.predict import prompts_file
-from la.predict.from_annotations import read_annotations
-from la.predict.photos import open_photo
+from la.predict.prompts import prompts_file
+from la.predict.prompts.from_annotations import read_annotations
+from la.predict.prompts.photos import open_photo
 from la.predict.support_file import read_support_file
 from la.types import Box
 

@@ -4,11 +4,11 @@ import pytest
 
 import la
 from la.config import PROTOCOLS
+from la.data.coco.index import CocoIndex
 from la.data.embedded import synthetic
-from la.data.episodes import EpisodeSampler, episode_list
-from la.data.index import CocoIndex
-from la.data.loader import BatchLoader
-from la.experiment.workbench import Workbench
+from la.data.sampling.episodes import EpisodeSampler, episode_list
+from la.data.sampling.loader import BatchLoader
+from la.experiment.setup.workbench import Workbench
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
 from la.types import PromptKind

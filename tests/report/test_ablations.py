@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hand_made import with_iou
 
-from la.report.ablations import (
+from la.report.scores.statistics import t_interval
+from la.report.verdicts.ablations import (
     ablations,
     ladder,
     trainings,
     worth_of_parts,
     worth_of_start,
 )
-from la.report.statistics import t_interval
 
 
 def variants(ablation, ious):

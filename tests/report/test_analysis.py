@@ -6,7 +6,7 @@ import pytest
 from hand_made import CLASSES, result, with_iou
 
 from la.learn.metrics import Scores
-from la.report import analysis as reports
+from la.report.scores import analysis as reports
 
 TWO_WAYS = [[[50, 5, 5], [10, 20, 10], [0, 4, 16]], [[80, 10, 10], [0, 0, 0], [6, 2, 12]]]
 

@@ -12,10 +12,10 @@ from matplotlib.collections import PathCollection
 from PIL import Image
 
 from la.experiment.methods import METHODS, RIVALS, label
-from la.report import canvas, charts, error_charts, training_charts
-from la.report.analysis import mistakes, protocols
-from la.report.comparison import compare
-from la.report.tables import scores
+from la.report.figures import canvas, charts, error_charts, training_charts
+from la.report.scores.analysis import mistakes, protocols
+from la.report.scores.comparison import compare
+from la.report.scores.tables import scores
 from la.types import PromptKind
 
 

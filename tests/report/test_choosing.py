@@ -7,8 +7,17 @@ from matplotlib.collections import PathCollection
 import la
 from la.errors import UserError
 from la.experiment.chosen_examples import most_images, pools
-from la.experiment.workbench import Workbench
-from la.report.choosing import Study, basis, by_class, chart, extremes, finding, gains, printed
+from la.experiment.setup.workbench import Workbench
+from la.report.pages.choosing import (
+    Study,
+    basis,
+    by_class,
+    chart,
+    extremes,
+    finding,
+    gains,
+    printed,
+)
 
 
 def classes(differences: dict[int, list[float]]) -> pd.DataFrame:

@@ -7,13 +7,13 @@ import pytest
 from hand_made import scored, with_iou
 
 from la.experiment.methods import RIVALS
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 from la.profiles import profile
-from la.report.claims import asked, claims, of_tables, overview, shown, with_all_rivals
-from la.report.comparison import among, compare
-from la.report.finding import CLAIMS
-from la.report.pages import contents
-from la.report.tables import TABLES, WITH_RIVALS
+from la.report.pages.claims import asked, claims, of_tables, overview, shown, with_all_rivals
+from la.report.pages.markdown import contents
+from la.report.scores.comparison import among, compare
+from la.report.scores.tables import TABLES, WITH_RIVALS
+from la.report.verdicts.finding import CLAIMS
 from tests.conftest import write_coco
 
 RESULTS = [with_iou(50), with_iou(40, method="prototype")]

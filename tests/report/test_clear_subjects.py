@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hand_made import result
 
-from la.data.episodes import EpisodeSampler, episode_list
-from la.report.clear_subjects import SMALLEST_SHARE, clear_subjects, support_share
+from la.data.sampling.episodes import EpisodeSampler, episode_list
+from la.report.scores.clear_subjects import SMALLEST_SHARE, clear_subjects, support_share
 
 
 @pytest.fixture(scope="module")

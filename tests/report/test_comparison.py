@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hand_made import result, with_iou
 
-from la.report.comparison import compare, differences, not_scored
-from la.report.statistics import paired_bootstrap, t_interval
+from la.report.scores.comparison import compare, differences, not_scored
+from la.report.scores.statistics import paired_bootstrap, t_interval
 from la.types import PromptKind
 
 

@@ -1,9 +1,9 @@
 """Folds and lists of episodes, counted by hand."""
 
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.profiles import profile
-from la.report.episode_lists import episode_histograms, first_list, fold_classes, listed
+from la.report.pages.episode_lists import episode_histograms, first_list, fold_classes, listed
 
 
 def test_histograms_count_classes_and_prompts(loader, episodes):

@@ -4,7 +4,7 @@ import pandas as pd
 from hand_made import scored
 
 from la.experiment.methods import KNOWN
-from la.report.families import (
+from la.report.verdicts.families import (
     AFFINITIES,
     COSTS,
     PROTOTYPES,

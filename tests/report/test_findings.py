@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from hand_made import result, with_iou
 
-from la.report import findings
-from la.report.comparison import compare
-from la.report.finding import Claim, Finding
-from la.report.prompts_used import prompts_matter, prompts_used
+from la.report.scores.comparison import compare
+from la.report.verdicts import findings
+from la.report.verdicts.finding import Claim, Finding
+from la.report.verdicts.prompts_used import prompts_matter, prompts_used
 from la.types import PromptKind
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from la.experiment.workbench import Workbench
-from la.report import freshness
-from la.report.freshness import changes_since, record_inputs
+from la.experiment.setup.workbench import Workbench
+from la.report.pages import freshness
+from la.report.pages.freshness import changes_since, record_inputs
 
 INPUTS = {"notebook": "a", "code": "b"}
 
@@ -93,5 +93,9 @@ def test_code_that_a_page_does_not_import_leaves_it_as_it_is(tmp_path, tiny_coco
         freshness.inputs_of_page(bench, page, {})
         files = {path.relative_to(freshness.PACKAGE).as_posix() for path in digested["now"]}
         assert ("predict/predictor.py" in files) == uses
-        assert {"report/notebooks.py", "report/navigation.py", "learn/training.py"} <= files
+        assert {
+            "report/pages/notebooks.py",
+            "report/pages/navigation.py",
+            "learn/training.py",
+        } <= files
         assert not [name for name in files if name.startswith(("commands/", "widgets/"))]

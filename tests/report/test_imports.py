@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from la.code import PACKAGE
-from la.report.imports import files_of, imported_by
+from la.report.pages.imports import files_of, imported_by
 
-MODULES = ("la.report.notebooks", "la.report.pages", "la.predict.predictor")
+MODULES = ("la.report.pages.notebooks", "la.report.pages.markdown", "la.predict.predictor")
 # Each module is imported by a process that has loaded what all of them load first.
 LOADED = """
 import importlib, json, os, sys
@@ -47,10 +47,22 @@ def names(files: set[Path]) -> set[str]:
 
 
 def test_public_names_and_imports_lead_to_their_modules_and_on(tmp_path):
-    codes = ("import la\nla.charts.show(1)", "from la.report import choosing as chosen, families")
+    codes = (
+        "import la\nla.charts.show(1)",
+        "from la.report.pages import choosing as chosen, claims",
+        "from la.report.verdicts import families",
+    )
     found = names(imported_by(notebook(tmp_path, *codes)))
-    assert {"report/charts.py", "report/choosing.py", "report/families.py"} <= found
-    assert {"report/canvas.py", "wording.py", "experiment/methods.py"} <= found  # by way of these
+    assert {
+        "report/figures/charts.py",
+        "report/pages/choosing.py",
+        "report/verdicts/families.py",
+    } <= found
+    assert {
+        "report/figures/canvas.py",
+        "wording.py",
+        "experiment/methods.py",
+    } <= found  # by way of these
     for wing in ("commands/", "widgets/", "formats/", "predict/", "__init__.py"):
         assert not [name for name in found if name.startswith(wing)]
 
@@ -69,5 +81,5 @@ def test_every_module_that_python_imports_is_found(module, loaded):
 def test_the_kernel_of_a_page_does_not_wait_for_the_packages_that_run_notebooks(loaded):
     """Their import takes longer than that of torch."""
     slow = {"papermill", "nbformat"}
-    assert slow <= set(loaded["la.report.notebooks"][1])
-    assert slow.isdisjoint(loaded["la.report.pages"][1])
+    assert slow <= set(loaded["la.report.pages.notebooks"][1])
+    assert slow.isdisjoint(loaded["la.report.pages.markdown"][1])

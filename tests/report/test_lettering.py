@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from la.report.error_charts import confusion
-from la.report.lettering import literal
-from la.report.pictures import EpisodePicture, SupportPicture, episode_strip
+from la.report.figures.error_charts import confusion
+from la.report.figures.lettering import literal
+from la.report.figures.pictures import EpisodePicture, SupportPicture, episode_strip
 
 NAMES = ("$$", "$x^{$", "a_b^c", "_hidden", "dog's <b>ear</b> & \\alpha", "猫 house", "füß")
 

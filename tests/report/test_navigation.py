@@ -4,8 +4,8 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from la.report.navigation import ORDER, add_navigation, neighbours
-from la.report.notebooks import FOLDER
+from la.report.pages.navigation import ORDER, add_navigation, neighbours
+from la.report.pages.notebooks import FOLDER
 
 
 def folder_with(home: Path, *names: str) -> Path:

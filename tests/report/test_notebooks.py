@@ -13,9 +13,10 @@ import papermill
 import pytest
 
 from la.experiment.methods import RIVALS
-from la.report import notebooks
-from la.report.notebooks import FOLDER, plan_of
-from la.report.tables import TABLES, WITH_RIVALS
+from la.report.pages import notebooks
+from la.report.pages.notebooks import NOTEBOOKS as FOLDER
+from la.report.pages.notebooks import plan_of
+from la.report.scores.tables import TABLES, WITH_RIVALS
 from tests.commands import Command
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

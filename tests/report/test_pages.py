@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 from hand_made import result, with_iou
 
-from la.report import pages
-from la.report.finding import ONE_CLASS, Finding
+from la.report.pages import markdown as pages
+from la.report.verdicts.finding import ONE_CLASS, Finding
 from la.types import PromptKind
 
 

@@ -5,7 +5,7 @@ import math
 from hand_made import scored
 
 from la.experiment.methods import label
-from la.report.pairing import PAPERS, SHARE, explained_by_pairing, pairing
+from la.report.verdicts.pairing import PAPERS, SHARE, explained_by_pairing, pairing
 
 
 def three_ways(one_pass, rule, fault):

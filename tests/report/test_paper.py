@@ -3,7 +3,7 @@
 import pytest
 from hand_made import with_iou
 
-from la.report.paper import beside, published, summary
+from la.report.scores.paper import beside, published, summary
 from la.types import PromptKind
 
 WAYS = (1, 2, 3, 4, 5, 10, 15, 20)

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from la.colours import colour, overlay
-from la.data.geometry import Frame
-from la.data.prompts import Drawn
+from la.data.sampling.geometry import Frame
+from la.data.sampling.prompts import Drawn
 from la.predict.example import example_episode
 from la.predict.prediction import Prediction
-from la.report import pictures as plotting
-from la.report.episode_lists import without_predictions
-from la.report.pictures import EpisodePicture, SupportPicture
+from la.report.figures import pictures as plotting
+from la.report.figures.pictures import EpisodePicture, SupportPicture
+from la.report.pages.episode_lists import without_predictions
 from la.types import IGNORE, Box, Point
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from la.experiment.workbench import Workbench
+from la.experiment.setup.workbench import Workbench
 from la.model.label_anything import LabelAnything
 from la.profiles import profile
-from la.report.probes import (
+from la.report.verdicts.probes import (
     Embeddings,
     attention_on_objects,
     cosines,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hand_made import result, with_iou
 
-from la.report.prompts_used import prompts_used, right_share
+from la.report.verdicts.prompts_used import prompts_used, right_share
 
 TWO_WAY = ((50, 5, 5), (10, 30, 10), (4, 6, 20))  # 50 right, 16 painted as the other class
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from la.report.questions import QUESTIONS, questions
+from la.report.pages.questions import QUESTIONS, questions
 
 ROOT = Path(__file__).resolve().parents[2]
 

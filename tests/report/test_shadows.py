@@ -3,7 +3,7 @@
 from hand_made import with_iou
 
 from la.experiment.methods import METHODS, RIVALS, label
-from la.report.shadows import SHADOWS, not_above_shadow, shadows
+from la.report.verdicts.shadows import SHADOWS, not_above_shadow, shadows
 
 
 def scored(**ious):

@@ -12,12 +12,12 @@ from hand_made import result, with_iou
 
 from la.__main__ import main
 from la.experiment.job import Job
-from la.experiment.measurements import Measurement
 from la.experiment.methods import KNOWN, label
-from la.experiment.workbench import Workbench
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.profiles import profile
-from la.report.sources import episode_lists, source_link, sources, tables_of
-from la.report.tables import prompts_of
+from la.report.scores.sources import episode_lists, source_link, sources, tables_of
+from la.report.scores.tables import prompts_of
 from la.types import PromptKind
 
 ROOT = Path(__file__).resolve().parents[2]

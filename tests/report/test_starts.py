@@ -6,12 +6,13 @@ import pytest
 from hand_made import with_iou
 
 from la.config import EpisodeConfig, Protocol
-from la.data.batches import TrainingBatches
-from la.data.episodes import EpisodeSampler
+from la.data.sampling.batches import TrainingBatches
+from la.data.sampling.episodes import EpisodeSampler
 from la.experiment.methods import CURVES, LADDER
 from la.profiles import profile
-from la.report.charts import lines
-from la.report.starts import (
+from la.report.figures.charts import lines
+from la.report.scores.statistics import t_interval
+from la.report.verdicts.starts import (
     batch_shape,
     curve_table,
     differences_from_paper,
@@ -19,7 +20,6 @@ from la.report.starts import (
     two_lengths,
     what_the_start_does,
 )
-from la.report.statistics import t_interval
 
 CONFIG = profile("quick")
 

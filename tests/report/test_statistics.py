@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from la.learn.metrics import Scores
-from la.report.statistics import paired_bootstrap, t_interval
+from la.report.scores.statistics import paired_bootstrap, t_interval
 from la.rng import stream
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from la.experiment.measurements import Measurement
-from la.report import probes, steps_in_words, walkthrough
+from la.experiment.setup.measurements import Measurement
+from la.report.pages import steps_in_words, walkthrough
+from la.report.verdicts import probes
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from hand_made import with_iou
 
-from la.experiment.measurements import Measurement
 from la.experiment.methods import method
+from la.experiment.setup.measurements import Measurement
 from la.profiles import profile
-from la.report.statistics import t_interval
-from la.report.tables import (
+from la.report.scores.statistics import t_interval
+from la.report.scores.tables import (
     TABLES,
     best_in_bold,
     means,

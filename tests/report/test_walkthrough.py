@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from la.experiment.measurements import Measurement
+from la.experiment.setup.measurements import Measurement
 from la.learn.attention_loss import object_cells
-from la.report import walkthrough
+from la.report.pages import walkthrough
 from la.types import PromptKind
 
 

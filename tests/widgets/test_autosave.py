@@ -11,8 +11,9 @@ from ipywidgets import Widget
 from stub_predictor import Stub
 from widget_page import photo
 
-from la.predict import prompts_file
-from la.widgets import PromptEditor, autosave, keeping
+from la.predict.prompts import prompts_file
+from la.widgets import PromptEditor
+from la.widgets.saved import autosave, keeping
 
 BOX = {"img": 0, "cls": 1, "type": "box", "pts": [[2, 3], [20, 18]]}
 POINT = {"img": 1, "cls": 2, "type": "point", "pts": [[4, 5]], "label": 1}

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 from test_viewer import record, records
 
-from la.widgets import causes
-from la.widgets.viewer import EpisodeRecord
+from la.widgets.viewer.viewer import EpisodeRecord, causes
 
 
 def drawn(target: list[list[int]], prediction: list[list[int]], number: int = 0) -> EpisodeRecord:

@@ -9,7 +9,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from la.report.notebooks import FOLDER
+from la.report.pages.notebooks import FOLDER
 
 pytestmark = pytest.mark.slow  # executes the notebook
 

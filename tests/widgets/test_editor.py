@@ -18,14 +18,14 @@ from traitlets import TraitError
 from widget_page import photo
 
 from la.errors import MissingFile
-from la.predict import prompts_file
-from la.predict.strokes import rasterize
-from la.predict.vector_prompts import from_json
+from la.predict.prompts import prompts_file
+from la.predict.prompts.strokes import rasterize
+from la.predict.prompts.vector_prompts import from_json
 from la.types import Box
 from la.widgets import PromptEditor
-from la.widgets.browser import plane
-from la.widgets.photos import Photo
-from la.widgets.supply import PixelSupply
+from la.widgets.page.browser import plane
+from la.widgets.photographs.photos import Photo
+from la.widgets.photographs.supply import PixelSupply
 
 BOX = {"img": 0, "cls": 1, "type": "box", "pts": [[2, 3], [20, 18]]}
 BRUSH = {"img": 1, "cls": 2, "type": "brush", "pts": [[4, 4], [9, 9]], "r": 3, "erase": False}

@@ -7,10 +7,11 @@ import pytest
 from widget_page import busy, colour, mount, photo
 
 from la.colours import PALETTE
-from la.predict.drawing import Drawing, DrawnImage
-from la.predict.strokes import rasterize
-from la.predict.vector_prompts import from_json, mask_prompt, to_json
-from la.widgets.photos import LONG_SIDE, Photo, Placed
+from la.predict.prompts.drawing import Drawing, DrawnImage
+from la.predict.prompts.strokes import rasterize
+from la.predict.prompts.vector_prompts import from_json, mask_prompt, to_json
+from la.widgets.page.browser import LONG_SIDE
+from la.widgets.photographs.photos import Photo, Placed
 
 pytestmark = pytest.mark.browser
 

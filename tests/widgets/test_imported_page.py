@@ -10,8 +10,8 @@ from pycocotools.coco import COCO
 from test_editor_page import Desk, state
 from widget_page import photo
 
-from la.predict.from_annotations import read_annotations
-from la.predict.vector_prompts import to_json
+from la.predict.prompts.from_annotations import read_annotations
+from la.predict.prompts.vector_prompts import to_json
 
 pytestmark = pytest.mark.browser
 

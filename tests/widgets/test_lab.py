@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from widget_page import busy
 
-from la.predict import prompts_file
+from la.predict.prompts import prompts_file
 
 pytestmark = pytest.mark.browser
 

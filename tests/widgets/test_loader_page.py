@@ -2,7 +2,7 @@
 
 import pytest
 
-from la.widgets import browser
+from la.widgets.page import browser
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,8 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from test_editor_page import Desk, state
 from widget_page import packed, photo
 
-from la.widgets.photos import LONG_SIDE, Photo, Placed
+from la.widgets.page.browser import LONG_SIDE
+from la.widgets.photographs.photos import Photo, Placed
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ from widget_page import photo
 
 from la import folders
 from la.data.download import PUBLISHED
-from la.learn import hub
+from la.learn.weights import hub
 from la.predict import pace
 from la.widgets import PromptEditor, models
 

@@ -17,17 +17,17 @@ import la
 from la.comparators.prototypes import Prototype
 from la.comparators.raster import Raster
 from la.data.embedded import synthetic
-from la.data.geometry import Frame
-from la.experiment.measurements import Measurement
-from la.experiment.workbench import Workbench
+from la.data.sampling.geometry import Frame
+from la.experiment.setup.measurements import Measurement
+from la.experiment.setup.workbench import Workbench
 from la.learn.device import to_device
 from la.learn.evaluation import original_scores
-from la.predict.strokes import rasterize
-from la.predict.vector_prompts import from_json
-from la.report.notebooks import FOLDER
+from la.predict.prompts.strokes import rasterize
+from la.predict.prompts.vector_prompts import from_json
+from la.report.pages.notebooks import FOLDER
 from la.types import IGNORE, PromptKind
 from la.widgets import PredictionViewer
-from la.widgets.records import SIDE, affinity, plane, records
+from la.widgets.viewer.records import SIDE, affinity, plane, records
 
 CELL = Measurement("quick", 0, 2, 1, 0, 6, tuple(PromptKind))
 NUMBERS = (0, 2, 5)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from widget_page import colour, mount, photo
 
-from la.data.prompts import Drawn
-from la.report.pictures import EpisodePicture, SupportPicture
+from la.data.sampling.prompts import Drawn
+from la.report.figures.pictures import EpisodePicture, SupportPicture
 from la.types import IGNORE
 from la.widgets import EpisodeRecord, PredictionViewer
 

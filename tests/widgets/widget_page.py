@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from la.widgets import browser
+from la.widgets.page import browser
 
 FAKE_MODEL = """
     window.fake = (state) => {
