@@ -4,8 +4,8 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from la.report.pages.freshness import NOTEBOOKS
 from la.report.pages.navigation import ORDER, add_navigation, neighbours
-from la.report.pages.notebooks import FOLDER
 
 
 def folder_with(home: Path, *names: str) -> Path:
@@ -18,7 +18,7 @@ def folder_with(home: Path, *names: str) -> Path:
 
 
 def test_every_page_of_the_order_is_a_notebook():
-    assert {path.stem for path in FOLDER.glob("*.ipynb")} >= set(ORDER)
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} >= set(ORDER)
 
 
 def test_neighbours_are_those_that_have_been_rendered(tmp_path):
@@ -35,7 +35,7 @@ def test_neighbours_are_those_that_have_been_rendered(tmp_path):
 
 def test_results_outside_of_the_checkout_do_not_link_to_its_notebooks(tmp_path):
     folder = folder_with(tmp_path, "table1")
-    assert neighbours(folder, "table1", FOLDER / "table1.ipynb") == ""
+    assert neighbours(folder, "table1", NOTEBOOKS / "table1.ipynb") == ""
 
 
 def test_a_page_lists_its_sections_before_the_second_and_its_neighbours_last(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from la.experiment.methods import RIVALS
 from la.report.pages import notebooks
-from la.report.pages.notebooks import NOTEBOOKS as FOLDER
+from la.report.pages.freshness import NOTEBOOKS as FOLDER
 from la.report.pages.notebooks import plan_of
 from la.report.scores.tables import TABLES, WITH_RIVALS
 from tests.commands import Command

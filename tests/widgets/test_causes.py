@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from test_viewer import record, records
 
-from la.widgets.viewer.viewer import EpisodeRecord, causes
+from la.widgets.viewer import causes
+from la.widgets.viewer.viewer import EpisodeRecord
 
 
 def drawn(target: list[list[int]], prediction: list[list[int]], number: int = 0) -> EpisodeRecord:

@@ -9,7 +9,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from la.report.pages.notebooks import FOLDER
+from la.report.pages.freshness import NOTEBOOKS
 
 pytestmark = pytest.mark.slow  # executes the notebook
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # executes the notebook
 def cells(tmp_path_factory) -> list:
     folder = tmp_path_factory.mktemp("executed")
     papermill.execute_notebook(
-        str(FOLDER / "draw_prompts.ipynb"),
+        str(NOTEBOOKS / "draw_prompts.ipynb"),
         str(folder / "out.ipynb"),
         cwd=str(folder),
         progress_bar=False,

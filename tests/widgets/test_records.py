@@ -24,7 +24,7 @@ from la.learn.device import to_device
 from la.learn.evaluation import original_scores
 from la.predict.prompts.strokes import rasterize
 from la.predict.prompts.vector_prompts import from_json
-from la.report.pages.notebooks import FOLDER
+from la.report.pages.freshness import NOTEBOOKS
 from la.types import IGNORE, PromptKind
 from la.widgets import PredictionViewer
 from la.widgets.viewer.records import SIDE, affinity, plane, records
@@ -163,7 +163,7 @@ def test_the_notebook_shows_the_worst_episodes_where_no_kernel_runs(folder):
     command = [sys.executable, "-m", "la", "run", "inspect_predictions", "--profile", "quick"]
     command += ["--data", str(folder), "--episodes", "6"]
     environment = os.environ | {"LA_HOME": str(home)}
-    subprocess.run(command, env=environment, cwd=FOLDER.parent, check=True, capture_output=True)
+    subprocess.run(command, env=environment, cwd=NOTEBOOKS.parent, check=True, capture_output=True)
     path = home / "results" / "quick@few" / "inspect_predictions.ipynb"
     assert path.stat().st_size < 1_000_000 and str(home) not in path.read_text()
     cells = nbformat.read(path, as_version=4).cells
