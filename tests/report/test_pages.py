@@ -121,6 +121,9 @@ def test_the_basis_says_what_the_interval_holds():
     five_shots = [trained(seed, "c", shots=5) for seed in range(3)]
     mixed = pages.basis("Quick.", [trained(0, "a"), trained(1, "b"), *five_shots])
     assert "Fold 0, 2 or 3 episode lists" in mixed and "over these 2 or 3 lists" in mixed
+    two_shots = [trained(seed, "d", shots=2) for seed in range(2)]
+    many = pages.basis("Quick.", [trained(0, "a"), *two_shots, *five_shots])
+    assert "1 to 3 episode lists" in many and "over these 1 to 3 lists" in many
     assert several.startswith("Quick.\n\nFold 0, 2 episode lists of 1 episode ")
     assert "2 trainings of each trained row" in several
     assert "these 2 lists" in several and "± covers both" in several

@@ -135,9 +135,11 @@ def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
 
 
 def _several(counts: Sequence[int], noun: str) -> str:
-    """One number, or several as `3 or 5`, with their noun."""
-    either = " or ".join(map(str, counts))
-    return f"{either} {noun if max(counts) == 1 else plural(noun)}"
+    """One number, two as `3 or 5`, more as `3 to 5`, with their noun."""
+    text = " or ".join(map(str, counts))
+    if len(counts) > 2:
+        text = f"{min(counts)} to {max(counts)}"
+    return f"{text} {noun if max(counts) == 1 else plural(noun)}"
 
 
 def provenance(results: Sequence[Result]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ PARTS = Claim(
     "Spatial convolutions matter most, and no part can be spared.", "4.4, Table 4", "table4"
 )
 PROMPTS = Claim("Masks work best, and other prompts a little less well.", "4.4, Table 5", "table5")
-ONE_TRAINING = Claim("One training serves every N and K.", "1, 2.3", "curves")
+ONE_TRAINING = Claim("One training is enough for every N and K.", "1, 2.3", "curves")
 TIME_OF_CLASSES = Claim(
     "The time of affinity methods grows faster with N than that of LA.", "2.3, 4.3", "curves"
 )
