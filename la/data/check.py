@@ -97,7 +97,8 @@ def _described(finding: Finding) -> list[str]:
     if not finding.entries:
         return [head + mend]
     if finding.is_of_annotations:
-        lines = [f"{head}: {len(finding.entries)}, such as"]
+        n_entries = len(finding.entries)
+        lines = [f"{head}: {n_entries}{', such as' if n_entries > NAMED else ''}"]
         return lines + [f"    {entry}" for entry in finding.entries[:NAMED]]
     named = listed([_on_one_line(entry) for entry in finding.entries], NAMED)
     return [f"{head}: {len(finding.entries)} ({named}){mend}"]

@@ -36,24 +36,24 @@ GREYS = "images that are greys of more than 8 bits"
 ONE_COLOUR = "images that have one colour"
 EMPTY = "images that have no annotation"
 UNLISTED = "image files that are in no entry of the list `images`"
-MENDS = {  # in the order in which they are reported
-    MISSING: "put it there, or take the entry out of the list `images`",
-    ADDRESSES: "download them, and write the names of the files",
+MENDS = {  # in the order in which they are reported; right for one image and for many
+    MISSING: "put each where its file_name says, or take its entry out of the list `images`",
+    ADDRESSES: "download each, and write the name of its file",
     OTHER_SUFFIX: "correct file_name",
-    SEVERAL: "keep one, or write its folder in file_name",
-    UNREADABLE: "replace the file",
+    SEVERAL: "keep one file of each, or write its folder in file_name",
+    UNREADABLE: "replace each file",
     OTHER_SIZE: "export the annotations again",
-    ABSENT: "they are left out",
-    TWINS: "they are merged with it",
-    REPLACED: "what depends on them is computed anew",
-    UPRIGHT: "the stated size is the upright one, so they are turned",
-    EITHER: "they are read upright, as viewers show them; if masks lie wrong, store the pixels "
+    ABSENT: "each is left out",
+    TWINS: "each is merged with that entry",
+    REPLACED: "what depends on a replaced image is computed anew",
+    UPRIGHT: "the stated size is the upright one, so each is turned",
+    EITHER: "each is read upright, as viewers show it; if masks lie wrong, store the pixels "
     "upright",
-    AS_STORED: "they are not turned",
+    AS_STORED: "each stays as it is stored",
     GREYS: "each is scaled by its own range",
     ONE_COLOUR: "",
-    EMPTY: "no episode shows them",
-    UNLISTED: "they are not used",
+    EMPTY: "left out of every episode",
+    UNLISTED: "none is used",
 }
 
 

@@ -70,8 +70,9 @@ def open_data(source: Path | None, cache: Path) -> Data:
     note = "".join([parts[3], *absent, empty, _unused(folder, files)])
     if holds_none_out(test.category_ids):
         n_classes = len(test.category_ids)
+        each = "it is" if n_classes == 1 else "all are"
         note += (
-            f"; {counted(n_classes, 'class')} {are(n_classes)} too few to hold any out, so all are "
+            f"; {counted(n_classes, 'class')} {are(n_classes)} too few to hold any out, so {each} "
             "trained and tested on, and what is fitted on seen classes, as the background's scalar "
             "is, is fitted on test images"
         )

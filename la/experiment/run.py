@@ -64,9 +64,9 @@ def compute(
     log.warning("%s: %s, %d stored, %d to compute", table, asked, len(reused), len(missing))
     if outdated and not recompute:
         log.warning(
-            "%d of the stored results of %s were computed by other code than today's, or their "
-            "models were trained by it; --recompute, or RECOMPUTE=1 for make, computes them again",
-            len(outdated),
+            "%s of %s computed by other code than today's, or by models that it trained; "
+            "--recompute, or RECOMPUTE=1 for make, computes what is outdated again",
+            counted(len(outdated), "stored result"),
             table,
         )
     # One episode of each setting is drawn, so that an impossible one stops the run at once.

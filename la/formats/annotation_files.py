@@ -3,13 +3,13 @@
 Every reader yields `Marked`: a shape of a class on a photograph, as the file has it.
 """
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from la.data.coco.entries import check_pixels, image_name, text_of
+from la.data.coco.numbers import not_finite
 from la.data.coco.segmentations import Unusable
 from la.errors import UserError
 from la.formats.labelme_shapes import read_labelme
@@ -188,7 +188,8 @@ def _coco_shape(entry: dict[str, Any]) -> Shape:
     box = entry["bbox"]
     if not isinstance(box, list) or len(box) != 4:
         raise ValueError(f"bbox {box!r:.40} is no list of x, y, width and height")
+    odd = not_finite(box)
+    if odd:
+        raise ValueError(f"bbox {box!r:.60} holds {odd}")
     x, y, width, height = map(float, box)
-    if not all(map(math.isfinite, (x, y, width, height))):
-        raise ValueError(f"bbox {box} holds something that is no number")
     return Box(x, y, x + width, y + height)

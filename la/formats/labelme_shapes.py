@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from la.data.coco.entries import text_of
-from la.data.coco.segmentations import Unusable
+from la.data.coco.numbers import not_finite
+from la.data.coco.segmentations import Unusable, flat_ring
 from la.errors import UserError
 from la.formats.marked import Marked, Polygons, Shape, reason_of, stated_size
 from la.types import Box, Point
@@ -49,9 +50,7 @@ def _shape(entry: dict[str, Any], size: tuple[int, int] | None) -> Shape:
     Raises:
         LookupError, TypeError, ValueError, OSError: it lacks something, or is of another kind.
     """
-    points = np.array(entry["points"], float).reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError("a coordinate is no number")
+    points = _points(entry["points"])
     kind = entry.get("shape_type") or "polygon"
     if kind == "polygon":
         return Polygons([points.ravel().tolist()])
@@ -63,6 +62,22 @@ def _shape(entry: dict[str, Any], size: tuple[int, int] | None) -> Shape:
     if kind == "mask":
         return _mask(entry["mask"], points[0], size)
     raise ValueError(f"its shape_type is {kind!r:.40}; make it a polygon")
+
+
+def _points(written: Any) -> np.ndarray:
+    """(n, 2) coordinates x, y of a list of points.
+
+    Raises:
+        ValueError: it is empty or no such list, or a coordinate is not a finite number.
+    """
+    flat = flat_ring(written)
+    is_list = isinstance(flat, list) and bool(flat) and len(flat) % 2 == 0
+    if not is_list or any(isinstance(number, list | dict) for number in flat):
+        raise ValueError(f"points is {written!r:.40}, no list of [x, y]")
+    odd = not_finite(flat)
+    if odd:
+        raise ValueError(f"points holds {odd}")
+    return np.array(flat, float).reshape(-1, 2)
 
 
 def _mask(

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from la.data.coco.numbers import not_finite
 from la.errors import UserError
 from la.formats.marked import Marked, Polygons, RelativeBox, read_text, visible_files
 from la.wording import counted
@@ -82,6 +83,9 @@ def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[
             row, *numbers = map(float, line.split())
         except ValueError:
             raise UserError(f"{where} holds something that is no number") from None
+        odd = not_finite([row, *numbers])
+        if odd:
+            raise UserError(f"{where} holds {odd}")
         if row not in names:
             raise UserError(
                 f"{where} begins with no class number (of {counted(len(names), 'class')})"

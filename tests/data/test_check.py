@@ -121,18 +121,18 @@ def faults(path):
     picture(images / "more/014.png", 99)
     picture(images / "new.jpg", 100)
     return (
-        "have no file: 4 .001.png, 002.png, 003.png and 1 more.; put it there, or take",
-        "cannot be read: 1 .005.png: .*; replace the file",
+        "have no file: 4 .001.png, 002.png, 003.png and 1 more.; put each where its ",
+        "cannot be read: 1 .005.png: .*; replace each file",
         "have another size than the file states: 1 .006.png: 31 x 20, stated 30 x 20.; export",
         "have several files of their name: 1 .014.png.; keep one",
-        "show a picture that an earlier entry shows: 1 .008.png.; they are merged",
+        "show a picture that an earlier entry shows: 1 .008.png.; each is merged",
         "stored rotated .*: 1 .010.png.; the stated size is the upright one",
-        "stored rotated .* fits both ways: 1 .009.png.; they are read upright",
-        "stored rotated .* is that of the stored pixels: 1 .011.png.; they are not turned",
+        "stored rotated .* fits both ways: 1 .009.png.; each is read upright",
+        "stored rotated .* is that of the stored pixels: 1 .011.png.; each stays as it is",
         "are greys of more than 8 bits: 1 .012.png.; each is scaled",
         "have one colour: 1 .013.png.$",
-        "have no annotation: 1 .024.png.; no episode",
-        r"in no entry of the list `images`: \d .*new.jpg.*; they are not used",
+        "have no annotation: 1 .024.png.; left out of",
+        r"in no entry of the list `images`: \d .*new.jpg.*; none is used",
     )
 
 
@@ -234,7 +234,7 @@ def test_what_keeps_a_file_from_being_found_is_named(folder, tmp_path):
         ),
         "images whose file has another suffix than file_name": ("002.jpg",),
     }
-    assert "have no file: 2 ('90\\n3.png', 004.png); put it there" in str(report)
+    assert "have no file: 2 ('90\\n3.png', 004.png); put each where" in str(report)
 
 
 def test_entries_that_are_left_out_are_to_be_mended_first(folder, tmp_path):
@@ -399,6 +399,20 @@ def opened_here(tmp_path, monkeypatch):
         return cls(profiles.profile(profile), data, tmp_path / "home")
 
     monkeypatch.setattr(Workbench, "open", classmethod(opened))
+
+
+def test_one_class_is_too_few_in_the_singular(folder, capsys, opened_here):
+    main(["data", str(folder(12, 1))])
+    said = capsys.readouterr().err
+    assert "1 class is too few to hold any out, so it is trained and tested on, and" in said
+
+
+def test_one_fault_is_counted_in_the_singular(folder, tmp_path):
+    def edit(content):
+        content["annotations"].append({"id": 900, "image_id": 77, "category_id": 1})
+
+    report = report_of(folder(edit=edit), tmp_path)
+    assert "entries are left out (reference): 1\n    annotations[" in report
 
 
 def test_the_command_prints_the_report(folder, capsys, opened_here):

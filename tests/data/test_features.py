@@ -119,7 +119,7 @@ def test_only_missing_images_are_computed(tmp_path):
 def test_reading_what_is_not_there_names_the_image(tmp_path):
     store = Numbered(tmp_path, KEY)
     write(store, [1])
-    with pytest.raises(ValueError, match="no features of 2 pictures, the first is 8; compute"):
+    with pytest.raises(ValueError, match="no features of picture 8, the first of 2; compute"):
         store.read([1, 8, 9])
 
 

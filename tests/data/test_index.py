@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import lzma
+import math
 import multiprocessing
 import os
 import zipfile
@@ -467,11 +468,71 @@ def test_a_ring_without_a_list_of_its_own_and_printed_bytes_are_read(write):
     np.testing.assert_array_equal(read.mask(1), mask)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ring_of_pairs_or_of_objects_has_the_pixels_of_the_flat_one(write, seed):
+    rng = np.random.default_rng(seed)
+    rings = [rng.uniform(0, 30, (n, 2)).round(2).tolist() for n in (3, 7)]
+    objects = [[{"x": x, "y": y} for x, y in ring] for ring in rings]
+    flat = [[number for pair in ring for number in pair] for ring in rings]
+    forms = [flat, rings, objects, flat[:1], rings[0], objects[0]]
+    entries = [annotation(n, segmentation=form) for n, form in enumerate(forms)]
+    read = CocoIndex.from_json(write(document(entries)))
+    assert read.skipped == {}
+    masks = [read.mask(row) for row in range(len(forms))]
+    for row, same_as in enumerate((0, 0, 0, 3, 3, 3)):
+        np.testing.assert_array_equal(masks[row], masks[same_as])
+    assert (masks[0] != masks[3]).any() and masks[3].any()
+
+
+def test_what_is_wrong_with_a_polygon_or_a_box_is_said_exactly(write):
+    nan = float("nan")
+    shapes = {
+        "a polygon holds nan, which is not a finite number": [[1, 1, 5, nan, 5, 5]],
+        "a polygon holds -inf, which is not a finite number": [[1, 1], [5, -math.inf], [5, 5]],
+        "a polygon leaves the image, whose longer side is 40 pixels": [[1, 1, 500, 1, 5, 5]],
+        "a polygon has 7 numbers, which are no pairs of x and y": [[1, 1, 5, 1, 5, 5, 1]],
+        "a polygon holds [1, 1, 0], which is no pair of x and y": [[[1, 1, 0], [5, 1], [5, 5]]],
+        "no polygon of the segmentation has three points": [[[1, 1], [5, 1]]],
+        "a polygon is 7, no list x, y, x, y, ...": [[1, 1, 5, 1, 5, 5], 7],
+    }
+    boxes = {
+        "bbox is missing, and there is no segmentation": None,
+        "bbox [1, 2, 3] is no list of x, y, width and height, and there is no segmentation": [
+            1,
+            2,
+            3,
+        ],
+        "bbox [nan, 1, 4, 3] holds nan, which is not a finite number, and there is no "
+        "segmentation": [nan, 1, 4, 3],
+        "bbox [1, 1, 0, 3] is empty, too large or off the image, and there is no segmentation": [
+            1,
+            1,
+            0,
+            3,
+        ],
+    }
+    entries = [annotation(1, segmentation=shape) for shape in shapes.values()]
+    entries += [annotation(1, segmentation=[], bbox=box) for box in boxes.values()]
+    described = CocoIndex.from_json(write(document(entries))).described
+    said = [text.split(": ", 1)[1] for reason in described.values() for text in reason]
+    assert sorted(said) == sorted([*shapes, *boxes])
+
+
+def test_run_lengths_may_be_floats_or_text(write):
+    size = [float(HEIGHT), str(WIDTH)]
+    counts = [100.0, "20", HEIGHT * WIDTH - 120.0]
+    entry = annotation(1, segmentation={"size": size, "counts": counts})
+    mask = CocoIndex.from_json(write(document([entry]))).mask(0)
+    assert mask.T.ravel().nonzero()[0].tolist() == list(range(100, 120))
+
+
 def test_fractions_of_the_image_are_named_and_not_drawn_as_one_pixel(write):
     ring = [0.1, 0.2, 0.4, 0.2, 0.4, 0.6]
-    path = write(document([annotation(1, segmentation=[ring], bbox=[0.1, 0.2, 0.3, 0.4])]))
-    with pytest.raises(ValueError, match="between 0 and 1; .* multiply x by the image's width"):
-        CocoIndex.from_json(path)
+    pairs = [[0.1, 0.2], [0.4, 0.2], [0.4, 0.6]]
+    for shape in ([ring], ring, pairs, [pairs]):
+        path = write(document([annotation(1, segmentation=shape, bbox=[0.1, 0.2, 0.3, 0.4])]))
+        with pytest.raises(ValueError, match="between 0 and 1; .* multiply x by the image's width"):
+            CocoIndex.from_json(path)
 
 
 def test_the_first_three_entries_of_a_kind_are_described_with_field_and_value(write, caplog):

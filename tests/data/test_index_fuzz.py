@@ -50,9 +50,13 @@ def rle(counts):
 
 
 ring = st.lists(st.floats(-1, 9) | st.integers(0, 8), min_size=6, max_size=12) | st.lists(number)
+pair = st.lists(number, min_size=2, max_size=2)
+point = st.fixed_dictionaries({"x": number, "y": number})
+ring |= st.lists(pair, max_size=5) | st.lists(point, max_size=5) | st.lists(pair | point | number)
 compressed = st.text(st.characters(min_codepoint=48, max_codepoint=111), max_size=12)
 segmentation = (
     st.lists(ring | anything, max_size=3)
+    | ring
     | rle(st.lists(st.integers(0, 48), max_size=6).map(lambda runs: [*runs, 48 - sum(runs)]))
     | rle(compressed)
     | rle(st.lists(number, max_size=5))

@@ -180,14 +180,23 @@ def test_the_palette_picture_keeps_the_rows_as_indices():
     [
         ({"type": "circle"}, r"Invalid value 'circle' - at `prompts\[0\].type"),
         ({"type": ["box"]}, r"prompts\[0\].type"),
-        ({"img": 3}, r"prompts\[0\].img must be a number from 0 to 2"),
+        (
+            {"img": 3},
+            r"prompts\[0\].img is 3; the list `images` has 3 entries, and the first is number 0",
+        ),
         ({"img": -1}, r"Expected `int` >= 0 - at `prompts\[0\].img"),
         ({"img": True}, r"got `bool` - at `prompts\[0\].img"),
         ({"cls": 0}, r"Expected `int` >= 1 - at `prompts\[0\].cls"),
-        ({"cls": 3}, r"prompts\[0\].cls must be a number from 1 to 2"),
+        (
+            {"cls": 3},
+            r"prompts\[0\].cls is 3; the list `categories` has 2 entries, and the first",
+        ),
         ({"pts": []}, r"Expected `array` of length >= 1 - at `prompts\[0\].pts"),
         ({"pts": [[41, 2]]}, r"\[x, y\] inside the 40 x 30 pixels of image 0"),
-        ({"pts": [[float("nan"), 2]]}, "pts must hold"),
+        (
+            {"pts": [[float("nan"), 2]]},
+            r"prompts\[0\].pts holds nan, which is not a finite number",
+        ),
         ({"pts": [[10**400, 2]]}, r"Number out of range - at `prompts\[0\].pts\[0\]\[0\]"),
         ({"r": 0}, r"Expected `float` >= 0.1 - at `prompts\[0\].r"),
         ({"erase": 1}, r"Expected `bool`, got `int` - at `prompts\[0\].erase"),

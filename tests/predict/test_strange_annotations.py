@@ -22,6 +22,9 @@ from la.types import Box
 SIZE = (20, 30)
 RING = [2, 3, 12, 3, 12, 9, 2, 9]  # a rectangle, drawn as rows 3 to 8 and columns 2 to 11
 
+PAIRS = [[2, 3], [12, 3], [12, 9], [2, 9]]
+POINTS = [{"x": x, "y": y} for x, y in PAIRS]
+
 
 @pytest.fixture
 def images(photo, tmp_path) -> Path:
@@ -81,6 +84,10 @@ def the_mask(drawing) -> np.ndarray:
         ({"segmentation": [list(map(str, RING))]}, {}, {}),
         ({"segmentation": [RING, [5, 5, 6, 6]]}, {}, {}),  # a ring of two points
         ({"segmentation": RING}, {}, {}),
+        ({"segmentation": PAIRS}, {}, {}),
+        ({"segmentation": [PAIRS]}, {}, {}),
+        ({"segmentation": POINTS}, {}, {}),
+        ({"segmentation": [POINTS]}, {}, {}),
         ({"bbox": None, "area": "none"}, {}, {}),
         ({}, {"file_name": "A.JPG"}, {}),
         ({}, {"file_name": "https://x.org/images/a.jpg?sig=1"}, {}),
@@ -102,7 +109,22 @@ def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, 
             {"segmentation": [[5, 5, 6, 6]]},
             "a mask of dog cannot be drawn .no polygon .* has three points",
         ),
-        ({"segmentation": [[1, 1, 9, 1, float("nan"), 9]]}, "a polygon leaves the image"),
+        (
+            {"segmentation": [[1, 1, 9, 1, float("nan"), 9]]},
+            "a polygon holds nan, which is not a finite number",
+        ),
+        (
+            {"segmentation": [{"x": 1, "y": 1}, {"x": 9, "y": float("inf")}, {"x": 9, "y": 9}]},
+            "a polygon holds inf, which is not a finite number",
+        ),
+        (
+            {"segmentation": [[[1, 1, 0], [9, 1, 0], [9, 9, 0]]]},
+            r"a polygon holds \[1, 1, 0\], which is no pair of x and y",
+        ),
+        (
+            {"segmentation": [[1, 1, 9, 1, 9]]},
+            "a polygon has 5 numbers, which are no pairs of x and y",
+        ),
         ({"segmentation": [[1, 1, 10**9, 1, 5, 9]]}, "a polygon leaves the image"),
         ({"segmentation": [[1, 1, None, 1, 5, 9]]}, "a polygon holds None, no number"),
         ({"segmentation": {"size": [20, 30], "counts": "zzzz0"}}, "run lengths do not sum up"),
@@ -110,7 +132,14 @@ def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, 
         ({"segmentation": {"counts": [600]}}, "run lengths are of size None"),
         ({"segmentation": "[[1, 1]]"}, r"annotations\[0\] .* is neither polygons nor runs"),
         ({}, r"annotations\[0\] cannot be used .it has neither a mask nor a box"),
-        ({"bbox": [float("nan"), 1, 5, 5]}, r"bbox \[nan, 1, 5, 5\] holds something that is no"),
+        (
+            {"bbox": [float("nan"), 1, 5, 5]},
+            r"bbox \[nan, 1, 5, 5\] holds nan, which is not a finite number",
+        ),
+        (
+            {"bbox": [1, 1, None, 5]},
+            r"bbox \[1, 1, None, 5\] holds None, which is not a finite number",
+        ),
         ({"bbox": [1, 1, 5, 5], "image_id": 8}, "no entry has the id that its image_id says, 8"),
         ({"bbox": [1, 1, 5, 5], "category_id": None}, "its category_id says, 'None'"),
         ({"bbox": "1 1 5 5"}, "bbox '1 1 5 5' is no list of x, y, width and height"),
@@ -365,8 +394,9 @@ def test_a_mask_of_the_assistant_of_labelme_lies_at_its_corner(images, tmp_path)
     assert np.array_equal(the_mask(read_annotations(path, images)), expected)
 
 
-def test_labelme_may_leave_out_the_size(images, tmp_path):
-    shape = {"label": "dog", "points": np.reshape(RING, (-1, 2)).tolist()}
+@pytest.mark.parametrize("points", [PAIRS, POINTS, RING])
+def test_labelme_may_leave_out_the_size_and_write_points_otherwise(points, images, tmp_path):
+    shape = {"label": "dog", "points": points}
     path = labelme(tmp_path, shape, imageHeight=None, imageWidth=None)
     assert np.array_equal(the_mask(read_annotations(path, images)), rectangle())
 
@@ -381,7 +411,16 @@ def test_labelme_may_leave_out_the_size(images, tmp_path):
         ),
         ({"points": [], "shape_type": "point"}, {}, r"shapes\[0\] cannot be used"),
         ({"points": [], "shape_type": "rectangle"}, {}, r"shapes\[0\] cannot be used"),
-        ({"points": [[float("nan"), 1], [2, 3]], "shape_type": "rectangle"}, {}, "is no number"),
+        (
+            {"points": [[float("nan"), 1], [2, 3]], "shape_type": "rectangle"},
+            {},
+            "points holds nan, which is not a finite number",
+        ),
+        (
+            {"points": [[1, 1, 0], [9, 1, 0], [9, 9, 0]]},
+            {},
+            r"points is \[\[1, 1, 0\], .* no list of \[x, y\]",
+        ),
         ({"points": [[1, 1], [9, 9]]}, {}, "no polygon of the segmentation has three points"),
         ({"points": [[1, 1]], "shape_type": "mask", "mask": "?"}, {}, "cannot be used"),
         (

@@ -128,7 +128,7 @@ def empty(notebook):
     """The notebook's editor with no prompts and a quick predictor."""
     notebook.python("predictor.seconds, predictor.fail = 0.0, None; editor.prompts = []")
     notebook.settled(0)
-    drawn_on = "[aria-label*=' prompts']:not([aria-label$=', 0 prompts'])"
+    drawn_on = "[aria-label*=' prompt']:not([aria-label$=', 0 prompts'])"
     notebook.page.wait_for_selector(f".la-thumb{drawn_on}", state="detached")
     notebook.page.keyboard.press("Escape")
     notebook.page.locator(".la-root").last.scroll_into_view_if_needed()

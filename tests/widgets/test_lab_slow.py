@@ -31,7 +31,7 @@ def notebook(browser, lab):
 
 def test_an_editor_whose_code_loads_slowly_misses_nothing(notebook):
     page = notebook.page
-    page.wait_for_selector("[aria-label='support support-1.png, 1 prompts'] img")
+    page.wait_for_selector("[aria-label='support support-1.png, 1 prompt'] img")
     page.wait_for_selector("[aria-label='Query images'][data-labels]:not([data-labels=''])")
     notebook.click(150, 120)
     notebook.settled(2)
@@ -39,7 +39,7 @@ def test_an_editor_whose_code_loads_slowly_misses_nothing(notebook):
     page.wait_for_timeout(3500)  # until an editor without an answer would say so
     notebook.wait_for_status("Segmented")
     notebook.run_all()  # the new editor takes over, and its timer draws the first point alone
-    page.wait_for_selector("[aria-label='support support-1.png, 1 prompts'] img")
+    page.wait_for_selector("[aria-label='support support-1.png, 1 prompt'] img")
     notebook.click(200, 120)
     notebook.settled(2)
     assert [prompt["pts"] for prompt in notebook.prompts] == [[[50, 60]], [[200, 120]]]

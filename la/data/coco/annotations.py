@@ -34,10 +34,11 @@ from la.data.coco.entries import (
     image_name,
     no_garbage_collection,
     text_of,
-    to_number,
     usable_box,
     whole_number,
+    why_no_box,
 )
+from la.data.coco.numbers import to_number
 from la.data.coco.segmentations import Outline, Unusable, bounding_box, outline
 from la.errors import UserError
 
@@ -199,7 +200,7 @@ def _annotation(
     box = usable_box(entry.get("bbox"), height, width)
     if shape is None or shape == []:
         if box is None:
-            raise Unusable("bbox is missing or unusable, and so is the segmentation")
+            raise Unusable(f"{why_no_box(entry.get('bbox'))}, and there is no segmentation")
         return _box_only(image, category, box, height, width), False
     checked = outline(shape, height, width)
     if checked.is_in_first_pixel(height, width):
@@ -214,7 +215,7 @@ def _annotation(
         if box is None:
             box = bounding_box(mask)
             if not mask.any():
-                raise Unusable("bbox is missing or unusable, and the mask holds no pixel")
+                raise Unusable(f"{why_no_box(entry.get('bbox'))}, and the mask holds no pixel")
         if not has_area:
             stated = int(mask.sum()) or box[2] * box[3]
     x, y, box_width, box_height = box

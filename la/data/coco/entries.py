@@ -1,7 +1,6 @@
 """Entries of a COCO file: reads values in the forms that exporters write, counts unusable ones."""
 
 import gc
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from la.data.coco.segmentations import Unusable
+from la.data.coco.numbers import not_finite, to_number
+from la.data.coco.segmentations import Unusable, rings_of
 from la.errors import UserError
 from la.wording import counted, listed
 
@@ -161,16 +161,6 @@ def row_of_name(names: Iterable[str], path: Path) -> dict[str, int]:
     return rows
 
 
-def to_number(value: object) -> float:
-    """A number, also one that is written as text; NaN for anything else."""
-    if type(value) not in (int, float, str):
-        return math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (ValueError, OverflowError):
-        return math.nan
-
-
 def usable_box(value: object, height: int, width: int) -> tuple[float, ...] | None:
     """x, y, width, height; None unless they are four numbers, not empty, and on the image."""
     if not isinstance(value, list) or len(value) != 4:
@@ -182,6 +172,17 @@ def usable_box(value: object, height: int, width: int) -> tuple[float, ...] | No
     return (x, y, box_width, box_height) if has_size and is_on_image else None
 
 
+def why_no_box(value: object) -> str:
+    """Why a box is not usable, as a clause that begins with the name of its field."""
+    if value is None:
+        return "bbox is missing"
+    shown = f"bbox {value!r:.60}"
+    if not isinstance(value, list) or len(value) != 4:
+        return f"{shown} is no list of x, y, width and height"
+    odd = not_finite(value)
+    return f"{shown} holds {odd}" if odd else f"{shown} is empty, too large or off the image"
+
+
 def check_pixels(entries: list[Any], path: Path) -> None:
     """Check that the coordinates of polygons are pixels.
 
@@ -191,7 +192,7 @@ def check_pixels(entries: list[Any], path: Path) -> None:
     largest, n_polygons = 0.0, 0
     for entry in entries:
         shape = entry.get("segmentation") if isinstance(entry, dict) else None
-        for points in shape if isinstance(shape, list) else ():
+        for points in rings_of(shape) if isinstance(shape, list) else ():
             numbers = [x for x in points if type(x) in (int, float)] if type(points) is list else []
             largest = max([largest, *numbers])
             n_polygons += bool(numbers)

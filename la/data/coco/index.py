@@ -26,7 +26,7 @@ from la.errors import MissingFile, UserError
 logger = logging.getLogger(__name__)
 
 NAMED = 3  # entries of each kind of fault that are logged; `la data` lists all of them
-FORMAT = 7  # of the cache file; another number, another file
+FORMAT = 8  # of the cache file; another number, another file
 
 
 @dataclass(frozen=True, eq=False)

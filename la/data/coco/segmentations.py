@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from la.data.coco.numbers import not_finite, to_number
+
 SLACK = 1.0  # pixels beyond the image, as annotation tools round
 MAX_OUTLINE = 1_000_000  # pixels along a ring; a longer one could fill the memory
 
@@ -62,7 +64,8 @@ def outline(shape: object, height: int, width: int) -> Outline:
     """A segmentation on an image, checked.
 
     Args:
-        shape: rings of a polygon, one ring, or {"size": (H, W), "counts": runs or their text}.
+        shape: rings of a polygon or one ring, in a form that `rings_of` reads; or
+            {"size": (H, W), "counts": runs or their text}.
 
     Raises:
         Unusable: this is not a segmentation, or it does not fit the image.
@@ -71,13 +74,41 @@ def outline(shape: object, height: int, width: int) -> Outline:
         return Outline([_runs(shape, height, width)], is_runs=True)
     if not isinstance(shape, list):
         raise Unusable(f"segmentation is {type(shape).__name__}, neither polygons nor run lengths")
-    if not any(isinstance(points, list) for points in shape):
-        shape = [shape]  # a single ring that is not wrapped in a list
     side = max(height, width)
-    rings = [_ring(points, side) for points in shape if _is_ring(points)]
+    written = rings_of(shape)
+    rings = [_ring(points, side) for points in written if _is_ring(points)]
     if not rings:
-        raise Unusable("no polygon of the segmentation has three points")
+        raise Unusable(_no_ring(written))
     return Outline(rings, is_runs=False)
+
+
+def rings_of(shape: list[Any]) -> list[Any]:
+    """The rings of a polygon as x, y, x, y, ..., in any form that exporters write.
+
+    A ring may also be [[x, y], ...] or [{"x": x, "y": y}, ...], and a single ring may be without
+    a list around it. What is in none of these forms stays as it is.
+    """
+    has_rings = any(isinstance(points, list) for points in shape)
+    if not has_rings or all(_point(points) for points in shape):
+        shape = [shape]
+    return [flat_ring(points) for points in shape]
+
+
+def flat_ring(points: Any) -> Any:
+    """A ring as x, y, x, y, ...; what is no ring of points stays as it is."""
+    if not isinstance(points, list) or not points or not isinstance(points[0], list | dict):
+        return points
+    pairs = [_point(entry) for entry in points]
+    return [number for pair in pairs for number in pair] if all(pairs) else points
+
+
+def _point(entry: Any) -> tuple[Any, ...]:
+    """x and y of [x, y] or of {"x": x, "y": y}; empty for anything else."""
+    if isinstance(entry, dict) and "x" in entry and "y" in entry:
+        return entry["x"], entry["y"]
+    if isinstance(entry, list) and len(entry) == 2 and not isinstance(entry[0], list | dict):
+        return tuple(entry)
+    return ()
 
 
 def bounding_box(mask: np.ndarray) -> tuple[float, ...]:
@@ -96,8 +127,19 @@ def _is_ring(points: object) -> bool:
         Unusable: `points` is not a list.
     """
     if not isinstance(points, list):
-        raise Unusable("a polygon is no list of numbers")
+        raise Unusable(f"a polygon is {points!r:.40}, no list x, y, x, y, ...")
     return len(points) >= 6 and len(points) % 2 == 0
+
+
+def _no_ring(rings: Sequence[list[Any]]) -> str:
+    """Why none of these lists is a ring."""
+    longest = max(rings, key=len, default=[])
+    if len(longest) % 2 and not isinstance(longest[0], list | dict):
+        return f"a polygon has {len(longest)} numbers, which are no pairs of x and y"
+    for entry in longest:
+        if isinstance(entry, list | dict):
+            return f"a polygon holds {entry!r:.40}, which is no pair of x and y"
+    return "no polygon of the segmentation has three points"
 
 
 def _ring(points: list[Any], side: int) -> array:
@@ -112,6 +154,9 @@ def _ring(points: list[Any], side: int) -> array:
         numbers = array("d", map(_number, points))
     is_near = min(numbers) >= -side and max(numbers) <= 2 * side
     if not is_near or math.isnan(sum(numbers)):
+        odd = not_finite(numbers)
+        if odd:
+            raise Unusable(f"a polygon holds {odd}")
         raise Unusable(f"a polygon leaves the image, whose longer side is {side} pixels")
     if 3 * side * len(numbers) > MAX_OUTLINE:
         corners = np.array(numbers).reshape(-1, 2)
@@ -142,7 +187,8 @@ def _runs(shape: dict[str, Any], height: int, width: int) -> list[int]:
         Unusable: they are damaged, or of another image size.
     """
     counts, size = shape.get("counts"), shape.get("size")
-    if size != [height, width]:
+    stated = list(map(to_number, size)) if isinstance(size, list) else size
+    if stated != [height, width]:
         raise Unusable(f"run lengths are of size {size!r:.40}, the image is {[height, width]}")
     if isinstance(counts, str):
         if counts.startswith("b'") and counts.endswith("'"):  # bytes that were printed
@@ -150,6 +196,8 @@ def _runs(shape: dict[str, Any], height: int, width: int) -> list[int]:
         runs = _uncompressed(counts)
     elif isinstance(counts, list) and all(type(run) is int for run in counts):
         runs = counts
+    elif isinstance(counts, list) and all(to_number(run).is_integer() for run in counts):
+        runs = [int(to_number(run)) for run in counts]
     else:
         raise Unusable("counts are neither whole numbers nor text")
     n_pixels = height * width

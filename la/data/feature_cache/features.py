@@ -210,7 +210,7 @@ class FeatureStore:
         """
         absent = [picture for picture in pictures if picture not in self._stored]
         if absent:
-            missing = f"{len(absent)} pictures, the first is {absent[0]}"
+            missing = f"picture {absent[0]}, the first of {len(absent)}"
             raise ValueError(f"{self.folder} has no features of {missing}; compute them first")
         shape = len(pictures), *self._format.shape
         features = self._memory.tensor(shape, torch.float16, pin_memory=pin_memory)

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from la.data.coco.entries import same_spelling
+from la.data.coco.numbers import not_finite
 from la.data.sampling.prompts import Drawn
 from la.errors import UserError
 from la.predict.prompts.strokes import rasterize
@@ -93,11 +94,19 @@ def _check(
     classes: Sequence[str],
 ) -> None:
     if prompt.img >= len(images):
-        raise UserError(f"{where}.img must be a number from 0 to {len(images) - 1}")
+        raise UserError(
+            f"{where}.img is {prompt.img}; the list `images` has {counted(len(images), 'entry')}, "
+            "and the first is number 0"
+        )
     if prompt.cls > len(classes):
-        raise UserError(f"{where}.cls must be a number from 1 to {len(classes)}")
+        raise UserError(
+            f"{where}.cls is {prompt.cls}; the list `categories` has "
+            f"{counted(len(classes), 'entry')}, and the first is number 1"
+        )
     width, height = images[prompt.img].width, images[prompt.img].height
-    # Written so that a coordinate that is not a number fails too.
+    odd = not_finite(number for place in prompt.pts for number in place)
+    if odd:
+        raise UserError(f"{where}.pts holds {odd}")
     for x, y in prompt.pts:
         if not (0 <= x <= width and 0 <= y <= height):
             raise UserError(

@@ -1,6 +1,7 @@
 """The user's images and prompts, in any usual form, checked and converted (paper 3.1)."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -150,6 +151,8 @@ def _check_inside(
         is_inside = 0 <= x <= width and 0 <= y <= height
     except TypeError:
         raise UserError(f"{prompt} of {where} needs numbers as coordinates") from None
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise UserError(f"{prompt} of {where} holds a coordinate that is not a finite number")
     if not is_inside:
         raise UserError(
             f"{prompt} is not inside the {width} x {height} pixels of {where}; use original pixels"

@@ -84,7 +84,7 @@ const gap = (items) => (items ? [h("span", { class: "la-gap", style: `width:${it
 function thumbnail({ images, prompts }, i, chosen, album, scene, choose, remove) {
   const { id, role, file_name } = images[i], mine = prompts.filter((p) => p.img === i), url = album.urls.get(id);
   const dots = [...new Set(mine.map((p) => p.cls))].sort().map((n) => h("i", { style: `background:${scene.colour(n)}` }));
-  const label = `${role} ${file_name}` + (role === "support" ? `, ${mine.length} prompts` : ""), broken = album.broken.get(id);
+  const label = `${role} ${file_name}` + (role === "support" ? `, ${mine.length} prompt${mine.length === 1 ? "" : "s"}` : ""), broken = album.broken.get(id);
   const what = h("button", { type: "button", class: "la-thumb", title: broken ?? label, "aria-label": label, "aria-pressed": String(chosen), onclick: choose },
     url ? h("img", { src: url, alt: "" }) : "", h("span", {}, ...dots));
   return h("span", { class: "la-item" }, what, button("remove", `Remove ${role} ${file_name}`, remove, { title: "Remove this photo and its prompts" }));
