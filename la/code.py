@@ -1,11 +1,11 @@
 """Digests of the code that a number depends on; each result stores the digest of its code.
 
 Comments, docstrings and annotations do not count: rewording a sentence changes no number.
-Configurations do not count either, as each run and result is named by its own.
+Configurations do not count either, because the name of a run or result contains its own.
 
 A digest changes with every statement, so a refactor makes stored results look outdated.
 `make verify ACCEPT=1` computes a table again and, if every count is equal, adds the pair of digests
-to `equal_code.txt`: results of the older code are then results of today's.
+to `equal_code.txt`: results of the older code then count as current.
 """
 
 import ast
@@ -114,7 +114,7 @@ def _text_of(node: object) -> str:
 
 
 class _Bare(ast.NodeTransformer):
-    """Removes docstrings, annotations, and what some versions of Python alone add."""
+    """Removes docstrings, annotations, and what only some versions of Python add."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

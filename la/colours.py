@@ -6,7 +6,7 @@ from PIL import Image
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 N_COLOURS = 255  # label maps are bytes, and 0 is background
 LEVELS = np.arange(0, 256, 25)  # of red, green and blue
-LIGHTNESS = (0.45, 0.9)  # of a class colour: neither as dark nor as light as much of a photograph
+LIGHTNESS = (0.45, 0.9)  # of class colours, which stand out from dark and from light photographs
 CONES_OF_RGB = np.array(
     [
         [0.4122, 0.2119, 0.0883],
@@ -24,9 +24,10 @@ OKLAB_OF_CONES = np.array(
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:
-    """(n, 3) sRGB in 0..255 as lightness and two axes in which distances match perception [Oklab].
+    """sRGB in 0..255, (n, 3), as Oklab: lightness and two axes of colour.
 
-    B. Ottosson, "A perceptual color space for image processing", 2020.
+    Distances between the rows of the result match perceived differences. B. Ottosson, "A perceptual
+    color space for image processing", 2020.
     """
     linear = (rgb / 255) ** 2.2
     cones = linear @ CONES_OF_RGB
@@ -34,7 +35,7 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _palette() -> tuple[str, ...]:
-    """The eight of Okabe and Ito, then always the colour farthest from all that are taken."""
+    """Okabe and Ito's eight colours; each further one is the farthest from all before it."""
     eight = np.array([list(bytes.fromhex(colour[1:])) for colour in OKABE_ITO])
     cube = np.meshgrid(LEVELS, LEVELS, LEVELS)
     candidates = np.stack(cube, axis=-1).reshape(-1, 3)
@@ -65,7 +66,7 @@ def colour(row: int) -> tuple[float, float, float]:
 
 
 def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:
-    """The image with a label map (H, W) blended over it; rows of 0 and below have no colour."""
+    """The image with a label map (H, W) blended over it; pixels of row 0 or below are darkened."""
     pixels = np.asarray(image.convert("RGB")) / 255
     table = np.zeros((1 + N_COLOURS, 3))
     for row in range(1, N_COLOURS + 1):

@@ -6,7 +6,7 @@ keeps its traceback.
 
 import errno
 
-MENDS = {  # of what the system says
+MENDS = {  # advice by the operating system's error number
     errno.EACCES: "allow it, or choose another place",
     errno.EEXIST: "a file has the name of a folder that is needed; choose another place",
     errno.EISDIR: "give the name of a file",
@@ -26,7 +26,7 @@ class MissingFile(UserError, FileNotFoundError):
 
 
 def in_words(error: OSError) -> str:
-    """What the system says about a file, and what to do about it, where that is known."""
+    """The operating system's message about a file, with advice from `MENDS` if there is any."""
     if error.filename is None or not error.strerror:
         return str(error)
     mend = MENDS.get(error.errno or 0)

@@ -78,7 +78,7 @@ def check_writable(path: Path) -> None:
         OSError: a folder has this name, or its own folder cannot be made or written.
     """
     if path.is_dir():
-        raise _refused(errno.EISDIR, path)
+        raise _system_error(errno.EISDIR, path)
     check_folder(path.absolute().parent)
 
 
@@ -91,13 +91,13 @@ def check_folder(folder: Path) -> None:
     above = (folder, *folder.absolute().parents)
     existing = next(place for place in above if place.exists())
     if not existing.is_dir():
-        raise _refused(errno.ENOTDIR, existing)
+        raise _system_error(errno.ENOTDIR, existing)
     if not os.access(existing, os.W_OK):
-        raise _refused(errno.EACCES, existing)
+        raise _system_error(errno.EACCES, existing)
 
 
-def _refused(number: int, path: Path) -> OSError:
-    """The error that the system raises for a path."""
+def _system_error(number: int, path: Path) -> OSError:
+    """The OSError that the operating system raises for a path."""
     return OSError(number, os.strerror(number), str(path))
 
 

@@ -1,4 +1,4 @@
-"""The named profiles: all configurations with which a run can be started.
+"""The named profiles: the configurations in which a run can be started.
 
 A profile is a `la.config.Config`; `dataclasses.replace` makes a variant. The sources of the values
 are marked as in `la.config`.
@@ -38,7 +38,7 @@ _QUICK = Config(
         validation_episodes=100,
     ),
 )  # fmt: skip
-_SMOKE = replace(  # runs all of the code in seconds; its numbers mean nothing
+_SMOKE = replace(  # for tests: runs the whole code in seconds; its numbers mean nothing
     _QUICK,
     profile="smoke",
     train=replace(_QUICK.train, steps=4, warmup_steps=2),
@@ -86,7 +86,7 @@ _PHOTOS = replace(
         patch_size=16,
         mask_size=120,
         logit_downsample=4,
-        spatial_convs=False,  # these take two fifths of a training step
+        spatial_convs=False,  # which would take two fifths of a training step
     ),
     episodes=EpisodeConfig(
         shapes=((4, 1, 1), (3, 2, 1), (2, 4, 1), (2, 1, 2)),
@@ -101,15 +101,15 @@ _PHOTOS = replace(
     views=8,
 )
 
-PUBLISHED = "published-mae"  # trains nothing, and its models read images instead of features
+PUBLISHED = "published-mae"  # trains nothing; its models encode images, so it caches no features
 
 # Settings in which the authors' run files differ from the paper.
 _OFFICIAL_EPISODES = EpisodeConfig(
     shapes=((2, 1, 4), (2, 4, 2), (2, 1, 2), (4, 2, 2), (4, 4, 1), (16, 1, 1)), keep_ways=True
 )
 # [O] 50 epochs of 82,783 episodes, on four GPUs with batches of 5.0 episodes. All GPUs draw the
-# same episodes, so one batch has the gradient of all four.
-# Each of the four advances the warm-up.
+# same episodes, so one batch gives the same gradient as all four. Each GPU advances the schedule,
+# so the warm-up takes a quarter of the steps.
 _OFFICIAL_TRAINING = TrainConfig(
     steps=round(50 * 82_783 / (4 * 5.0)),
     lr=5e-5,

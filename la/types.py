@@ -12,7 +12,8 @@ Shape glossary; a letter has one meaning everywhere:
     T  tokens of a sequence           L  support images of one episode
 
 Coordinates are (x, y), sizes (H, W), boxes (x0, y0, x1, y1). *Original* pixels are those of the
-image file, *input* pixels those of the resized and padded square that the backbone encodes.
+image file, *input* pixels those of the resized (and perhaps padded) square that the backbone
+encodes.
 
 Coordinates are continuous: the pixel in column x and row y extends from (x, y) to (x + 1, y + 1),
 and its centre is (x + 0.5, y + 0.5). That holds for clicks, for sampled points, and for boxes,
@@ -23,7 +24,7 @@ half a pixel.
 Support images and examples are flat over the whole batch, with index vectors back to their episode:
 cost grows with what was annotated, not with (images x classes), and there is no padding to mask.
 
-This module does not import torch, so that a folder is checked in less time than that takes.
+This module does not import torch, because commands that need no model should start at once.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Normalised input images, for the backbone to encode."""
+    """Normalised input images, which the backbone has still to encode."""
 
     query: Tensor  # (B, 3, H, W)
     support: Tensor  # (S, 3, H, W)
@@ -152,7 +153,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Features:
-    """The output of the frozen backbone, so that the backbone itself is not needed."""
+    """Input images that the frozen backbone has already encoded."""
 
     query: Tensor  # (B, V, h, w) float16 as stored; `to_device` widens it
     support: Tensor  # (S, V, h, w)
@@ -181,7 +182,7 @@ class Batch:
         return self.class_valid.shape[1]
 
     def pin_memory(self) -> Batch:
-        """A copy in page-locked memory, from which a GPU fetches while it computes."""
+        """A copy in page-locked memory, from which a GPU can copy while it computes."""
         return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
@@ -196,10 +197,10 @@ class ModelCard:
 
 
 class Segmenter(Protocol):
-    """Anything that turns a batch into scores: the model, a baseline, a method of your own."""
+    """Anything that turns a batch into scores: the model, a comparator, a method of your own."""
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Scores (B, C, h, w) of the input at any resolution; the argmax over C is the label."""
+        """Scores (B, C, h, w) over the input frame, at any resolution; the argmax over C labels."""
         ...
 
 

@@ -11,7 +11,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def are(number: int) -> str:
-    """The verb of so many things: `is` or `are`."""
+    """The verb for a number of things: `is` or `are`."""
     return "is" if number == 1 else "are"
 
 

@@ -59,7 +59,7 @@ StopAfter = Annotated[
     int | None, Option(metavar="STEPS", help="save and stop after this many steps")
 ]
 Tracker = Annotated[
-    str | None, Option(metavar="NAME", help="tensorboard, or another that accelerate knows")
+    str | None, Option(metavar="NAME", help="tensorboard, or another that accelerate supports")
 ]
 Limit = Annotated[int | None, Option(metavar="N", help="only the first N images of each split")]
 TestEpisodes = Annotated[
@@ -137,7 +137,7 @@ def workbench(
     from la.experiment.setup.workbench import Workbench
 
     bench = Workbench.open(profile, data, names(unseen))
-    as_before = not bench.cache.is_told and bench.numbers == "int8"
+    as_before = not bench.cache.is_fixed and bench.numbers == "int8"
     if measurements:  # importing every method takes as long as checking a small folder
         from la.experiment.methods import method
         from la.experiment.planning.plan import prepare
@@ -159,7 +159,7 @@ def workbench(
         if as_before:
             print(AS_BEFORE, file=sys.stderr)
     else:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  only rank 0 prints
     return bench
 
 

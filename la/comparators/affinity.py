@@ -24,7 +24,7 @@ class Affinity(OnTokens):
 
     def score(self, t: Tokens) -> Tensor:
         """Scores (B, I, C): shares that sum to 1 over the rows."""
-        # Padded tokens have weight 0. They add to the softmax's denominator alone, which
+        # Padded tokens have weight 0. They add only to the softmax's denominator, which
         # cancels when m_ic is divided by its sum over c.
         mixed = F.scaled_dot_product_attention(
             t.query_hat,

@@ -21,10 +21,10 @@ class DENet(Learned):
 
     No base labels are used: the segmentation loss trains the bank as vectors of background,
     and the row of a class learns from the episodes in which that class is background. Rows
-    of classes that no training episode asked for do not take part.
+    of classes that were in no training episode are not used.
     """
 
-    trained: Tensor  # (BANK,) bool, a buffer: rows whose class a training episode asked for
+    trained: Tensor  # (BANK,) bool, a buffer: rows whose class was in a training episode
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -78,6 +78,6 @@ class DENet(Learned):
         if self.training:
             self.trained |= in_episode.any(0)
         background = self.trained & ~in_episode
-        # An episode without any trained row takes all others, so that background has a score.
+        # Without any trained row, an episode uses all other rows, so that background has a score.
         has_none = ~background.any(1, keepdim=True)
         return background | (has_none & ~in_episode)

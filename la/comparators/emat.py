@@ -3,7 +3,7 @@
 Kang, Koniusz, Cho, Murray: "Distilling Self-Supervised Vision Transformers for
 Weakly-Supervised Few-Shot Classification & Segmentation", 2023 (CST), and its successor
 EMAT, 2025. Correlations are the tokens: a small transformer squeezes the support axis to
-one token for each query cell and attends only to cells inside the mask. As in EMAT masked
+one token for each query cell and attends only to cells inside the mask. As in EMAT, masked
 tokens are dropped, and the axis shrinks by learned convolutions.
 """
 
@@ -17,7 +17,7 @@ from la.comparators.tokens import mask_absent_rows
 from la.config import ModelConfig
 from la.types import Batch, Features
 
-GROUPS = 8  # of feature channels, a correlation each
+GROUPS = 8  # groups of feature channels, with one correlation each
 SIDE = 8  # of the support map that queries are correlated with; 12 trains twice as long
 LEAST = 1e-6  # probabilities are clipped from below
 

@@ -1,8 +1,8 @@
-"""What is left of FPTrans on frozen features: proxies, and a purifier that is trained.
+"""FPTrans, in this harness: background proxies and a trained purifier of frozen features.
 
 Zhang, Sun, Yang, Chen: "Feature-Proxy Transformer for Few-Shot Segmentation", 2022.
 Background is heterogeneous, so each support gives several local proxies of it. Prompt
-tokens inside the transformer and its fine-tuning are not possible on a frozen feature map.
+tokens inside the transformer, and fine-tuning it, are not possible on frozen features.
 """
 
 import torch
@@ -16,13 +16,13 @@ from la.comparators.tokens import Tokens, as_maps, share, tokens
 from la.config import ModelConfig
 from la.types import IGNORE, Batch
 
-PROXIES = 5  # of background, of each support
-PAIR_SCALE = 10  # of cosines in the pairwise loss
-PAIR_WEIGHT = 1e-4  # of the pairwise loss, as on COCO
+PROXIES = 5  # background proxies of each support
+PAIR_SCALE = 10  # factor of the cosines in the pairwise loss
+PAIR_WEIGHT = 1e-4  # weight of the pairwise loss, as the paper has it on COCO
 
 
 class FPTrans(Learned):
-    """20 cos to the proxy of each class; for background the largest over its proxies."""
+    """20 cos(q_i, proxy of the class); for background, the largest over its proxies."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -59,10 +59,10 @@ class FPTrans(Learned):
 
 
 def background_proxies(t: Tokens) -> tuple[Tensor, Tensor]:
-    """Means of background cells by place.
+    """Local means of the background cells of each support, see `voronoi`.
 
     Returns:
-        u_0 (B, L * proxies, V), and (B, L * proxies) bool: whether no cell belongs to it.
+        u_0 (B, L * proxies, V), and (B, L * proxies) bool: proxies without a cell.
     """
     is_background = t.weights[..., 0] >= 0.5  # (B, L, T)
     member = voronoi(is_background, t.size)  # (B, L, T, proxies)
@@ -72,15 +72,15 @@ def background_proxies(t: Tokens) -> tuple[Tensor, Tensor]:
 
 
 def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
-    """The cells inside, each assigned to the nearest of a few far-apart ones.
+    """Assign each cell inside to the nearest of a few seeds, which are cells far from each other.
 
-    Farthest-point sampling starts at the first cell in reading order.
+    Farthest-point sampling chooses the seeds; the first one is the first cell in reading order.
 
     Args:
         is_inside: (..., T) bool, T = h * w cells in reading order.
 
     Returns:
-        (..., T, proxies), 1 where a cell belongs to a proxy.
+        (..., T, proxies), 1 where a cell belongs to the seed of a proxy; all 0 for cells outside.
     """
     height, width = size
     cell = torch.arange(height * width, device=is_inside.device).float()
@@ -100,7 +100,7 @@ def voronoi(is_inside: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def coarser(t: Tokens) -> Tokens:
-    """The tokens as means of 2x2 cells, a sixteenth of the pairs."""
+    """Tokens averaged over 2x2 cells, which leaves a sixteenth of the (query, support) pairs."""
     height, width = t.size
 
     def pooled(values: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def pairwise_loss(t: Tokens, rows: Tensor) -> Tensor:
     Pairs of two background tokens do not count.
 
     Args:
-        rows: (B, I), of the query tokens, or IGNORE.
+        rows: (B, I), the row of each query token, or IGNORE.
     """
     query = rows[:, :, None]
     support = support_rows(t)[:, None]

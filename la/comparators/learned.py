@@ -51,7 +51,7 @@ class Adapter(nn.Module):
 
 
 def start_at_zero(layer: nn.Module) -> None:
-    """Set all weights of a layer to 0, so that a residual branch starts as nothing."""
+    """Set all weights of a layer to 0, so that a residual branch adds nothing at first."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 

@@ -13,8 +13,8 @@ from la.types import Batch, Prompts, Segmenter
 class OneClassAtATime:
     """Runs a segmenter once per class and merges the binary scores (b_c, f_c).
 
-    As in the authors' code the class of the largest f lends its b as the score of
-    background, and f, not f - b, decides between classes.
+    As in the authors' code, f alone, not f - b, decides between classes, and the score of
+    background is the b of the class with the largest f.
 
     `mispaired` reproduces a fault of that code: in each pass the masks of the class, k of
     them, are laid over the *first* k supports of the episode, in the order of the classes,
@@ -74,7 +74,7 @@ def _first_supports(batch: Batch, episode: Tensor) -> Tensor:
     """The first supports of each episode, as many as it has examples in `episode`.
 
     Supports are in the order of the classes that they carry. In the batch's own order the class
-    that the query shows comes first, and the fault would spare it.
+    that the query shows comes first, and the fault would not affect it.
     """
     n_supports = len(batch.support_episode)
     last = torch.full((n_supports,), batch.n_rows, device=episode.device)

@@ -56,11 +56,11 @@ class PPNetU(PPNet):
         images: Tensor,
         prototypes: Tensor,
     ) -> Tensor:
-        """What unlabelled images say about each part: Q (B, C, parts, D).
+        """The message from the unlabelled images to each part: Q (B, C, parts, D).
 
         Args:
             parts: (B, C, parts, D).
-            images: (B, n, T, D); those that pad an episode are 0 and keep no region.
+            images: (B, n, T, D); images that pad an episode are 0, and no region of them is kept.
             prototypes: (B, C, D), which choose the regions of each row.
         """
         regions, kept = nearest_regions(images, prototypes)

@@ -1,4 +1,4 @@
-"""References: scores of methods that ignore the images, or that know the truth."""
+"""References: scores of methods that ignore the images, or that are given the truth."""
 
 from dataclasses import dataclass
 from typing import Literal

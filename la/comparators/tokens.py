@@ -1,4 +1,4 @@
-"""Episodes as tokens: the common start of all methods on frozen features.
+"""Episodes as tokens: the common first step of all methods on frozen features.
 
 Each cell of a feature map is a token. Support tokens are s_j, query tokens q_i, and V_jc
 is the share of token j that the prompts of row c cover. Scores are (B, C, h, w) on the
@@ -42,7 +42,7 @@ class Tokens:
 
     @property
     def balanced(self) -> Tensor:
-        """V_jc over the mass of class c, (B, J, C): background gains nothing by its size."""
+        """V_jc over the mass of class c, (B, J, C): the size of background is no advantage."""
         return share(self.weights.flatten(1, 2), dim=1)
 
     @property

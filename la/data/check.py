@@ -1,6 +1,7 @@
 """A report on the user's own folder: its content, each fault with its fix, possible episodes.
 
-`la data FOLDER` prints it. A fault loses an entry or stops a run; a note says how data are read.
+`la data FOLDER` prints it. Because of a fault an entry is left out or a run stops; a note states
+how data are read.
 """
 
 import csv
@@ -25,7 +26,7 @@ from la.wording import counted, listed
 NAMED = 3  # entries that are named for each finding; the others are counted
 LISTED = 100  # classes that are listed
 SHOTS = (1, 5)
-USUAL_WAYS = 5  # the most of Table 2
+USUAL_WAYS = 5  # the largest N of Table 2
 LEFT_OUT = "entries that are left out"
 
 
@@ -40,7 +41,7 @@ class Report:
 
     @property
     def is_usable(self) -> bool:
-        """No fault was found, and an episode can be drawn."""
+        """Whether no fault was found and an episode can be drawn."""
         return self.can_be_scored and not any(finding.is_fault for finding in self.findings)
 
     def __str__(self) -> str:
@@ -216,14 +217,14 @@ def _scoring_command(
     config: Config,
     shipped: Sequence[str],
 ) -> str:
-    """Scores the folder under the profile that was chosen, but photographs not as drawings."""
+    """The command that scores the folder, with profile `photos` if its own is for drawings only."""
     profile = config.profile
     largest_drawing = DRAWING_SCALE * config.model.image_size
     n_larger = (data.test.sizes.max(1) > largest_drawing).sum()
     if config.data == "embedded" and 2 * n_larger > len(data.test.sizes):
         profile = "photos"
     words = ["python", "-m", "la", "evaluate", "--data", str(folder)]
-    if profile != "quick":  # which is the default
+    if profile != "quick":  # the default
         words += ["--profile", profile]
     if profile in shipped:
         words += ["--checkpoint", profile]

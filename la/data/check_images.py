@@ -24,7 +24,7 @@ OTHER_SUFFIX = "images whose file has another suffix than file_name"
 SEVERAL = "images that have several files of their name"
 UNREADABLE = "images that cannot be read"
 OTHER_SIZE = "images that have another size than the file states"
-# These stop a run that needs the image.
+# Faults that stop a run that needs the image.
 NO_IMAGE = (MISSING, ADDRESSES, OTHER_SUFFIX, SEVERAL, UNREADABLE, OTHER_SIZE)
 ABSENT = "images that have neither a file nor an annotation"
 TWINS = "images that show a picture that an earlier entry shows"
@@ -65,8 +65,8 @@ class Finding:
     what: str
     entries: tuple[str, ...] = ()  # that have it
     mend: str = ""
-    is_fault: bool = True  # it loses an entry or stops a run
-    is_of_annotations: bool = False  # and not of images
+    is_fault: bool = True  # whether an entry is lost or a run stops
+    is_of_annotations: bool = False  # otherwise of images
 
 
 def image_findings(index: CocoIndex) -> list[Finding]:
@@ -146,7 +146,7 @@ def _kinds_of_missing(names: Sequence[str], index: CocoIndex) -> dict[str, list[
             kinds[ADDRESSES].append(name)
             continue
         wanted = Path(name.replace("\\", "/"))
-        # A file of this very name lies in another folder, which may be another picture.
+        # A file of exactly this name is in another folder, and may show another picture.
         if wanted.stem.casefold() in stems and wanted.name.casefold() not in there:
             kinds[OTHER_SUFFIX].append(name)
         else:
@@ -155,7 +155,7 @@ def _kinds_of_missing(names: Sequence[str], index: CocoIndex) -> dict[str, list[
 
 
 def _look_at(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
-    """What is odd about one file, of the stated (H, W), and the file's description."""
+    """The oddities of a file that should have the stated (H, W), each with a description."""
     try:
         with Image.open(path) as image:
             stored = image.size

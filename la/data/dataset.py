@@ -31,10 +31,10 @@ class Data:
     name: str
     train: CocoIndex
     test: CocoIndex
-    whole: CocoIndex  # of one annotation file all images; of two files those to train on
+    whole: CocoIndex  # all images of a single annotation file; of two files, those to train on
     note: str  # how the images were split
     files: tuple[CocoIndex, ...]  # the annotation files as they are, before entries were merged
-    small_area: float = Protocol.small_area  # square pixels; what protocols call small
+    small_area: float = Protocol.small_area  # square pixels; what is below is small
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,7 +80,7 @@ def open_data(source: Path | None, cache: Path) -> Data:
 
 
 def _unused(folder: Path, files: Sequence[CocoIndex]) -> str:
-    """The end of a note about annotation files of a folder that are not opened."""
+    """The end of a note: the annotation files of a folder that are not used; "" if none."""
     opened = {index.source for index in files}
     names = []
     for path in annotation_files(folder):
@@ -99,7 +99,7 @@ def open_index(file: Path, folder: Path, cache: Path) -> CocoIndex:
 
 
 def _split(files: Sequence[CocoIndex]) -> tuple[CocoIndex, CocoIndex, CocoIndex, str]:
-    """The images to train on, to test on, and all that training may use; and a note."""
+    """Images to train on, images to test on, all images of `Data.whole`, and a note."""
     if len(files) == 1:
         whole, repeated = _once(files[0])
         train, test, note = _halves(whole)
@@ -109,7 +109,7 @@ def _split(files: Sequence[CocoIndex]) -> tuple[CocoIndex, CocoIndex, CocoIndex,
 
 
 def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
-    """Images to train on and images to test on, out of one file, and a note.
+    """The images of one file as images to train on and images to test on, and a note.
 
     Raises:
         UserError: two classes have the same name.
@@ -122,7 +122,7 @@ def _halves(index: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
 
 
 def _two_files(train: CocoIndex, test: CocoIndex) -> tuple[CocoIndex, CocoIndex, str]:
-    """Both with the same classes and without common pictures, and a note.
+    """Both indexes with the same classes and without common pictures, and a note.
 
     Raises:
         UserError: the classes contradict each other, or all training pictures are test pictures.

@@ -29,13 +29,13 @@ FILES = {
     "val2017": _images("val2017", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", 5_000),
 }  # fmt: skip
 LAYOUTS = (("train2014", "val2014"), ("train2017", "val2017"))  # the same images under other names
-AUTHORS = "pasqualedem/label_anything_"  # start of the ids of the authors' models on the hub
+AUTHORS = "pasqualedem/label_anything_"  # how the ids of the authors' models on the hub begin
 PUBLISHED = tuple(  # ids of the models that were trained on the seen classes of folds 0 to 3
     f"{AUTHORS}coco_fold{fold}_mae_{run}"
     for fold, run in enumerate(("7a5p0t63", "coh54ws0", "2pnppb7k", "a2gk7tet"))
 )
 PUBLISHED_FILES = ("config.json", "model.safetensors")
-PUBLISHED_BYTES = 4 * 381_000_000  # of the four, about
+PUBLISHED_BYTES = 4 * 381_000_000  # the four models together, rounded
 
 
 def coco_folder(cache: Path) -> Path:
@@ -100,7 +100,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
 
 
 def _fetch_archive(name: str, root: Path, mirror: str | None) -> None:
-    """Download and unpack an archive; an archive that already existed is kept."""
+    """Download and unpack an archive, and delete it unless it was there before."""
     archive = _archive(root, name)
     with claim(root / name, wait=True):
         was_there = archive.exists()
@@ -126,7 +126,7 @@ def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
 
     model_id = PUBLISHED[fold]
     endpoint = (mirror or HUB).rstrip("/")
-    commit = None  # of the first file; the second is downloaded at the same one
+    commit = None  # of the first file; the second file is taken from the same commit
     for name in PUBLISHED_FILES:
         if (folder / name).exists():
             continue
@@ -141,7 +141,7 @@ def _fetch_published(fold: int, folder: Path, mirror: str | None) -> None:
             ) from None
         commit = metadata.commit_hash
         url = hf_hub_url(model_id, name, revision=commit, endpoint=endpoint)
-        # The tag of a file in Git LFS is its SHA-256; that of a small file is its Git object's.
+        # The ETag is the SHA-256 of a file in Git LFS, and the Git hash of any other file.
         tag = metadata.etag or ""
         checksum = f"sha256:{tag}" if len(tag) == 64 else ""
         download(Remote(url, metadata.size or 0, checksum), folder / name)

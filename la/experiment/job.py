@@ -29,7 +29,7 @@ FITTING_SEED = 1_000  # of lists of seen classes; far from any evaluation seed
 
 @dataclass(frozen=True)
 class Fitted:
-    """A segmenter as the tables score it."""
+    """A calibrated segmenter, as the tables score it."""
 
     segmenter: Segmenter
     fit: Fit = Fit(0.0)
@@ -42,7 +42,7 @@ class Job:
 
     bench: Workbench
     measurement: Measurement
-    own: Method | None = None  # a reader's, which no table names
+    own: Method | None = None  # a reader's own method, which is in no table
 
     @cached_property
     def method(self) -> Method:

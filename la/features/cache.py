@@ -1,7 +1,7 @@
 """The cache of features: where those of a profile are, how they are rounded, and what is missing.
 
 `LA_FEATURES` says how they are rounded: float16, or int8, which takes half the bytes. Runs and
-results of the two are apart, so where it says nothing a profile keeps to the features that exist.
+results of the two are kept apart, so if it is not set a profile uses the format of its cache.
 """
 
 import os
@@ -33,7 +33,7 @@ class FeatureCache:
 
     @cached_property
     def backbone_sha256(self) -> str:
-        """Of the frozen backbone's weights."""
+        """SHA-256 of the frozen backbone's weights."""
         return weights_sha256(self.model)
 
     @property
@@ -46,19 +46,19 @@ class FeatureCache:
 
     @property
     def numbers(self) -> Numbers:
-        """What `LA_FEATURES` says; else int8 where only a cache of that exists, else float16.
+        """`LA_FEATURES` if it is set, else int8 if a cache exists only in int8, else float16.
 
         Raises:
             UserError: there is no such format.
         """
         if self.rounding:
             return self.rounding
-        if self.is_told or self.exists("float16"):
+        if self.is_fixed or self.exists("float16"):
             return chosen_numbers()
         return "int8" if self.exists("int8") else "float16"
 
     @property
-    def is_told(self) -> bool:
+    def is_fixed(self) -> bool:
         """Whether no cache and no disk can change the format.
 
         The results of the embedded data that come with the package are of float16, and their

@@ -187,7 +187,7 @@ def _coco_shape(entry: dict[str, Any]) -> Shape:
         raise ValueError("it has neither a mask nor a box")
     box = entry["bbox"]
     if not isinstance(box, list) or len(box) != 4:
-        raise ValueError(f"bbox {box!r:.40} is no list of x, y, width and height")
+        raise ValueError(f"bbox {box!r:.40} is not a list of x, y, width and height")
     odd = not_finite(box)
     if odd:
         raise ValueError(f"bbox {box!r:.60} holds {odd}")

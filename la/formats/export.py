@@ -164,7 +164,7 @@ def exporters(names: Sequence[str], photographs: Iterable[str]) -> dict[str, Exp
         other = photograph_of.setdefault(Path(photograph).with_suffix(""), photograph)
         if other != photograph:
             raise UserError(
-                f"{other} and {photograph} differ in their suffix alone, and {one_file[0]} has one "
+                f"{other} and {photograph} differ only in their suffix, and {one_file[0]} has one "
                 "file for both; rename one"
             )
     return chosen

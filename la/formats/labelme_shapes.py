@@ -27,7 +27,7 @@ def read_labelme(content: dict[str, Any], path: Path) -> Iterator[Marked]:
         UserError: one of them is damaged, or of a kind that cannot be a prompt.
     """
     if not isinstance(content["shapes"], list):
-        raise UserError(f"{path}: shapes is no list, as LabelMe writes it")
+        raise UserError(f"{path}: shapes is not a list, as LabelMe writes it")
     for number, entry in enumerate(content["shapes"]):
         try:
             size = stated_size(content.get("imageHeight"), content.get("imageWidth"))

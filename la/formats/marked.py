@@ -70,10 +70,10 @@ def visible_files(source: Path, suffix: str) -> list[Path]:
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """(H, W), also where they are written as text or floats; None if neither is there.
+    """(H, W), which may be written as text or floats; None if neither is there.
 
     Raises:
-        Unusable: one of them is no whole number.
+        Unusable: one of them is not a whole number.
     """
     if height is None and width is None:
         return None
@@ -81,12 +81,12 @@ def stated_size(height: object, width: object) -> tuple[int, int] | None:
 
 
 def reason_of(error: Exception) -> str:
-    """What an entry lacks or holds, without the names of Python's errors."""
+    """Why an entry cannot be used, in words instead of the names of Python's errors."""
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of UTF-8, or of UTF-16 with its mark, as Windows writes it.
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows writes it.
 
     Raises:
         UserError: it is in another encoding.
@@ -100,10 +100,10 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file of UTF-8, -16 or -32.
+    """The JSON value in a file in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        UserError: it is in another encoding, or no JSON.
+        UserError: it is in another encoding, or is not JSON.
     """
     raw = path.read_bytes()
     try:

@@ -58,7 +58,7 @@ def _numbered(
     masks: Sequence[Path],
     names: Mapping[int, str],
 ) -> tuple[list[str], list[Marked]]:
-    """Masks whose values are class numbers; of a single class also black and white ones."""
+    """Masks whose values are class numbers; for a single class, masks may be black and white."""
     marked: list[Marked] = []
     white: list[Marked] = []  # the class, where masks are black and white
     has_ignored = False
@@ -77,7 +77,7 @@ def _numbered(
                 white += [Marked(photo, name, pixels == value) for name in names.values()]
     if has_ignored and not marked and not white:
         raise UserError(
-            f"the masks of {source} hold {IGNORED} alone, which belongs to none of "
+            f"the masks of {source} hold only {IGNORED}, which belongs to none of "
             f"{counted(len(names), 'class')}; give a folder of masks for each class"
         )
     return list(names.values()), marked or white
@@ -92,7 +92,7 @@ def _legend(path: Path) -> dict[int, str]:
     """The class names by number, in ascending order, without the background.
 
     Raises:
-        UserError: the file has other columns, or a number is none.
+        UserError: the file has other columns, or holds a class number that is not a number.
     """
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     for column in ("name", "index"):

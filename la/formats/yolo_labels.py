@@ -38,7 +38,7 @@ def class_names(source: Path) -> dict[int, str]:
     for folder in (source, source.parent):
         for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             try:
-                # This loader gives text alone: a class named "no" does not become False.
+                # This loader returns only text: a class named "no" does not become False.
                 content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
             except yaml.YAMLError as error:
                 raise UserError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
@@ -60,7 +60,7 @@ def _by_number(names: dict[str, Any], path: Path) -> dict[int, str]:
     """The names of a `data.yaml` that numbers them.
 
     Raises:
-        UserError: a key is no number.
+        UserError: a key is not a number.
     """
     for number in names:
         if not number.isdecimal():
@@ -72,7 +72,7 @@ def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[
     """The objects in a text file of the folder `source`.
 
     Raises:
-        UserError: a line is no class number and coordinates in shares of the image.
+        UserError: a line is not a class number followed by coordinates in shares of the image.
     """
     photo = _photo(path.relative_to(source).with_suffix(""))
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -82,17 +82,17 @@ def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[
         try:
             row, *numbers = map(float, line.split())
         except ValueError:
-            raise UserError(f"{where} holds something that is no number") from None
+            raise UserError(f"{where} holds something that is not a number") from None
         odd = not_finite([row, *numbers])
         if odd:
             raise UserError(f"{where} holds {odd}")
         if row not in names:
             raise UserError(
-                f"{where} begins with no class number (of {counted(len(names), 'class')})"
+                f"{where} does not begin with a class number (of {counted(len(names), 'class')})"
             )
         if not all(-BEYOND <= share <= 1 + BEYOND for share in numbers):
             raise UserError(
-                f"{where} holds coordinates that are no shares of the image; divide x by its "
+                f"{where} holds coordinates that are not shares of the image; divide x by its "
                 "width and y by its height"
             )
         if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):

@@ -53,7 +53,7 @@ def fit(
             over the processes.
         folder: for the states, and for the history as JSON lines.
         stop_after: save and raise `Stopped` after this many steps of this call.
-        tracker: one that accelerate knows, such as "tensorboard", gets the history too.
+        tracker: one that accelerate supports, such as "tensorboard"; it also gets the history.
         report: called with the number of steps done since the last call.
         episodes: the episodes of a batch number, written out if its step diverges.
         validate: a score on *seen* classes, computed every `checkpoint_every` steps and

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Up to so many scores a head an explicit softmax is faster than the fused kernel, forward and back,
-# on a CPU with AVX2 and one or two threads. Beyond, the kernel is faster and keeps no scores.
+# Up to this many scores per head an explicit softmax is faster than the fused kernel, forward and
+# backward, on a CPU with AVX2 and one or two threads. Beyond, the kernel is faster, and it keeps no
+# scores.
 SHORT = 1024
 
 M = TypeVar("M", bound=nn.Module)

@@ -1,4 +1,4 @@
-"""A whole folder of photographs segmented, with resume: `python -m la predict`."""
+"""Segments a folder of photographs and resumes after an interruption: `python -m la predict`."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def predict_folder(
     support_pictures: Collection[str] = (),
     progress: bool = True,
 ) -> Path:
-    """`segment_folder` with a predictor; a second call resumes where the first one stopped.
+    """Segment a folder with a predictor; a second call resumes where the first one stopped.
 
     Args:
         predictor: the model.
@@ -58,7 +58,7 @@ def predict_folder(
             `check_sizes`.
         OSError: `out` cannot be written.
     """
-    # All of these raise before the work.
+    # These checks raise before any photograph is segmented.
     photos = photos_to_segment(images, out)
     exporter_of = exporters(formats, (path.relative_to(images).as_posix() for path in photos))
     scored = []
@@ -116,12 +116,16 @@ def _mark_supports(
 
 
 def _check_same_support(support: SupportSet, path: Path) -> None:
-    """Write the support set to `path`, or compare it with the one that is there."""
+    """Write the support set to `path`, or compare it with the one that is there.
+
+    Raises:
+        UserError: they differ, so the masks in the folder belong to another support set.
+    """
     if not path.exists():
         support.save(path)
     earlier = SupportSet.load(path)
     is_same = earlier.class_names == support.class_names and earlier.model == support.model
-    # The number of threads changes the last digits.
+    # Not equal, because the number of threads changes the last digits.
     if not is_same or not torch.allclose(
         earlier.value.prototypes,
         support.value.prototypes.cpu(),
@@ -144,9 +148,9 @@ def segment_folder(
     """A palette PNG for each photograph under a folder and its sub-folders, and a COCO file.
 
     `a/b.jpg` becomes `out/masks/a/b.jpg.png`; `out/masks/legend.csv` names the classes. An
-    existing PNG is kept if it was made from the same picture. What cannot be read or written is
-    listed in the COCO file under `skipped` with the reason; `least_sure_first` there names the
-    photographs by ascending margin.
+    existing PNG is kept if it was made from the same picture. The COCO file also lists photographs
+    that cannot be read, or whose name is too long to write, with the reason (`skipped`), and the
+    others by ascending margin (`least_sure_first`).
 
     Args:
         segment: gives the label map of a photograph by its path and its name.
@@ -160,6 +164,8 @@ def segment_folder(
 
     Raises:
         MissingFile: there is no such folder, or no photograph in it.
+        UserError: all photographs are in `out`.
+        OSError: a PNG cannot be written, for instance because the disk is full.
     """
     masks = Masks(out / "masks")
     skipped = []
@@ -176,7 +182,7 @@ def segment_folder(
             masks.complete(path, name, segment)
         except (UserError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
-                raise  # a full disk, for instance, concerns all that follow
+                raise  # such as a full disk, which would stop all further photographs too
             log.warning("skipped: %s", error)
             skipped.append({"file_name": name, "reason": str(error)})
     for path in other_pictures(images, out):
@@ -192,7 +198,7 @@ def segment_folder(
 
 
 class Masks:
-    """The label maps of a folder of PNG files; iterating reads one after the other."""
+    """The label maps that a folder holds as PNG files; iteration reads one at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -204,7 +210,7 @@ class Masks:
         name: str,
         segment: Callable[[Path, str], LabelMap],
     ) -> None:
-        """Segment a photograph unless its label map is there.
+        """Segment a photograph unless its label map exists.
 
         Raises:
             UserError: the photograph cannot be read.

@@ -45,7 +45,7 @@ class SupportScores:
     def image_iou(self) -> np.ndarray:
         """(I, N); NaN where an image has no pixel of a class and none is predicted.
 
-        NaN too for a class that is not scored.
+        Also NaN for a class that is not scored.
         """
         return np.where(self.is_scored, ratio(self.intersection, self.union), np.nan)
 
@@ -67,7 +67,7 @@ class SupportScores:
     def to_json(self) -> dict[str, Any]:
         """The scores as JSON: the mean, classes, and images from the worst to the best.
 
-        Without an interval where a single image counts.
+        If only one image counts, there is no interval.
         """
         interval, by_class = self.intervals()
         classes = {}

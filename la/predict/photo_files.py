@@ -33,7 +33,7 @@ def find_photos(images: Path, out: Path) -> list[Path]:
 
 
 def other_pictures(images: Path, out: Path) -> list[Path]:
-    """The pictures under a folder of kinds that are not read; names them."""
+    """The pictures under a folder that are of kinds which are not read; their names are logged."""
     others = [
         path
         for path in _files(images, out)

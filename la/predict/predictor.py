@@ -80,8 +80,8 @@ class Predictor:
 
         Args:
             image: what `open_photo` takes.
-            long_side: predictions for the image, and the image that they hold, have at most so
-                many pixels a side; prompts keep the original pixels. When omitted, all of them.
+            long_side: predictions for the image, and the image that they hold, have at most
+                this many pixels a side; prompts stay in original pixels. When omitted, no limit.
 
         Raises:
             MissingFile, UserError: it is not an image, see `open_photo`.

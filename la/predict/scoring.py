@@ -123,7 +123,7 @@ def evaluate_files(predictor: Predictor, prompts: Path, data: Path) -> Evaluatio
 
 
 def scored_classes(classes: Sequence[str], truth: CocoIndex, part: str = "") -> list[str]:
-    """The classes that have a mask in the annotations; says which have none, and are not scored.
+    """The classes that have a mask in the annotations; the others are logged, and not scored.
 
     Raises:
         UserError: none has one.
@@ -215,7 +215,7 @@ def add_iou(
     Args:
         images: entries of `predictions.json`.
         maps: label maps in rows of `classes`; those without an entry are not scored.
-        truth: annotations of the photographs, which lie in its folder of images.
+        truth: annotations of the photographs, which are in its folder of images.
         classes: the names of the rows.
         scored: the classes that were asked for and have a truth, see `scored_classes`.
 

@@ -206,7 +206,7 @@ class DrawingWidget(AlbumWidget):
         """Show another image; a query is segmented at once.
 
         Raises:
-            MissingFile, UserError: it is no image; see `la.predict.prompts.photos.open_photo`.
+            MissingFile, UserError: it is not an image; see `la.predict.prompts.photos.open_photo`.
         """
         photo = Photo.open(source, name)
         with self._lock:
@@ -249,4 +249,4 @@ class DrawingWidget(AlbumWidget):
         says_what = isinstance(error, UserError)
         self._refuse(str(error) if says_what else f"{what} failed: {error}")
         self._say("idle", "")
-        self.send({"do": "tell"})  # the page says "Sending ..." even if this status is no news
+        self.send({"do": "tell"})  # ends "Sending ..." even if the status is the same

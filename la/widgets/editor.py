@@ -35,7 +35,7 @@ class PromptEditor(LoopWidget):
 
     Without a `predictor` prompts can be drawn and saved, but nothing is segmented. `prompts` gets
     and sets the vector prompts as JSON objects, `classes` their names. A folder among the images
-    stands for the photographs in it.
+    means all photographs in it.
 
     In a notebook every change is saved beside it, and when the cell runs again, in the same kernel
     or another one, the editor continues with what was drawn; images and classes that the arguments
@@ -149,7 +149,7 @@ class PromptEditor(LoopWidget):
                         self.add(whole, content["role"], content["name"])
                 case _:
                     self._answer(content)
-        except Exception as error:  # any: Jupyter would write it to a log that nobody reads
+        except Exception as error:  # Jupyter would only log it, where nobody reads it
             self._fail(content["do"], error)
 
     @observe("prompts", "classes", "query", "listed", "added", "reviewed", "threshold")
@@ -184,7 +184,7 @@ class PromptEditor(LoopWidget):
             seq = self.seq
         try:
             self._predict(predictor, drawing, photos, query, seq)
-        except Exception as error:  # any: it would end the thread without a word
+        except Exception as error:  # any exception would silently end the thread
             self._support = None
             self.overlay = {}
             self._say("error", f"Prediction failed: {type(error).__name__}: {error}")
@@ -234,14 +234,14 @@ class PromptEditor(LoopWidget):
         return as_picture(figure(self.state, labels), "What is drawn")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live widget; in a live notebook the picture is an output of its own, kept up."""
+        """The live widget; in a live notebook, the picture is a separate output kept up to date."""
         if self._picture is None:
             return super()._repr_mimebundle_(**kwargs)
         self._picture.display()
         return self.live(**kwargs), {}
 
     def close(self) -> None:
-        """Remove the editor and let its images, encodings and model go."""
+        """Remove the editor, and free its images, encodings and model."""
         if self.comm is None:  # closed before, or never opened because the arguments were wrong
             return
         for keeper in (self._keeper, self._picture):

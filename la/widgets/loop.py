@@ -141,7 +141,7 @@ class LoopWidget(DrawingWidget):
                 prediction = predictor.predict(encoded, self._support)
                 self.sure = {**self.sure, photo.id: float(prediction.margins.mean())}
             self._say("done", f"{counted(len(queries), 'photo')}, least sure first")
-        except Exception as error:  # any: it would end the thread without a word
+        except Exception as error:  # any exception would silently end the thread
             self._refuse(f"Sorting the photos failed: {error}")
 
     def _preview(self) -> None:
@@ -156,7 +156,7 @@ class LoopWidget(DrawingWidget):
                 labels = plane(self._labels_of(prediction, size, self.classes))
                 content["size"] = labels["size"]
                 buffers.append(labels["data"])
-        except Exception as error:  # any: it would end the thread without a word
+        except Exception as error:  # any exception would silently end the thread
             self._refuse(f"The preview failed: {error}")
         self.send(content, buffers)
 

@@ -11,7 +11,7 @@ from la.predict import pace
 from la.predict.predictor import Predictor
 from la.widgets.photographs.worker import Worker
 
-PATIENCE = 2.5  # seconds until a hub that does not answer counts as out of reach
+PATIENCE = 2.5  # seconds after which a hub without an answer counts as unreachable
 
 
 def offered() -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def downloaded(name: str) -> float:
 
 
 class ModelLoader:
-    """Loads the model that was chosen last, and says how far it is."""
+    """Loads the model that was chosen last, and reports its progress."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class ModelLoader:
         self._worker.ask()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the model is loaded or refused; False if `timeout` seconds pass first."""
+        """Wait until the model is loaded or has failed; False if `timeout` seconds pass first."""
         return self._worker.wait(timeout)
 
     def _work(self) -> None:
@@ -105,7 +105,7 @@ class ModelLoader:
             self._say("busy", f"Loading {name}")
             predictor = Predictor(checkpoints.load(name))
             pace.measure(predictor)
-        except Exception as error:  # any: it would end the thread without a word
+        except Exception as error:  # any exception would silently end the thread
             self._say("idle", "")
             self._refuse(f"{name} is not loaded: {error}")
             return

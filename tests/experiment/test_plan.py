@@ -258,7 +258,7 @@ def test_the_command_that_encodes_settles_too(here, folder, monkeypatch, caplog)
     _free(monkeypatch, needed - 1)
     settle_if_short(bench, 100)
     assert bench.numbers == "int8" and caplog.messages == [SHORT_DISK]
-    assert Workbench(QUICK, home=here).cache.is_told  # whose stored results are of float16
+    assert Workbench(QUICK, home=here).cache.is_fixed  # whose stored results are of float16
 
 
 def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypatch):

@@ -91,9 +91,9 @@ def test_a_complete_file_is_not_written_again_and_an_incomplete_one_gets_what_it
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda text: text[: len(text) // 2], "line 1, is no result .* delete the line"),
+        (lambda text: text[: len(text) // 2], "line 1, is not a result .* delete the line"),
         (lambda text: text.replace('"fit"', '"fits"'), "damaged result, k .* delete its line"),
-        (lambda text: "{}\n", "line 1, is no result"),
+        (lambda text: "{}\n", "line 1, is not a result"),
     ],
 )
 def test_a_damaged_line_is_named_with_what_to_do(tmp_path, damage, words):

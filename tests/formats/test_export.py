@@ -124,7 +124,7 @@ def test_labelme_files_are_the_same_pixels_and_name_the_photograph(maps, tmp_pat
 def test_photographs_that_differ_in_their_suffix_alone_are_refused(maps, name):
     names = [label_map.file_name for label_map in maps]
     assert list(exporters([name], names)) == [name]
-    said = rf"a.jpg and a.png differ in their suffix alone, and {name} has one file for both"
+    said = rf"a.jpg and a.png differ only in their suffix, and {name} has one file for both"
     with pytest.raises(UserError, match=said):
         exporters(["coco-polygons", name], [*names, "a.png"])
     exporters(["coco-polygons"], [*names, "a.png"])  # which keeps the suffix

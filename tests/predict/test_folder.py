@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_segmented_is_refused_before_the_work(
     with pytest.raises(NotADirectoryError, match="file"):
         predict_folder(idle, support, images, tmp_path / "file", progress=False)
     photo(2).save(images / "a.jpg")
-    with pytest.raises(UserError, match="a.jpg and a.png differ in their suffix alone"):
+    with pytest.raises(UserError, match="a.jpg and a.png differ only in their suffix"):
         predict_folder(idle, support, images, tmp_path / "out", formats=["yolo"], progress=False)
     assert sorted(path.name for path in images.iterdir()) == ["a.jpg", "a.png"]
     assert not (tmp_path / "out").exists()

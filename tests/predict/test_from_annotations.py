@@ -177,11 +177,14 @@ def test_another_suffix_names_another_photograph(images, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("-1 0.1 0.1 0.5 0.1 0.5 0.5", r"a.txt, line 2: .* begins with no class number .of 2 cl"),
-        ("0.5 0.1 0.1 0.5 0.1 0.5 0.5", "begins with no class number"),
-        ("2 0.1 0.1 0.5 0.1 0.5 0.5", "begins with no class number"),
-        ("dog 0.1 0.1 0.5 0.1 0.5 0.5", "holds something that is no number"),
-        ("1 3 2 15 2 15 10", "no shares of the image; divide x by its width"),
+        (
+            "-1 0.1 0.1 0.5 0.1 0.5 0.5",
+            r"a.txt, line 2: .* does not begin with a class number .of 2 cl",
+        ),
+        ("0.5 0.1 0.1 0.5 0.1 0.5 0.5", "does not begin with a class number"),
+        ("2 0.1 0.1 0.5 0.1 0.5 0.5", "does not begin with a class number"),
+        ("dog 0.1 0.1 0.5 0.1 0.5 0.5", "holds something that is not a number"),
+        ("1 3 2 15 2 15 10", "not shares of the image; divide x by its width"),
         ("1 0.1 0.1 0.5 0.1 0.5 nan", "holds nan, which is not a finite number"),
         ("inf 0.1 0.1 0.5 0.1 0.5 0.5", "holds inf, which is not a finite number"),
         ("1 0.1 0.1 0.5 0.1 0.5", "holds 5 numbers after that of the class; a box has 4"),

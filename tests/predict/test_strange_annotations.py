@@ -142,7 +142,7 @@ def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, 
         ),
         ({"bbox": [1, 1, 5, 5], "image_id": 8}, "no entry has the id that its image_id says, 8"),
         ({"bbox": [1, 1, 5, 5], "category_id": None}, "its category_id says, 'None'"),
-        ({"bbox": "1 1 5 5"}, "bbox '1 1 5 5' is no list of x, y, width and height"),
+        ({"bbox": "1 1 5 5"}, "bbox '1 1 5 5' is not a list of x, y, width and height"),
         ({"bbox": [0.1, 0.1, 0.5, 0.5]}, "all coordinates of boxes lie between 0 and 1"),
     ],
 )
@@ -429,7 +429,7 @@ def test_labelme_may_leave_out_the_size_and_write_points_otherwise(points, image
             "it needs imageHeight and imageWidth",
         ),
         ({"points": [[1, 1]]}, {"imageHeight": "tall"}, "'tall' is no whole number"),
-        ({"points": [[1, 1]]}, {"shapes": None}, "shapes is no list, as LabelMe writes it"),
+        ({"points": [[1, 1]]}, {"shapes": None}, "shapes is not a list, as LabelMe writes it"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": None}, {}, "label is None, no text"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": ""}, {}, "label is '', no text"),
         ({"points": [[1, 1], [5, 1], [5, 5]]}, {"imagePath": []}, r"imagePath is \[\], no text"),
@@ -679,7 +679,7 @@ def test_files_of_another_format_in_a_folder_are_named(images, tmp_path):
 
 def test_black_and_white_masks_of_several_classes_are_refused(images, tmp_path):
     masks = mask_files(tmp_path / "masks", 255 * rectangle().astype(np.uint8))
-    with pytest.raises(UserError, match="hold 255 alone, which belongs to none of 2 classes; give"):
+    with pytest.raises(UserError, match="hold only 255, which belongs to none of 2 classes; give"):
         read_annotations(masks, images, classes=["dog", "cat"])
 
 

@@ -173,7 +173,7 @@ def test_removed_photographs_come_back_by_the_ids_that_undo_sends(path):
     editor.set_state(before | {"seq": 1})
     assert editor.prompts == [BOX] and len(editor.images) == 2 and editor.notice == ""
     editor.set_state({"listed": [{**editor.images[0], "id": "none"}], "prompts": [], "seq": 2})
-    assert "dog.png is no photograph of this editor" in editor.notice
+    assert "dog.png is not a photograph of this editor" in editor.notice
     assert editor.prompts == [BOX]
 
 

@@ -184,7 +184,7 @@ def _row(entry: dict[str, Any], field: str, rows: dict[int, int]) -> int:
     """The row of the image or category that a field of an annotation names.
 
     Raises:
-        Unusable: the field is no whole number, or the file has no usable entry of this id.
+        Unusable: the field is not a whole number, or the file has no usable entry of this id.
     """
     named = id_of(entry, field)
     if named not in rows:

@@ -28,7 +28,7 @@ class Skipped:
 
 @dataclass
 class Noticed:
-    """What is unusual about annotations that are used all the same."""
+    """What is unusual about annotations that are used nevertheless."""
 
     boxes_only: int = 0
     repeated_ids: int = 0
@@ -71,7 +71,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def whole_number(value: object) -> int:
-    """A whole number, also one that is written as text or as a float.
+    """A whole number, which may be written as text or as a float.
 
     Raises:
         Unusable: the value is not a whole number, or does not fit into 64 bits.
@@ -128,7 +128,7 @@ def text_of(entry: dict[str, Any], name: str) -> str:
 
 
 def image_name(entry: dict[str, Any]) -> str:
-    """The file name of an image, for which LVIS has its web address alone.
+    """The file name of an image, in place of which LVIS has only a web address.
 
     Raises:
         Unusable: see `text_of`.
@@ -140,7 +140,7 @@ def image_name(entry: dict[str, Any]) -> str:
 def same_spelling(name: str) -> str:
     """A name without spaces around it, and with its letters composed (NFC).
 
-    macOS stores an accent as a letter of its own.
+    macOS stores an accent as a separate character.
     """
     return unicodedata.normalize("NFC", name).strip()
 

@@ -1,8 +1,8 @@
 """`CocoIndex`: the images, categories and instances of an annotation file, without a pixel read.
 
 A file is parsed once. Its arrays go to a cache file that is named by the annotation file's SHA-256
-and memory-mapped from then on. Segmentations stay rings and run lengths until `mask` asks for
-pixels.
+and memory-mapped from then on. Segmentations stay rings and run lengths until `mask` draws
+their pixels.
 """
 
 import logging
@@ -26,7 +26,7 @@ from la.errors import MissingFile, UserError
 logger = logging.getLogger(__name__)
 
 NAMED = 3  # entries of each kind of fault that are logged; `la data` lists all of them
-FORMAT = 8  # of the cache file; another number, another file
+FORMAT = 8  # of the format of cache files; part of their name
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class CocoIndex:
     """What an annotation file says; letters here: n images, c categories, a annotations."""
 
     source: Path  # the annotation file
-    images: Path  # the folder in which the images lie, in any sub-folder
+    images: Path  # the folder that contains the images, at any depth
     sha256: str  # of the annotation file
     image_ids: np.ndarray  # (n,) int64, ascending
     sizes: np.ndarray  # (n, 2) int64, (H, W) as the file states them
@@ -69,7 +69,7 @@ class CocoIndex:
 
         Raises:
             MissingFile: there is no such file.
-            UserError: it is not such a file, or nothing in it can be used.
+            UserError: it is not in COCO's instance format, or nothing in it can be used.
         """
         path = Path(path)
         if not path.is_file():
@@ -166,7 +166,7 @@ class CocoIndex:
 
         Raises:
             MissingFile: see `path`.
-            UserError: the file is damaged, no image, or of another size than stated.
+            UserError: the file is damaged, not an image, or of another size than stated.
         """
         path = self.path(image_id)
         try:

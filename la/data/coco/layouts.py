@@ -4,7 +4,7 @@ COCO, CVAT              annotations/instances_*.json
 Roboflow                train/_annotations.coco.json beside the images, likewise valid/ and test/
 FiftyOne                labels.json, images in data/
 Label Studio            result.json, images in images/
-labelme2coco, scripts   any other *.json with the lists of COCO, also one folder deeper
+labelme2coco, scripts   any other *.json with the lists of COCO, here or one folder deeper
 """
 
 import re
@@ -18,7 +18,7 @@ LISTS = (b'"images"', b'"annotations"', b'"categories"')
 PATTERNS = ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json")
 WORDS = {"train": ("train",), "val": ("test", "val")}  # in a file's path; the first one wins
 NO_ANNOTATION = re.compile(rb'"annotations"\s*:\s*\[\s*\]')
-FOREIGN = {  # by a file of theirs
+FOREIGN = {  # formats by the files that reveal them
     "*.xml": "Pascal VOC",
     "*.ndjson": "Labelbox",
     "*.yaml": "YOLO",
@@ -30,7 +30,7 @@ FOREIGN = {  # by a file of theirs
 
 
 def find(data: Path) -> dict[str, Path]:
-    """The annotation files "train" and "val" of a folder: trained on, and tested on.
+    """The annotation files of a folder: "train" to train on, "val" to test on.
 
     A single file is both, and the caller splits it by image. Of a test file and a validation file
     the test file is tested on, unless it has no annotation. Of several releases side by side the

@@ -15,7 +15,7 @@ def to_number(value: object) -> float:
 
 
 def not_finite(values: Iterable[object]) -> str:
-    """The first value that is no finite number, with these words; "" if there is none."""
+    """The first value that is not a finite number, with these words; "" if there is none."""
     for value in values:
         if not math.isfinite(to_number(value)):
             return f"{value!r:.40}, which is not a finite number"

@@ -42,7 +42,7 @@ class Outline(NamedTuple):
             if min(ring) < -SLACK:
                 return True
             if max(ring) <= min(height, width) + SLACK:
-                continue  # there is no need to tell x and y apart
+                continue  # no point is beyond the shorter side
             if max(ring[0::2]) > width + SLACK or max(ring[1::2]) > height + SLACK:
                 return True
         return False
@@ -167,10 +167,10 @@ def _ring(points: list[Any], side: int) -> array:
 
 
 def _number(value: object) -> float:
-    """A coordinate, also one that is written as text.
+    """A coordinate, which may be written as text.
 
     Raises:
-        Unusable: it is no number.
+        Unusable: it is not a number.
     """
     try:
         if type(value) in (int, float, str):
@@ -191,7 +191,7 @@ def _runs(shape: dict[str, Any], height: int, width: int) -> list[int]:
     if stated != [height, width]:
         raise Unusable(f"run lengths are of size {size!r:.40}, the image is {[height, width]}")
     if isinstance(counts, str):
-        if counts.startswith("b'") and counts.endswith("'"):  # bytes that were printed
+        if counts.startswith("b'") and counts.endswith("'"):  # str() of a bytes object
             counts = counts[2:-1].replace("\\\\", "\\")
         runs = _uncompressed(counts)
     elif isinstance(counts, list) and all(type(run) is int for run in counts):

@@ -1,4 +1,4 @@
-"""Memory for features that is used again.
+"""Memory for features, which is reused for the next batch.
 
 The kernel clears each page that a process touches for the first time, which takes twice as long as
 reading features into it.
@@ -45,7 +45,7 @@ class Memory:
         return torch.from_numpy(held).view(dtype).view(shape)
 
     def _array(self, n_bytes: int) -> np.ndarray:
-        """An array of at least so many bytes; of too many free ones the smallest are dropped."""
+        """An array of at least `n_bytes`; if too many are free, the smallest are dropped."""
         with self._lock:
             while self._returned:
                 self._free.append(self._returned.pop())
@@ -56,5 +56,5 @@ class Memory:
                     return self._free.pop(position)
         # numpy allocates huge pages, which are filled twice as fast as those of torch.empty.
         array = np.empty(n_bytes, np.uint8)
-        array[::4096] = 0  # touched pages are read into 2 times as fast
+        array[::4096] = 0  # reading into pages that were touched before is twice as fast
         return array

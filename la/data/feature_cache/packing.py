@@ -28,12 +28,12 @@ class Float16:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Of the array that is stored for an image."""
+        """The shape of the array that is stored for an image."""
         return self.shape
 
     @property
     def n_bytes(self) -> int:
-        """Of one image."""
+        """Bytes that are stored for an image."""
         return 2 * prod(self.shape)
 
     def pack(self, features: Tensor) -> np.ndarray:
@@ -45,7 +45,7 @@ class Float16:
         return features
 
     def unpack(self, rows: Tensor, features: Tensor) -> None:
-        """Nothing is left to do."""
+        """Does nothing: the rows are the features."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Int8:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Of the array that is stored for an image: (V, 4 + h * w)."""
+        """(V, 4 + h * w), the shape of the array that is stored for an image."""
         n_channels, *cells = self.shape
         return n_channels, 4 + prod(cells)
 
     @property
     def n_bytes(self) -> int:
-        """Of one image."""
+        """Bytes that are stored for an image."""
         return prod(self.row_shape)
 
     def pack(self, features: Tensor) -> np.ndarray:

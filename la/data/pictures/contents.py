@@ -18,7 +18,7 @@ from la.files import atomic_write, progress_bar
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of the file that keeps the digests; another number, another file
+FORMAT = 2  # of the format of the file that keeps the digests; part of its name
 BLANK = "-blank"  # ends the digest of a picture of one colour
 FEW = 5_000  # files that are read without a progress bar
 

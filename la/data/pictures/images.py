@@ -23,7 +23,7 @@ DRAWING_SCALE = 2  # larger images, relative to the input, are not drawings of t
 MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentation", "gt"}
 MASK_FOLDERS |= {"segmentationclass", "segmentationobject"}
 IMAGE_FOLDERS = {"data", "image", "images", "img", "imgs", "jpegimages"}
-ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")  # https://, s3://, file://
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")  # such as https://, s3://, file://
 BITS = (8, 10, 12, 14, 16)  # of greys that cameras and scanners write
 
 
@@ -31,9 +31,9 @@ class ImageFolder:
     """The files under a folder by name, looked up once, when a file is first asked for.
 
     Args:
-        root: the folder; hidden folders in it are passed over.
+        root: the folder; hidden folders in it are skipped.
         split: "train" or "val": of several files of one name, the one in a folder of that split is
-            meant.
+            taken.
     """
 
     def __init__(self, root: Path, split: str = "") -> None:
@@ -98,7 +98,7 @@ class ImageFolder:
         return _spelled_alike(os.path.relpath(path, self.root))
 
     def _closest(self, paths: list[str], name: str) -> list[str]:
-        """Of several files those that fit best."""
+        """The files that fit best."""
         preferences: tuple[Callable[[str], bool], ...] = (
             lambda path: path.endswith(f"/{name}"),
             lambda path: _spelled_alike(name).endswith(f"/{self._under_root(path)}"),
@@ -148,7 +148,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Image.Image:
     one. Otherwise they are in the frame of the pixels as stored, if that has the stated size.
 
     Raises:
-        UserError: the file is damaged, no image, or of another size.
+        UserError: the file is damaged, not an image, or of another size.
     """
     stated = size[::-1]
     try:

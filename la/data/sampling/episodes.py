@@ -111,7 +111,7 @@ class EpisodeSampler:
     def training_episode(
         self, i: int, *, n_ways: int, k_shots: int, seed: int, config: EpisodeConfig
     ) -> Episode:
-        """Training episode i (Sec. 3.3): a coin decides if the query must show all N classes.
+        """Training episode i (Sec. 3.3): a coin toss decides whether the query must show all N.
 
         Where no image shows them all, the last class is dropped until one does: N may shrink,
         or with `config.keep_ways` what the query must show.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def weights_of(config: Config) -> str | None:
-    """The argument of `fetch` for the weights that a profile reads; None where none are missing."""
+    """The argument of `fetch` for the weights of a profile; None if they need no download."""
     if config.profile == PUBLISHED:
         return "published"
     weights = backbone_spec(config.model.backbone).weights
@@ -45,7 +45,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
 
     Raises:
         UserError: the name is unknown, or the server sent a file that is not the published one.
-        OSError: the disk is full, the server has no such file, or the connection keeps breaking.
+        OSError: the disk has no room, the server lacks the file, or the connection keeps breaking.
     """
     files = _backbone_files()
     if what in files:
@@ -54,7 +54,7 @@ def fetch(what: str, root: Path, *, mirror: str | None = None) -> Path:
         return download.download(remote, root / file.file_name, mirror=mirror)
     if what not in ("coco", "published"):
         names = ", ".join(["coco", "published", *files])
-        raise UserError(f"nothing is known as {what!r}; known: {names}")
+        raise UserError(f"{what!r} cannot be fetched; known: {names}")
     return download.fetch(what, root, mirror=mirror)
 
 
@@ -67,7 +67,7 @@ def _backbone_files() -> dict[str, PublishedFile]:
 def lacking(
     bench: "Workbench", what: str | None
 ) -> tuple[dict[str, Path], dict[Path, int], list[Exception]]:
-    """The arguments of `fetch` with their folders, bytes for each folder, and the problems."""
+    """What is missing: arguments of `fetch` with their folders, bytes by folder, and the errors."""
     coco, weights = download.coco_folder(bench.home / "cache"), weights_folder()
     to_fetch: dict[str, Path] = {}
     needs: dict[Path, int] = {}

@@ -36,7 +36,7 @@ SCORED_WAYS = (1, 4)  # of the 1-shot episodes whose scoring is timed
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds on one device; on a CPU those of one thread."""
+    """Seconds that one device takes; for a CPU, seconds of CPU time on one thread."""
 
     image: float  # the backbone, for one image
     step: float  # one (B, N, K) batch of training, the mean over the profile's shapes
@@ -73,7 +73,7 @@ def has_images(bench: Workbench) -> bool:
 
 
 def _encoding(bench: Workbench) -> float:
-    """Seconds of the backbone, for each image."""
+    """Seconds that the backbone takes per image."""
     model, device = bench.config.model, bench.device
     backbone = empty_backbone(model)
     for parameter in backbone.parameters():
@@ -85,7 +85,7 @@ def _encoding(bench: Workbench) -> float:
 
 
 def _started(model: ModelConfig, device: torch.device) -> tuple[LabelAnything, float]:
-    """A model with its first weights, and the seconds that these take."""
+    """A model with initial weights, and the seconds that the initialisation takes."""
     features = None
     if model.start == "agreeing":
         cells = model.image_size // model.patch_size
@@ -138,7 +138,7 @@ def _seconds_of_step(
 def _scoring(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
     """Seconds of scoring an episode: of its query, and what each example adds.
 
-    Loading counts where the data are here.
+    Loading is included if the data are on this machine.
     """
     few, many = (_scoring_episode(bench, learner, n_ways) for n_ways in SCORED_WAYS)
     example = max(0.0, (many - few) / (SCORED_WAYS[1] - SCORED_WAYS[0]))
@@ -159,7 +159,7 @@ def _scoring_episode(bench: Workbench, learner: LabelAnything, n_ways: int) -> f
 def _scoring_batch(bench: Workbench, learner: LabelAnything, n_ways: int, size: int) -> float:
     """Seconds of scoring a batch of `size` 1-shot episodes.
 
-    They are of seen classes, of which a small data set has more.
+    The episodes are of seen classes, because a small data set has more of them.
     """
     config = bench.config
     if has_images(bench):
@@ -214,5 +214,5 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
-    """Of the wall where a GPU computes, else of this process alone."""
+    """A clock in seconds: wall time on a GPU, else the CPU time of this process."""
     return time.perf_counter if device.type == "cuda" else time.process_time

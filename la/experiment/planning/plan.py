@@ -36,7 +36,7 @@ STATE_COPIES = 9  # weights and two moments; two states are kept while a third i
 
 @dataclass(frozen=True)
 class Stage:
-    """What is left of one stage of a run."""
+    """What remains of one stage of a run."""
 
     name: str
     left: str = ""  # "" when it is done
@@ -53,7 +53,7 @@ class Plan:
     stages: tuple[Stage, ...]
     to_fetch: dict[str, Path]  # the arguments of `fetch`
     problems: tuple[Exception, ...]
-    features_fit: bool = True  # beside all else that is to be written
+    features_fit: bool = True  # together with everything else that is to be written
     numbers: Numbers = "float16"  # how features are rounded
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ def plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | N
         MissingFile, UserError: the data that exist cannot be used.
     """
     usual = _plan(bench, measurements, speed)
-    if usual.features_fit or not may_settle(bench) or _is_begun(bench, measurements, usual):
+    if usual.features_fit or not may_settle(bench) or _has_begun(bench, measurements, usual):
         return usual
     found = _plan(replace(bench, rounding="int8"), measurements, speed)
     stages = [replace(s, note=SHORT_DISK) if s.name == "features" else s for s in found.stages]
@@ -138,7 +138,7 @@ def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
     """Check that the measurements can be computed, and download what is missing.
 
     Every run of a paper profile starts with this. Nothing is downloaded if another problem would
-    stop the run anyway. On a disk that is too small for float16, features are int8 from here on.
+    stop the run anyway. If the disk is too small for float16, features are int8 from then on.
 
     Raises:
         MissingFile, UserError, OSError: the first problem, and how to fix it.
@@ -153,7 +153,7 @@ def prepare(bench: Workbench, measurements: Sequence[Measurement]) -> None:
         found = plan(bench, measurements)
         for problem in found.problems:
             raise problem
-    bench.ranks.wait_for_everyone()  # until each has planned by the disk as it was
+    bench.ranks.wait_for_everyone()  # `settle` changes the disk, and each rank plans from it
     bench.once(lambda: settle(bench, found.numbers))
 
 
@@ -177,8 +177,8 @@ def _unscored(bench: Workbench, measurements: Sequence[Measurement]) -> list[Mea
     return [measurement for key, measurement in jobs.items() if key not in stored]
 
 
-def _is_begun(bench: Workbench, measurements: Sequence[Measurement], found: Plan) -> bool:
-    """Whether a model is trained or a result is stored of features in the usual format."""
+def _has_begun(bench: Workbench, measurements: Sequence[Measurement], found: Plan) -> bool:
+    """Whether a model was trained, or a result stored, from features in the usual format."""
     if found.to_fetch:
         return False
     jobs = [Job(bench, measurement) for measurement in measurements]
@@ -191,7 +191,7 @@ def _images_to_encode(bench: Workbench, needs: Needs, *, here: bool) -> int:
     if bench.reads_pixels or not keeps_features():
         return 0
     if not here:
-        return COCO_IMAGES  # until there is something to look into
+        return COCO_IMAGES  # an upper bound, as there are no data to count
     data = bench.data
     n_train = len(bench.store(data.train).missing(needs.train_images))
     return n_train + len(bench.store(data.test).missing(needs.test_images))

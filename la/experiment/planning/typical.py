@@ -63,7 +63,7 @@ class TypicalBatches:
 
 
 def random_features(config: Config) -> Callable[[list[int]], Tensor]:
-    """Reads features of any images, in no time."""
+    """Random features for any images, without reading a file."""
     model = config.model
     cells = model.image_size // model.patch_size
     features = torch.randn(1, model.backbone_dim, cells, cells).half()

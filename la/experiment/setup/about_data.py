@@ -1,4 +1,4 @@
-"""The data of a profile, and what a command says of them before it works on them."""
+"""The data of a profile, and the description of them that a command prints first."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Which settings of a table the user's data allow, checked before anything is computed.
 
-N and K adapt to small data sets: where a fold has fewer classes than N, the largest N that all
-folds allow replaces it.
+N adapts to small data sets: where a fold has fewer classes than N, the largest N that all folds
+allow replaces it.
 """
 
 import logging

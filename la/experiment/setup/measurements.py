@@ -237,7 +237,7 @@ def read_lines(path: Path) -> dict[str, dict[str, Any]]:
             lines[line.pop("key")] = line
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path}, line {number}, is no result ({error}); delete the line and run again"
+                f"{path}, line {number}, is not a result ({error}); delete the line and run again"
             ) from None
     return lines
 

@@ -34,7 +34,7 @@ def feature_bytes(config: Config, features: str) -> int:
 def may_settle(bench: Workbench) -> bool:
     """Whether the format is still open: no features of the profile exist, and none is named."""
     cache = bench.cache
-    return not (cache.is_told or cache.exists("float16") or cache.exists("int8"))
+    return not (cache.is_fixed or cache.exists("float16") or cache.exists("int8"))
 
 
 def settle(bench: Workbench, numbers: Numbers) -> None:
@@ -47,7 +47,7 @@ def settle(bench: Workbench, numbers: Numbers) -> None:
 
 
 def settle_if_short(bench: Workbench, n_images: int) -> None:
-    """Round to int8 if the disk has no room for the features of so many images in float16."""
+    """Round to int8 if the disk has no room for the features of this many images in float16."""
     if not may_settle(bench):
         return
     try:

@@ -28,7 +28,7 @@ from la.folders import HOME
 from la.types import Episode
 from la.wording import counted
 
-if TYPE_CHECKING:  # both load packages that a check of a folder can spare
+if TYPE_CHECKING:  # slow to import, and not needed to check a folder
     from accelerate import PartialState
 
     from la.experiment.setup.measurements import Measurement
@@ -74,7 +74,7 @@ class Workbench:
 
     @property
     def ranks(self) -> "PartialState":
-        """The processes that work together under torchrun; usually this one alone."""
+        """The processes that work together under torchrun; usually only this one."""
         from accelerate import PartialState
 
         return PartialState(cpu=not torch.cuda.is_available())
@@ -111,7 +111,7 @@ class Workbench:
         return self.unseen or self.config.evaluation.folds
 
     def distinct(self, numbers: Iterable[int]) -> list[int]:
-        """These folds; the first alone where there is one, or each would test all classes."""
+        """These folds, or the first of them where all folds would test the same classes."""
         too_few = folds.holds_none_out(self.data.test.category_ids)
         return list(numbers)[: 1 if self.unseen or too_few else None]
 
@@ -240,7 +240,7 @@ class Workbench:
         return there
 
     def once(self, write: Callable[[], object]) -> None:
-        """Call `write` on the main process alone; the other ranks wait until it has returned."""
+        """Call `write` only on the main process; the other ranks wait until it has returned."""
         if self.ranks.is_main_process:
             write()
         self.ranks.wait_for_everyone()

@@ -77,7 +77,7 @@ def _write_images(
 
 
 def _annotation(instance: Instance) -> dict[str, Any]:
-    """What COCO's format says of an instance, its mask as compressed run lengths."""
+    """An instance in COCO's format, with its mask as compressed run lengths."""
     runs = coco_mask.encode(np.asfortranarray(instance.mask, np.uint8))
     counts = runs["counts"]
     assert isinstance(counts, bytes)

@@ -9,10 +9,10 @@ from la.errors import MissingFile
 
 SHIPPED = ("photos", "quick")  # profiles whose models are part of this package
 FILE = "model.safetensors"  # of a published model's folder
-# What the makers of the image encoders in the authors' files say of their weights.
+# The image encoders inside the authors' files, with their licences.
 MAE = "the image encoder, MAE, Apache-2.0 on the hub and CC BY-NC 4.0 in Meta's repository"
 SAM = "the image encoder, SAM, Apache-2.0"
-FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends so
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # no id on the hub ends in one
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def _by_the_authors(
     trained_on: str,
     encoder: str,
 ) -> KnownModel:
+    """A model of the authors' on the hub; `encoder` names its image encoder and that licence."""
     return KnownModel(
         name=name,
         megabytes=megabytes,

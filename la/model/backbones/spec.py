@@ -31,7 +31,7 @@ class PublishedFile:
         return f"python -m la fetch {self.fetch_name} gets it"
 
     def path(self) -> Path:
-        """Where the file lies.
+        """The path of the file.
 
         Raises:
             MissingFile: it has not been downloaded.
@@ -57,7 +57,7 @@ class InstalledFile:
         return f"pip install --force-reinstall {self.requirement} gets it"
 
     def path(self) -> Path:
-        """Where the file lies.
+        """The path of the file.
 
         Raises:
             MissingFile: the package is not installed, or lacks the file.

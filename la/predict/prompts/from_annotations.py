@@ -149,7 +149,7 @@ def _chosen(
     Of more classes than prompts can have, those of the marked shapes.
 
     Raises:
-        UserError: one of them is not known, or prompts cannot have so many.
+        UserError: one of them is not known, or there are more than prompts can have.
     """
     names = _spelled_as_known(classes, known, source) if classes else list(known)
     if not classes and len(names) > MAX_CLASSES:

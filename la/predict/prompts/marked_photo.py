@@ -30,7 +30,7 @@ class MarkedPhoto:
         """From its file.
 
         Raises:
-            UserError: the file is no image, or damaged.
+            UserError: the file is not an image, or is damaged.
         """
         photo = open_photo(path)
         with Image.open(path) as stored:

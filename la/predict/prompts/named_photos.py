@@ -27,7 +27,7 @@ class NamedPhotos:
         """The photograph that annotations call `name`, by the rules of `ImageFolder.find`.
 
         Raises:
-            MissingFile: there is none, or it lies in another folder than the name says.
+            MissingFile: there is none, or it is in another folder than the name states.
             UserError: there are several.
         """
         try:
@@ -76,7 +76,7 @@ class RelativePhotos:
         if path.is_file():
             return path
         root = Path(os.path.abspath(path.parent))
-        wanted = f"{root.name}/{path.name}"  # which lies in no folder below
+        wanted = f"{root.name}/{path.name}"  # in the folder itself, not below it
         if not root.is_dir():
             root, wanted = self.folder, name
         try:

@@ -55,7 +55,7 @@ def open_photo(
 
 
 def photo_size(source: str | Path | bytes, name: str = "the file") -> tuple[int, int]:
-    """(H, W) of an image file or of its bytes, upright; reads the header alone.
+    """(H, W) of an image file or of its bytes, upright; only the header is read.
 
     Raises:
         MissingFile, UserError: see `open_photo`.
@@ -114,7 +114,7 @@ def to_drawn(
         where: the example's name in messages.
 
     Raises:
-        UserError: there are none, or one lies outside of the image or has another size.
+        UserError: there are none, or one is outside the image or has another size.
     """
     if not isinstance(prompts, list | tuple) or not prompts:
         raise UserError(
@@ -213,7 +213,7 @@ def _from_array(source: np.ndarray | Tensor) -> Image.Image:
 def warn_of_photographs(model: str) -> None:
     """Warn, once per model, that it was trained on drawings and the image is a photograph."""
     log.warning(
-        "the model %s has seen generated drawings alone, and this image looks like a photograph; "
+        "the model %s was trained only on generated drawings, and this is like a photograph; "
         'la.load("photos") is the model for photographs',
         model,
     )

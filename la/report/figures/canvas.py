@@ -73,7 +73,7 @@ def stacked(
         squeeze=False,
         layout="constrained",
     )
-    plt.close(figure)  # else a notebook would show it twice
+    plt.close(figure)  # otherwise a notebook would show it twice
     for axis in axes[:, 0]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(lw=0.3)

@@ -35,7 +35,7 @@ MANY = 9  # lines that one panel can show
 def by_fold(scores: pd.DataFrame) -> Figure:
     """A panel per setting, a row per method: dots for folds, a mark for their mean, its interval.
 
-    The axis ends where the methods do. The mean of a reference beyond it is written at the edge.
+    The axis spans the scores of the methods; a reference beyond it is written at its edge.
 
     Args:
         scores: `tables.scores`.

@@ -1,4 +1,4 @@
-"""Names of classes as text of a figure: nothing in them is a command to matplotlib."""
+"""Escapes names of classes, so that matplotlib draws them letter by letter."""
 
 from functools import cache
 

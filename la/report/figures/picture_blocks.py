@@ -31,7 +31,7 @@ def blocks_of_axes(
         figsize=(n_columns * SIDE, n_blocks * sum(heights)),
         layout="constrained",
     )
-    plt.close(figure)  # else a notebook would show it twice
+    plt.close(figure)  # otherwise a notebook would show it twice
     grid = figure.add_gridspec(
         n_blocks * len(heights),
         n_columns,

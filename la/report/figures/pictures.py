@@ -204,7 +204,7 @@ def figure3(episodes: Sequence[EpisodePicture], titles: Sequence[str]) -> Figure
         layout="constrained",
         subplot_kw={"xticks": [], "yticks": [], "frame_on": False},
     )
-    plt.close(figure)  # else a notebook would show it twice
+    plt.close(figure)  # otherwise a notebook would show it twice
     columns = ("first\nprompt", "second\nprompt", "truth", "prediction")
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=FONT)

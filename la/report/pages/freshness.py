@@ -88,7 +88,7 @@ def record_inputs(page: Path, inputs: dict[str, str]) -> None:
 
 
 def notebook_digest(path: Path) -> str:
-    """Of the sources of a notebook's cells; outputs and metadata do not count.
+    """A digest of the source of a notebook's cells; outputs and metadata do not count.
 
     Raises:
         FileNotFoundError: there is no such notebook.

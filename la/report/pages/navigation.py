@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # nbformat takes as long to import as torch, and pages need the order alone
+if TYPE_CHECKING:  # nbformat takes as long to import as torch; most callers need only `ORDER`
     from nbformat import NotebookNode
 
 ORDER = (  # in which pages are read

@@ -232,7 +232,7 @@ def _axes(n_pictures: int, n_columns: int) -> tuple[Figure, list[Axes]]:
         layout="constrained",
         subplot_kw={"xticks": [], "yticks": []},
     )
-    plt.close(figure)  # else a notebook would show it twice
+    plt.close(figure)  # otherwise a notebook would show it twice
     for axis in axes.flat[n_pictures:]:
         axis.remove()
     return figure, list(axes.flat[:n_pictures])

@@ -95,7 +95,7 @@ def named_first(results: Iterable[Result], comparisons: Sequence[Comparison]) ->
 def _over_folds(comparisons: Sequence[Comparison]) -> str:
     """How many leads and losses the interval over folds, i.e. other classes, leaves resolved.
 
-    "" where there is one fold alone.
+    "" where there is only one fold.
     """
     differences = [c.difference for c in comparisons if not np.isnan(c.difference.over_folds)]
     if not differences:

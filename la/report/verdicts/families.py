@@ -38,7 +38,7 @@ PROTOTYPES = (
     "mfnet",
 )
 AFFINITIES = ("affinity", "dcama", "dcama_one_class", "emat")
-NOISE = 1.25  # between two runs, factors of time differ by so much; memory has no noise
+NOISE = 1.25  # factors of time differ by up to this between two runs; memory has no noise
 # The claim about the growth of a quantity over N or K.
 COSTS: dict[tuple[Over, Quantity], Claim] = {
     ("N", "time"): TIME_OF_CLASSES,

@@ -16,7 +16,7 @@ class AlbumWidget(Widget):
     """Photographs as the page lists them; it asks for their pixels when it displays them.
 
     The list is sent whole at first. After that a photograph that is added is sent alone, because
-    the list of a thousand takes 100 kB. The browser may set the list too, by the ids of
+    the list of a thousand takes 100 kB. The browser may also set the list, by the ids of
     photographs that were displayed before, so that a removed photograph comes back by undo.
     """
 
@@ -65,7 +65,7 @@ class AlbumWidget(Widget):
     def _place(self, entry: dict[str, Any]) -> Placed:
         photo = self._library.get(entry.get("id", ""))
         if photo is None or entry.get("role") not in ("support", "query"):
-            raise TraitError(f"{entry.get('file_name')} is no photograph of this editor")
+            raise TraitError(f"{entry.get('file_name')} is not a photograph of this editor")
         return Placed(photo, entry["role"])
 
     @validate("listed", "added")

@@ -70,10 +70,10 @@ class Photo:
     def open(cls, source: photos.Photo, name: str) -> "Photo":
         """Anything that `open_photo` takes; `name` is used if it has no path.
 
-        Of a file the header alone is read, so that a thousand files are opened in a second.
+        Only the header of a file is read, so that a thousand files are opened in a second.
 
         Raises:
-            MissingFile, UserError: there is no such file, or it is no image.
+            MissingFile, UserError: there is no such file, or it is not an image.
         """
         if isinstance(source, str | Path):
             path = Path(source)
@@ -149,10 +149,10 @@ def placed(
     queries: Iterable[photos.Photo],
     stem: str = "",
 ) -> list[Placed]:
-    """Supports, then queries; a source that is no path gets its number as a name.
+    """Supports, then queries; a source that is not a path gets its number as a name.
 
     Raises:
-        MissingFile, UserError: see `Photo.open`; or a folder holds no picture.
+        MissingFile, UserError: see `Photo.open`; or there is no picture in a folder.
     """
     sources: list[tuple[Role, photos.Photo]] = []
     sources += [("support", source) for source in _without_folders(support)]
@@ -164,7 +164,7 @@ def placed(
 
 
 def _without_folders(sources: Iterable[photos.Photo]) -> Iterator[photos.Photo]:
-    """The sources, in the place of each folder its pictures; a path may be given alone."""
+    """The sources, with each folder replaced by its pictures; a single path needs no list."""
     if isinstance(sources, str | Path):
         sources = [sources]
     for source in sources:

@@ -63,7 +63,7 @@ class State:
         classes: Sequence[str],
         prompts: Sequence[dict[str, Any]],
     ) -> "State":
-        """The arguments of an editor; the name of a class may be given alone."""
+        """The arguments of an editor; a single class name needs no list."""
         names = [classes] if isinstance(classes, str) else list(classes)
         return cls(photos, names, list(prompts), origin=Origin.of(photos, names, prompts))
 

@@ -53,7 +53,7 @@ def taken_up(path: Path, given: State) -> tuple[State, str]:
         state = former.state
         former.close()
         del former
-        gc.collect()  # a widget is part of reference cycles; ten re-runs would pile up 70 MB
+        gc.collect()  # a widget is part of reference cycles; ten re-runs would leave 70 MB
     elif path.exists():
         try:
             state = autosave.read(path)
