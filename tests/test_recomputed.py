@@ -23,13 +23,14 @@ PLURAL = {"mask": "masks", "box": "boxes", "point": "points"}
 
 def miou(result: Result, confusion: np.ndarray) -> float:
     """mIoU* in percent: summed over episodes, divided once, averaged over the classes."""
-    hits: dict[int, int] = defaultdict(int)
-    union: dict[int, int] = defaultdict(int)
-    for class_ids, counts in zip(result.class_ids, confusion, strict=True):
-        for row, class_id in enumerate(class_ids, 1):
-            hits[class_id] += counts[row, row]
-            union[class_id] += counts[row].sum() + counts[:, row].sum() - counts[row, row]
-    return 100 * float(np.mean([hits[c] / union[c] for c in union if union[c]]))
+    hits = np.diagonal(confusion, axis1=1, axis2=2)  # (episodes, C)
+    union = confusion.sum(1) + confusion.sum(2) - hits
+    ious = []
+    for class_id in np.unique(result.class_ids):
+        shown = result.class_ids == class_id  # row 0 of the counts is the background
+        if whole := union[:, 1:][shown].sum():
+            ious.append(hits[:, 1:][shown].sum() / whole)
+    return 100 * float(np.mean(ious))
 
 
 def stored(table: str) -> dict[tuple[str, str, str], dict[int, dict[int, tuple[float, float]]]]:
