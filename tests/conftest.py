@@ -46,14 +46,21 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of widgets in a browser come first, then the files with the fewest tests.
+    """The tests of widgets in a browser come first, then the files with slow tests.
 
-    These hold the longest tests, whole commands, so no worker is left alone with one of them at
-    the end. pytest-xdist keeps this order under --no-loadscope-reorder; by default it begins with
-    the files that have the most tests.
+    Of both, the files with the fewest tests come first. These hold the longest tests, whole
+    commands, so no worker is left alone with one of them at the end. pytest-xdist keeps this
+    order under --no-loadscope-reorder; by default it begins with the files that have the most
+    tests.
     """
     count = Counter(item.path for item in items)
-    items.sort(key=lambda item: (group_of(item.nodeid) != "browser", count[item.path]))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
+        is_of_browser = group_of(item.nodeid) == "browser"
+        return not is_of_browser, item.path not in slow, count[item.path]
+
+    items.sort(key=place)
 
 
 @cache

@@ -3,7 +3,7 @@
 Every stage is the command that a user types. The backbone lies in its authors' file format on a
 local server that breaks the connection twice and sends one wrong file. At true sizes:
 
-    python -m tests.rehearsal paper-sam FOLDER [NOTEBOOK]
+    python -m tests.rehearse paper-sam FOLDER [NOTEBOOK]
 
 What is changed of a profile is written here, in `install`, which every process of the rehearsal
 calls as it starts: so few steps and episodes that a CPU can do them, and, when `reduced`, small
@@ -14,8 +14,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 import zipfile
 from dataclasses import replace
@@ -25,6 +23,7 @@ import psutil
 
 from la.model.backbones import backbone_spec
 from la.profiles import profile as profile_of
+from tests.commands import Command
 from tests.file_server import Site
 from tests.published_backbones import published_weights, small_dinov2, small_mae, small_sam
 
@@ -80,20 +79,16 @@ def side(patch_size: int) -> int:
     return -(-SIZE // patch_size) * patch_size
 
 
-def prepared(folder: Path) -> dict[str, str]:
-    """The environment of commands that rehearse in `folder`: each of them calls `install`."""
-    (folder / "site").mkdir(parents=True)
-    (folder / "site" / "sitecustomize.py").write_text(
-        "import tests.rehearsal as r\n\nr.install()\n"
-    )
-    return os.environ | {
+def start(folder: Path, *words: str) -> Command:
+    """A command that rehearses in `folder`: each of its processes calls `install`."""
+    folders = {
         "LA_REHEARSAL": str(folder / "rehearsal.json"),
-        "LA_CPU": "1",
-        "LA_HOME": str(folder / "home"),
         "LA_WEIGHTS": str(folder / "weights"),
         "LA_COCO": str(folder / "coco"),
-        "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
     }
+    changes = f"import os\n\nos.environ |= {folders | {'LA_CPU': '1'}}\n"
+    changes += "import tests.rehearsal as r\n\nr.install()\n"
+    return Command(folder / "home", list(words), changes=changes)
 
 
 def twelve_images(annotations: Path, images: Path) -> dict[str, tuple[bytes, int]]:
@@ -145,28 +140,20 @@ def rehearse(
     what = spec.weights.fetch_name
     archives = twelve_images(annotations, images)
     weights = published_weights(spec.name, side(spec.patch_size) if reduced else None)
-    environment = prepared(folder)
+    folder.mkdir()
     spent: dict[str, tuple[float, float]] = {}
 
     def la(stage: str, command: str, *words: str) -> str:
-        log, started, peak = folder / f"{stage}.log", time.perf_counter(), 0.0
-        words = (command, *words) if command == "fetch" else (command, "--profile", profile, *words)
-        with (
-            log.open("w") as out,
-            subprocess.Popen(
-                [sys.executable, "-m", "la", *words],
-                env=environment,
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-            ) as process,
-        ):
-            while process.poll() is None:
-                peak = max(peak, _megabytes(process.pid))
-                time.sleep(0.1)
+        started, peak = time.perf_counter(), 0.0
+        words = words if command == "fetch" else ("--profile", profile, *words)
+        running = start(folder, command, *words)
+        while running.process.is_alive():
+            peak = max(peak, _megabytes(running.process.pid))
+            running.process.join(0.2)
+        status = running.end()
         spent[stage] = time.perf_counter() - started, peak
-        assert process.returncode == 0, f"{stage}: {log.read_text()[-3000:]}"
-        return log.read_text()
+        assert status == 0, f"{stage}: {running.said[-3000:]}"
+        return running.said
 
     with Site() as site:
         files = {}
@@ -222,13 +209,3 @@ def _zip(entries: dict[str, bytes]) -> bytes:
         for name, body in entries.items():
             zipped.writestr(name, body)
     return held.getvalue()
-
-
-if __name__ == "__main__":
-    profile, folder, *notebook = sys.argv[1:]
-    commands = rehearse(
-        profile, Path(folder).resolve(), PHOTOS / "annotations" / "instances_visible.json",
-        PHOTOS / "images", notebook=notebook[0] if notebook else "table2",
-    )  # fmt: skip
-    for stage, (seconds, megabytes) in commands.items():
-        print(f"{stage:24}{seconds:8.1f} s{megabytes:8.0f} MB")

@@ -5,8 +5,6 @@ renders the notebook. The stand-ins are small and have random weights.
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from la.model.label_anything import LabelAnything
 from la.profiles import PUBLISHED, profile
 from tests.file_server import Site
 from tests.published_file import write_published
-from tests.rehearsal import ROOT, SIZE, prepared
+from tests.rehearsal import SIZE, start
 
 
 def stand_ins(folder: Path) -> list[dict[str, bytes]]:
@@ -45,7 +43,7 @@ def rehearse_published(folder: Path, data: Path, models: list[dict[str, bytes]])
     Raises:
         AssertionError: the command failed, or did not resume the download that broke off.
     """
-    environment = prepared(folder)
+    folder.mkdir()
     with Site() as site:
         for fold, files in enumerate(models):
             site.publish(download.PUBLISHED[fold], f"c{fold}" * 20, files)
@@ -53,14 +51,12 @@ def rehearse_published(folder: Path, data: Path, models: list[dict[str, bytes]])
         site.breaks[broken] = 1
         told = {"files": {}, "weights": {}, "reduced": True, "hub": site.url}
         (folder / "rehearsal.json").write_text(json.dumps(told))
-        done = subprocess.run(
-            # The profile's own protocol drops small objects, which here are nearly all.
-            [sys.executable, "-m", "la", "run", "table2", "--profile", PUBLISHED,
-             "-p", 'protocol="clean"',
-             "--data", str(data), "--seeds", "0", "--episodes", "4"],
-            env=environment, cwd=ROOT, capture_output=True, text=True,
+        # The profile's own protocol drops small objects, which here are nearly all.
+        done = start(
+            folder, "run", "table2", "--profile", PUBLISHED, "-p", 'protocol="clean"',
+            "--data", str(data), "--seeds", "0", "--episodes", "4",
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.end() == 0, done.said[-3000:]
         asked = [first for path, first in site.log if path == broken]
     assert len(asked) == 2 and asked[0] == 0 < asked[1], asked
     (page,) = (folder / "home" / "results").rglob("table2.ipynb")

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from la.data.embedded import synthetic
+from tests.commands import Command
 
 pytestmark = pytest.mark.slow  # starts whole commands
 
@@ -17,16 +18,33 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 
 
-def evaluate(home, method, *launcher, episodes="11"):
-    words = ["evaluate", "--profile", "smoke", "--method", method, "--ways", "2",
-             "--episodes", episodes, "--data", str(home.parent / "few")]  # fmt: skip
-    environment = os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"}
+def alone(home: Path, method: str, episodes: str) -> tuple[dict, list[str]]:
+    """What one process counts and fits."""
+    command = Command(home, words(home, method, episodes))
+    assert command.end() == 0, command.said
+    return counted(home, command.said)
+
+
+def together(home: Path, method: str, episodes: str) -> tuple[dict, list[str]]:
+    """What two processes of torchrun count and fit."""
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, "la", *words],
-        capture_output=True, text=True, env=environment, timeout=240,
+        [sys.executable, "-m", *LAUNCHER, "la", *words(home, method, episodes)],
+        capture_output=True, text=True, timeout=240,
+        env=os.environ | {"LA_HOME": str(home), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    return counted(home, done.stdout)
+
+
+def words(home: Path, method: str, episodes: str) -> list[str]:
+    data = str(home.parent / "few")
+    return ["evaluate", "--profile", "smoke", "--method", method, "--ways", "2",
+            "--episodes", episodes, "--data", data]  # fmt: skip
+
+
+def counted(home: Path, printed: str) -> tuple[dict, list[str]]:
+    """The printed counts without the seconds, and the stored fits."""
+    (line,) = (line for line in printed.splitlines() if line.startswith("{"))
     shown = {k: v for k, v in json.loads(line).items() if k != "seconds"}
     fits = sorted(path.name for path in (home / "runs" / "fits").glob("*.json"))
     assert fits  # named by what they depend on, so equal names are equal settings
@@ -36,14 +54,14 @@ def evaluate(home, method, *launcher, episodes="11"):
 def test_two_processes_count_and_fit_what_one_does(tmp_path):
     synthetic.write(tmp_path / "few", n_train=20, n_val=120, progress=False)
     for method in ("threshold_prototype", "affinity"):  # a bias, and a hyper-parameter
-        alone = evaluate(tmp_path / "one", method)
-        assert evaluate(tmp_path / "two", method, *LAUNCHER) == alone
+        expected = alone(tmp_path / "one", method, "11")
+        assert together(tmp_path / "two", method, "11") == expected
 
 
 def test_fewer_episodes_than_processes_are_counted_once_and_nothing_hangs(tmp_path):
     synthetic.write(tmp_path / "few", n_train=20, n_val=120, progress=False)
-    alone = evaluate(tmp_path / "one", "class_prior", episodes="1")
-    assert evaluate(tmp_path / "two", "class_prior", *LAUNCHER, episodes="1") == alone
+    expected = alone(tmp_path / "one", "class_prior", "1")
+    assert together(tmp_path / "two", "class_prior", "1") == expected
 
 
 def test_two_processes_render_a_notebook_once_and_end(tmp_path):
