@@ -82,6 +82,9 @@ lab: $(SETUP)  ## open the workbook in JupyterLab, on this machine alone; its fi
 	  --ServerApp.preferred_dir='$(CURDIR)/notebooks' \
 	  --LabApp.default_url='/lab/tree$(CURDIR)/notebooks/start_here.ipynb'
 
+# Their processes would compile every file again if Python were told to keep nothing compiled.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(SETUP)  ## run the tests; those in a browser only where Chromium is
 	$(if $(BROWSER),,@echo 'Chromium is not installed: the browser tests are skipped.')
 	$(PY) -m pytest $(SHARED) $(if $(BROWSER),3,2 -m 'not browser')

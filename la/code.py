@@ -95,9 +95,15 @@ def code_digest(paths: Iterable[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in sorted(paths):
-        tree = _Bare().visit(ast.parse(path.read_text(encoding="utf-8")))
-        whole.update(f"{path.relative_to(PACKAGE)} {_text_of(tree)}".encode())
+        statements = _statements(path.read_text(encoding="utf-8"))
+        whole.update(f"{path.relative_to(PACKAGE)} {statements}".encode())
     return whole.hexdigest()[:12]
+
+
+@cache
+def _statements(code: str) -> str:
+    """The statements of Python code as text, without docstrings and annotations."""
+    return _text_of(_Bare().visit(ast.parse(code)))
 
 
 def _text_of(node: object) -> str:

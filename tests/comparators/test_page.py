@@ -14,6 +14,8 @@ from tests.readme_comparators import Stored, comparators, comparators_by_ways, s
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparators.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
+# Enough for a row with an interval, one without, and a missing one; rows do not depend on others.
+SOME = ("la", "panet", "emat", "dcama", "threshold_prototype", "affinity")
 
 
 def rows(header: str) -> list[list[str]]:
@@ -84,6 +86,8 @@ def test_a_cell_is_the_mean_of_lists_and_folds_with_the_interval_of_the_lists(
         kept[table] = []
         for line in lines:
             measured = line["measurement"]
+            if measured["method"] not in SOME:
+                continue
             place = (table, measured["method"], measured["k_shots"])
             if place == ("table1", "panet", 5):
                 lists[measured["seed"]].append(100 * line["miou_star"])

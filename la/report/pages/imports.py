@@ -6,7 +6,8 @@ as one at the top.
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import la
@@ -44,21 +45,24 @@ def files_of(modules: Iterable[str]) -> set[Path]:
     return files
 
 
-def _named_in(code: str) -> Iterator[str]:
+@cache
+def _named_in(code: str) -> tuple[str, ...]:
     """What Python code imports of `la`, and the homes of the public names that it uses.
 
     A name that is imported from a package is given as a module of it, which it may be.
     """
+    named: list[str] = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            named += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "la":
-            yield from (la.module_of(alias.name) for alias in node.names)
+            named += (la.module_of(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            named.append(node.module)
+            named += (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "la":
-            yield la.module_of(node.attr)
+            named.append(la.module_of(node.attr))
+    return tuple(named)
 
 
 def _file_of(module: str) -> Path | None:
