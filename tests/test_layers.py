@@ -114,3 +114,29 @@ def test_no_folder_has_more_than_1800_lines():
     for folder in folders:
         code = [path for path in folder.iterdir() if path.suffix in (".py", ".js", ".css")]
         assert sum(path.read_text().count("\n") for path in code) <= 1800, folder
+
+
+def described_layout() -> tuple[list[str], list[str], dict[str, set[str]]]:
+    """The files, the wings in their order and the folders of each, as CONTRIBUTING.md has them."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    first, *lines = text.split("## Layout")[1].split("```")[1].strip().splitlines()
+    wings: dict[str, set[str]] = {}
+    for line in lines:
+        wing = re.match(r"  (\w+)/", line)
+        folder = re.match(r"    (\w+)/", line)
+        if wing:
+            wings[wing[1]] = set()
+        elif folder:
+            wings[[*wings][-1]].add(folder[1])
+    return first.removeprefix("la/").replace(",", "").split(), [*wings], wings
+
+
+def test_contributing_lists_every_file_and_folder_in_the_order_of_the_imports():
+    files, order, folders = described_layout()
+    assert set(files) == {path.stem for path in PACKAGE.glob("[!_]*.py")}
+    assert {name: folders[name] for name in order if name in RANK} == {
+        wing.name: folders_of(wing) for wing in WINGS
+    }
+    ranks = [RANK[name] for name in order if name in RANK]
+    assert ranks == sorted(ranks)
+    assert all((PACKAGE / name).is_dir() for name in order)
