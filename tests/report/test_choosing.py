@@ -75,7 +75,7 @@ def test_the_classes_that_gain_most_and_least_are_listed_once():
 def test_the_protocol_counts_classes_once_and_in_the_right_form():
     study = Study(classes({1: [1.0], 5: [2.0]}), {})
     text = basis("Head.", study, n_candidates=6, n_queries=1, n_draws=5)
-    assert text.startswith("Head.\n\n1 unseen class of 1 fold, 1-way, masks; ")
+    assert text.startswith("Head.\n\n1 class of 1 fold, 1-way, masks; ")
     assert "up to 1 other image as queries, and 5 random choices" in text
 
 

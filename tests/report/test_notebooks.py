@@ -123,6 +123,13 @@ def test_figures_are_shown_with_a_text_that_replaces_them():
     assert all(len(text) > 30 for text in shown)
 
 
+@pytest.mark.parametrize("table", [path for path in NOTEBOOKS if path.stem.startswith("table")])
+def test_the_text_of_a_table_holds_for_data_too_small_for_folds(table):
+    """Of one to three classes all are trained on; only the headline knows the data."""
+    text = "".join(c.source for c in stored(table).cells if c.cell_type == "markdown")
+    assert "mIoU" in text and not re.search("unseen|never seen|new class", text)
+
+
 def test_what_the_makefile_passes_are_parameters_of_every_table():
     for name in TABLES:
         known = papermill.inspect_notebook(str(FOLDER / f"{name}.ipynb"))

@@ -229,7 +229,7 @@ def basis(headline: str, study: Study, *, n_candidates: int, n_queries: int, n_d
     n_classes = classes.groupby(["fold", "class_id"]).ngroups
     n_folds = classes["fold"].nunique()
     text = (
-        f"{counted(n_classes, 'unseen class')} of {counted(n_folds, 'fold')}, 1-way, masks; "
+        f"{counted(n_classes, 'class')} of {counted(n_folds, 'fold')}, 1-way, masks; "
         f"for each class a pool of {counted(n_candidates, 'image')} to choose from, up to "
         f"{counted(n_queries, 'other image')} as queries, and "
         f"{counted(n_draws, 'random choice')}, whose scores are averaged. LA has one training for "
