@@ -78,6 +78,6 @@ class DENet(Learned):
         if self.training:
             self.trained |= in_episode.any(0)
         background = self.trained & ~in_episode
-        # Without any trained row, an episode uses all other rows, so that background has a score.
+        # Without any trained row an episode uses all other rows, so that background has a score.
         has_none = ~background.any(1, keepdim=True)
         return background | (has_none & ~in_episode)

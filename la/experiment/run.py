@@ -100,7 +100,7 @@ def score(
 
 
 def rejudged(bench: Workbench, results: Iterable[Result], truth: str) -> list[Result]:
-    """The predictions of these results, counted against what protocol `truth` calls true.
+    """The predictions of these results, counted against the truth of the protocol `truth`.
 
     Episodes and prompts stay those of the measurement. Nothing is stored.
     """

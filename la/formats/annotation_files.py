@@ -45,7 +45,7 @@ def read_marked(source: Path, classes: Sequence[str] | None) -> tuple[list[str],
     """
     if source.is_file():
         if source.suffix.lower() != ".json":
-            raise UserError(f"{source} is no .json file; give one of COCO or LabelMe, or a folder")
+            raise UserError(f"{source} is not a .json file; give COCO or LabelMe, or a folder")
         content = read_json(source)
         if not _is_known(content):
             raise _unknown(source)

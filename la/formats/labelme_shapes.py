@@ -73,7 +73,7 @@ def _points(written: Any) -> np.ndarray:
     flat = flat_ring(written)
     is_list = isinstance(flat, list) and bool(flat) and len(flat) % 2 == 0
     if not is_list or any(isinstance(number, list | dict) for number in flat):
-        raise ValueError(f"points is {written!r:.40}, no list of [x, y]")
+        raise ValueError(f"points is {written!r:.40}, not a list of [x, y]")
     odd = not_finite(flat)
     if odd:
         raise ValueError(f"points holds {odd}")

@@ -1,4 +1,4 @@
-"""The way of a batch to the device that computes."""
+"""Moves a batch to the device that computes."""
 
 from dataclasses import replace
 from typing import TypeVar, cast

@@ -22,7 +22,7 @@ from la.types import Prompts, map_tensors
 
 
 class ExactPromptEncoder(PromptEncoder):
-    """The published prompt encoder. It masks nothing: padding and absent pairs are attended."""
+    """The published prompt encoder. It masks nothing: padding and absent pairs are attended to."""
 
     def sparse_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """Quirks of the published code.
@@ -56,7 +56,7 @@ class ExactPromptEncoder(PromptEncoder):
         return weights
 
     def valid(self, kind: Tensor) -> Tensor | None:
-        """Quirk: the key mask is made and never filled, so padding is attended."""
+        """Quirk: the key mask is made and never filled, so padding is attended to."""
         return None
 
     def on_grid(
@@ -67,7 +67,7 @@ class ExactPromptEncoder(PromptEncoder):
         n_supports: int,
         n_rows: int,
     ) -> Tensor:
-        """Quirk: absent classes are attended too; their tokens are those of the background pair."""
+        """Quirk: absent classes are attended to; their tokens are those of the background pair."""
         is_background = (row == 0)[:, None, None]
         background = x.new_zeros(n_supports, *x.shape[1:])
         background = background.index_add(0, support, x * is_background)
@@ -85,7 +85,7 @@ class ExactPromptEncoder(PromptEncoder):
         n_supports: int,
         n_rows: int,
     ) -> Prompts:
-        """Quirk: the mixer attends absent pairs; with a token pool they differ and are computed."""
+        """Quirk: the mixer attends to absent pairs; with a token pool these must be computed."""
         if not (self.config.mixers and self.class_encoder):
             return super().complete(prompts, n_supports, n_rows)
         support, row = _unlisted(
@@ -129,7 +129,7 @@ class ExactMaskDecoder(MaskDecoder):
         return _with_zero_gradients(logits, self)
 
     def attended(self, class_valid: Tensor) -> Tensor | None:
-        """Quirk: the key mask is void, so the zero prototype of a padded class is attended."""
+        """Quirk: the key mask is void, so the zero prototype of a padded class is attended to."""
         return None
 
 

@@ -128,7 +128,7 @@ class MultiHead(nn.Module):
         """Eq. 2: an image (B, h*w, D) with `position` (h*w, D) attends to tokens (B, T, D).
 
         Args:
-            valid: (B, T), which of the tokens are attended; None for all.
+            valid: (B, T), which of the tokens are attended to; None for all.
 
         Returns:
             (B, h*w, D), or (B, 1, D) for a single token, which gives every cell the same.

@@ -70,7 +70,7 @@ class MaskDecoder(nn.Module):
         return logits
 
     def attended(self, class_valid: Tensor) -> Tensor | None:
-        """(B, C) bool: prototypes that are attended; None for all."""
+        """(B, C) bool: prototypes that are attended to; None for all."""
         return class_valid
 
 

@@ -3,8 +3,8 @@
 Only pairs of a support image and a class that carry a prompt are computed, and one unprompted pair
 of each support image, whose embedding represents the background. They are stored flat, E of them,
 with index vectors back to image and row, so cost grows with what was annotated. Padding, and
-examples without any prompt, are masked wherever they could be attended; where the published weights
-need it otherwise, `la.model.exact` overrides a method.
+examples without any prompt, are masked wherever they could be attended to; where the published
+weights need it otherwise, `la.model.exact` overrides a method.
 """
 
 import torch
@@ -152,7 +152,7 @@ class PromptEncoder(nn.Module):
         return [module.get_parameter("weight") for module in modules]
 
     def valid(self, kind: Tensor) -> Tensor | None:
-        """(E, T) bool: tokens that are attended; None for all."""
+        """(E, T) bool: tokens that are attended to; None for all."""
         return kind != PADDING
 
     def on_grid(

@@ -217,7 +217,7 @@ class Masks:
             OSError: the PNG cannot be written.
         """
         if not path.is_file():  # opening a pipe would wait forever
-            raise MissingFile(f"{path} leads to no file; put the photograph there")
+            raise MissingFile(f"{path} is not a file; put the photograph there")
         try:
             picture = picture_digest(path)
         except OSError as error:

@@ -41,7 +41,7 @@ def other_pictures(images: Path, out: Path) -> list[Path]:
     ]
     if others:
         names = [path.relative_to(images).as_posix() for path in others]
-        log.warning("skipped, as their kind is not read: %s", listed(names))
+        log.warning("skipped, because their format is not read: %s", listed(names))
     return others
 
 

@@ -129,7 +129,7 @@ class Predictor:
 
     @property
     def examples_interact(self) -> bool:
-        """Whether an example's embedding depends on what else is in the batch, so not `join`."""
+        """Whether an example's embedding depends on its batch, which rules out `join`."""
         return self.model.config.mode == "exact"
 
     @torch.inference_mode()

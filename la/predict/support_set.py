@@ -62,7 +62,7 @@ def joined_pairs(supports: Sequence[SupportSet]) -> Pairs:
     pairs = supports[0].value.pairs
     for support in supports[1:]:
         if support.class_names != supports[0].class_names:
-            raise UserError("support sets with other classes cannot be joined; use extend")
+            raise UserError("support sets with different classes cannot be joined; use extend")
         pairs = numbered_on(pairs, support.value.pairs)
     return pairs
 

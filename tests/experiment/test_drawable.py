@@ -28,7 +28,7 @@ def test_n_is_lowered_to_the_classes_of_a_fold_with_the_reason(bench, caplog):
     with caplog.at_level(logging.WARNING):
         possible = drawable(bench, planned(1, 2, 5))
     assert possible == planned(1, 2)
-    assert "too few classes with images enough for 5-way 1-shot; 2-way 1-shot" in caplog.text
+    assert "too few classes have enough images for 5-way 1-shot; 2-way 1-shot" in caplog.text
     assert drawable(bench, planned(5)) == planned(2)
 
 

@@ -185,7 +185,7 @@ def test_a_full_disk_is_said_with_what_all_stages_need_together(here, monkeypatc
     needed = sum(stage.gigabytes for stage in found.stages)
     assert 700 < needed < 850 and not found.features_fit
     assert f"needs {needed:.1f} GB and has 700.0 GB free; make room" in str(found.problems[-1])
-    assert "LA_FEATURES=int8 stores features in half the bytes" in str(found.problems[-1])
+    assert "LA_FEATURES=int8 halves the size of features" in str(found.problems[-1])
     monkeypatch.setenv("LA_FEATURES", "int8")
     halved = plan(_paper(here), MEASUREMENTS)
     assert "make room" not in str(halved.problems[-1:])
@@ -266,7 +266,7 @@ def test_what_is_missing_is_fetched_only_if_nothing_else_hinders(here, monkeypat
     monkeypatch.setattr(fetching, "fetch", lambda what, root: fetched.append((what, root)))
     with pytest.raises(ValueError, match="needs a GPU"):
         prepare(_paper(here), MEASUREMENTS)
-    with pytest.raises(ValueError, match="names no number of steps; set train.steps"):
+    with pytest.raises(ValueError, match="has no number of steps; set train.steps"):
         monkeypatch.setenv("LA_CPU", "1")
         prepare(_paper(here, steps=0), MEASUREMENTS)
     assert fetched == []

@@ -152,7 +152,7 @@ def test_a_photograph_that_cannot_be_opened_stops_no_other(predictor, support, p
     content = json.loads(path.read_text())
     assert [entry["file_name"] for entry in content["images"]] == ["d.jpg"]
     assert [entry["file_name"] for entry in content["skipped"]] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert "a.jpg leads to no file" in content["skipped"][0]["reason"]
+    assert "a.jpg is not a file" in content["skipped"][0]["reason"]
 
 
 def test_a_photograph_that_may_not_be_read_is_skipped(
@@ -186,7 +186,7 @@ def test_pictures_of_kinds_that_are_not_read_are_listed(
         "d.NEF": ".NEF is not read; save it as JPEG or PNG",
         "e.dng": ".dng is not read; save it as JPEG or PNG",
     }
-    assert "skipped, as their kind is not read: d.NEF, e.dng" in caplog.text
+    assert "skipped, because their format is not read: d.NEF, e.dng" in caplog.text
 
 
 def test_a_folder_of_results_is_not_searched(photo, tmp_path):

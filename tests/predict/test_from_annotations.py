@@ -249,10 +249,8 @@ def test_a_source_without_usable_shapes_writes_nothing(images, tmp_path, capsys)
     words = ["prompts", str(path), "--images", str(images), "--out", str(out)]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert (
-        "gives no prompt: 3 shapes left out, marking no pixel of the photograph: a.jpg (dog),"
-        in said
-    )
+    text = "contains no usable prompt: 3 shapes left out, marking no pixel of the photograph: "
+    assert f"{text}a.jpg (dog)," in said
     assert not out.exists()
 
 

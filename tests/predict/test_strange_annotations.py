@@ -419,7 +419,7 @@ def test_labelme_may_leave_out_the_size_and_write_points_otherwise(points, image
         (
             {"points": [[1, 1, 0], [9, 1, 0], [9, 9, 0]]},
             {},
-            r"points is \[\[1, 1, 0\], .* no list of \[x, y\]",
+            r"points is \[\[1, 1, 0\], .* not a list of \[x, y\]",
         ),
         ({"points": [[1, 1], [9, 9]]}, {}, "no polygon of the segmentation has three points"),
         ({"points": [[1, 1]], "shape_type": "mask", "mask": "?"}, {}, "cannot be used"),
@@ -553,7 +553,7 @@ def test_names_on_the_command_line_may_hold_commas_and_spaces(images, tmp_path):
 @pytest.mark.parametrize("name", ["export.zip", "a.xml", "instances"])
 def test_a_file_of_another_format_is_named(name, images, tmp_path):
     (tmp_path / name).write_bytes(b"PK\3\4\xff")
-    with pytest.raises(UserError, match=f"{name} is no .json file; give one of COCO or LabelMe"):
+    with pytest.raises(UserError, match=f"{name} is not a .json file; give COCO or LabelMe"):
         read_annotations(tmp_path / name, images)
 
 

@@ -44,7 +44,7 @@ def test_of_small_data_only_what_they_allow_is_asked_for(tmp_path):
     none = asked(Workbench(profile("smoke"), tmp_path / "one", tmp_path))
     assert not any(none.values())
     table = contents(tmp_path, none, [])
-    assert set(table["results"]) == {"the data are too few"}
+    assert set(table["results"]) == {"there are too few data"}
 
 
 def test_the_trained_comparators_are_asked_for_where_a_table_has_them():

@@ -128,7 +128,7 @@ def test_the_basis_says_what_the_interval_holds():
     assert "2 trainings of each trained row" in several
     assert "these 2 lists" in several and "± covers both" in several
     shared = pages.basis("Quick.", [trained(0, "a"), trained(1, "a")])
-    assert "1 training of each trained row" in shared and "does not hold" in shared
+    assert "1 training of each trained row" in shared and "does not include" in shared
     untrained = pages.basis("Quick.", [rival, result("affinity", seed=1)])
     assert "training" not in untrained and untrained.endswith("over these 2 lists.")
 

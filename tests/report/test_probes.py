@@ -120,7 +120,7 @@ def test_the_finding_says_where_attention_lies_and_which_start_cannot_tell_class
     table.columns = pd.MultiIndex.from_tuples(columns)
     sentence = what_probes_show(table).sentence
     assert sentence.startswith("Uniform attention would put 7 % on the masked object. After")
-    assert "the agreeing start, 98 % of it lies there" in sentence and "untrained" not in sentence
+    assert "the agreeing start, 98 % of it is there" in sentence and "untrained" not in sentence
     assert "a cosine of 0.45, and 72 % of nearest neighbours" in sentence
     assert sentence.count("Attention finds the object there") == 1
     apart = what_probes_show(table.drop("usual start, trained")).sentence

@@ -51,7 +51,7 @@ def test_a_new_kernel_takes_up_photographs_classes_and_prompts(path):
     again = make(path)
     assert drawn(again) == before
     assert [image.tobytes() for image in again.photos] == pixels
-    assert again.status["text"].startswith("Took up the drawing of 20")
+    assert again.status["text"].startswith("Restored the drawing of 20")
     assert again.saved_before == pytest.approx(path.stat().st_mtime, abs=60)
 
 

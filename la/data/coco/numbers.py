@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def to_number(value: object) -> float:
-    """A number, also one that is written as text; NaN for anything else."""
+    """A number, which may be written as text; NaN for anything else."""
     if type(value) not in (int, float, str):
         return math.nan
     try:

@@ -122,7 +122,7 @@ def _plan(bench: Workbench, measurements: Sequence[Measurement], speed: Speed | 
             "few images"
         ))  # fmt: skip
     if needs.trainings and not config.train.steps:
-        problems.append(UserError(f"{config.profile} names no number of steps; set train.steps"))
+        problems.append(UserError(f"{config.profile} has no number of steps; set train.steps"))
     device = torch.cuda.get_device_name() if has_gpu else "the CPU"
     return Plan(
         f"Plan of {config.profile} on {device}",
@@ -244,7 +244,7 @@ def _disk_problems(needs: dict[Path, int], features: str) -> list[Exception]:
         features: the format of those that are still to be written; "none" without any.
     """
     smaller = {
-        "float16": "LA_FEATURES=int8 stores features in half the bytes, LA_FEATURES=none none",
+        "float16": "LA_FEATURES=int8 halves the size of features, LA_FEATURES=none stores none",
         "int8": "LA_FEATURES=none stores no features",
     }
     try:

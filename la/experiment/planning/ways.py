@@ -166,7 +166,7 @@ def report(bench: Workbench, planned: Mapping[str, Sequence[Measurement]], disk:
     free = shutil.disk_usage(cache).free
     lines = [
         "",
-        f"A table from nothing but COCO and the weights; {free / 1e9:.0f} GB are free, the disk "
+        f"Computing a table, given COCO and the weights; {free / 1e9:.0f} GB are free, the disk "
         f"reads {disk / 1e9:.2f} GB/s, {_devices(bench)}:",
         f"{'profile':18}{'LA_FEATURES':12}{'GB':>6}{'hours':>10}  waits for",
     ]

@@ -47,7 +47,7 @@ def drawable(bench: Workbench, measurements: Sequence[Measurement]) -> list[Meas
             if possible != measurement:
                 lowered[measurement.setting] = possible.setting
     for asked, instead in lowered.items():
-        log.warning("too few classes with images enough for %s; %s takes its place", asked, instead)
+        log.warning("too few classes have enough images for %s; %s replaces it", asked, instead)
     return list(allowed)
 
 

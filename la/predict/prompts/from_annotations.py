@@ -35,8 +35,8 @@ def read_annotations(
         source: a COCO file (masks, boxes or both), LabelMe files, YOLO-seg labels with their
             `data.yaml`, or PNG masks: with class numbers as values, or a folder for each class.
         images: the folder of the photographs.
-        classes: which classes to take, and their order; when omitted, all, or of more than
-            prompts can have those that the photographs show.
+        classes: which classes to take, and their order; when omitted, all, or, if these are more
+            than prompts can have, those that the photographs show.
         files: names of the photographs to take; when omitted, all that are annotated.
 
     Raises:
@@ -74,7 +74,7 @@ def read_annotations(
             prompts += of_image
             entries.append(DrawnImage(str(path), width, height))
     if not prompts:
-        raise UserError(f"{source} gives no prompt: {'; '.join(oddities.notes())}")
+        raise UserError(f"{source} contains no usable prompt: {'; '.join(oddities.notes())}")
     for note in oddities.notes():
         log.warning("%s: %s", source, note)
     return Drawing(tuple(entries), tuple(names), tuple(prompts))
@@ -146,7 +146,7 @@ def _chosen(
 ) -> list[str]:
     """The known classes that are asked for, as the file spells them; all if none is named.
 
-    Of more classes than prompts can have, those of the marked shapes.
+    If that is more than prompts can have, the classes of the marked shapes.
 
     Raises:
         UserError: one of them is not known, or there are more than prompts can have.

@@ -20,10 +20,10 @@ from la.colours import OKABE_ITO
 from la.experiment.methods import METHODS, RIVALS
 
 WIDTH = 4.2  # inches
-PIXELS = 125  # of a page, by which a picture is shown per inch; a phone shows it smaller
+PIXELS = 125  # of a web page, for each inch of a picture; a phone shows it smaller
 LABEL = 9  # points, of the names of methods
 LONG = 20  # characters; legends of longer names have one column
-ROWS = 6  # of a legend, for which the panels of a figure leave room
+ROWS = 6  # of a legend; the panels of a figure leave room for these
 ROW = 0.2  # inches
 COLOURS = [c for c in OKABE_ITO if c != "#F0E442"]  # yellow cannot be read on white
 MARKERS = "osD^vPX*"

@@ -10,7 +10,7 @@ from la.report.figures.canvas import COLOURS, LABEL, MARKERS, short, stacked, wi
 from la.report.figures.lettering import literal
 
 NAME = 21  # characters in a line of a method's name beside its row
-MANY = 50  # bars of a chart that can be read as a whole
+MANY = 50  # bars; a chart with more of them is hard to read
 KINDS = {  # of `analysis.mistakes`: the pixels of true objects, by what happened to them
     "right": ("#555555", ""),
     "another class": ("#bbbbbb", "xxxx"),

@@ -28,7 +28,7 @@ def draw_labels(
         axis.contour(x, y, outline, [0.5], colors=[colour(row)], linewidths=1.2)
         pixels = np.argwhere(labels == row)
         centre = pixels.mean(axis=0)
-        nearest = np.linalg.norm(pixels - centre, axis=1).argmin()  # so that it is on the region
+        nearest = np.linalg.norm(pixels - centre, axis=1).argmin()  # not in a hole
         _write_number(axis, pixels[nearest][1], pixels[nearest][0], row)
 
 

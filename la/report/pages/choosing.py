@@ -42,7 +42,7 @@ def by_class(
 ) -> Study:
     """IoU of each unseen class with chosen and with random supports.
 
-    Each method has the bias that it has in the tables. Folds in which no class has images enough
+    Each method has the bias that it has in the tables. Folds in which no class has enough images
     are left out, and so is a K that is not below the number of candidates.
 
     Raises:
@@ -100,7 +100,7 @@ def _check_numbers(n_candidates: int, n_queries: int, n_draws: int) -> None:
 
 
 def _too_few_images(n_candidates: int, most: int) -> str:
-    """That no class has images enough, and how many candidates the data allow."""
+    """That no class has enough images, and how many candidates the data allow."""
     text = f"no class has more than {counted(n_candidates, 'test image')} to choose from"
     if most < 3:
         return f"{text}, and 2 candidates and a query are the least; annotate more images"

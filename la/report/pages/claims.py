@@ -128,8 +128,9 @@ def claims(
 
 
 def shown(claims: pd.DataFrame) -> pd.DataFrame:
-    """`claims` in three columns, so that a phone can show them: the link joins the claim, and the
-    interval joins what was found.
+    """`claims` in three columns, which fit on a phone.
+
+    The claim contains its link, and what was found contains its interval.
     """
     rows = {}
     for claim, row in claims.iterrows():

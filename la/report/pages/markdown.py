@@ -17,7 +17,7 @@ from la.report.scores.tables import prompts_of
 from la.report.verdicts.finding import Finding
 from la.wording import counted, numbered, plural
 
-NOT_POSSIBLE = "the data are too few"  # classes, or images of them, for any episode of a page
+NOT_POSSIBLE = "there are too few data"  # classes, or images of them, for any episode of a page
 
 
 def contents(
@@ -68,7 +68,7 @@ def basis(
 ) -> str:
     """How the numbers of a page were made, in two lines of Markdown.
 
-    Profile, device and data; folds, episode lists and trainings; and what `±` holds. A third line
+    Profile, device and data; folds, episode lists and trainings; and what `±` covers. A third line
     says which of the measurements `asked` for a small data set does not allow.
     """
     if not results:
@@ -123,14 +123,14 @@ def _lists_of_settings(measured: Sequence[Measurement]) -> list[int]:
 
 
 def _interval(n_lists: Sequence[int], n_trainings: int) -> str:
-    """What ± holds, given that list i is scored with training i."""
+    """What ± covers, given that list i is scored with training i."""
     if max(n_lists) == 1:
         return "With one list there is no ±."
     over = f"± is half of the 95 % t-interval over these {_several(n_lists, 'list')}"
     if n_trainings == 0:
         return f"{over}."
     if n_trainings == 1:
-        return f"{over}; the trained rows have one training, whose spread it does not hold."
+        return f"{over}; the trained rows have one training, whose spread it does not include."
     return f"{over}; in trained rows each list has a training of its own, so ± covers both."
 
 

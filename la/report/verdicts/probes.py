@@ -152,7 +152,7 @@ def probe(
 
 
 def what_probes_show(probes: pd.DataFrame) -> Finding:
-    """Where tokens attend after training and whether embeddings tell classes apart, from `probe`.
+    """Where tokens attend after training and whether embeddings distinguish classes, from `probe`.
 
     Args:
         probes: a row per model; names of `both_ends`.
@@ -168,13 +168,13 @@ def what_probes_show(probes: pd.DataFrame) -> Finding:
         cosine = np.round(two_classes[model], 2)  # as the table rounds it
         start = model.removesuffix(", trained")
         sentence += (
-            f" After training from the {start}, {100 * on_mask[model]:.0f} % of it lies there, the "
+            f" After training from the {start}, {100 * on_mask[model]:.0f} % of it is there, the "
             f"embeddings of two classes of one image have a cosine of {cosine:.2f}, "
             f"and {100 * neighbours[model]:.0f} % of nearest neighbours are of the same class."
         )
         if on_mask[model] > 0.5 and two_classes[model] > 0.9:
             sentence += (
-                " Attention finds the object there, but the embedding does not tell its class."
+                " Attention finds the object there, but the embedding does not identify its class."
             )
     return Finding(sentence)
 

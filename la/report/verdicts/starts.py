@@ -132,7 +132,7 @@ def two_lengths(results: Sequence[Result], config: Config) -> str:
         f"{fmean(scores[many.label]):.1f} % in the learning curves, both in {setting} on the same "
         f"folds, lists and unseen classes. The trainings differ: those of the ladder take "
         f"{counted(n_few, 'step')}, those of this point of the curves {n_many}. Table 4 trains the "
-        "complete model as shortly as the ladder; its mean is over more trainings and lists."
+        "complete model for as few steps as the ladder; its mean is over more trainings and lists."
     )
 
 

@@ -99,7 +99,7 @@ class Widget(anywidget.AnyWidget):
         png = BytesIO()
         picture.quantize(128).save(png, "PNG", optimize=True)
         data = {"image/png": b64encode(png.getvalue()).decode(), "text/plain": self._text}
-        # Jupyter marks such an image with a class, by which widgets.css knows it.
+        # Jupyter gives such an image a CSS class, which widgets.css selects.
         return data, {"image/png": {"alt": self._text}, "needs_background": "light"}
 
     @property

@@ -22,7 +22,7 @@ class _Part:
 
 
 class SupportCache:
-    """Support sets of single photographs; a click costs that of one, and their mean."""
+    """Support sets of single photographs: a click recomputes only one of them, and their mean."""
 
     def __init__(self) -> None:
         self._parts: dict[int, _Part] = {}  # by the number of the photograph

@@ -212,6 +212,6 @@ def _opened(image: _Image, path: Path) -> Placed | None:
 
 
 def _plain(name: str) -> str:
-    """A photograph's name as a file name that every disk takes."""
+    """A photograph's name as a file name that is valid on every file system."""
     plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
     return plain[-80:]

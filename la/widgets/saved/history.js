@@ -97,7 +97,7 @@ class History {
     const left = keptState(this.file, this.model.get("saved_before"), this.now.images);
     if (!left || JSON.stringify(left) === JSON.stringify(this.now)) return dropKept(this.file);
     this.edit(left);
-    this.say("done", "Took up what the kernel had not saved; undo brings back the state before");
+    this.say("done", "Restored what the kernel had not saved; undo returns to the state before");
   }
 
   saved() { if (this.model.get("saved") >= this.model.get("seq")) dropKept(this.file); }

@@ -61,7 +61,7 @@ def taken_up(path: Path, given: State) -> tuple[State, str]:
             _set_aside(path, "damaged")
             return given, f"{error}; it is kept as {path.stem}-damaged.json"
         saved = datetime.fromtimestamp(path.stat().st_mtime)
-        note = f"Took up the drawing of {saved:%Y-%m-%d %H:%M}"
+        note = f"Restored the drawing of {saved:%Y-%m-%d %H:%M}"
     else:
         return given, ""
     if state.origin.prompts != given.origin.prompts:
