@@ -1,5 +1,6 @@
 """Shared builders: a small COCO-format folder, annotations of real photographs, a browser."""
 
+import gc
 import json
 import os
 import shutil
@@ -61,6 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return not is_of_browser, item.path not in slow, count[item.path]
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collection leaves out what is loaded by now; it would look through it in vain."""
+    gc.freeze()
 
 
 @cache

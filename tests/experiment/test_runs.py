@@ -14,9 +14,16 @@ from la.experiment.setup.workbench import Workbench
 from la.types import IGNORE
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Of these tests alone, so that each view is drawn and encoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def bench(short, few, tmp_path):
+def bench(short, few, tmp_path, cache):
     """With two views of each of 40 training images."""
+    (tmp_path / "cache").symlink_to(cache)
     return Workbench(replace(short, views=2), few(40, 40), home=tmp_path)
 
 
