@@ -54,7 +54,7 @@ def scoring_code(module: str) -> str:
 
     Args:
         module: the module of `la` that defines a comparator; "" for Label Anything. The number
-            of a trained method depends on the code that trains as well.
+            of a trained method also depends on the code that trains it.
     """
     own_files = _imported_by(module)
     is_trained = not module or LEARNED in own_files
@@ -137,7 +137,7 @@ class _Bare(ast.NodeTransformer):
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether a statement is a string by itself, as a docstring is."""
+    """Whether a statement is only a string, like a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 

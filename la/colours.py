@@ -36,22 +36,22 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
 
 def _palette() -> tuple[str, ...]:
     """Okabe and Ito's eight colours; each further one is the farthest from all before it."""
-    eight = np.array([list(bytes.fromhex(colour[1:])) for colour in OKABE_ITO])
-    cube = np.meshgrid(LEVELS, LEVELS, LEVELS)
-    candidates = np.stack(cube, axis=-1).reshape(-1, 3)
+    okabe_ito = np.array([list(bytes.fromhex(colour[1:])) for colour in OKABE_ITO])
+    axes = np.meshgrid(LEVELS, LEVELS, LEVELS)
+    candidates = np.stack(axes, axis=-1).reshape(-1, 3)
     darkest, lightest = LIGHTNESS
     lightness = _oklab(candidates)[:, 0]
     is_moderate = (darkest < lightness) & (lightness < lightest)
     candidates = candidates[is_moderate]
-    places = _oklab(candidates)
-    to_eight = places[:, None] - _oklab(eight)
-    distances = np.linalg.norm(to_eight, axis=2).min(1)
+    in_oklab = _oklab(candidates)
+    offsets = in_oklab[:, None] - _oklab(okabe_ito)
+    distances = np.linalg.norm(offsets, axis=2).min(1)
     colours = list(OKABE_ITO)
     while len(colours) < N_COLOURS:
         farthest = int(distances.argmax())
         red, green, blue = candidates[farthest]
         colours.append(f"#{red:02X}{green:02X}{blue:02X}")
-        to_farthest = np.linalg.norm(places - places[farthest], axis=1)
+        to_farthest = np.linalg.norm(in_oklab - in_oklab[farthest], axis=1)
         distances = np.minimum(distances, to_farthest)
     return tuple(colours)
 
@@ -68,14 +68,14 @@ def colour(row: int) -> tuple[float, float, float]:
 def overlay(image: Image.Image, labels: np.ndarray, opacity: float = 0.6) -> Image.Image:
     """The image with a label map (H, W) blended over it; pixels of row 0 or below are darkened."""
     pixels = np.asarray(image.convert("RGB")) / 255
-    table = np.zeros((1 + N_COLOURS, 3))
+    rgb_of_row = np.zeros((1 + N_COLOURS, 3))
     for row in range(1, N_COLOURS + 1):
-        table[row] = colour(row)
+        rgb_of_row[row] = colour(row)
     rows = labels.clip(min=0)
-    labelled = (1 - opacity) * pixels + opacity * table[rows]
+    labelled = (1 - opacity) * pixels + opacity * rgb_of_row[rows]
     unlabelled = 0.75 * pixels
-    mixed = np.where(rows[..., None] > 0, labelled, unlabelled)
-    return Image.fromarray((mixed * 255).round().astype(np.uint8))
+    blended = np.where(rows[..., None] > 0, labelled, unlabelled)
+    return Image.fromarray((blended * 255).round().astype(np.uint8))
 
 
 def palette_png(labels: np.ndarray) -> Image.Image:

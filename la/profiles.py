@@ -162,10 +162,10 @@ def profile(name: str) -> Config:
     Raises:
         UserError: there is no such profile, or the number of steps is not a positive number.
     """
-    known, at, steps = name.partition("@")
-    if known not in PROFILES:
+    base, at, steps = name.partition("@")
+    if base not in PROFILES:
         raise UserError(f"no profile {name!r}; known: {', '.join(PROFILES)}")
-    config = PROFILES[known]
+    config = PROFILES[base]
     if not at:
         return config
     if not steps.isdecimal() or int(steps) < 1:

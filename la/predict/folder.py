@@ -174,9 +174,9 @@ def segment_folder(
         find_photos(images, out), "segmenting", unit="image", disable=not progress
     ):
         name = path.relative_to(images).as_posix()
-        first = name_of.setdefault(file_id(path), name)
-        if first != name:
-            skipped.append({"file_name": name, "reason": f"it is the same file as {first}"})
+        first_name = name_of.setdefault(file_id(path), name)
+        if first_name != name:
+            skipped.append({"file_name": name, "reason": f"it is the same file as {first_name}"})
             continue
         try:
             masks.complete(path, name, segment)

@@ -32,7 +32,7 @@ class Memory:
     ) -> Tensor:
         """A tensor whose values are not set.
 
-        Page-locked memory comes from torch. It is used again as well, but not before the copies to
+        Page-locked memory comes from torch. It is reused, too, but not before the copies to
         the GPU that read it have ended.
         """
         n_bytes = dtype.itemsize * math.prod(shape)

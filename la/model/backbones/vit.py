@@ -47,7 +47,7 @@ def read_mae(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def read_dinov2(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Features (B, V, h, w) of DINOv2, which interpolates its positions by itself.
+    """Features (B, V, h, w) of DINOv2, which always interpolates its positions.
 
     Raises:
         UserError: a side of the images is not a multiple of the patch size.

@@ -45,7 +45,7 @@ def compare(results: Iterable[Result], name: str = "") -> list[Comparison]:
             continue
         folds = pairs.setdefault((m.method, prompts_of(m), m.setting), {})
         theirs = result.scores.intersection_union()
-        # Each list gets a stream of its own, so that equally long lists are resampled apart.
+        # Each list gets its own stream, so that equally long lists are resampled independently.
         stream_number = sum(len(lists) for lists in folds.values())
         interval = paired_bootstrap(ours, theirs, seed=stream_number)
         folds.setdefault(m.fold, []).append(interval)

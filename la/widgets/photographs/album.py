@@ -13,7 +13,7 @@ from la.widgets.photographs.photos import Photo, Placed
 
 
 class AlbumWidget(Widget):
-    """Photographs as the page lists them; it asks for their pixels when it displays them.
+    """Photographs as the page lists them; it requests their pixels when it displays them.
 
     The list is sent whole at first. After that a photograph that is added is sent alone, because
     the list of a thousand takes 100 kB. The browser may also set the list, by the ids of

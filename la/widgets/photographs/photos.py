@@ -133,7 +133,7 @@ class Placed:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """The item of `PromptEditor.images`; pixels are sent apart, when the page asks for them."""
+        """The item of `PromptEditor.images`; pixels are sent separately, on request."""
         height, width = self.photo.size
         return {
             "id": self.photo.id,

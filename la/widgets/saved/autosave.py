@@ -1,7 +1,7 @@
 """The drawing of a cell on disk, which is restored after a re-run, a restart or a reopening.
 
 Beside the notebook `NAME.ipynb` there is a folder `NAME.drawings`: a file for each cell that has
-an editor, which `la predict --support` takes as well, and the photographs that have no file
+an editor, which `la predict --support` also reads, and the photographs that have no file
 elsewhere.
 """
 
