@@ -197,8 +197,15 @@ def _next_step(
     if data.test.annotation_crowd.all() and len(data.test.annotation_crowd):
         file = shlex.quote(str(data.test.source))
         return (
-            f"{start}add masks, without which nothing can be scored; boxes can be prompts: "
+            f"{start}add masks, without which nothing can be scored, or set iscrowd to 0 where a "
+            "mask is that of one object; boxes can be prompts: "
             f"python -m la prompts {file} --images {place}"
+        )
+    if len(data.files) > 1 and not len(data.test.image_ids):
+        train, test = (index.source.name for index in data.files)
+        return (
+            f"{start}annotate images in {test}, which has none to test on, or take it away, so "
+            f"that {train} is split by image"
         )
     if not most_ways:
         return (

@@ -13,19 +13,20 @@ from PIL import Image
 from la.data.coco.index import CocoIndex
 from la.data.coco.reconcile import identifies
 from la.data.pictures.contents import BLANK, FEW, replaced_pictures
-from la.data.pictures.images import is_address, orientation
+from la.data.pictures.images import BrokenLink, is_address, orientation
 from la.data.pictures.picture_files import file_id, is_picture
 from la.errors import MissingFile, UserError
 from la.files import progress_bar
 
 MISSING = "images that have no file"
+BROKEN = "images whose file is a link to a file that does not exist"
 ADDRESSES = "images that have no file and whose file_name is a web address"
 OTHER_SUFFIX = "images whose file has another suffix than file_name"
 SEVERAL = "images that have several files of their name"
 UNREADABLE = "images that cannot be read"
 OTHER_SIZE = "images that have another size than the file states"
 # Faults that stop a run that needs the image.
-NO_IMAGE = (MISSING, ADDRESSES, OTHER_SUFFIX, SEVERAL, UNREADABLE, OTHER_SIZE)
+NO_IMAGE = (MISSING, BROKEN, ADDRESSES, OTHER_SUFFIX, SEVERAL, UNREADABLE, OTHER_SIZE)
 ABSENT = "images that have neither a file nor an annotation"
 TWINS = "images that show a picture that an earlier entry shows"
 REPLACED = "images that were replaced since they were first read"
@@ -38,6 +39,7 @@ EMPTY = "images that have no annotation"
 UNLISTED = "image files that are in no entry of the list `images`"
 MENDS = {  # in the order in which they are reported; right for one image and for many
     MISSING: "put each where its file_name says, or take its entry out of the list `images`",
+    BROKEN: "mend each link",
     ADDRESSES: "download each, and write the name of its file",
     OTHER_SUFFIX: "correct file_name",
     SEVERAL: "keep one file of each, or write its folder in file_name",
@@ -78,8 +80,9 @@ def image_findings(index: CocoIndex) -> list[Finding]:
         is_annotated = len(index.annotations_of(image_id)) > 0
         try:
             paths.append(index.path(image_id))
-        except MissingFile:
-            names[MISSING if is_annotated else ABSENT].append(name)
+        except MissingFile as error:
+            missing = BROKEN if isinstance(error, BrokenLink) else MISSING
+            names[missing if is_annotated else ABSENT].append(name)
             continue
         except UserError:
             names[SEVERAL].append(name)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from la.data.coco.coco_file import not_utf8
+from la.data.coco.coco_file import not_json, not_utf8
 from la.data.coco.entries import whole_number
 from la.data.coco.segmentations import Unusable
 from la.data.pictures.picture_files import is_hidden
-from la.errors import UserError
 from la.types import Box, Point
 
 
@@ -111,4 +110,4 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw, error) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+        raise not_json(path, raw, error) from None

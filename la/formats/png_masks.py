@@ -94,7 +94,10 @@ def _legend(path: Path) -> dict[int, str]:
     Raises:
         UserError: the file has other columns, or holds a class number that is not a number.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    separator = ";" if ";" in header and "," not in header else ","  # of some spreadsheets
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     for column in ("name", "index"):
         if column not in (rows.fieldnames or ()):
             raise UserError(f"{path} has no column `{column}`; its first line is index,name")

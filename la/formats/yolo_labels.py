@@ -41,12 +41,15 @@ def class_names(source: Path) -> dict[int, str]:
                 # This loader returns only text: a class named "no" does not become False.
                 content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
             except yaml.YAMLError as error:
-                raise UserError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
+                fault = " ".join(str(error).split())
+                raise UserError(
+                    f"{path} is not YAML: {fault}; put a name that contains a colon in quotes"
+                ) from None
             names = content.get("names") if isinstance(content, dict) else None
             if names and isinstance(names, dict):
-                return _by_number(names, path)
+                return _texts(_by_number(names, path), path)
             if names and isinstance(names, list):
-                return dict(enumerate(map(str, names)))
+                return _texts(dict(enumerate(names)), path)
             unnamed = unnamed or path
         if (folder / "classes.txt").is_file():
             lines = enumerate(read_text(folder / "classes.txt").splitlines())
@@ -56,7 +59,22 @@ def class_names(source: Path) -> dict[int, str]:
     raise UserError(f"{source} has no data.yaml or classes.txt; add one with the class names")
 
 
-def _by_number(names: dict[str, Any], path: Path) -> dict[int, str]:
+def _texts(names: dict[int, Any], path: Path) -> dict[int, str]:
+    """The names.
+
+    Raises:
+        UserError: one of them is not a text, as of a name with a colon and without quotes.
+    """
+    for name in names.values():
+        if not isinstance(name, str):
+            raise UserError(
+                f"{path}: names holds {name!r:.40}, which is not a text; put a name that contains "
+                "a colon in quotes"
+            )
+    return names
+
+
+def _by_number(names: dict[str, Any], path: Path) -> dict[int, Any]:
     """The names of a `data.yaml` that numbers them.
 
     Raises:
@@ -65,7 +83,7 @@ def _by_number(names: dict[str, Any], path: Path) -> dict[int, str]:
     for number in names:
         if not number.isdecimal():
             raise UserError(f"{path}: names has the key {number!r:.40}; write NUMBER: NAME")
-    return {int(number): str(names[number]) for number in sorted(names, key=int)}
+    return {int(number): names[number] for number in sorted(names, key=int)}
 
 
 def read_labels(path: Path, source: Path, names: Mapping[int, str]) -> Iterator[Marked]:

@@ -228,13 +228,34 @@ def test_what_keeps_a_file_from_being_found_is_named(folder, tmp_path):
     (path / "images/004.png").symlink_to("nowhere.png")
     report = checked(path, tmp_path)
     assert {finding.what: finding.entries for finding in report.findings if finding.is_fault} == {
-        "images that have no file": ("90\n3.png", "004.png"),
+        "images that have no file": ("90\n3.png",),
+        "images whose file is a link to a file that does not exist": ("004.png",),
         "images that have no file and whose file_name is a web address": (
             "https://host/x/901.png",
         ),
         "images whose file has another suffix than file_name": ("002.jpg",),
     }
-    assert "have no file: 2 ('90\\n3.png', 004.png); put each where" in str(report)
+    assert "have no file: 1 ('90\\n3.png'); put each where" in str(report)
+
+
+def test_a_test_file_without_images_is_named_with_the_way_out(folder, tmp_path):
+    path = folder()
+    (path / "annotations/instances_default.json").rename(path / "annotations/instances_train.json")
+    empty = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "ant"}]}
+    (path / "annotations/instances_val.json").write_text(json.dumps(empty))
+    assert next_step(path, tmp_path) == (
+        "next: annotate images in instances_val.json, which has none to test on, or take it away, "
+        "so that instances_train.json is split by image"
+    )
+
+
+def test_crowds_alone_may_be_objects_whose_field_is_wrong(folder, tmp_path):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = 1
+
+    step = next_step(folder(edit=edit), tmp_path)
+    assert "or set iscrowd to 0 where a mask is that of one object; boxes can be" in step
 
 
 def test_entries_that_are_left_out_are_to_be_mended_first(folder, tmp_path):

@@ -642,7 +642,7 @@ def test_empty_lists_make_an_empty_index(write, tmp_path):
     ("content", "message"),
     [
         ("{", "is not JSON .* download or export it again"),
-        ("", "is not JSON"),
+        (" \n", "is empty; download or export it again"),
         ("[" * 5000, "is not JSON"),
         ('{"images": ' + "[" * 5000, "is not JSON"),
         ("[1, 2]", "not a COCO instance file: it has no list 'images'"),

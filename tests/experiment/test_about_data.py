@@ -32,7 +32,7 @@ def test_a_class_that_has_boxes_alone_is_named_with_their_number_and_the_way_to_
     assert n_boxes[3] > 9
     said = bench.headline()
     assert (
-        "1 class of boxes or crowds without a mask can be neither trained on nor scored: "
+        "1 class of boxes or crowds (iscrowd 1) alone can be neither trained on nor scored: "
         f"class 3 ({n_boxes[3]}). `python -m la prompts` makes prompts of boxes"
     ) in said
 
@@ -40,13 +40,13 @@ def test_a_class_that_has_boxes_alone_is_named_with_their_number_and_the_way_to_
 def test_of_many_classes_three_are_named(opened):
     bench, n_boxes = opened(2, 3, 5, 7)
     first = ", ".join(f"class {i} ({n_boxes[i]})" for i in (2, 3, 5))
-    assert "4 classes of boxes or crowds without a mask" in bench.headline()
+    assert "4 classes of boxes or crowds (iscrowd 1) alone" in bench.headline()
     assert f"scored: {first} and 1 more. `python" in bench.headline()
 
 
 def test_a_class_with_masks_beside_its_boxes_is_not_named(opened):
     bench, _ = opened()
-    assert "without a mask" not in bench.headline()
+    assert "boxes or crowds" not in bench.headline()
 
 
 def test_boxes_become_prompts_and_prompts_masks_that_are_scored(opened, tmp_path, capsys):
@@ -64,4 +64,4 @@ def test_boxes_become_prompts_and_prompts_masks_that_are_scored(opened, tmp_path
     file.write_text(json.dumps(made))
     capsys.readouterr()
     assert main(["data", str(folder)]) in (0, 1)
-    assert "without a mask" not in capsys.readouterr().err
+    assert "boxes or crowds" not in capsys.readouterr().err

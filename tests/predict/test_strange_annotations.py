@@ -196,9 +196,10 @@ def test_json_of_windows_is_read(encoding, images, tmp_path):
 def test_what_is_no_json_is_named(content, images, tmp_path):
     path = tmp_path / "instances.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="instances.json is not JSON"):
+    fault = "not JSON" if content else "empty"
+    with pytest.raises(UserError, match=f"instances.json is {fault}.*; download or export"):
         read_annotations(path, images)
-    with pytest.raises(UserError, match="instances.json is not JSON"):
+    with pytest.raises(UserError, match=f"instances.json is {fault}"):
         prompts_file.read(path)
 
 
@@ -605,6 +606,7 @@ def test_grey_masks_with_several_channels_are_masks(channels, images, tmp_path):
         "index,name\r\n0,background\r\n3,cat\r\n7,dog\r\n",
         "index,name\n3,cat\n7,dog\n",  # without background
         "name,index\ndog,7\ncat,3\n",
+        "index;name\r\n0;background\r\n3;cat, small\r\n7;dog\r\n",  # of a spreadsheet
         'index,name,colour\n0,background,\n3,"cat\n(big)",\n7,dog,\n',
     ],
 )
@@ -622,7 +624,7 @@ def test_a_legend_says_which_number_a_class_has(legend, images, tmp_path):
         read_annotations(masks, images)
 
 
-@pytest.mark.parametrize("legend", ["index;name\n0;background\n1;dog\n", "", "0,background\n"])
+@pytest.mark.parametrize("legend", ["index;class\n1;dog\n", "", "0,background\n"])
 def test_a_legend_without_names_is_named(legend, images, tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.ones(SIZE, np.uint8)).save(tmp_path / "masks" / "a.PNG")
@@ -664,6 +666,32 @@ def test_a_data_yaml_without_names_is_named(names, images, tmp_path):
     yolo(folder, "0 0.1 0.1 0.2 0.1 0.2 0.2", names)
     with pytest.raises(UserError, match="data.yaml has no list `names`; add it, with the names"):
         read_annotations(folder, images)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ('names:\n  0: "ant: red"\n  1: no\n', ("ant: red", "no")),
+        ('names: ["ant: red", 7, true]', ("ant: red", "7", "true")),
+    ],
+)
+def test_names_of_yolo_are_texts_whatever_they_mean_in_yaml(names, classes, images, tmp_path):
+    line = " ".join(map(str, np.divide(RING, [30, 20] * 4)))
+    drawing = read_annotations(yolo(tmp_path / "yolo", f"0 {line}", names), images)
+    assert drawing.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("names:\n  0: ant: red\n", "is not YAML: mapping values .* line 2, column 9: "),
+        ("names:\n  - ant: red\n  - bee\n", "names holds {'ant': 'red'}, which is not a text"),
+        ("names: {0: [ant]}\n", r"names holds \['ant'\], which is not a text"),
+    ],
+)
+def test_a_colon_in_a_name_of_yolo_needs_quotes(names, message, images, tmp_path):
+    with pytest.raises(UserError, match=f"data.yaml.*{message}.*; put a name .* in quotes"):
+        read_annotations(yolo(tmp_path / "yolo", "0 0.1 0.1 0.2 0.1 0.2 0.2", names), images)
 
 
 def test_files_of_another_format_in_a_folder_are_named(images, tmp_path):

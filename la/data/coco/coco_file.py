@@ -23,7 +23,7 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw, error) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); download or export it again") from None
+        raise not_json(path, raw, error) from None
     for name in LISTS:
         if not (isinstance(content, dict) and isinstance(content.get(name), list)):
             raise UserError(
@@ -31,6 +31,12 @@ def read_lists(raw: bytes, path: Path) -> dict[str, list[Any]]:
                 "give an instances_*.json, or export the data in COCO's instance format"
             )
     return content
+
+
+def not_json(path: Path, raw: bytes, error: Exception) -> UserError:
+    """The error for a file that is empty, or that is not JSON."""
+    fault = "empty" if not raw.strip() else f"not JSON ({error})"
+    return UserError(f"{path} is {fault}; download or export it again")
 
 
 def not_utf8(path: Path, raw: bytes, error: UnicodeDecodeError) -> UserError:

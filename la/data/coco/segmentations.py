@@ -73,7 +73,7 @@ def outline(shape: object, height: int, width: int) -> Outline:
     if isinstance(shape, dict):
         return Outline([_runs(shape, height, width)], is_runs=True)
     if not isinstance(shape, list):
-        raise Unusable(f"segmentation is {type(shape).__name__}, neither polygons nor run lengths")
+        raise Unusable(f"segmentation {shape!r:.40} is neither polygons nor run lengths")
     side = max(height, width)
     written = rings_of(shape)
     rings = [_ring(points, side) for points in written if _is_ring(points)]

@@ -27,6 +27,10 @@ ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")  # such as https://, s3://, 
 BITS = (8, 10, 12, 14, 16)  # of greys that cameras and scanners write
 
 
+class BrokenLink(MissingFile):
+    """The file that a name means is a link to a file that does not exist."""
+
+
 class ImageFolder:
     """The files under a folder by name, looked up once, when a file is first asked for.
 
@@ -66,7 +70,7 @@ class ImageFolder:
                     "folder into file_name"
                 )
             if fits and not os.path.exists(fits[0]):
-                raise MissingFile(f"{fits[0]} is a link to a file that does not exist; mend it")
+                raise BrokenLink(f"{fits[0]} is a link to a file that does not exist; mend it")
             if fits:
                 return Path(fits[0])
             elsewhere += paths

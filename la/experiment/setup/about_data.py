@@ -77,7 +77,7 @@ def _without_masks(data: Data) -> str:
         return ""
     named = [f"{data.test.category_names[row]} ({others[row]})" for row in rows]
     return (
-        f" {counted(len(rows), 'class')} of boxes or crowds without a mask can be neither trained "
-        f"on nor scored: {listed(named)}. `python -m la prompts` makes prompts of boxes, "
+        f" {counted(len(rows), 'class')} of boxes or crowds (iscrowd 1) alone can be neither "
+        f"trained on nor scored: {listed(named)}. `python -m la prompts` makes prompts of boxes, "
         "and `python -m la predict` makes masks of prompts, to be checked."
     )
