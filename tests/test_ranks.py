@@ -77,7 +77,7 @@ def test_two_processes_render_a_notebook_once_and_end(tmp_path):
     program.write_text(
         f"import pathlib, sys\n"
         f"from la.__main__ import main\n"
-        f"from la.report import freshness, notebooks\n"
+        f"from la.report.pages import freshness, notebooks\n"
         f"notebooks.NOTEBOOKS = freshness.NOTEBOOKS = pathlib.Path({str(tmp_path)!r})\n"
         f"sys.exit(main(['run', 'small', '--profile', 'smoke', '--data', 'few']))\n"
     )
