@@ -85,7 +85,8 @@ def evaluate(
     pictures = {picture_digest(photo.path) for photo in support.photos}
     query_ids = [i for i in index.image_ids.tolist() if index.picture(i) not in pictures]
     if not query_ids:
-        raise UserError(f"every image of {index.source} is a support; none is left to be scored")
+        why = "every image is a support" if len(index.image_ids) else "the file lists no image"
+        raise UserError(f"nothing of {index.source} is left to be scored: {why}")
     scored_classes(classes, index.subset(query_ids), " (supports left out)")
     parts = _leave_one_out(predictor, support)
     sets = [whole, *parts.values()]
@@ -134,7 +135,7 @@ def scored_classes(classes: Sequence[str], truth: CocoIndex, part: str = "") -> 
     scored = [name for name in classes if same_spelling(name) in spelled]
     missing = ", ".join(name for name in classes if name not in scored)
     if not scored:
-        known = listed(annotated, 10) or "none"
+        known = listed(annotated, 10) or "no class"
         raise UserError(
             f"{truth.source}{part} has no mask of {missing} to score; it has masks of {known}. "
             "Rename the classes of the prompts, or annotate them on further images"

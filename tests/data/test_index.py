@@ -492,6 +492,13 @@ def test_what_is_wrong_with_a_polygon_or_a_box_is_said_exactly(write):
         "a polygon leaves the image, whose longer side is 40 pixels": [[1, 1, 500, 1, 5, 5]],
         "a polygon has 7 numbers, which are no pairs of x and y": [[1, 1, 5, 1, 5, 5, 1]],
         "a polygon holds [1, 1, 0], which is no pair of x and y": [[[1, 1, 0], [5, 1], [5, 5]]],
+        "a polygon holds {'x': 5, 'z': 1}, which is no pair of x and y": [
+            {"x": 1, "y": 1},
+            {"x": 5, "z": 1},
+        ],
+        "segmentation {'points': [[1, 1], [5, 5]]} is neither polygons nor run lengths": {
+            "points": [[1, 1], [5, 5]],
+        },
         "no polygon of the segmentation has three points": [[[1, 1], [5, 1]]],
         "a polygon is 7, no list x, y, x, y, ...": [[1, 1, 5, 1, 5, 5], 7],
     }

@@ -14,6 +14,7 @@ from la.data.sampling.folds import seen, unseen
 from la.errors import UserError
 from la.experiment.job import Job
 from la.experiment.methods import method
+from la.experiment.planning.pace import measure
 from la.experiment.runs import Run
 from la.experiment.setup import held_out
 from la.experiment.setup.drawable import drawable
@@ -40,6 +41,12 @@ def three(tmp_path_factory):
 @pytest.fixture
 def bench(three, tmp_path):
     return replace(Workbench.open("smoke", three, ["class 3"]), home=tmp_path)
+
+
+def test_the_pace_of_three_classes_is_measured(three, tmp_path):
+    """It is timed with four classes at once, which are random if the data have fewer."""
+    pace = measure(replace(Workbench.open("smoke", three), home=tmp_path))
+    assert pace.query + pace.example > 0 and pace.prepared > 0
 
 
 def test_named_classes_are_held_out_and_all_others_are_trained_on(bench):

@@ -178,10 +178,16 @@ def test_classes_and_images_that_are_not_there_are_named(predictor, support, ind
     with pytest.raises(UserError, match="has no mask of dog, cat to score; it has masks of lynx"):
         evaluate(predictor, support, renamed, progress=False)
     crowds = replace(index, annotation_crowd=np.ones_like(index.annotation_crowd))
-    with pytest.raises(UserError, match="has no mask of dog, cat to score; it has masks of none"):
+    with pytest.raises(
+        UserError, match="has no mask of dog, cat to score; it has masks of no class"
+    ):
         evaluate(predictor, support, crowds, progress=False)
-    with pytest.raises(UserError, match="every image of .* is a support"):
+    with pytest.raises(UserError, match="every image is a support"):
         evaluate(predictor, support, index.subset([1, 2]), progress=False)
+    with pytest.raises(
+        UserError, match="instances_all.json is left to be scored: the file lists no image"
+    ):
+        evaluate(predictor, support, index.subset([]), progress=False)
 
 
 def test_a_class_that_the_truth_lacks_is_not_scored(predictor, support, index, caplog):

@@ -70,7 +70,7 @@ def outline(shape: object, height: int, width: int) -> Outline:
     Raises:
         Unusable: this is not a segmentation, or it does not fit the image.
     """
-    if isinstance(shape, dict):
+    if isinstance(shape, dict) and "counts" in shape:
         return Outline([_runs(shape, height, width)], is_runs=True)
     if not isinstance(shape, list):
         raise Unusable(f"segmentation {shape!r:.40} is neither polygons nor run lengths")
@@ -137,7 +137,7 @@ def _no_ring(rings: Sequence[list[Any]]) -> str:
     if len(longest) % 2 and not isinstance(longest[0], list | dict):
         return f"a polygon has {len(longest)} numbers, which are no pairs of x and y"
     for entry in longest:
-        if isinstance(entry, list | dict):
+        if isinstance(entry, list | dict) and not _point(entry):
             return f"a polygon holds {entry!r:.40}, which is no pair of x and y"
     return "no polygon of the segmentation has three points"
 

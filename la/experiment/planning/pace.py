@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from la.config import Config, ModelConfig
 from la.data.download import coco_folder, coco_missing
 from la.data.sampling.loader import BatchLoader
+from la.errors import UserError
 from la.experiment.planning.typical import (
     SEED,
     TypicalBatches,
@@ -138,31 +139,54 @@ def _seconds_of_step(
 def _scoring(bench: Workbench, learner: LabelAnything) -> tuple[float, float]:
     """Seconds of scoring an episode: of its query, and what each example adds.
 
-    Loading is included if the data are on this machine.
+    Loading is included if the data are on this machine and have as many classes.
     """
-    few, many = (_scoring_episode(bench, learner, n_ways) for n_ways in SCORED_WAYS)
+    is_drawn = has_images(bench) and _can_be_drawn(bench, SCORED_WAYS[1])
+    few, many = (_scoring_episode(bench, learner, n, is_drawn=is_drawn) for n in SCORED_WAYS)
     example = max(0.0, (many - few) / (SCORED_WAYS[1] - SCORED_WAYS[0]))
     return max(0.0, few - SCORED_WAYS[0] * example), example
 
 
-def _scoring_episode(bench: Workbench, learner: LabelAnything, n_ways: int) -> float:
+def _can_be_drawn(bench: Workbench, n_ways: int) -> bool:
+    """Whether the test images allow 1-shot episodes of so many seen classes."""
+    try:
+        bench.sampler(0, (n_ways, 1), seen=True)
+    except UserError:
+        return False
+    return True
+
+
+def _scoring_episode(
+    bench: Workbench,
+    learner: LabelAnything,
+    n_ways: int,
+    *,
+    is_drawn: bool,
+) -> float:
     """Seconds of scoring a 1-shot episode, in a batch of usual size unless that takes long."""
     usual = bench.config.evaluation.batch_size
     if bench.device.type == "cuda":
-        return _scoring_batch(bench, learner, n_ways, usual) / usual
-    alone = _scoring_batch(bench, learner, n_ways, 1)
+        return _scoring_batch(bench, learner, n_ways, usual, is_drawn=is_drawn) / usual
+    alone = _scoring_batch(bench, learner, n_ways, 1, is_drawn=is_drawn)
     if 2 * alone * usual > CPU_SECONDS / 2:
         return alone
-    return _scoring_batch(bench, learner, n_ways, usual) / usual
+    return _scoring_batch(bench, learner, n_ways, usual, is_drawn=is_drawn) / usual
 
 
-def _scoring_batch(bench: Workbench, learner: LabelAnything, n_ways: int, size: int) -> float:
-    """Seconds of scoring a batch of `size` 1-shot episodes.
+def _scoring_batch(
+    bench: Workbench,
+    learner: LabelAnything,
+    n_ways: int,
+    size: int,
+    *,
+    is_drawn: bool,
+) -> float:
+    """Seconds of scoring a batch of `size` 1-shot episodes, drawn from the data or random.
 
-    The episodes are of seen classes, because a small data set has more of them.
+    Those of the data are of seen classes, because a small data set has more of them.
     """
     config = bench.config
-    if has_images(bench):
+    if is_drawn:
         setting = Measurement("", 0, n_ways, 1, SEED, size, classes="seen")
         episodes = bench.episodes(setting)
         load: Callable[[list[Episode]], Batch] = BatchLoader(
