@@ -179,7 +179,7 @@ def test_joined_support_sets_of_single_images_are_one_made_of_all_at_once(predic
     torch.testing.assert_close(
         joined.value.prototypes, whole.value.prototypes, atol=1e-5, rtol=1e-4
     )
-    with pytest.raises(ValueError, match="other classes cannot be joined"):
+    with pytest.raises(ValueError, match="different classes cannot be joined"):
         predictor.join([whole, predictor.support([examples()[0]])])
 
 
