@@ -32,7 +32,9 @@ def test_a_backbone_comes_from_a_mirror_under_its_published_path(name, tmp_path,
 
 
 def test_an_unknown_thing_lists_the_known_ones(tmp_path):
-    with pytest.raises(UserError, match="'imagenet' cannot be fetched; known: coco, published, sam, mae, dinov2-"):
+    with pytest.raises(
+        UserError, match="'imagenet' cannot be fetched; known: coco, published, sam, mae, dinov2-"
+    ):
         fetching.fetch("imagenet", tmp_path)
 
 
