@@ -5,6 +5,7 @@ keeps its traceback.
 """
 
 import errno
+from pathlib import Path
 
 MENDS = {  # advice by the operating system's error number
     errno.EACCES: "allow it, or choose another place",
@@ -23,6 +24,12 @@ class UserError(ValueError):
 
 class MissingFile(UserError, FileNotFoundError):
     """A file or a folder that the user named, or has to provide, does not exist."""
+
+
+def no_folder(path: Path, mend: str) -> MissingFile:
+    """The error for a path that leads to no folder, and what to do about it."""
+    fault = f"{path} is a file" if path.is_file() else f"no folder {path}"
+    return MissingFile(f"{fault}; {mend}")
 
 
 def in_words(error: OSError) -> str:

@@ -146,6 +146,7 @@ def test_a_folder_is_checked_without_torch(tiny_coco, tmp_path):
         (("evaluate", "--prompts", "scribble"), "no prompt kind 'scribble'; known: mask, "),
         (("train", "--method", "floor"), "is not trained; choose la"),
         (("data", "--data", "/nowhere"), "no folder /nowhere"),
+        (("data", __file__), "test_main.py is a file; give a folder in COCO format"),
         (("data", "a", "--data", "b"), "two folders, a and --data b; give one of them"),
         (("data", "--faults", "a.csv"), "--faults needs a folder to check"),
         (("run", "table9"), "no notebook 'table9' in notebooks/; known:"),

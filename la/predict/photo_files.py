@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from la.data.pictures.picture_files import SUFFIXES, is_hidden, is_picture
-from la.errors import MissingFile, UserError
+from la.errors import MissingFile, UserError, no_folder
 from la.wording import listed
 
 # Pictures of kinds that are not read: those of cameras' sensors and of some programs.
@@ -22,7 +22,7 @@ def find_photos(images: Path, out: Path) -> list[Path]:
         UserError: all pictures are under `out`.
     """
     if not images.is_dir():
-        raise MissingFile(f"no folder {images}; give the one that holds the images")
+        raise no_folder(images, "give the folder that holds the images")
     photos = [path for path in _files(images, out) if is_picture(path.relative_to(images))]
     if photos:
         return photos

@@ -52,8 +52,9 @@ def read_support_file(path: str | Path) -> SupportFile:
     """
     path = Path(path)
     if not path.is_file():
+        fault = f"{path} is a folder" if path.is_dir() else f"no file {path}"
         raise MissingFile(
-            f"no file {path}; draw_prompts.ipynb saves a prompts.json, and python -m la prompts "
+            f"{fault}; draw_prompts.ipynb saves a prompts.json, and python -m la prompts "
             "makes one of annotations"
         )
     drawing = prompts_file.read(path)

@@ -282,7 +282,11 @@ def test_the_way_out_is_one_that_exists_and_a_long_list_is_cut(tiny_index, real_
         sampler_of(tiny_index, shapes=[(1, 60)])
     assert "0 of 8 classes can be drawn, as 60-shot needs 61 images" in str(error.value)
     assert "n_ways <= 0" not in str(error.value)
-    assert "annotate more images of a class" in str(error.value)
+    most = max(sampler_of(tiny_index, shapes=[]).left_out(10**6).values()) - 1
+    assert f"use k_shots <= {most} (--shots), or annotate more images" in str(error.value)
+    sampler_of(tiny_index, shapes=[(1, most)])
+    with pytest.raises(UserError, match=f"{most + 1}-shot needs {most + 2} images"):
+        sampler_of(tiny_index, shapes=[(1, most + 1)])
     with pytest.raises(UserError) as error:
         sampler_of(real_index, shapes=[(1, 400)])
     assert " and 70 more" in str(error.value) and len(str(error.value)) < 500

@@ -203,6 +203,19 @@ def test_what_is_no_json_is_named(content, images, tmp_path):
         prompts_file.read(path)
 
 
+def test_a_picture_in_the_place_of_a_text_is_called_so(images, tmp_path):
+    for name in ("prompts.json", "data.yaml"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name, "JPEG")
+    with pytest.raises(UserError, match="prompts.json does not hold text but bytes, as pictures"):
+        prompts_file.read(tmp_path / "prompts.json")
+    with pytest.raises(MissingFile, match="is a folder; draw_prompts.ipynb saves a prompts.json"):
+        read_support_file(tmp_path)
+    (tmp_path / "prompts.json").unlink()
+    (tmp_path / "a.txt").write_text("0 0.1 0.1 0.2 0.1 0.2 0.2")
+    with pytest.raises(UserError, match="data.yaml does not hold text but bytes"):
+        read_annotations(tmp_path, images)
+
+
 @pytest.mark.parametrize(
     "content",
     [

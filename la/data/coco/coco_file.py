@@ -9,6 +9,7 @@ import msgspec
 from la.errors import UserError
 
 LISTS = ("images", "annotations", "categories")
+HEADER = 64  # bytes; those of pictures and models are not all text
 COMPRESSED = {"gzip": b"\x1f\x8b", "zip": b"PK\x03\x04", "bzip2": b"BZh", "xz": b"\xfd7zXZ"}
 
 
@@ -46,6 +47,8 @@ def not_utf8(path: Path, raw: bytes, error: UnicodeDecodeError) -> UserError:
             return UserError(
                 f"{path} is compressed by {program}; unpack it, and give what it holds"
             )
+    if b"\0" in raw[:HEADER]:
+        return UserError(f"{path} does not hold text but bytes, as pictures do; give another file")
     before = raw[max(0, error.start - 20) : error.start].decode(errors="ignore")
     return UserError(
         f"{path} is not in UTF-8: byte {error.start}, after {before!r}, belongs to another "

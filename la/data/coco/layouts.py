@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from la.data.pictures.picture_files import is_picture
-from la.errors import MissingFile, UserError
+from la.errors import MissingFile, UserError, no_folder
 from la.wording import listed
 
 LISTS = (b'"images"', b'"annotations"', b'"categories"')
@@ -41,7 +41,7 @@ def find(data: Path) -> dict[str, Path]:
         UserError: there are several, and their names do not say which is which.
     """
     if not data.is_dir():
-        raise MissingFile(f"no folder {data}; give a folder in COCO format")
+        raise no_folder(data, "give a folder in COCO format")
     files = annotation_files(data)
     if not files:
         raise MissingFile(f"no annotations/instances_*.json in {data}; {_advice(data)}")

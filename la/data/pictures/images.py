@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from la.data.pictures.picture_files import distinct, is_hidden
-from la.errors import MissingFile, UserError
+from la.errors import MissingFile, UserError, no_folder
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class ImageFolder:
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         if not self.root.is_dir():
-            raise MissingFile(f"no folder {self.root}; give the one that holds the images")
+            raise no_folder(self.root, "give the folder that holds the images")
         files: dict[str, list[str]] = {}
         visited: set[str] = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):

@@ -77,13 +77,14 @@ class EpisodeSampler:
 
     def _too_few_classes(self, n_ways: int, k_shots: int, n_drawable: int) -> str:
         """Why an N-way K-shot episode cannot be drawn, and what to do."""
-        counts = [f"{name} ({n})" for name, n in self.left_out(k_shots).items()]
-        too_few = listed(counts, NAMED) or "none"
-        way_out = f"use n_ways <= {n_drawable} (--ways), or annotate" if n_drawable else "annotate"
+        too_few = listed([f"{name} ({n})" for name, n in self.left_out(k_shots).items()], NAMED)
+        most = n_drawable or max(map(len, self._images), default=0) - 1
+        option = "n_ways <= {} (--ways)" if n_drawable else "k_shots <= {} (--shots)"
+        way_out = f"use {option.format(most)}, or annotate" if most > 0 else "annotate"
         text = (
             f"{n_drawable} of {counted(len(self.class_ids), 'class')} can be drawn, as "
             f"{k_shots}-shot needs {k_shots + 1} images, so n_ways={n_ways} is not possible; "
-            f"{way_out} more images of a class (too few images: {too_few})"
+            f"{way_out} more images of a class (too few images: {too_few or 'none'})"
         )
         if self._smallest_area:
             text += f"; objects below {self._smallest_area:g} square pixels do not count here"
