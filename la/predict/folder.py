@@ -18,8 +18,8 @@ from la.formats.export import exporters, write_legend
 from la.formats.label_maps import LabelMap, coco
 from la.predict.photo_files import find_photos, other_pictures
 from la.predict.predictor import Predictor
-from la.predict.scoring import add_iou, check_sizes, scored_classes
 from la.predict.support_set import SupportSet
+from la.predict.truth import add_iou, check_sizes, scored_classes
 from la.wording import counted
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,11 @@ def _check_same_support(support: SupportSet, path: Path) -> None:
     if not path.exists():
         support.save(path)
     earlier = SupportSet.load(path)
-    is_same = earlier.class_names == support.class_names and earlier.model == support.model
+    is_same = (
+        earlier.class_names == support.class_names
+        and earlier.model == support.model
+        and earlier.adapt_steps == support.adapt_steps
+    )
     # Not equal, because the number of threads changes the last digits.
     if not is_same or not torch.allclose(
         earlier.value.prototypes,

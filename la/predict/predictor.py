@@ -4,45 +4,32 @@ No state is kept between calls: `encode` returns an image as a value, `support` 
 `predict` takes both. Each is computed once and can be used any number of times in any order.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from la.data.pictures.images import DRAWING_SCALE
 from la.data.sampling.geometry import Frame
 from la.data.sampling.prompts import collate_prompts
 from la.errors import UserError
+from la.learn.adaptation import adapted_weights, with_decoder
 from la.learn.device import to_device
 from la.learn.weights.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
+from la.predict.encoded import EncodedImage, Examples, check_masks, classes_of
 from la.predict.prediction import Prediction
-from la.predict.prompts.photos import Photo, Prompt, open_photo, to_drawn, warn_of_photographs
+from la.predict.prompts.photos import Photo, open_photo, to_drawn, warn_of_photographs
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
 from la.types import ModelCard, Prompts
-from la.wording import counted
 
 if TYPE_CHECKING:  # it takes a predictor itself
     from la.predict.scoring import Evaluation
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """An image after the backbone; `Predictor` takes it wherever it takes an image."""
-
-    image: Image.Image  # RGB, upright; its predictions have the same size
-    frame: Frame  # of the original size, in which prompts are
-    embeddings: Tensor  # (1, D, h, w), after backbone and neck
-
-
-Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
 
 
 class Predictor:
@@ -103,17 +90,28 @@ class Predictor:
             photo.thumbnail((long_side, long_side))
         return EncodedImage(photo, frame, embeddings)
 
-    def support(self, examples: Examples, class_names: Sequence[str] | None = None) -> SupportSet:
+    def support(
+        self,
+        examples: Examples,
+        class_names: Sequence[str] | None = None,
+        *,
+        adapt_steps: int = 0,
+    ) -> SupportSet:
         """The support set of `[(image, {"dog": [Box(..), Point(..)], "cat": [mask]}), ...]`.
 
-        Classes get their rows in the order of `class_names`; when omitted, in the order in which
-        they first appear.
+        Args:
+            examples: at least one image with a prompt.
+            class_names: gives the order of the rows; when omitted, the classes have the order in
+                which they first appear.
+            adapt_steps: gradient steps of the decoder's last layers on the examples, see
+                `la.learn.adaptation`; 30 helped with five examples of a class.
 
         Raises:
             UserError: nothing is prompted, there are more classes than the model supports, or a
-                prompt does not fit its image; the message says which.
+                prompt does not fit its image; the message says which. Or the decoder is to be
+                adapted and an example has no mask, or the weights are the authors'.
         """
-        return self._support(None, examples, class_names or ())
+        return self._support(None, examples, class_names or (), adapt_steps)
 
     def extend(self, support: SupportSet, examples: Examples) -> SupportSet:
         """A support set with further images; they may bring further classes.
@@ -122,9 +120,9 @@ class Predictor:
         example's embedding depends on what else is in the batch.
 
         Raises:
-            UserError: see `support`; or other weights made the support set.
+            UserError: see `support`; or other weights made the support set, or it is adapted.
         """
-        earlier = self._checked(support)
+        earlier = self._extendable(support)
         return self._support(earlier, examples, earlier.class_names)
 
     @property
@@ -137,9 +135,9 @@ class Predictor:
         """One support set of several with the same classes, as made of all examples at once.
 
         Raises:
-            UserError: other weights made one of them, or their classes differ.
+            UserError: other weights made one of them, one is adapted, or their classes differ.
         """
-        pairs = joined_pairs([self._checked(support) for support in supports])
+        pairs = joined_pairs([self._extendable(support) for support in supports])
         head = supports[0]
         with self._autocast():
             value = self.model.prompt_encoder.combine(pairs, self._checked(head).value.class_valid)
@@ -154,8 +152,9 @@ class Predictor:
         """
         prototypes = self._checked(support).value
         query = self.encode(image)
+        model = with_decoder(self.model, support.decoder) if support.decoder else self.model
         with self._autocast():
-            logits = self.model.decode(query.embeddings, prototypes).float()  # (1, C, h, w)
+            logits = model.decode(query.embeddings, prototypes).float()  # (1, C, h, w)
         logits[:, 0] += self.card.bias
         frame = query.frame
         if query.image.size != frame.size[::-1]:
@@ -170,7 +169,13 @@ class Predictor:
             logits=logits[0].cpu(),
         )
 
-    def evaluate(self, prompts: str | Path, data: str | Path) -> "Evaluation":
+    def evaluate(
+        self,
+        prompts: str | Path,
+        data: str | Path,
+        *,
+        adapt_steps: int = 0,
+    ) -> "Evaluation":
         """The scores of the support set of a `prompts.json` on a folder in COCO format.
 
         Raises:
@@ -178,14 +183,19 @@ class Predictor:
         """
         from la.predict.scoring import evaluate_files
 
-        return evaluate_files(self, Path(prompts), Path(data))
+        return evaluate_files(self, Path(prompts), Path(data), adapt_steps)
 
     @torch.inference_mode()
     def _support(
-        self, earlier: SupportSet | None, examples: Examples, class_names: Sequence[str]
+        self,
+        earlier: SupportSet | None,
+        examples: Examples,
+        class_names: Sequence[str],
+        adapt_steps: int = 0,
     ) -> SupportSet:
         """A support set of the examples, joined to an earlier one."""
-        names = self._class_names(class_names, examples)
+        most = min(255, (self.model.config.token_pool or 256) - 1)
+        names = classes_of(examples, class_names, most)
         images = [self.encode(image) for image, _ in examples]
         prompts = self._collated(images, examples, names)
         embeddings = torch.cat([image.embeddings for image in images])  # (S, D, h, w)
@@ -199,25 +209,11 @@ class Predictor:
             if earlier is not None:
                 pairs = numbered_on(earlier.value.pairs, pairs)
             value = encoder.combine(pairs, class_valid)
-        return SupportSet(names, self.card.sha256, value)
-
-    def _class_names(self, before: Sequence[str], examples: Examples) -> tuple[str, ...]:
-        """Those before, and then further classes in the order in which they first appear."""
-        names = list(before)
-        for number, (_, prompts_of_class) in enumerate(examples, 1):
-            if not isinstance(prompts_of_class, Mapping):
-                raise UserError(
-                    f"support image {number} has a {type(prompts_of_class).__name__} of prompts; "
-                    'give {"dog": [Box(..)]}, a list of prompts for each class'
-                )
-            names += [name for name in prompts_of_class if name not in names]
-        if not examples or not names:
-            raise UserError("a support set needs a prompt for at least one class on one image")
-        most = min(255, (self.model.config.token_pool or 256) - 1)
-        if len(names) > most:
-            asked = counted(len(names), "class")
-            raise UserError(f"{asked}; this model supports at most {counted(most, 'class')}")
-        return tuple(names)
+        decoder = {}
+        if adapt_steps:
+            check_masks(prompts, names, self.model.config)
+            decoder = adapted_weights(self.model, embeddings, prompts, adapt_steps)
+        return SupportSet(names, self.card.sha256, value, adapt_steps, decoder)
 
     def _collated(
         self, images: Sequence[EncodedImage], examples: Examples, names: Sequence[str]
@@ -239,6 +235,12 @@ class Predictor:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def _extendable(self, support: SupportSet) -> SupportSet:
+        """The same as `_checked`; its weights must not depend on the examples that it has."""
+        if support.decoder:
+            raise UserError("an adapted support set cannot be extended; make it of all examples")
+        return self._checked(support)
 
     def _checked(self, support: SupportSet) -> SupportSet:
         """The support set on the device of the weights that made it."""

@@ -38,9 +38,10 @@ class SupportFile:
     classes: tuple[str, ...]
     photos: tuple[SupportPhoto, ...]
 
-    def support(self, predictor: Predictor) -> SupportSet:
+    def support(self, predictor: Predictor, adapt_steps: int = 0) -> SupportSet:
         """The support set of all photographs; raises as `Predictor.support`."""
-        return predictor.support([(photo.image, photo.prompts) for photo in self.photos])
+        examples = [(photo.image, photo.prompts) for photo in self.photos]
+        return predictor.support(examples, adapt_steps=adapt_steps)
 
 
 def read_support_file(path: str | Path) -> SupportFile:
@@ -67,15 +68,21 @@ def read_support_file(path: str | Path) -> SupportFile:
     return SupportFile(drawing.classes, tuple(photos))
 
 
-def read_support(predictor: Predictor, path: str | Path) -> SupportSet:
+def read_support(predictor: Predictor, path: str | Path, adapt_steps: int = 0) -> SupportSet:
     """The support set of a `prompts.json` file, or one that `SupportSet.save` wrote.
 
     Raises:
-        MissingFile, UserError: see `read_support_file`, `SupportSet.load` and `Predictor.support`.
+        MissingFile, UserError: see `read_support_file`, `SupportSet.load` and `Predictor.support`;
+            or a saved support set is to be adapted, which holds no images.
     """
     if Path(path).suffix == ".safetensors" and Path(path).is_file():
+        if adapt_steps:
+            raise UserError(
+                f"{path} holds no images to adapt the decoder on; give the prompts.json instead, "
+                "or leave out --adapt-steps: a support set that was adapted stays so"
+            )
         return SupportSet.load(path)
-    return read_support_file(path).support(predictor)
+    return read_support_file(path).support(predictor, adapt_steps)
 
 
 def read_pictures(path: str | Path) -> frozenset[str]:

@@ -16,8 +16,9 @@ from la.predict.iou import SupportScores, count
 from la.predict.prompts import prompts_file
 from la.predict.prompts.drawing import Drawing, DrawnImage
 from la.predict.prompts.vector_prompts import BoxPrompt, mask_prompt
-from la.predict.scoring import evaluate, scored_classes, target_rows
+from la.predict.scoring import evaluate
 from la.predict.support_file import SupportFile, read_support_file
+from la.predict.truth import scored_classes, target_rows
 from la.types import IGNORE
 
 SIZE = (20, 30)

@@ -1,0 +1,69 @@
+"""Images that the backbone has encoded, and examples: images with what is prompted on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from la.config import ModelConfig
+from la.data.sampling.geometry import Frame
+from la.errors import UserError
+from la.predict.prompts.photos import Photo, Prompt
+from la.types import Prompts
+from la.wording import counted
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image after the backbone; `Predictor` takes it wherever it takes an image."""
+
+    image: Image.Image  # RGB, upright; its predictions have the same size
+    frame: Frame  # of the original size, in which prompts are
+    embeddings: Tensor  # (1, D, h, w), after backbone and neck
+
+
+Examples = Sequence[tuple[Photo | EncodedImage, Mapping[str, Sequence[Prompt]]]]
+
+
+def classes_of(examples: Examples, before: Sequence[str], most: int) -> tuple[str, ...]:
+    """The classes before, and then further ones in the order in which they first appear.
+
+    Raises:
+        UserError: there is none, or there are more than `most`.
+    """
+    names = list(before)
+    for number, (_, prompts_of_class) in enumerate(examples, 1):
+        if not isinstance(prompts_of_class, Mapping):
+            raise UserError(
+                f"support image {number} has a {type(prompts_of_class).__name__} of prompts; "
+                'give {"dog": [Box(..)]}, a list of prompts for each class'
+            )
+        names += [name for name in prompts_of_class if name not in names]
+    if not examples or not names:
+        raise UserError("a support set needs a prompt for at least one class on one image")
+    if len(names) > most:
+        asked = counted(len(names), "class")
+        raise UserError(f"{asked}; this model supports at most {counted(most, 'class')}")
+    return tuple(names)
+
+
+def check_masks(prompts: Prompts, class_names: Sequence[str], config: ModelConfig) -> None:
+    """Check that a decoder can be adapted to these prompts.
+
+    Raises:
+        UserError: an example has no mask, or the model is one of the authors'.
+    """
+    if config.mode == "exact":
+        raise UserError(
+            "the authors' models cannot be adapted, because they encode examples jointly; leave "
+            "out adapt_steps (--adapt-steps)"
+        )
+    masked = set(prompts.mask_example.tolist())
+    rows = zip(prompts.example_support.tolist(), prompts.example_row.tolist(), strict=True)
+    for example, (image, row) in enumerate(rows):
+        if example not in masked:
+            raise UserError(
+                f"class {class_names[row - 1]!r} has no mask on support image {image + 1}; "
+                "adaptation learns from masks: give one, or leave out adapt_steps (--adapt-steps)"
+            )
