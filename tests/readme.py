@@ -31,6 +31,7 @@ PAGES = {
     "curves": "Score, time and memory over N and K",
     "train": "Training and the start of the weights",
     "choosing": "Which labelled images to keep as examples",
+    "adapting": "Adapting the decoder to the examples",
     "model": "The model, step by step",
     "own_method": "A method of your own",
 }

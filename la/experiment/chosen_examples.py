@@ -107,7 +107,7 @@ def most_images(bench: Workbench, folds: Sequence[int]) -> int:
 
 def describe(bench: Workbench, pool: Pool, fold: int) -> np.ndarray:
     """The mean feature of the class in each candidate image, (n, V), of length 1."""
-    episodes = [_episode(pool, image_id, [image_id]) for image_id in pool.candidates]
+    episodes = [episode(pool, image_id, [image_id]) for image_id in pool.candidates]
     loader = bench.loader(bench.data.test, fold, images=pool.candidates)
     model = bench.config.model
     values = tokens(loader(episodes), Raster(model.image_size, model.mask_size))
@@ -147,20 +147,27 @@ def compare(
     for pool in of_classes:
         vectors = describe(bench, pool, fold)
         supports = [[pool.candidates[i] for i in medoids(vectors, k_shots)]]
-        for draw in range(n_draws):
-            rng = stream(pool.class_id, "draw", draw)
-            positions = rng.choice(n_candidates, size=k_shots, replace=False)
-            supports.append([pool.candidates[i] for i in positions])
+        supports += random_supports(pool, k_shots, n_draws)
         scores = []
         for images in supports:
-            scores.append(_iou(bench, segmenter, pool, fold, images, bias))
+            scores.append(iou(bench, segmenter, pool, fold, images, bias))
         chosen, *random = scores
         row = {"class_id": pool.class_id, "chosen": chosen, "random": np.mean(random)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _iou(
+def random_supports(pool: Pool, k_shots: int, n_draws: int) -> list[list[int]]:
+    """Draws of K different candidates of a pool, as image ids; the same in every call."""
+    draws = []
+    for draw in range(n_draws):
+        rng = stream(pool.class_id, "draw", draw)
+        positions = rng.choice(len(pool.candidates), size=k_shots, replace=False)
+        draws.append([pool.candidates[i] for i in positions])
+    return draws
+
+
+def iou(
     bench: Workbench,
     segmenter: Segmenter,
     pool: Pool,
@@ -169,13 +176,13 @@ def _iou(
     bias: float,
 ) -> float:
     """IoU of the class over all queries with the same supports, in percent."""
-    episodes = [_episode(pool, query_id, supports) for query_id in pool.queries]
+    episodes = [episode(pool, query_id, supports) for query_id in pool.queries]
     setting = Measurement("", fold, 1, len(supports), 0, len(episodes))
     counts = listed(bench, setting, episodes).count(segmenter, (bias,))
     return 100 * miou(episodes, counts[0])
 
 
-def _episode(pool: Pool, query_id: int, supports: Sequence[int]) -> Episode:
+def episode(pool: Pool, query_id: int, supports: Sequence[int]) -> Episode:
     """One class, prompted by a mask on each support image; equal supports have equal prompts."""
     examples = tuple(Example(i, 1, (PromptKind.MASK,)) for i in range(len(supports)))
     return Episode(

@@ -93,11 +93,11 @@ class LabelAnything(nn.Module):
 
     def query(self, batch: Batch) -> Tensor:
         """Embeddings (B, D, h, w) of the query image of each episode."""
-        return self._encode(batch, batch.source.query)
+        return self.encode(batch, batch.source.query)
 
     def support(self, batch: Batch) -> Support:
         """The support set of each episode as prototypes."""
-        images = self._encode(batch, batch.source.support)
+        images = self.encode(batch, batch.source.support)
         pairs = self.prompt_encoder.encode(
             images,
             batch.prompts,
@@ -126,7 +126,7 @@ class LabelAnything(nn.Module):
         dtype = self.prompt_encoder.no_mask_embed.weight.dtype
         return self.neck(features.to(dtype))
 
-    def _encode(self, batch: Batch, images: Tensor) -> Tensor:
+    def encode(self, batch: Batch, images: Tensor) -> Tensor:
         """Query or support images of the batch, which come as pixels or as features."""
         if not isinstance(batch.source, Pixels):
             return self.encode_features(images)

@@ -8,8 +8,7 @@ import pytest
 import la
 from la.comparators.prototypes import ThresholdPrototype
 from la.comparators.raster import Raster
-from la.experiment import chosen_examples
-from la.experiment.chosen_examples import compare, describe, medoids, pools
+from la.experiment.chosen_examples import compare, describe, episode, medoids, pools
 from la.experiment.setup.workbench import Workbench
 
 
@@ -59,8 +58,8 @@ def test_a_description_is_the_masked_mean_of_the_features(bench):
     store = bench.features(bench.data.test, pool.candidates)
     loader = bench.loader(bench.data.test, 0, images=pool.candidates)
     for vector, image_id in zip(vectors, pool.candidates, strict=True):
-        episode = chosen_examples._episode(pool, image_id, [image_id])
-        (mask,) = loader([episode]).prompts.masks.numpy()
+        of_pool = episode(pool, image_id, [image_id])
+        (mask,) = loader([of_pool]).prompts.masks.numpy()
         coverage = mask.reshape(12, 4, 12, 4).mean((1, 3))  # of each cell
         features = store.read([image_id])[0].float().numpy()
         mean = (features * coverage).sum((1, 2))

@@ -22,6 +22,7 @@ ORDER = (  # in which pages are read
     "train",
     "model",
     "choosing",
+    "adapting",
     "photographs",
     "own_method",
 )
