@@ -51,7 +51,7 @@ def download(
     if mirror is not None:
         if urlsplit(mirror).scheme not in ("http", "https"):
             raise UserError(
-                f"the mirror {mirror!r} is no address; give one like https://host/folder"
+                f"the mirror {mirror!r} is not an address; give one like https://host/folder"
             )
         url = mirror.rstrip("/") + urlsplit(url).path
     with claim(path, wait=True):

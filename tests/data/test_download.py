@@ -113,7 +113,7 @@ def test_what_the_server_lacks_or_has_in_another_size_is_said(site, tmp_path):
     for size in (999, 1_001):
         with pytest.raises(ConnectionError, match=f"should be of size {size} but has size 1000"):
             transfer.download(replace(remote, size=size), tmp_path / "f")
-    with pytest.raises(ValueError, match="'file:///tmp' is no address; give one like https"):
+    with pytest.raises(ValueError, match="'file:///tmp' is not an address; give one like https"):
         transfer.download(remote, tmp_path / "f", mirror="file:///tmp")
     assert not (tmp_path / "f").exists()
     assert transfer.download(remote, tmp_path / "f").stat().st_size == 1_000

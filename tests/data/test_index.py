@@ -491,8 +491,8 @@ def test_what_is_wrong_with_a_polygon_or_a_box_is_said_exactly(write):
         "a polygon holds -inf, which is not a finite number": [[1, 1], [5, -math.inf], [5, 5]],
         "a polygon leaves the image, whose longer side is 40 pixels": [[1, 1, 500, 1, 5, 5]],
         "a polygon has 7 numbers, which are no pairs of x and y": [[1, 1, 5, 1, 5, 5, 1]],
-        "a polygon holds [1, 1, 0], which is no pair of x and y": [[[1, 1, 0], [5, 1], [5, 5]]],
-        "a polygon holds {'x': 5, 'z': 1}, which is no pair of x and y": [
+        "a polygon holds [1, 1, 0], which is not a pair of x and y": [[[1, 1, 0], [5, 1], [5, 5]]],
+        "a polygon holds {'x': 5, 'z': 1}, which is not a pair of x and y": [
             {"x": 1, "y": 1},
             {"x": 5, "z": 1},
         ],
@@ -504,7 +504,7 @@ def test_what_is_wrong_with_a_polygon_or_a_box_is_said_exactly(write):
     }
     boxes = {
         "bbox is missing, and there is no segmentation": None,
-        "bbox [1, 2, 3] is no list of x, y, width and height, and there is no segmentation": [
+        "bbox [1, 2, 3] is not a list of x, y, width and height, and there is no segmentation": [
             1,
             2,
             3,
@@ -559,15 +559,15 @@ def test_values_of_wrong_types_are_named_with_their_field(write):
     read = CocoIndex.from_json(write(document([*entries, annotation(4)])))
     assert read.described == {
         "reference": [
-            "annotations[0]: image_id 'one' is no whole number",
-            "annotations[1]: category_id None is no whole number",
+            "annotations[0]: image_id 'one' is not a whole number",
+            "annotations[1]: category_id None is not a whole number",
         ],
         "segmentation": [
             "annotations[2]: a polygon holds [5, 4], no number; it is a list x, y, x, y, ..."
         ],
     }
     with pytest.raises(
-        ValueError, match=r"no image can be used; .*images\[0\]: id 'x' is no whole"
+        ValueError, match=r"no image can be used; .*images\[0\]: id 'x' is not a whole"
     ):
         CocoIndex.from_json(write(document([], [image("x", "x.jpg")])))
 

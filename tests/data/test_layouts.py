@@ -105,9 +105,9 @@ def test_a_single_file_of_any_name_is_found(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("labels/a.txt", "labels/a.txt is no COCO file .YOLO"),
-        ("Annotations/a.xml", "Annotations/a.xml is no COCO file .Pascal VOC"),
-        ("photos/a.json", "photos/a.json is no COCO file .LabelMe"),
+        ("labels/a.txt", "labels/a.txt is not a COCO file .YOLO"),
+        ("Annotations/a.xml", "Annotations/a.xml is not a COCO file .Pascal VOC"),
+        ("photos/a.json", "photos/a.json is not a COCO file .LabelMe"),
     ],
 )
 def test_annotations_of_another_format_are_named_with_what_to_do(tmp_path, name, said):

@@ -119,7 +119,7 @@ def test_other_spellings_of_coco_are_the_same_mask(annotation, image, category, 
         ),
         (
             {"segmentation": [[[1, 1, 0], [9, 1, 0], [9, 9, 0]]]},
-            r"a polygon holds \[1, 1, 0\], which is no pair of x and y",
+            r"a polygon holds \[1, 1, 0\], which is not a pair of x and y",
         ),
         (
             {"segmentation": [[1, 1, 9, 1, 9]]},
@@ -442,7 +442,7 @@ def test_labelme_may_leave_out_the_size_and_write_points_otherwise(points, image
             {"imageHeight": None, "imageWidth": None},
             "it needs imageHeight and imageWidth",
         ),
-        ({"points": [[1, 1]]}, {"imageHeight": "tall"}, "'tall' is no whole number"),
+        ({"points": [[1, 1]]}, {"imageHeight": "tall"}, "'tall' is not a whole number"),
         ({"points": [[1, 1]]}, {"shapes": None}, "shapes is not a list, as LabelMe writes it"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": None}, {}, "label is None, no text"),
         ({"points": [[1, 1], [5, 1], [5, 5]], "label": ""}, {}, "label is '', no text"),

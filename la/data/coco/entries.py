@@ -82,7 +82,7 @@ def whole_number(value: object) -> int:
     if isinstance(value, float) and value.is_integer():
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**63:
-        raise Unusable(f"{value!r:.40} is no whole number")
+        raise Unusable(f"{value!r:.40} is not a whole number")
     return number
 
 
@@ -105,7 +105,7 @@ def as_object(entry: object) -> dict[str, Any]:
         Unusable: the entry is not a JSON object.
     """
     if not isinstance(entry, dict):
-        raise Unusable(f"{entry!r:.40} is no object")
+        raise Unusable(f"{entry!r:.40} is not an object")
     return entry
 
 
@@ -178,7 +178,7 @@ def why_no_box(value: object) -> str:
         return "bbox is missing"
     shown = f"bbox {value!r:.60}"
     if not isinstance(value, list) or len(value) != 4:
-        return f"{shown} is no list of x, y, width and height"
+        return f"{shown} is not a list of x, y, width and height"
     odd = not_finite(value)
     return f"{shown} holds {odd}" if odd else f"{shown} is empty, too large or off the image"
 

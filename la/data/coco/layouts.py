@@ -98,7 +98,7 @@ def _advice(data: Path) -> str:
         path = next((path for path in sorted(data.rglob(pattern)) if path.is_file()), None)
         if path is not None:
             return (
-                f"{path.relative_to(data)} is no COCO file ({name}?); export the annotations in "
+                f"{path.relative_to(data)} is not a COCO file ({name}?); export the annotations in "
                 "COCO's instance format and put the file there"
             )
     return "put one there"

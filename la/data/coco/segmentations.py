@@ -138,7 +138,7 @@ def _no_ring(rings: Sequence[list[Any]]) -> str:
         return f"a polygon has {len(longest)} numbers, which are no pairs of x and y"
     for entry in longest:
         if isinstance(entry, list | dict) and not _point(entry):
-            return f"a polygon holds {entry!r:.40}, which is no pair of x and y"
+            return f"a polygon holds {entry!r:.40}, which is not a pair of x and y"
     return "no polygon of the segmentation has three points"
 
 

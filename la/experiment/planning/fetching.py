@@ -80,13 +80,15 @@ def lacking(
         to_fetch["coco"], needs[coco] = coco, download.coco_bytes(coco)
         problems.append(MissingFile(
             f"COCO is not complete in {coco}, which lacks {', '.join(names)}; python -m la fetch "
-            "coco gets it, LA_COCO=FOLDER names another place, and --data FOLDER (DATA=FOLDER for "
-            "make) other data"
+            "coco downloads it, LA_COCO=FOLDER names another place, and --data FOLDER (DATA=FOLDER "
+            "for make) other data"
         ))  # fmt: skip
     files = files_of(what, weights) if what else ()
     absent = [path for path in files if not path.is_file()]
     if what and absent:
         to_fetch[what] = weights
         needs[weights] = needs.get(weights, 0) + size_of(what)
-        problems.append(MissingFile(f"there is no {absent[0]}; python -m la fetch {what} gets it"))
+        problems.append(
+            MissingFile(f"there is no {absent[0]}; python -m la fetch {what} downloads it")
+        )
     return to_fetch, needs, problems

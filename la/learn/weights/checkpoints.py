@@ -245,7 +245,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "alone"
         ) from None
     if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
-        raise UserError(f"{path} is not a state dict: expected names and tensors alone")
+        raise UserError(f"{path} is not a state dict: expected only names and tensors")
     return weights
 
 

