@@ -189,8 +189,11 @@ def measure(data: Path, home: Path, device: str, method: str) -> tuple[float, np
     return results[0].fit.bias, results[0].confusion, len(waits)
 
 
-def predict(path: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a photo for a support set, and for one saved to `path`, loaded and extended."""
+def predict(path: Path, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels of a photo for a support set, and for one saved to `path`, loaded and extended.
+
+    The last ones are those of an adapted support set that was saved and loaded.
+    """
     mask = np.zeros(PHOTO.shape[:2], bool)
     mask[10:30, 10:40] = True
     box = Box(10, 5, 30, 20)
@@ -204,7 +207,10 @@ def predict(path: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
         wider = predictor.extend(SupportSet.load(path), [(upside_down, {"three": points})])
         before = predictor.predict(query, support)
         after = predictor.predict(query, wider)
-    return before.labels, after.labels
+        masks = [(PHOTO, {"one": [mask]}), (upside_down, {"one": [mask[::-1].copy()]})]
+        predictor.support(masks, adapt_steps=3).save(path)
+        adapted = predictor.predict(query, SupportSet.load(path))
+    return before.labels, after.labels, adapted.labels
 
 
 def official_steps(folder: Path, device: str, mode: str) -> tuple[list[float], list[int]]:

@@ -15,7 +15,7 @@ that here it is `no_grad`. Import this module in a process of its own, before an
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,7 +38,13 @@ class _Module(backend_registration._DummyBackendModule):
 backend_registration._setup_privateuseone_for_python_backend(
     "pretended", backend_module=_Module(), hook=_Hooks()
 )
-torch.inference_mode = torch.no_grad  # type: ignore[misc, assignment]
+
+
+def _no_grad(mode: bool = True) -> AbstractContextManager:
+    return torch.no_grad() if mode else nullcontext()
+
+
+torch.inference_mode = _no_grad  # type: ignore[misc, assignment]
 DEVICE = torch.device("pretended:0")
 WAITS: list[tuple[str, str]] = []  # operator, and "file:line" in `la`
 

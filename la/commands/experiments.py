@@ -7,7 +7,6 @@ import json
 import math
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Context, Option
@@ -15,7 +14,9 @@ from typer import Argument, Context, Option
 from la.commands import options, own_data
 from la.commands.app import app
 from la.commands.options import (
+    AdaptSteps,
     BFloat16,
+    Checkpoint,
     Data,
     Episodes,
     Fold,
@@ -31,6 +32,7 @@ from la.commands.options import (
     Seeds,
     Shots,
     StopAfter,
+    Support,
     Tracker,
     Unseen,
     Ways,
@@ -164,21 +166,19 @@ def evaluate(
     episodes: Episodes = None,
     seed: Seed = 0,
     prompts: Prompts = "mask",
-    checkpoint: Annotated[
-        Path | None, Option(help="weights to score instead of trained ones")
-    ] = None,
+    checkpoint: Checkpoint = None,
     bfloat16: BFloat16 = False,
-    support: Annotated[
-        Path | None,
-        Option(help="a prompts.json to score on all other images of --data"),
-    ] = None,
+    support: Support = None,
+    adapt_steps: AdaptSteps = 0,
     recompute: Recompute = False,
 ) -> None:
     """Score one method in one setting, or one support set on a folder, as JSON."""
     if support is not None:
         options.check_support_alone(context)
-        own_data.evaluate_support(support, data, checkpoint)
+        own_data.evaluate_support(support, data, checkpoint, adapt_steps)
         return
+    if adapt_steps:
+        raise UserError("--adapt-steps is for a support set; give --support, or leave it out")
     import torch
 
     from la.experiment.job import Job, loaded

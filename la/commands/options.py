@@ -65,6 +65,15 @@ Limit = Annotated[int | None, Option(metavar="N", help="only the first N images 
 TestEpisodes = Annotated[
     int | None, Option(metavar="N", help="only the images of the first N episodes of each list")
 ]
+Checkpoint = Annotated[
+    Path | None, Option(metavar="MODEL", help="weights to score instead of trained ones")
+]
+Support = Annotated[
+    Path | None, Option(help="a prompts.json to score on all other images of --data")
+]
+AdaptSteps = Annotated[
+    int, Option(min=0, help="gradient steps on the masks of --support, such as 30")
+]
 BFloat16 = Annotated[bool, Option("--bfloat16", help="score --checkpoint under bfloat16 autocast")]
 
 
@@ -111,7 +120,7 @@ def check_support_alone(context: Context) -> None:
     Raises:
         UserError: there is one.
     """
-    used = ("--support", "--data", "--checkpoint")
+    used = ("--support", "--data", "--checkpoint", "--adapt-steps")
     idle: list[str] = []
     for option in context.command.params:
         source = context.get_parameter_source(str(option.name))

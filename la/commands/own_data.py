@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from la.commands.app import app
-from la.commands.options import names
+from la.commands.options import AdaptSteps, names
 from la.errors import UserError
 from la.wording import counted, listed
 
@@ -26,6 +26,7 @@ def predict(
     images: Annotated[Path, Option(help="a folder of photographs")],
     out: Annotated[Path, Option(help="a folder for the predictions")],
     model: Model = "photos",
+    adapt_steps: AdaptSteps = 0,
     formats: Annotated[
         str, Option("--format", help="further files, separated by commas: " + FORMATS)
     ] = "",
@@ -42,7 +43,7 @@ def predict(
 
     photos_to_segment(images, out)  # raises before a model is loaded
     predictor = Predictor(load(model))
-    supports = read_support(predictor, support)
+    supports = read_support(predictor, support, adapt_steps)
     path = predict_folder(
         predictor,
         supports,
@@ -60,6 +61,7 @@ def evaluate_support(
     support: Path,
     data: Path | None,
     model: Path | None,
+    adapt_steps: int,
 ) -> None:
     """Print the scores of a support set on an annotated folder, as JSON.
 
@@ -72,7 +74,7 @@ def evaluate_support(
     if data is None:
         raise UserError("--support needs --data, a folder in COCO format with the true masks")
     predictor = Predictor(load(str(model or "photos")))
-    evaluation = predictor.evaluate(support, data)
+    evaluation = predictor.evaluate(support, data, adapt_steps=adapt_steps)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1))
 
 

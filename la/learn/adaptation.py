@@ -1,10 +1,10 @@
 """Adapts the last layers of the mask decoder to a support set by a few gradient steps on it.
 
 The paper uses a support set without further training. Here each support image is the query of the
-others, as it is or mirrored, and its masks are the truth; an image that alone shows a class is the
-query of the whole set, itself included. Backbone, prompt encoder and two-way transformer keep their
-weights, so prototypes do not change; the adapted weights belong to the support set. The page
-`adapting` shows what the steps gain.
+others, as it is or mirrored, and its masks are the truth: what they leave out, padding included,
+is background. An image that alone shows a class is the query of the whole set, itself included.
+Backbone, prompt encoder and two-way transformer keep their weights, so prototypes do not change;
+the adapted weights belong to the support set. The page `adapting` shows what the steps gain.
 """
 
 import copy
@@ -49,8 +49,9 @@ def adapted_weights(
         `ADAPTED`.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        images = images.clone().float()  # a tensor that was made in inference mode has no gradient
         decoder = copy.deepcopy(model.mask_decoder)
+        dtype = next(decoder.parameters()).dtype  # images are bfloat16 after autocast
+        images = images.clone().to(dtype)  # a tensor of inference mode cannot have a gradient
         trained = {}
         for name, weight in decoder.named_parameters():
             weight.requires_grad_(name.startswith(ADAPTED))
@@ -84,11 +85,12 @@ def with_decoder(model: LabelAnything, weights: Mapping[str, Tensor]) -> LabelAn
 
 def mask_targets(prompts: Prompts, n_images: int) -> Tensor:
     """(S, Hm, Wm) int64: the row of the mask that covers a cell, the last of several, else 0."""
-    targets = torch.zeros(n_images, *prompts.masks.shape[1:], dtype=torch.int64)
-    targets = targets.to(prompts.masks.device)
-    for mask, example in zip(prompts.masks, prompts.mask_example.tolist(), strict=True):
-        image = prompts.example_support[example]
-        targets[image][mask > 0.5] = prompts.example_row[example]
+    images = prompts.example_support[prompts.mask_example].tolist()
+    rows = prompts.example_row[prompts.mask_example].tolist()
+    shape = (n_images, *prompts.masks.shape[1:])
+    targets = torch.zeros(shape, dtype=torch.int64, device=prompts.masks.device)
+    for mask, image, row in zip(prompts.masks, images, rows, strict=True):
+        targets[image][mask > 0.5] = row
     return targets
 
 

@@ -10,7 +10,7 @@ from la.config import ModelConfig
 from la.data.sampling.geometry import Frame
 from la.errors import UserError
 from la.predict.prompts.photos import Photo, Prompt
-from la.types import Prompts
+from la.types import Box, Point
 from la.wording import counted
 
 
@@ -48,22 +48,37 @@ def classes_of(examples: Examples, before: Sequence[str], most: int) -> tuple[st
     return tuple(names)
 
 
-def check_masks(prompts: Prompts, class_names: Sequence[str], config: ModelConfig) -> None:
-    """Check that a decoder can be adapted to these prompts.
+def check_adaptable(
+    examples: Examples,
+    steps: int,
+    config: ModelConfig,
+    photographs: Sequence[str] = (),
+) -> None:
+    """Check, before an image is encoded, that a decoder can be adapted to the examples.
+
+    Args:
+        examples: after `classes_of`.
+        steps: how many are asked for.
+        config: of the model.
+        photographs: what messages call the images; when omitted, they are counted.
 
     Raises:
-        UserError: an example has no mask, or the model is one of the authors'.
+        UserError: `steps` is negative, the model is one of the authors', or a class has no mask
+            on an image on which it is prompted.
     """
+    if steps < 0:
+        raise UserError(f"adapt_steps is {steps}; give 0 to leave the model as it is, or 30")
     if config.mode == "exact":
         raise UserError(
             "the authors' models cannot be adapted, because they encode examples jointly; leave "
             "out adapt_steps (--adapt-steps)"
         )
-    masked = set(prompts.mask_example.tolist())
-    rows = zip(prompts.example_support.tolist(), prompts.example_row.tolist(), strict=True)
-    for example, (image, row) in enumerate(rows):
-        if example not in masked:
-            raise UserError(
-                f"class {class_names[row - 1]!r} has no mask on support image {image + 1}; "
-                "adaptation learns from masks: give one, or leave out adapt_steps (--adapt-steps)"
-            )
+    for number, (_, prompts_of_class) in enumerate(examples):
+        for name, prompts in prompts_of_class.items():
+            each = prompts if isinstance(prompts, list | tuple) else [prompts]
+            if all(isinstance(prompt, Point | Box) for prompt in each):
+                image = photographs[number] if photographs else f"support image {number + 1}"
+                raise UserError(
+                    f"class {name!r} has no mask on {image}; adaptation learns from masks: draw "
+                    "one there, or leave out adapt_steps (--adapt-steps)"
+                )

@@ -22,7 +22,7 @@ from la.learn.weights.checkpoints import as_bytes
 from la.model.backbone import build_backbone
 from la.model.backbones import backbone_spec
 from la.model.label_anything import LabelAnything
-from la.predict.encoded import EncodedImage, Examples, check_masks, classes_of
+from la.predict.encoded import EncodedImage, Examples, check_adaptable, classes_of
 from la.predict.prediction import Prediction
 from la.predict.prompts.photos import Photo, open_photo, to_drawn, warn_of_photographs
 from la.predict.support_set import SupportSet, joined_pairs, numbered_on
@@ -109,7 +109,7 @@ class Predictor:
         Raises:
             UserError: nothing is prompted, there are more classes than the model supports, or a
                 prompt does not fit its image; the message says which. Or the decoder is to be
-                adapted and an example has no mask, or the weights are the authors'.
+                adapted and cannot be, see `check_adaptable`.
         """
         return self._support(None, examples, class_names or (), adapt_steps)
 
@@ -196,6 +196,8 @@ class Predictor:
         """A support set of the examples, joined to an earlier one."""
         most = min(255, (self.model.config.token_pool or 256) - 1)
         names = classes_of(examples, class_names, most)
+        if adapt_steps:
+            check_adaptable(examples, adapt_steps, self.model.config)
         images = [self.encode(image) for image, _ in examples]
         prompts = self._collated(images, examples, names)
         embeddings = torch.cat([image.embeddings for image in images])  # (S, D, h, w)
@@ -211,7 +213,6 @@ class Predictor:
             value = encoder.combine(pairs, class_valid)
         decoder = {}
         if adapt_steps:
-            check_masks(prompts, names, self.model.config)
             decoder = adapted_weights(self.model, embeddings, prompts, adapt_steps)
         return SupportSet(names, self.card.sha256, value, adapt_steps, decoder)
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from la.data.pictures.contents import picture_digest
 from la.errors import MissingFile, UserError
+from la.predict.encoded import Examples, check_adaptable
 from la.predict.predictor import Predictor
 from la.predict.prompts import prompts_file
 from la.predict.prompts.drawing import Annotation, DrawnImage
@@ -40,7 +41,10 @@ class SupportFile:
 
     def support(self, predictor: Predictor, adapt_steps: int = 0) -> SupportSet:
         """The support set of all photographs; raises as `Predictor.support`."""
-        examples = [(photo.image, photo.prompts) for photo in self.photos]
+        examples: Examples = [(photo.image, photo.prompts) for photo in self.photos]
+        if adapt_steps:  # here, because a predictor does not know the photographs' names
+            paths = [str(photo.path) for photo in self.photos]
+            check_adaptable(examples, adapt_steps, predictor.model.config, paths)
         return predictor.support(examples, adapt_steps=adapt_steps)
 
 
