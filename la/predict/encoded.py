@@ -57,7 +57,7 @@ def check_adaptable(
     """Check, before an image is encoded, that a decoder can be adapted to the examples.
 
     Args:
-        examples: after `classes_of`.
+        examples: whose classes `classes_of` has read.
         steps: how many are asked for.
         config: of the model.
         photographs: what messages call the images; when omitted, they are counted.
