@@ -31,8 +31,14 @@ def published_name(key: str) -> str:
     return key
 
 
-def write_published(model: LabelAnything, folder: Path) -> None:
-    """Write model.safetensors and config.json into `folder`, with the encoder if it is set."""
+def write_published(model: LabelAnything, folder: Path, *, without: str = "") -> None:
+    """Write model.safetensors and config.json into `folder`, with the encoder if it is set.
+
+    Args:
+        model: whose weights are written.
+        folder: gets both files.
+        without: the name of a tensor that is left out, before it gets its prefix `model.`.
+    """
     config = model.config
     weights = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
     if model.backbone is not None:
@@ -40,6 +46,8 @@ def write_published(model: LabelAnything, folder: Path) -> None:
             weights[f"image_encoder.{published_name(key)}"] = value
         for key, shape in UNUSED[config.backbone].items():
             weights[f"image_encoder.{key}"] = torch.zeros(shape)
+    if without:
+        del weights[without]
     options = {
         "encoder": "vit_b_mae" if config.backbone == "mae_vit_b" else "vit_b",
         "image_size": config.image_size,

@@ -341,6 +341,7 @@ def test_auto_is_the_paper_only_with_a_gpu_and_coco(here, monkeypatch):
     assert name == "paper-sam" and str(here / "coco") in reason
 
 
+@pytest.mark.slow
 def test_the_pace_of_quick_without_data_is_of_the_right_size(here):
     started = time.process_time()
     pace = measure(Workbench(replace(QUICK, data="coco"), home=here))

@@ -74,6 +74,7 @@ def bench(short, few, home) -> Workbench:
     return bench
 
 
+@pytest.mark.slow
 def test_a_measurement_visits_six_modules_and_climbs_back_at_most_five_times(bench):
     way = measured(bench, Measurement("threshold_prototype", 0, 1, 1, 0, 4))
     assert way.modules == [
