@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -32,6 +33,11 @@ def classes_of(examples: Examples, before: Sequence[str], most: int) -> tuple[st
     Raises:
         UserError: there is none, or there are more than `most`.
     """
+    if isinstance(examples, str | Path):
+        raise UserError(
+            f"{examples} is not a list of examples; la.predict.support_file.read_support makes a "
+            "support set of a prompts.json"
+        )
     names = list(before)
     for number, (_, prompts_of_class) in enumerate(examples, 1):
         if not isinstance(prompts_of_class, Mapping):

@@ -124,11 +124,12 @@ def _check_same_support(support: SupportSet, path: Path) -> None:
     if not path.exists():
         support.save(path)
     earlier = SupportSet.load(path)
-    is_same = (
-        earlier.class_names == support.class_names
-        and earlier.model == support.model
-        and earlier.adapt_steps == support.adapt_steps
-    )
+    if earlier.adapt_steps != support.adapt_steps:
+        raise UserError(
+            f"{path.parent} holds predictions with --adapt-steps {earlier.adapt_steps}, and this "
+            f"support set has {support.adapt_steps}; give another folder"
+        )
+    is_same = earlier.class_names == support.class_names and earlier.model == support.model
     # Not equal, because the number of threads changes the last digits.
     if not is_same or not torch.allclose(
         earlier.value.prototypes,

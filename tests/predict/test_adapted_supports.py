@@ -137,6 +137,11 @@ def test_masks_of_all_types_are_masks(predictor):
             assert torch.equal(support.decoder[name], weight)
 
 
+def test_a_file_in_place_of_examples_is_told_from_them(predictor):
+    with pytest.raises(UserError, match="prompts.json is not a list of examples; .*read_support"):
+        predictor.support("prompts.json")
+
+
 def test_a_folder_of_predictions_is_not_continued_with_other_steps(predictor, adapted, tmp_path):
     (tmp_path / "photos").mkdir()
     photo(5).save(tmp_path / "photos" / "a.png")
@@ -145,7 +150,7 @@ def test_a_folder_of_predictions_is_not_continued_with_other_steps(predictor, ad
     predict_folder(predictor, adapted, tmp_path / "photos", out, progress=False)
     for steps in (0, 4):
         other = predictor.support(examples(), adapt_steps=steps)
-        with pytest.raises(UserError, match="holds predictions for another support set"):
+        with pytest.raises(UserError, match="holds predictions with --adapt-steps"):
             predict_folder(predictor, other, tmp_path / "photos", out, progress=False)
 
 
