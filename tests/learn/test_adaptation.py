@@ -69,7 +69,7 @@ def inputs(examples=EACH_SHOWS_ALL) -> tuple[Tensor, Prompts]:
 
 
 def prototypes(model: LabelAnything, images: Tensor, examples, n_rows: int) -> Tensor:
-    """(C, D), of a support set that has these examples only; images are numbered anew."""
+    """(C, D), of a support set that has these examples only; the images are renumbered."""
     kept = sorted({image for image, _ in examples})
     renumbered = [(kept.index(image), row) for image, row in examples]
     prompts = prompts_of(renumbered, masks_of(examples))
